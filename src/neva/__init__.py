@@ -1,0 +1,1 @@
+"""Neva: what a hospital already records, turned into decisions."""

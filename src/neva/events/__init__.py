@@ -1,0 +1,1 @@
+"""The store: schema, codes, clock, hospital, checks."""

@@ -1,0 +1,288 @@
+"""The tables of a hospital: their columns and types.
+
+Two families of schemas stand here, and every other module takes them from
+here: the tables as *stored* (``TABLES``) and the rows as a source *delivers*
+them (``ROWS``), with local ids still as text. The import (``events.intake``)
+turns the second into the first.
+
+Types are Polars types. All times are UTC with microseconds. A column whose
+name ends a ``?`` in the comments may be missing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+__all__ = [
+    "ATTRIBUTES",
+    "KEYS",
+    "ORDER",
+    "PRECISIONS",
+    "REASONS",
+    "ROWS",
+    "STATUSES",
+    "TABLES",
+    "TIME",
+]
+
+TIME: Final = pl.Datetime("us", "UTC")
+#: A map of text to text; stored as Parquet MAP, read by Polars as this list.
+ATTRIBUTES: Final = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
+
+#: ``none``: the order is known (``sequence``), the time is not.
+PRECISIONS: Final = ("instant", "minute", "day", "none")
+STATUSES: Final = ("done", "planned", "not-done", "cancelled")
+
+#: The total order of events of one subject. ``code`` and ``value`` matter only
+#: where the source gave no order (equal ``sequence``); ``event_id`` ends ties.
+ORDER: Final = ("time", "sequence", "code", "value", "event_id")
+
+_BOOKKEEPING: Final = {
+    "recorded": TIME,
+    "recorded_assumed": pl.Boolean,
+    "retracted": TIME,  # ?
+    "batch": pl.Int64,
+}
+
+TABLES: Final[dict[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
+    "events": {
+        "event_id": pl.Int64,
+        "subject_id": pl.Int64,
+        "stay_id": pl.Int64,  # ?
+        "time": TIME,  # ? only with precision "none"
+        "end_time": TIME,  # ?
+        "precision": pl.String,
+        "recorded": TIME,
+        "recorded_assumed": pl.Boolean,
+        "retracted": TIME,  # ?
+        "code": pl.String,
+        "value": pl.Float64,  # ? finite
+        "comparator": pl.String,  # ?
+        "value_unit": pl.String,  # ? UCUM
+        "text": pl.String,  # ?
+        "status": pl.String,
+        "reason": pl.String,  # ? a code
+        "rank": pl.Int32,  # ?
+        "attributes": ATTRIBUTES,  # ?
+        "sequence": pl.Int64,
+        "batch": pl.Int64,
+    },
+    "subjects": {
+        "subject_id": pl.Int64,
+        "birth_date": pl.Date,  # ?
+        "sex": pl.String,  # ? female, male, other, unknown
+        "death": TIME,  # ?
+        "death_precision": pl.String,  # ?
+        **_BOOKKEEPING,
+    },
+    "stays": {
+        "stay_id": pl.Int64,
+        "subject_id": pl.Int64,
+        "start": TIME,
+        "end": TIME,  # ? open
+        "precision": pl.String,
+        "kind": pl.String,  # ? emergency, inpatient, day, outpatient, virtual
+        "source": pl.String,  # ? where from
+        "outcome": pl.String,  # ? where to
+        **_BOOKKEEPING,
+    },
+    "movements": {
+        "movement_id": pl.Int64,
+        "stay_id": pl.Int64,  # ?
+        "subject_id": pl.Int64,
+        "start": TIME,
+        "end": TIME,  # ? open
+        "precision": pl.String,
+        "unit": pl.String,  # ?
+        "bed": pl.String,  # ?
+        **_BOOKKEEPING,
+    },
+    "units": {
+        "unit": pl.String,
+        "name": pl.String,  # ?
+        "parent": pl.String,  # ?
+        "kind": pl.String,  # ? ward, ed, icu, theatre, ...
+        "specialty": pl.String,  # ?
+        **_BOOKKEEPING,
+    },
+    "beds": {
+        "unit": pl.String,
+        "bed": pl.String,
+        "start": TIME,
+        "end": TIME,  # ?
+        "state": pl.String,  # open, staffed, closed
+        "side_room": pl.Boolean,  # ?
+        "isolation": pl.Boolean,  # ?
+        "sex": pl.String,  # ?
+        **_BOOKKEEPING,
+    },
+    "codes": {
+        "code": pl.String,
+        "description": pl.String,  # ?
+        "parents": pl.List(pl.String),  # ?
+        "molar_mass": pl.Float64,  # ? g/mol
+        **_BOOKKEEPING,
+    },
+    "quarantine": {
+        "batch": pl.Int64,
+        "file": pl.String,
+        "row": pl.Int64,  # ? counted from 1, the header not counted
+        "table": pl.String,
+        "field": pl.String,  # ?
+        "reason": pl.String,  # one of REASONS
+    },
+    "batches": {
+        "batch": pl.Int64,
+        "source": pl.String,
+        "kind": pl.String,  # csv, xes, omop, fhir, meds
+        "file": pl.String,
+        "sha256": pl.String,
+        "bytes": pl.Int64,
+        "mapping": pl.String,  # ? its content, as JSON
+        "imported": TIME,
+        "replaces": pl.Int64,  # ? the batch that this one replaced
+        "rows_read": pl.Int64,
+        "rows_added": pl.Int64,
+        "rows_known": pl.Int64,
+        "rows_revised": pl.Int64,
+        "rows_retracted": pl.Int64,
+        "rows_refused": pl.Int64,
+        "order": pl.String,  # column, position, none
+    },
+    "definitions": {
+        "definition": pl.String,
+        "version": pl.String,
+        "hash": pl.String,
+        "content": pl.String,  # JSON
+        "used": TIME,
+    },
+}
+
+#: What identifies the thing that a row of an append-only table describes.
+KEYS: Final = {
+    "events": ("event_id",),
+    "subjects": ("subject_id",),
+    "stays": ("stay_id",),
+    "movements": ("movement_id",),
+    "units": ("unit",),
+    "beds": ("unit", "bed", "start"),
+    "codes": ("code",),
+}
+
+# What every delivered row may say about itself beside its content.
+_DELIVERED: Final = {
+    "row_id": pl.String,  # ? the source's own id, unique in its table
+    "recorded": TIME,  # ? missing: the import time, assumed
+    "recorded_assumed": pl.Boolean,  # ? missing: true where recorded is missing
+    "retracted": TIME,  # ?
+    "file": pl.String,
+    "row": pl.Int64,  # ?
+}
+
+#: Rows as a source delivers them. A source may leave out any column that it
+#: has nothing for; the intake adds it as missing.
+ROWS: Final[dict[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
+    "events": {
+        "subject": pl.String,
+        "stay": pl.String,  # ?
+        "time": TIME,
+        "end_time": TIME,  # ?
+        "precision": pl.String,  # ? missing: instant
+        "code": pl.String,
+        "value": pl.Float64,  # ?
+        "comparator": pl.String,  # ?
+        "value_unit": pl.String,  # ?
+        "text": pl.String,  # ?
+        "status": pl.String,  # ? missing: done
+        "reason": pl.String,  # ?
+        "rank": pl.Int32,  # ?
+        "attributes": ATTRIBUTES,  # ?
+        "sequence": pl.Int64,  # ? missing: 0
+        **_DELIVERED,
+    },
+    "subjects": {
+        "subject": pl.String,
+        "birth_date": pl.Date,
+        "sex": pl.String,
+        "death": TIME,
+        "death_precision": pl.String,
+        **_DELIVERED,
+    },
+    "stays": {
+        "stay": pl.String,
+        "subject": pl.String,
+        "start": TIME,
+        "end": TIME,
+        "precision": pl.String,
+        "kind": pl.String,
+        "source": pl.String,
+        "outcome": pl.String,
+        **_DELIVERED,
+    },
+    "movements": {
+        "stay": pl.String,
+        "subject": pl.String,
+        "start": TIME,
+        "end": TIME,
+        "precision": pl.String,
+        "unit": pl.String,
+        "bed": pl.String,
+        **_DELIVERED,
+    },
+    "units": {
+        "unit": pl.String,
+        "name": pl.String,
+        "parent": pl.String,
+        "kind": pl.String,
+        "specialty": pl.String,
+        **_DELIVERED,
+    },
+    "beds": {
+        "unit": pl.String,
+        "bed": pl.String,
+        "start": TIME,
+        "end": TIME,
+        "state": pl.String,
+        "side_room": pl.Boolean,
+        "isolation": pl.Boolean,
+        "sex": pl.String,
+        **_DELIVERED,
+    },
+    "codes": {
+        "code": pl.String,
+        "description": pl.String,
+        "parents": pl.List(pl.String),
+        "molar_mass": pl.Float64,
+        **_DELIVERED,
+    },
+    # Rows that the source itself could not read.
+    "quarantine": {
+        "file": pl.String,
+        "row": pl.Int64,
+        "table": pl.String,
+        "field": pl.String,
+        "reason": pl.String,
+    },
+}
+
+#: Reason codes of the quarantine and what they mean.
+REASONS: Final = {
+    "subject-missing": "the row names no subject",
+    "subject-unknown": "the row refers to a subject that is not in the extract",
+    "stay-missing": "a stay or movement without its id",
+    "code-missing": "the row has no code",
+    "time-missing": "the row has no time",
+    "time-unreadable": "the time could not be read with the declared formats",
+    "time-ambiguous": "the clock showed this local time twice and the order does not tell which",
+    "time-nonexistent": "the clock never showed this local time (it was put forward)",
+    "end-before-start": "the end lies before the start",
+    "value-unreadable": "a number could not be read",
+    "value-not-finite": "a number is infinite or not a number",
+    "unit-unknown": "the unit of measurement is not known for this code",
+    "status-unknown": "the status is none that the mapping or the standard knows",
+    "id-duplicate": "two rows of one file have the same id and different content",
+    "resource-unreadable": "the resource or record is not well formed",
+    "reference-unresolved": "the row refers to something that is not in the extract",
+}
