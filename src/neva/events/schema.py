@@ -123,6 +123,7 @@ TABLES: Final[dict[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
         "description": pl.String,  # ?
         "parents": pl.List(pl.String),  # ?
         "molar_mass": pl.Float64,  # ? g/mol
+        "value_unit": pl.String,  # ? the canonical UCUM unit of its values
         **_BOOKKEEPING,
     },
     "quarantine": {
@@ -255,6 +256,7 @@ ROWS: Final[dict[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
         "description": pl.String,
         "parents": pl.List(pl.String),
         "molar_mass": pl.Float64,
+        "value_unit": pl.String,
         **_DELIVERED,
     },
     # Rows that the source itself could not read.

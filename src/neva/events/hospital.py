@@ -1,0 +1,363 @@
+"""The hospital: a folder of tables on disk, its readers and its one writer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from neva.errors import BadInputError, ConflictError, UsageError
+from neva.events import tables
+from neva.events.identities import IDENTITIES, Pseudonyms, create_key, read_key
+from neva.events.lock import writer_lock
+from neva.events.manifest import Manifest, read_manifest, versions, write_manifest
+from neva.events.schema import ORDER, TABLES
+from neva.events.snapshot import Snapshot
+
+__all__ = ["Hospital", "Settings", "Writer", "create_hospital", "open_hospital"]
+
+#: More small files than this in a table, and the next write compacts it.
+COMPACT_ABOVE_FILES = 24
+
+
+class Settings(BaseModel):
+    """A hospital's settings, written once (``hospital.json``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    hospital: str
+    zone: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A store of events, stays, movements and what belongs to them.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    settings : Settings
+        Its id and time zone.
+    """
+
+    path: Path
+    settings: Settings
+
+    def _table(self, name: str) -> Path:
+        return self.path / "tables" / name
+
+    @property
+    def _identities(self) -> Path:
+        return self.path / "identities" / "pairs"
+
+    def versions(self) -> list[int]:
+        """Versions that can be read, oldest first."""
+        return versions(self.path)
+
+    def manifest(self, version: int | None = None) -> Manifest:
+        """Read the manifest of a version; of the current one by default."""
+        return read_manifest(self.path, version)
+
+    def snapshot(self, *, as_of: datetime | None = None, version: int | None = None) -> Snapshot:
+        """View the hospital at one version, as known at one time.
+
+        Parameters
+        ----------
+        as_of : datetime, optional
+            Aware. None: all that is recorded, *now* being the data cut.
+        version : int, optional
+            A hospital version; the current one by default.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such version.
+        UsageError
+            `as_of` has no time zone.
+        """
+        if as_of is not None and as_of.tzinfo is None:
+            message = (
+                "as_of: the time has no zone; found a naive time; add the offset, "
+                "as in 2020-05-01T08:00+03:00"
+            )
+            raise UsageError(message)
+        manifest = self.manifest(version)
+        files = {
+            name: tables.file_list(self._table(name), at) for name, at in manifest.tables.items()
+        }
+        return Snapshot(
+            hospital=self.settings.hospital,
+            version=manifest.version,
+            now=as_of or manifest.last or manifest.written,
+            as_of=as_of,
+            zone=self.settings.zone,
+            cache=self.path / "cache",
+            _files=files,
+        )
+
+    def identities(self) -> pl.LazyFrame:
+        """Pairs of local id and pseudonym: for the identity service, never for analyses."""
+        manifest = self.manifest()
+        if manifest.identities is None:
+            return pl.LazyFrame(schema=IDENTITIES)
+        return tables.scan(tables.file_list(self._identities, manifest.identities), IDENTITIES)
+
+    @contextmanager
+    def writer(self, *, purpose: str, now: datetime) -> Iterator[Writer]:
+        """Open the hospital for writing, after restoring what was left half-written.
+
+        Parameters
+        ----------
+        purpose : str
+            In words; shown to whoever finds the hospital locked.
+        now : datetime
+            Aware; becomes the time of what is written.
+
+        Raises
+        ------
+        ConflictError
+            Somebody else is writing.
+        """
+        with writer_lock(self.path / "lock", purpose=purpose, now=now):
+            manifest = self.manifest()
+            for folder in sorted((self.path / "tables").glob("*")):
+                tables.restore(folder, manifest.tables.get(folder.name))
+            tables.restore(self._identities, manifest.identities)
+            staging = self.path / "staging"
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            try:
+                yield Writer(hospital=self, before=manifest, now=now, staging=staging)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def vacuum(self, *, keep: int, now: datetime) -> int:
+        """Drop old versions and the files that only they name.
+
+        Parameters
+        ----------
+        keep : int
+            How many of the newest versions stay readable (at least 1).
+        now : datetime
+            Aware.
+
+        Returns
+        -------
+        int
+            How many files were deleted.
+        """
+        if keep < 1:
+            message = f"keep: at least one version must stay; found {keep}; give 1 or more"
+            raise UsageError(message)
+        deleted = 0
+        with self.writer(purpose="vacuum", now=now):
+            kept = self.versions()[-keep:]
+            named: set[str] = set()
+            for version in kept:
+                manifest = self.manifest(version)
+                for name, at in manifest.tables.items():
+                    named.update(tables.file_list(self._table(name), at))
+            for path in (self.path / "manifests").glob("????????.json"):
+                if int(path.stem) not in kept:
+                    path.unlink()
+            for path in (self.path / "tables").glob("*/*.parquet"):
+                if str(path.resolve()) not in named and str(path) not in named:
+                    path.unlink()
+                    deleted += 1
+        return deleted
+
+
+@dataclass
+class Writer:
+    """The one writer of a hospital, between opening and commit.
+
+    Nothing that it writes is visible before :meth:`commit`; if the process
+    ends before, the next writer takes the tables back.
+    """
+
+    hospital: Hospital
+    before: Manifest
+    now: datetime
+    staging: Path
+    _versions: dict[str, int] = field(default_factory=dict)
+    _identities: int | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The hospital's pseudonym key."""
+        return read_key(self.hospital.path / "identities" / "key")
+
+    def next_batch(self) -> int:
+        """Return the number that the next batch gets."""
+        stored = self.snapshot().batches().select(pl.col("batch").max()).collect().item()
+        return 1 if stored is None else int(stored) + 1
+
+    def snapshot(self) -> Snapshot:
+        """View the hospital as it is before this write."""
+        return self.hospital.snapshot(version=self.before.version)
+
+    def append(self, table: str, frames: Iterable[pl.DataFrame]) -> None:
+        """Append frames to a table."""
+        self._versions[table] = tables.append(
+            self.hospital.path / "tables" / table,
+            frames,
+            TABLES[table],
+            note=f"hospital version {self.before.version + 1}",
+        )
+
+    def retract(self, retractions: pl.DataFrame) -> None:
+        """Set ``retracted`` of stored events (columns event_id, batch, retracted)."""
+        if retractions.height:
+            self._versions["events"] = tables.merge(
+                self.hospital.path / "tables" / "events",
+                retractions,
+                note=f"hospital version {self.before.version + 1}",
+            )
+
+    def remember(self, pseudonyms: Pseudonyms) -> None:
+        """Add the new pairs of an import to the identities."""
+        new = pseudonyms.new_pairs(self.hospital.identities())
+        if new.height:
+            path = self.hospital.path / "identities" / "pairs"
+            self._identities = tables.append(path, [new], IDENTITIES, note="identities")
+
+    def _compact(self, manifest: Manifest) -> None:
+        """Rewrite a table of many small files into few, sorted ones."""
+        for name, at in manifest.tables.items():
+            path = self.hospital.path / "tables" / name
+            files = tables.file_list(path, at)
+            if len(files) <= COMPACT_ABOVE_FILES:
+                continue
+            rows = tables.scan(files, TABLES[name])
+            if name == "events":
+                frames: Iterable[pl.DataFrame] = _sorted_ranges(rows)
+            else:
+                frames = [rows.collect()]
+            self._versions[name] = tables.overwrite(path, frames, TABLES[name], note="compaction")
+
+    def commit(self, first: datetime | None = None, last: datetime | None = None) -> Manifest:
+        """Make everything written visible, at once.
+
+        Parameters
+        ----------
+        first, last : datetime, optional
+            Span of the times that were written.
+
+        Returns
+        -------
+        Manifest
+            The new current version.
+        """
+
+        def manifest() -> Manifest:
+            return Manifest(
+                version=self.before.version + 1,
+                tables={**self.before.tables, **self._versions},
+                identities=self.before.identities if self._identities is None else self._identities,
+                written=self.now,
+                first=self.before.first,
+                last=self.before.last,
+            ).spanning(first, last)
+
+        self._compact(manifest())
+        committed = manifest()
+        write_manifest(self.hospital.path, committed)
+        return committed
+
+
+def _sorted_ranges(rows: pl.LazyFrame, *, ranges: int = 16) -> Iterator[pl.DataFrame]:
+    """Yield rows sorted by subject and time, one range of subjects at a time.
+
+    Pseudonyms are spread evenly over 63 bits, so equal ranges hold about
+    equally many rows.
+    """
+    width = 2**63 // ranges
+    for number in range(ranges):
+        inside = pl.col("subject_id").is_between(
+            number * width, (number + 1) * width - 1, closed="both"
+        )
+        yield rows.filter(inside).sort("subject_id", *ORDER, nulls_last=False).collect()
+
+
+def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
+    """Make a new, empty hospital.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that does not exist or is empty.
+    zone : str
+        The hospital's time zone (IANA, ``Europe/Moscow``); naive times of its
+        sources are read in it and its days are counted in it.
+    now : datetime
+        Aware.
+
+    Raises
+    ------
+    ConflictError
+        The folder holds something already.
+    BadInputError
+        There is no such time zone.
+    """
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        message = (
+            f"zone: no such time zone; found {zone!r}; give an IANA name such as Europe/Moscow"
+        )
+        raise BadInputError(message) from None
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        message = (
+            f"{path}: cannot become a hospital; found something in it already; "
+            "give a folder that does not exist or is empty"
+        )
+        raise ConflictError(message)
+    # Made beside its place and renamed: a hospital exists whole or not at all.
+    new = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    (new / "manifests").mkdir(parents=True)
+    for folder in ("tables", "cache"):
+        (new / folder).mkdir()
+    (new / "identities").mkdir(mode=0o700)
+    create_key(new / "identities" / "key")
+    settings = Settings(hospital=uuid4().hex[:12], zone=zone, created=now.astimezone(UTC))
+    (new / "hospital.json").write_text(settings.model_dump_json(indent=1))
+    write_manifest(new, Manifest(version=0, tables={}, written=now.astimezone(UTC)))
+    if path.exists():
+        path.rmdir()
+    new.rename(path)
+    return Hospital(path=path, settings=settings)
+
+
+def open_hospital(path: Path | str) -> Hospital:
+    """Open a hospital for reading (or for :meth:`Hospital.writer`).
+
+    Raises
+    ------
+    NotFoundError
+        The folder is no hospital.
+    BadInputError
+        Its settings cannot be read, or a newer version of Neva wrote it.
+    """
+    folder = Path(path)
+    read_manifest(folder)
+    try:
+        settings = Settings.model_validate(json.loads((folder / "hospital.json").read_text()))
+    except (OSError, ValueError) as error:
+        message = (
+            f"{folder / 'hospital.json'}: the settings cannot be read; found "
+            f"{type(error).__name__}; restore the file from a backup, or use a newer Neva"
+        )
+        raise BadInputError(message) from error
+    return Hospital(path=folder, settings=settings)

@@ -1,0 +1,144 @@
+"""Pseudonyms, and the only way back.
+
+A local id (a record number, a visit number) never enters a table of the
+store. Its pseudonym is a keyed hash: HMAC-SHA-256 (RFC 2104) under a key of
+the hospital's own, cut to 63 bits. The pairs stand in ``identities/``, a
+table of its own with its own permissions (owner only), which analyses never
+open.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+import polars as pl
+
+from neva.errors import ConflictError, NotFoundError
+
+__all__ = ["IDENTITIES", "Pseudonyms", "create_key", "read_key"]
+
+#: Columns of the identities table. ``kind`` is ``subject`` or ``stay``;
+#: ``assigner`` is who gave the local id.
+IDENTITIES = {
+    "kind": pl.String,
+    "assigner": pl.String,
+    "local_id": pl.String,
+    "pseudonym": pl.Int64,
+}
+
+
+def create_key(path: Path) -> None:
+    """Make a new random key of 32 bytes at `path`, readable by its owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_key(path: Path) -> bytes:
+    """Read a hospital's key.
+
+    Raises
+    ------
+    NotFoundError
+        The key is gone: no row can be added without it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        message = (
+            f"{path}: the hospital's pseudonym key is missing; found no file; restore it from "
+            "a backup (without it, no row can be joined to what is already stored)"
+        )
+        raise NotFoundError(message) from None
+
+
+class Pseudonyms:
+    """Gives pseudonyms during one import and remembers the new pairs.
+
+    Parameters
+    ----------
+    key : bytes
+        The hospital's key.
+    assigner : str
+        Who gave the local ids.
+    """
+
+    def __init__(self, key: bytes, assigner: str) -> None:
+        self._key = key
+        self._assigner = assigner
+        self._known: dict[str, dict[str, int]] = {"subject": {}, "stay": {}}
+
+    def one(self, kind: str, local_id: str) -> int:
+        """Pseudonym of one local id: an integer of 63 bits."""
+        message = f"{kind}\x1f{self._assigner}\x1f{local_id}".encode()
+        return int.from_bytes(hmac.digest(self._key, message, "sha256")[:8], "big") >> 1
+
+    def of(self, kind: str, local_ids: pl.Series) -> pl.Series:
+        """Pseudonyms of a column of local ids.
+
+        Parameters
+        ----------
+        kind : str
+            ``subject`` or ``stay``.
+        local_ids : polars.Series
+            Dtype String; missing stays missing.
+
+        Returns
+        -------
+        polars.Series
+            Dtype Int64, same length.
+        """
+        known = self._known[kind]
+        unique = local_ids.unique().drop_nulls()
+        for local_id in unique:
+            if local_id not in known:
+                known[local_id] = self.one(kind, local_id)
+        pairs = pl.DataFrame(
+            {"local_id": unique, "pseudonym": [known[local_id] for local_id in unique]},
+            schema={"local_id": pl.String, "pseudonym": pl.Int64},
+        )
+        found = local_ids.to_frame("local_id").join(
+            pairs, on="local_id", how="left", maintain_order="left"
+        )
+        return found["pseudonym"]
+
+    def pairs(self) -> pl.DataFrame:
+        """All pairs that were asked for, with the columns of ``IDENTITIES``."""
+        return pl.concat(
+            pl.DataFrame(
+                {
+                    "kind": pl.repeat(kind, len(known), dtype=pl.String, eager=True),
+                    "assigner": pl.repeat(self._assigner, len(known), dtype=pl.String, eager=True),
+                    "local_id": list(known),
+                    "pseudonym": list(known.values()),
+                },
+                schema=IDENTITIES,
+            )
+            for kind, known in self._known.items()
+        )
+
+    def new_pairs(self, stored: pl.LazyFrame) -> pl.DataFrame:
+        """Return the pairs that `stored` lacks, after a check for collisions.
+
+        Raises
+        ------
+        ConflictError
+            Two local ids share a pseudonym (expected once in some 10^9
+            hospitals of a million patients).
+        """
+        asked = self.pairs()
+        on = ["kind", "assigner", "local_id"]
+        held = stored.join(asked.lazy(), on=["kind", "pseudonym"], how="semi").collect()
+        both = pl.concat([held, asked.join(held, on=on, how="anti")])
+        if both.select(pl.struct("kind", "pseudonym").n_unique()).item() != both.height:
+            message = (
+                "identities: two local ids have the same pseudonym under this hospital's key; "
+                "found on import; make the hospital anew with another key"
+            )
+            raise ConflictError(message)
+        return asked.join(held, on=on, how="anti")

@@ -1,0 +1,121 @@
+"""The manifest: which version of each table makes one version of the hospital.
+
+Delta Lake commits one table at a time. A hospital version is therefore a
+small file that names a version of every table; it becomes current by one
+atomic rename, the last step of every write. Whatever the tables hold beyond
+it does not exist for a reader.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from neva.errors import BadInputError, NotFoundError
+
+__all__ = ["Manifest", "read_manifest", "versions", "write_manifest"]
+
+
+class Manifest(BaseModel):
+    """One version of a hospital.
+
+    Attributes
+    ----------
+    version : int
+        Counts from 1; 0 is the empty hospital.
+    tables : dict of str to int
+        Delta version of each table that exists.
+    identities : int or None
+        Delta version of the identities table.
+    written : datetime
+        UTC.
+    first, last : datetime or None
+        The span of what is recorded as done: first and last time of any
+        event, stay or movement. ``last`` is the data cut: *now* where none
+        is given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    tables: dict[str, int]
+    identities: int | None = None
+    written: AwareDatetime
+    first: AwareDatetime | None = None
+    last: AwareDatetime | None = None
+
+    def spanning(self, first: datetime | None, last: datetime | None) -> Manifest:
+        """Return this manifest with its span widened to hold `first` and `last`."""
+        firsts = [t for t in (self.first, first) if t is not None]
+        lasts = [t for t in (self.last, last) if t is not None]
+        return self.model_copy(
+            update={"first": min(firsts, default=None), "last": max(lasts, default=None)}
+        )
+
+
+def _path(hospital: Path, version: int) -> Path:
+    return hospital / "manifests" / f"{version:08d}.json"
+
+
+def versions(hospital: Path) -> list[int]:
+    """List the versions that can still be read, oldest first."""
+    current = int((hospital / "current").read_text())
+    kept = sorted(int(path.stem) for path in (hospital / "manifests").glob("????????.json"))
+    return [version for version in kept if version <= current]
+
+
+def read_manifest(hospital: Path, version: int | None = None) -> Manifest:
+    """Read one manifest; the current one if `version` is None.
+
+    Raises
+    ------
+    NotFoundError
+        The folder is no hospital, or it has no such version.
+    BadInputError
+        The manifest is damaged.
+    """
+    try:
+        wanted = int((hospital / "current").read_text()) if version is None else version
+    except FileNotFoundError:
+        message = (
+            f"{hospital}: not a hospital; found no file 'current' in it; give the folder that "
+            "'neva import' wrote, or import into a new one"
+        )
+        raise NotFoundError(message) from None
+    try:
+        return Manifest.model_validate_json(_path(hospital, wanted).read_bytes())
+    except FileNotFoundError:
+        kept = versions(hospital)
+        span = f"{kept[0]} to {kept[-1]}" if kept else "none"
+        message = f"{hospital}: no version {wanted}; found versions {span}; ask for one of them"
+        raise NotFoundError(message) from None
+    except ValueError as error:
+        message = (
+            f"{_path(hospital, wanted)}: the manifest cannot be read; found {type(error).__name__}"
+            "; restore the file from a backup or open the version before it"
+        )
+        raise BadInputError(message) from error
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_manifest(hospital: Path, manifest: Manifest) -> None:
+    """Make `manifest` the current version; atomic, on disk when it returns."""
+    (hospital / "manifests").mkdir(exist_ok=True)
+    _write_atomically(_path(hospital, manifest.version), manifest.model_dump_json(indent=1))
+    _write_atomically(hospital / "current", f"{manifest.version}\n")

@@ -1,0 +1,144 @@
+"""What a reader sees: one version of a hospital, as known at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from neva.events import tables
+from neva.events.schema import KEYS, TABLES, TIME
+
+__all__ = ["Snapshot"]
+
+_MAXIMUM = pl.lit(datetime(9999, 1, 1, tzinfo=UTC), dtype=TIME)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A hospital at one version, as it was known at `now`.
+
+    A row is visible when it was recorded at or before `now` and not withdrawn
+    by then, and when what it tells had happened (``time <= now``) or was
+    planned. Ends, outcomes and deaths after `now` read as missing. Nothing
+    that is written later changes a snapshot.
+
+    Attributes
+    ----------
+    hospital : str
+        Id of the hospital.
+    version : int
+        The hospital version.
+    now : datetime
+        Aware, UTC. The data cut where the reader gave none.
+    as_of : datetime or None
+        What the reader gave. None: everything recorded so far, withdrawn
+        rows left out.
+    zone : str
+        The hospital's time zone (IANA).
+    cache : Path
+        Folder for artefacts made from this hospital.
+    """
+
+    hospital: str
+    version: int
+    now: datetime
+    as_of: datetime | None
+    zone: str
+    cache: Path
+    _files: Mapping[str, list[str]]
+
+    @property
+    def identity(self) -> str:
+        """Names this view of the data: hospital, version, time; a key for caches."""
+        at = "latest" if self.as_of is None else self.as_of.astimezone(UTC).isoformat()
+        return f"{self.hospital}@{self.version}/{at}"
+
+    def files(self, table: str) -> list[str]:
+        """Parquet files of a table, for an engine of one's own (``read_parquet(files)``).
+
+        They hold every revision of every row; visibility is the reader's duty.
+        """
+        return list(self._files.get(table, []))
+
+    def stored(self, table: str) -> pl.LazyFrame:
+        """Every row of a table, withdrawn ones and old revisions included."""
+        return tables.scan(self.files(table), TABLES[table])
+
+    def _seen(self, table: str) -> pl.LazyFrame:
+        """The last row known of each thing, if it is not a withdrawal."""
+        rows = self.stored(table)
+        if self.as_of is not None:
+            rows = rows.filter(pl.col("recorded") <= pl.lit(self.as_of, dtype=TIME))
+        last = rows.sort("recorded", "batch", maintain_order=True).unique(
+            subset=KEYS[table], keep="last", maintain_order=True
+        )
+        return last.filter(pl.col("retracted").is_null() | (pl.col("retracted") > self._limit))
+
+    @property
+    def _limit(self) -> pl.Expr:
+        return _MAXIMUM if self.as_of is None else pl.lit(self.as_of, dtype=TIME)
+
+    def _known(self, column: str, *, by: str | None = None) -> pl.Expr:
+        """A column that reads as missing while `by` (or itself) lies after now."""
+        if self.as_of is None:
+            return pl.col(column)
+        limit = pl.lit(self.as_of, dtype=TIME)
+        return pl.when(pl.col(by or column) <= limit).then(pl.col(column)).alias(column)
+
+    def events(self) -> pl.LazyFrame:
+        """Visible events; columns of ``TABLES["events"]``, in no stated order."""
+        rows = self.stored("events")
+        if self.as_of is None:
+            return rows.filter(pl.col("retracted").is_null())
+        limit = pl.lit(self.as_of, dtype=TIME)
+        return rows.filter(
+            pl.col("recorded") <= limit,
+            pl.col("retracted").is_null() | (pl.col("retracted") > limit),
+            pl.col("time").is_null() | (pl.col("time") <= limit) | (pl.col("status") == "planned"),
+        ).with_columns(self._known("end_time"))
+
+    def subjects(self) -> pl.LazyFrame:
+        """Subjects known at now; a death after now reads as missing."""
+        return self._seen("subjects").with_columns(
+            self._known("death_precision", by="death"), self._known("death")
+        )
+
+    def _started(self, table: str) -> pl.LazyFrame:
+        rows = self._seen(table)
+        if self.as_of is None:
+            return rows
+        return rows.filter(pl.col("start") <= pl.lit(self.as_of, dtype=TIME))
+
+    def stays(self) -> pl.LazyFrame:
+        """Stays that had started by now; an end after now, and its outcome, read as missing."""
+        return self._started("stays").with_columns(
+            self._known("outcome", by="end"), self._known("end")
+        )
+
+    def movements(self) -> pl.LazyFrame:
+        """Movements that had started by now; an end after now reads as missing."""
+        return self._started("movements").with_columns(self._known("end"))
+
+    def units(self) -> pl.LazyFrame:
+        """Units known at now."""
+        return self._seen("units")
+
+    def beds(self) -> pl.LazyFrame:
+        """Beds known at now; an end after now reads as missing."""
+        return self._seen("beds").with_columns(self._known("end"))
+
+    def codes(self) -> pl.LazyFrame:
+        """Codes with their descriptions, as last known."""
+        return self._seen("codes")
+
+    def quarantine(self) -> pl.LazyFrame:
+        """Refused rows; columns of ``TABLES["quarantine"]``."""
+        return self.stored("quarantine")
+
+    def batches(self) -> pl.LazyFrame:
+        """What was imported; columns of ``TABLES["batches"]``."""
+        return self.stored("batches")

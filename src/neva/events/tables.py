@@ -1,0 +1,258 @@
+"""Delta tables on disk: append, retract, restore, list files.
+
+Only this module knows Delta Lake. Times are written as UTC microseconds and
+``attributes`` as a Parquet MAP, so that DuckDB, Polars and Spark read the
+files as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import DeltaError
+
+from neva.errors import BadInputError
+from neva.events.schema import ATTRIBUTES
+
+__all__ = ["Columns", "append", "file_list", "merge", "overwrite", "restore", "scan", "version_of"]
+
+Columns = dict[str, pl.DataType | type[pl.DataType]]
+
+# Old versions stay readable as long as a manifest names them: Delta's own
+# clean-up of its log after thirty days must not run.
+_HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_WRITER: Final = WriterProperties(
+    compression="ZSTD", compression_level=1, max_row_group_size=250_000
+)
+_FILE_BYTES: Final = 128 * 2**20
+_MAP: Final = pa.map_(pa.string(), pa.string())
+
+
+def arrow_schema(columns: Columns) -> pa.Schema:
+    """Arrow schema of a table; ``attributes`` as a map, times as UTC microseconds."""
+    empty = pl.DataFrame(schema=columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+    fields = []
+    for field, dtype in zip(empty.schema, columns.values(), strict=True):
+        if dtype == ATTRIBUTES:
+            kind = _MAP
+        elif pa.types.is_large_string(field.type):
+            kind = pa.string()
+        elif pa.types.is_large_list(field.type):
+            kind = pa.list_(pa.string())
+        else:
+            kind = field.type
+        fields.append(pa.field(field.name, kind))
+    return pa.schema(fields)
+
+
+def _as_map(chunk: Any) -> Any:
+    if chunk.null_count == len(chunk):
+        return pa.nulls(len(chunk), _MAP)
+    # Offsets are relative to the child, so a sliced chunk needs no care; a
+    # missing entry is an offset that is missing.
+    offsets = chunk.offsets.cast(pa.int32())
+    if chunk.null_count:
+        missing = chunk.is_null().to_numpy(zero_copy_only=False)
+        offsets = pa.array(offsets.to_numpy(), mask=[*missing.tolist(), False], type=pa.int32())
+    entries = chunk.values
+    return pa.MapArray.from_arrays(
+        offsets, entries.field("key").cast(pa.string()), entries.field("value").cast(pa.string())
+    )
+
+
+def to_arrow(frame: pl.DataFrame, columns: Columns) -> pa.Table:
+    """Turn a frame into an Arrow table of :func:`arrow_schema`."""
+    schema = arrow_schema(columns)
+    table = frame.select(list(columns)).to_arrow(compat_level=pl.CompatLevel.oldest())
+    arrays = []
+    for field, column in zip(schema, table.columns, strict=True):
+        if field.type == _MAP:
+            chunks = [_as_map(chunk) for chunk in column.chunks]
+            arrays.append(pa.chunked_array(chunks, type=_MAP))
+        else:
+            arrays.append(column.cast(field.type))
+    return pa.table(arrays, schema=schema)
+
+
+def _disk_message(path: Path, error: BaseException) -> BadInputError | None:
+    text = str(error)
+    signs = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota")
+    if any(sign in text for sign in signs):
+        message = (
+            f"{path}: the disk is full; found no room to write; free some space and import again "
+            "(the hospital is as it was before)"
+        )
+        return BadInputError(message)
+    return None
+
+
+def _guarded(path: Path, work: Callable[[], Any]) -> Any:
+    """Run `work`; turn a full disk, whichever library met it, into our error."""
+    try:
+        return work()
+    except (OSError, DeltaError) as error:
+        told = _disk_message(path, error)
+        if told is not None:
+            raise told from error
+        raise
+
+
+def append(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, note: str) -> int:
+    """Append frames as one commit, in their order.
+
+    Parameters
+    ----------
+    path : Path
+        The table's folder; made if it does not exist.
+    frames : iterable of polars.DataFrame
+        Consumed as they are written: one frame in memory at a time.
+    columns : dict
+        The table's columns and types.
+    note : str
+        Kept in the table's history; no patient data.
+
+    Returns
+    -------
+    int
+        The table's new version.
+    """
+    failure: list[BaseException] = []
+
+    def batches() -> Iterator[Any]:
+        try:
+            for frame in frames:
+                if frame.height:
+                    yield from to_arrow(frame, columns).to_batches()
+        except BaseException as error:  # the writer reports it as text only: keep the original
+            failure.append(error)
+            raise
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reader = pa.RecordBatchReader.from_batches(arrow_schema(columns), batches())
+
+    def write() -> None:
+        write_deltalake(
+            path,
+            reader,
+            mode="append",
+            target_file_size=_FILE_BYTES,
+            writer_properties=_WRITER,
+            commit_properties=CommitProperties(custom_metadata={"note": note}),
+            post_commithook_properties=_HOOKS,
+        )
+
+    try:
+        _guarded(path, write)
+    except BaseException:
+        if failure:
+            raise failure[0] from None
+        raise
+    return int(DeltaTable(path).version())
+
+
+def overwrite(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, note: str) -> int:
+    """Replace a table's content by `frames` in one commit; old versions stay readable."""
+    reader = pa.RecordBatchReader.from_batches(
+        arrow_schema(columns),
+        (batch for frame in frames for batch in to_arrow(frame, columns).to_batches()),
+    )
+    _guarded(
+        path,
+        lambda: write_deltalake(
+            path,
+            reader,
+            mode="overwrite",
+            target_file_size=_FILE_BYTES,
+            writer_properties=_WRITER,
+            commit_properties=CommitProperties(custom_metadata={"note": note}),
+            post_commithook_properties=_HOOKS,
+        ),
+    )
+    return int(DeltaTable(path).version())
+
+
+def merge(path: Path, retractions: pl.DataFrame, *, note: str) -> int:
+    """Set ``retracted`` of stored events; files without such an event stay.
+
+    Parameters
+    ----------
+    path : Path
+        The events table.
+    retractions : polars.DataFrame
+        Columns ``event_id``, ``batch`` (of the stored row), ``retracted``.
+
+    Returns
+    -------
+    int
+        The table's new version.
+    """
+    table = DeltaTable(path)
+    source = retractions.select("event_id", "batch", "retracted").to_arrow(
+        compat_level=pl.CompatLevel.oldest()
+    )
+    _guarded(
+        path,
+        lambda: (
+            table.merge(
+                source,
+                "stored.event_id = said.event_id AND stored.batch = said.batch "
+                "AND stored.retracted IS NULL",
+                source_alias="said",
+                target_alias="stored",
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(custom_metadata={"note": note}),
+                post_commithook_properties=_HOOKS,
+            )
+            .when_matched_update({"retracted": "said.retracted"})
+            .execute()
+        ),
+    )
+    return int(DeltaTable(path).version())
+
+
+def version_of(path: Path) -> int | None:
+    """Latest version of the table on disk; None where there is none."""
+    return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None
+
+
+def file_list(path: Path, version: int) -> list[str]:
+    """List the Parquet files of one version of a table, as absolute paths."""
+    uris = DeltaTable(path, version=version).file_uris()
+    return sorted(uri.removeprefix("file://") for uri in uris)
+
+
+def restore(path: Path, version: int | None) -> None:
+    """Take a table back to `version`; do nothing if its content is that already.
+
+    A table that no manifest names (`version` None) is emptied.
+    """
+    latest = version_of(path)
+    if latest is None or latest == version:
+        return
+    table = DeltaTable(path)
+    if version is None:
+        if table.file_uris():
+            table.delete(post_commithook_properties=_HOOKS)
+        return
+    if set(table.file_uris()) != set(DeltaTable(path, version=version).file_uris()):
+        table.restore(version, post_commithook_properties=_HOOKS)
+
+
+def scan(files: list[str], columns: Columns) -> pl.LazyFrame:
+    """Scan Parquet files as a lazy frame with the table's columns and types."""
+    if not files:
+        return pl.LazyFrame(schema=columns)
+    return pl.scan_parquet(files, glob=False, missing_columns="insert").select(
+        pl.col(name).cast(dtype) for name, dtype in columns.items()
+    )
