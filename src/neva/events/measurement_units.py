@@ -14,11 +14,81 @@ __all__ = ["conversion", "is_known", "ucum_of"]
 
 #: UCUM units that need no look-up: those of everyday charts and laboratories.
 _COMMON: Final = frozenset(
-    "% /min 1 10*12/L 10*3/uL 10*6/uL 10*9/L Cel IU/L U/L U/mL cm cm[H2O] d fL fmol g g/L g/dL h "
-    "kPa kg kg/m2 kU/L L L/min m mL mL/h mL/min mL/min/{1.73_m2} meq/L mg mg/L mg/dL min mm mm/h "
-    "mm[Hg] mmol/L mol/L mU/L nmol/L ng/L ng/mL ng/dL pg pg/mL pmol/L s ug ug/L ug/mL ug/dL umol/L "
-    "{INR} {score} {ratio} [degF] [lb_av] [in_i] u[IU]/mL m[IU]/L [IU]/L a mo wk /[HPF] "
-    "mL/min/1.73.m2 {beats}/min {breaths}/min 10*3/mm3 meq".split()
+    [
+        "%",
+        "/min",
+        "1",
+        "10*12/L",
+        "10*3/uL",
+        "10*6/uL",
+        "10*9/L",
+        "Cel",
+        "IU/L",
+        "U/L",
+        "U/mL",
+        "cm",
+        "cm[H2O]",
+        "d",
+        "fL",
+        "fmol",
+        "g",
+        "g/L",
+        "g/dL",
+        "h",
+        "kPa",
+        "kg",
+        "kg/m2",
+        "kU/L",
+        "L",
+        "L/min",
+        "m",
+        "mL",
+        "mL/h",
+        "mL/min",
+        "mL/min/{1.73_m2}",
+        "meq/L",
+        "mg",
+        "mg/L",
+        "mg/dL",
+        "min",
+        "mm",
+        "mm/h",
+        "mm[Hg]",
+        "mmol/L",
+        "mol/L",
+        "mU/L",
+        "nmol/L",
+        "ng/L",
+        "ng/mL",
+        "ng/dL",
+        "pg",
+        "pg/mL",
+        "pmol/L",
+        "s",
+        "ug",
+        "ug/L",
+        "ug/mL",
+        "ug/dL",
+        "umol/L",
+        "{INR}",
+        "{score}",
+        "{ratio}",
+        "[degF]",
+        "[lb_av]",
+        "[in_i]",
+        "u[IU]/mL",
+        "m[IU]/L",
+        "[IU]/L",
+        "a",
+        "mo",
+        "wk",
+        "/[HPF]",
+        "mL/min/1.73.m2",
+        "{beats}/min",
+        "{breaths}/min",
+        "10*3/mm3",
+        "meq",
+    ]
 )
 
 #: Spellings that are often written where the UCUM unit is meant. Only those
@@ -82,7 +152,7 @@ def ucum_of(unit: str) -> str | None:
         _registry().from_ucum(text)
     # The parser and the registry raise errors of several libraries, all of
     # which mean the same here: not a unit.
-    except Exception:  # noqa: BLE001
+    except Exception:
         return None
     return text
 

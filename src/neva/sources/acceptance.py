@@ -122,12 +122,16 @@ def _units_checked(
         pl.col("_factor").is_not_null() & ((pl.col("_factor") != 1.0) | (pl.col("_offset") != 0.0))
     ) & pl.col("value").is_not_null()
     original = pl.concat_list(
-        pl.struct(pl.lit("original_value").alias("key"), pl.col("value").cast(pl.String).alias("value")),
+        pl.struct(
+            pl.lit("original_value").alias("key"), pl.col("value").cast(pl.String).alias("value")
+        ),
         pl.struct(pl.lit("original_unit").alias("key"), pl.col("value_unit").alias("value")),
     )
     kept = joined.filter(~unknown).with_columns(
         attributes=pl.when(converted)
-        .then(pl.concat_list(pl.col("attributes").fill_null(pl.lit([], dtype=ATTRIBUTES)), original))
+        .then(
+            pl.concat_list(pl.col("attributes").fill_null(pl.lit([], dtype=ATTRIBUTES)), original)
+        )
         .otherwise(pl.col("attributes")),
         value=pl.when(converted)
         .then(pl.col("value") * pl.col("_factor") + pl.col("_offset"))

@@ -23,7 +23,7 @@ from neva.events.identities import Pseudonyms
 from neva.events.schema import TABLES, TIME
 from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, accept
-from neva.sources.rows import Delivery, Rows, conform
+from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
 __all__ = ["ImportSummary", "OnChange", "import_delivery"]
@@ -120,9 +120,7 @@ def fingerprint(files: tuple[Path, ...]) -> tuple[str, int]:
         size += path.stat().st_size
     if len(digests) == 1:
         return digests[0], size
-    whole = "\n".join(
-        f"{path.name} {digest}" for path, digest in zip(files, digests, strict=True)
-    )
+    whole = "\n".join(f"{path.name} {digest}" for path, digest in zip(files, digests, strict=True))
     return hashlib.sha256(whole.encode()).hexdigest(), size
 
 
@@ -171,9 +169,9 @@ def import_delivery(
     sha256, size = fingerprint(delivery.files)
     with hospital.writer(purpose=f"import of {label}", now=now) as writer:
         earlier = writer.snapshot().batches().collect()
-        same = earlier.filter(
-            pl.col("source") == delivery.name, pl.col("file") == label
-        ).sort("batch")
+        same = earlier.filter(pl.col("source") == delivery.name, pl.col("file") == label).sort(
+            "batch"
+        )
         latest = same.row(-1, named=True) if same.height else None
         if latest is not None:
             unchanged = latest["sha256"] == sha256 and latest["mapping"] == delivery.mapping
@@ -353,7 +351,8 @@ def _write_events(
         retractions.append(gone.with_columns(retracted=pl.lit(writer.now, dtype=TIME)))
         tally.add("events", "retracted", gone.height)
     if retractions:
-        writer.retract(pl.concat(retractions)
+        writer.retract(
+            pl.concat(retractions)
             .sort("retracted")
             .unique(["event_id", "batch"], keep="first", maintain_order=True)
         )

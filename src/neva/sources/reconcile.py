@@ -115,8 +115,7 @@ def _within_delivery(
     shared = staged.filter(pl.col("event_id").is_duplicated()).with_row_index("_arrival")
     shared = shared.sort("event_id", pl.col("recorded").fill_null(pl.col("retracted")), "_arrival")
     before = [
-        pl.col(name).shift(1).over("event_id").alias(f"_{name}")
-        for name in ("content", "recorded")
+        pl.col(name).shift(1).over("event_id").alias(f"_{name}") for name in ("content", "recorded")
     ]
     judged = shared.with_columns(*before).with_columns(
         _first=pl.col("_content").is_null(),
@@ -147,7 +146,7 @@ def _within_delivery(
         .then(pl.col("_next_recorded"))
         .when(pl.col("_next_kind") == "withdraws")
         .then(pl.col("_next_retracted"))
-        .otherwise(pl.col("retracted"))
+        .otherwise(pl.col("retracted")),
     ).filter(pl.col("_kind") != "withdraws")
     counts = dict(judged.group_by("_kind").len().iter_rows())
     settled = pl.concat([single, closed.select(single.columns)])
@@ -229,14 +228,17 @@ def events(
             revises = is_live & ~withdraws & ~same
             # What a source assumes about when a row was known cannot hold for its
             # correction, which was not there at the last import.
-            stale = (revises & (pl.col("recorded_assumed") | (pl.col("recorded") <= pl.col("_old_recorded")))) | (
-                is_dead & (pl.col("recorded") <= pl.col("_ended"))
-            )
+            stale = (
+                revises
+                & (pl.col("recorded_assumed") | (pl.col("recorded") <= pl.col("_old_recorded")))
+            ) | (is_dead & (pl.col("recorded") <= pl.col("_ended")))
             seen = seen.with_columns(
                 _withdraws=withdraws.fill_null(value=False),
                 _same=same.fill_null(value=False),
                 _revises=revises.fill_null(value=False),
-                recorded_assumed=pl.when(stale).then(pl.lit(value=True)).otherwise("recorded_assumed"),
+                recorded_assumed=pl.when(stale)
+                .then(pl.lit(value=True))
+                .otherwise("recorded_assumed"),
                 recorded=pl.when(stale).then(pl.lit(now, dtype=TIME)).otherwise("recorded"),
             )
             closing = seen.filter(pl.col("_withdraws") | pl.col("_revises"))
@@ -361,9 +363,9 @@ def things(
         added += seen.height - sum(counts)
         appended.append(seen.filter(~pl.col("_nothing")))
     if replaced:
-        gone = latest.filter(
-            pl.col("batch").is_in(replaced), pl.col("retracted").is_null()
-        ).join(named, on=keys, how="anti", nulls_equal=True)
+        gone = latest.filter(pl.col("batch").is_in(replaced), pl.col("retracted").is_null()).join(
+            named, on=keys, how="anti", nulls_equal=True
+        )
         retracted += gone.height
         stamp = pl.lit(now, dtype=TIME)
         appended.append(gone.with_columns(retracted=stamp, recorded=stamp))

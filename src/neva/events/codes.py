@@ -1,0 +1,36 @@
+"""Codes: ``SYSTEM//code``, and the few that Neva itself gives a meaning."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+__all__ = ["FOLLOW_UP_END", "join_code", "label_of"]
+
+#: The last time at which a subject was looked at: what happened later is not
+#: known. A source writes it where its follow-up ends while a stay is open.
+FOLLOW_UP_END: Final = "NEVA//FOLLOW-UP-END"
+
+
+def join_code(system: str, text: str) -> str:
+    """Make a code of a system and a text.
+
+    Examples
+    --------
+    >>> join_code("SEPSIS", "ER Triage")
+    'SEPSIS//ER Triage'
+    """
+    return f"{system}//{text}"
+
+
+def label_of(code: pl.Expr) -> pl.Expr:
+    """Return what stands after the system of a code: its label where no description is known.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> pl.select(label_of(pl.lit("SEPSIS//ER Triage"))).item()
+    'ER Triage'
+    """
+    return code.str.replace("^[^/]*//", "")

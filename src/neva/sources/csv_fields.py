@@ -1,0 +1,237 @@
+"""Fields of a mapping, evaluated over a batch of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from neva.events.clock import read_iso, to_utc
+from neva.events.schema import TIME
+from neva.sources.csv_mapping import Condition, Mapping, Number, Text, Time
+
+__all__ = ["Fields", "kept"]
+
+_MICROSECONDS = {"hours": 3_600_000_000, "days": 86_400_000_000}
+
+
+def kept(frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
+    """Return the rows for which all conditions hold."""
+    for condition in conditions:
+        text = pl.col(condition.column).cast(pl.String)
+        if condition.is_ is not None:
+            frame = frame.filter(text.is_in(condition.is_))
+        if condition.is_not is not None:
+            frame = frame.filter(~text.is_in(condition.is_not).fill_null(value=False))
+        if condition.present is not None:
+            frame = frame.filter(text.is_not_null() == condition.present)
+        if condition.matches is not None:
+            frame = frame.filter(text.str.contains(condition.matches).fill_null(value=False))
+    return frame
+
+
+@dataclass
+class Fields:
+    """Evaluates fields over one batch and collects what cannot be read.
+
+    Attributes
+    ----------
+    frame : polars.DataFrame
+        The batch.
+    mapping : Mapping
+        For its zone, decimal sign and so on.
+    zone : str
+        Zone of naive times.
+    """
+
+    frame: pl.DataFrame
+    mapping: Mapping
+    zone: str
+    _reasons: list[tuple[str, pl.Series]] = field(default_factory=list)
+
+    def missing(self, dtype: pl.DataType | type[pl.DataType] = pl.String) -> pl.Series:
+        """Return a column of missing values."""
+        return pl.repeat(None, self.frame.height, dtype=dtype, eager=True)
+
+    def _refuse(self, name: str, reason: pl.Series) -> None:
+        if reason.null_count() < len(reason):
+            self._reasons.append((name, reason))
+
+    def _raw(self, spec: Text) -> pl.Series:
+        if spec.constant is not None:
+            return pl.repeat(spec.constant, self.frame.height, dtype=pl.String, eager=True)
+        if spec.template is not None:
+            parts: list[pl.Expr] = []
+            rest = spec.template
+            for name in spec.columns():
+                before, rest = rest.split("{" + name + "}", 1)
+                parts += [pl.lit(before), pl.col(name).cast(pl.String)]
+            return self.frame.select(_=pl.concat_str([*parts, pl.lit(rest)])).to_series()
+        names = spec.columns()
+        if len(names) == 1:
+            return self.frame[names[0]]
+        return self.frame.select(_=pl.coalesce(pl.col(names).cast(pl.String))).to_series()
+
+    def text(self, spec: Text | None, name: str) -> pl.Series:
+        """Evaluate a text field; `name` is what the quarantine calls it."""
+        if spec is None:
+            return self.missing()
+        raw = self._raw(spec)
+        found = raw if raw.dtype == pl.String else raw.cast(pl.String)
+        if spec.map is None:
+            return found
+        mapped = found.replace_strict(spec.map, default=None, return_dtype=pl.String)
+        if spec.otherwise == "keep":
+            return mapped.zip_with(mapped.is_not_null(), found)
+        if spec.otherwise == "refuse":
+            unknown = found.is_not_null() & mapped.is_null()
+            if unknown.any():
+                reason = "status-unknown" if name == "status" else "value-unreadable"
+                self._refuse(name, _where(unknown, reason))
+        return mapped
+
+    def number(self, spec: Number | None, name: str) -> tuple[pl.Series, pl.Series, pl.Series]:
+        """Evaluate a number field: the number, its comparator, and what stays text."""
+        if spec is None:
+            return self.missing(pl.Float64), self.missing(), self.missing()
+        raw = self._raw(spec)
+        if raw.dtype.is_numeric():
+            return raw.cast(pl.Float64), self.missing(), self.missing()
+        written = raw.cast(pl.String).str.strip_chars()
+        if spec.map is not None:
+            written = self.text(spec, name)
+        comparator = self.missing()
+        bare = written
+        if spec.comparators:
+            parts = written.str.extract_groups(r"^([<>])=?\s*(.*)$")
+            comparator = parts.struct.field("1")
+            bare = parts.struct.field("2").zip_with(comparator.is_not_null(), written)
+        if self.mapping.decimal != ".":
+            bare = bare.str.replace(self.mapping.decimal, ".", literal=True)
+        number = bare.cast(pl.Float64, strict=False)
+        unread = written.is_not_null() & number.is_null()
+        if not unread.any():
+            return number, comparator, self.missing()
+        if spec.unreadable == "text":
+            none = self.missing()
+            return number, none.zip_with(unread, comparator), written.zip_with(unread, none)
+        self._refuse(name, _where(unread, "value-unreadable"))
+        return number, comparator, self.missing()
+
+    def time(self, spec: Time | None, name: str) -> tuple[pl.Series, pl.Series]:
+        """Evaluate a time field: UTC, and its precision."""
+        if spec is None:
+            return self.missing(TIME), self.missing()
+        raw = self._raw(spec)
+        if raw.dtype == pl.Date or raw.dtype == pl.Datetime:
+            time, precision, reason = self._typed(raw)
+        elif spec.formats is None:
+            moments = read_iso(raw.cast(pl.String).str.strip_chars(), self.zone).struct.unnest()
+            time, precision, reason = (moments[part] for part in ("time", "precision", "reason"))
+        else:
+            time, precision, reason = self._formatted(
+                raw.cast(pl.String).str.strip_chars(), spec.formats
+            )
+        if spec.plus is not None:
+            amount, _, _ = self.number(Number(column=spec.plus), name)
+            if spec.plus_unit == "days":
+                # Whole days are days of the calendar: 24 hours later is another
+                # local time when the clock changed in between.
+                local = time.dt.convert_time_zone(self.zone).dt.replace_time_zone(None)
+                later = local + (amount * _MICROSECONDS["days"]).cast(pl.Duration("us"))
+                moved = to_utc(later, self.zone, nonexistent="forward").struct.unnest()
+                time = moved["time"]
+            else:
+                time = time + (amount * _MICROSECONDS["hours"]).cast(pl.Duration("us"))
+        if spec.precision is not None:
+            precision = pl.repeat(spec.precision, len(time), dtype=pl.String, eager=True)
+        self._refuse(name, reason)
+        return time, precision
+
+    def _typed(self, raw: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
+        exact = "day" if raw.dtype == pl.Date else "instant"
+        precision = pl.repeat(exact, len(raw), dtype=pl.String, eager=True)
+        if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
+            return raw.dt.convert_time_zone("UTC").cast(TIME), precision, self.missing()
+        read = self._utc(raw)
+        return read["time"], precision, read["reason"]
+
+    def _utc(self, naive: pl.Series) -> pl.DataFrame:
+        return to_utc(naive, self.zone, nonexistent=self.mapping.nonexistent).struct.unnest()
+
+    def _formatted(
+        self, written: pl.Series, formats: list[str]
+    ) -> tuple[pl.Series, pl.Series, pl.Series]:
+        time = self.missing(TIME)
+        precision = self.missing()
+        reason = self.missing()
+        for pattern in formats:
+            open_ = time.is_null() & written.is_not_null() & reason.is_null()
+            if not open_.any():
+                break
+            read = _strptime(written, pattern)
+            if read.dtype == pl.Datetime and getattr(read.dtype, "time_zone", None):
+                found, why = read.dt.convert_time_zone("UTC").cast(TIME), self.missing()
+            else:
+                both = self._utc(read)
+                found, why = both["time"], both["reason"]
+            fits = open_ & read.is_not_null()
+            time = found.zip_with(fits, time)
+            reason = why.zip_with(fits, reason)
+            exact = _precision_of(pattern)
+            precision = pl.repeat(exact, len(time), dtype=pl.String, eager=True).zip_with(
+                fits, precision
+            )
+        unread = written.is_not_null() & time.is_null() & reason.is_null()
+        if unread.any():
+            reason = _where(unread, "time-unreadable").zip_with(unread, reason)
+        return time, precision, reason
+
+    def split(
+        self, columns: dict[str, pl.Series], table: str, file: str
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Part the evaluated rows into those read and those refused."""
+        rows = pl.DataFrame(columns).with_columns(file=pl.lit(file), row=self.frame["_row"])
+        refused = pl.DataFrame(
+            schema={
+                "file": pl.String,
+                "row": pl.Int64,
+                "table": pl.String,
+                "field": pl.String,
+                "reason": pl.String,
+            }
+        )
+        if not self._reasons:
+            return rows, refused
+        why = self.missing()
+        where = self.missing()
+        for name, reason in self._reasons:
+            new = why.is_null() & reason.is_not_null()
+            why = reason.zip_with(new, why)
+            where = pl.repeat(name, len(new), dtype=pl.String, eager=True).zip_with(new, where)
+        bad = why.is_not_null()
+        refused = pl.DataFrame(
+            {"file": rows["file"], "row": rows["row"], "field": where, "reason": why}
+        ).filter(bad)
+        refused = refused.with_columns(table=pl.lit(table)).select(
+            "file", "row", "table", "field", "reason"
+        )
+        return rows.filter(~bad), refused
+
+
+def _where(mask: pl.Series, reason: str) -> pl.Series:
+    none = pl.repeat(None, len(mask), dtype=pl.String, eager=True)
+    return pl.repeat(reason, len(mask), dtype=pl.String, eager=True).zip_with(mask, none)
+
+
+def _precision_of(pattern: str) -> str:
+    if any(sign in pattern for sign in ("%S", "%T", "%X", "%s", "%+", "%c")):
+        return "instant"
+    return "minute" if any(sign in pattern for sign in ("%H", "%I", "%R")) else "day"
+
+
+def _strptime(written: pl.Series, pattern: str) -> pl.Series:
+    if _precision_of(pattern) == "day":
+        return written.str.to_date(pattern, strict=False)
+    return written.str.to_datetime(pattern, strict=False, time_unit="us")
