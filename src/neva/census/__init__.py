@@ -1,0 +1,16 @@
+"""Who is where, when: census, arrivals, bed-days, length of stay."""
+
+from neva.census.intervals import Intervals, of_events, of_movements, of_stays
+from neva.census.length_of_stay import LengthOfStay, length_of_stay
+from neva.census.occupancy import Census, census
+
+__all__ = [
+    "Census",
+    "Intervals",
+    "LengthOfStay",
+    "census",
+    "length_of_stay",
+    "of_events",
+    "of_movements",
+    "of_stays",
+]

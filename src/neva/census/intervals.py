@@ -1,0 +1,238 @@
+"""Times spent in places: what every count of patients is made of.
+
+A place is a unit (from movements), a stay's kind (from stays) or a state
+(from events that last). An interval is counted from its start until its end:
+``[start, end)``. One that is open lasts until *now*, or until the subject's
+follow-up ended, if the source says that it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import polars as pl
+
+from neva.errors import UsageError
+from neva.events.codes import FOLLOW_UP_END, label_of
+from neva.events.schema import TIME
+
+__all__ = ["Intervals", "Seen", "of_events", "of_movements", "of_stays"]
+
+
+class Seen(Protocol):
+    """What is asked of a snapshot."""
+
+    @property
+    def now(self) -> datetime: ...  # noqa: D102
+    @property
+    def zone(self) -> str: ...  # noqa: D102
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+    def events(self) -> pl.LazyFrame: ...  # noqa: D102
+    def stays(self) -> pl.LazyFrame: ...  # noqa: D102
+    def movements(self) -> pl.LazyFrame: ...  # noqa: D102
+    def units(self) -> pl.LazyFrame: ...  # noqa: D102
+    def codes(self) -> pl.LazyFrame: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Times spent in places by subjects.
+
+    Attributes
+    ----------
+    frame : polars.DataFrame
+        Columns ``subject_id``, ``place`` (text), ``start``, ``end`` (UTC,
+        never missing, ``[start, end)``), ``open`` (it had not ended at *now*),
+        ``lost`` (its end is the end of follow-up, not a departure).
+        Intervals of one subject in one place do not overlap.
+    now : datetime
+        Where open intervals end.
+    zone : str
+        Zone of the hospital's days.
+    identity : str
+        The view of the data.
+    what : str
+        What is counted, in words: ``patients by unit``.
+    precision : str
+        ``instant``, or ``day`` if any time is only known to the day.
+    placeless : int
+        Rows left out because they name no place.
+    """
+
+    frame: pl.DataFrame
+    now: datetime
+    zone: str
+    identity: str
+    what: str
+    precision: str
+    placeless: int = 0
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return the intervals."""
+        return self.frame
+
+    def on_clock(self, times: pl.Series) -> pl.Series:
+        """Return times in which lengths are measured, as µs.
+
+        Elapsed time; where times are only known to the day, the hospital's
+        calendar, so that every day is one day long.
+        """
+        if self.precision == "day":
+            times = times.dt.convert_time_zone(self.zone).dt.replace_time_zone(None)
+        return times.dt.timestamp("us")
+
+
+_COLUMNS = ("subject_id", "place", "start", "end", "open", "lost")
+
+
+def _closed(rows: pl.DataFrame, snapshot: Seen) -> pl.DataFrame:
+    """End what is open: at the end of follow-up if there is one, else now."""
+    followed = (
+        snapshot.events()
+        .filter(pl.col("code") == FOLLOW_UP_END)
+        .group_by("subject_id")
+        .agg(_followed=pl.col("time").max())
+        .collect()
+    )
+    now = pl.lit(snapshot.now, dtype=TIME)
+    is_open = pl.col("end").is_null()
+    lost = is_open & (pl.col("_followed") <= now)
+    return (
+        rows.join(followed, on="subject_id", how="left")
+        .with_columns(
+            open=is_open & ~lost.fill_null(value=False),
+            lost=lost.fill_null(value=False),
+            end=pl.coalesce("end", pl.min_horizontal("_followed", now)),
+        )
+        .with_columns(end=pl.max_horizontal("start", "end"))
+        .drop("_followed")
+    )
+
+
+def _united(rows: pl.DataFrame, *, touching: bool) -> pl.DataFrame:
+    """Join intervals of one subject in one place that overlap.
+
+    A patient recorded twice is one patient. With `touching`, one who is moved
+    from bed to bed of a unit did not leave it either.
+    """
+    rows = rows.sort("subject_id", "place", "start", "end")
+    by = ["subject_id", "place"]
+    reached = pl.col("end").cum_max().shift(1).over(by)
+    apart = pl.col("start") > reached if touching else pl.col("start") >= reached
+    begins = (reached.is_null() | apart).cast(pl.Int64)
+    return (
+        rows.with_columns(_run=begins.cum_sum())
+        .group_by("subject_id", "place", "_run", maintain_order=True)
+        .agg(
+            pl.col("start").min(),
+            pl.col("end").max(),
+            open=pl.col("open").sort_by("end").last(),
+            lost=pl.col("lost").sort_by("end").last(),
+        )
+        .select(_COLUMNS)
+    )
+
+
+def _ancestors(units: pl.DataFrame) -> pl.DataFrame:
+    """Pair each unit with itself and every unit above it.
+
+    Raises
+    ------
+    UsageError
+        The hierarchy runs in a circle.
+    """
+    parent = {
+        unit: above for unit, above in units.select("unit", "parent").iter_rows() if above
+    }
+    pairs = []
+    for unit in {*units["unit"], *parent.values()}:
+        seen = [unit]
+        while (above := parent.get(seen[-1])) is not None:
+            if above in seen:
+                message = (
+                    f"units: the hierarchy runs in a circle; found {' > '.join([*seen, above])}; "
+                    "correct the parents of these units"
+                )
+                raise UsageError(message)
+            seen.append(above)
+        pairs += [(unit, above) for above in seen]
+    return pl.DataFrame(pairs, schema={"unit": pl.String, "place": pl.String}, orient="row")
+
+
+def _made(
+    rows: pl.DataFrame, snapshot: Seen, what: str, placeless: int = 0, *, touching: bool = False
+) -> Intervals:
+    days = rows.height > 0 and bool((rows["precision"] == "day").any())
+    return Intervals(
+        frame=_united(_closed(rows, snapshot), touching=touching),
+        now=snapshot.now,
+        zone=snapshot.zone,
+        identity=snapshot.identity,
+        what=what,
+        precision="day" if days else "instant",
+        placeless=placeless,
+    )
+
+
+def of_movements(snapshot: Seen, *, parents: bool = True) -> Intervals:
+    """Return the times spent in units.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The hospital as known at *now*.
+    parents : bool
+        Count each movement in the units above its unit too.
+    """
+    rows = snapshot.movements().select("subject_id", "unit", "start", "end", "precision").collect()
+    placed = rows.filter(pl.col("unit").is_not_null())
+    named = placed.rename({"unit": "place"})
+    if parents:
+        above = _ancestors(snapshot.units().select("unit", "parent").collect())
+        known = placed.join(above, on="unit", how="inner").drop("unit")
+        alone = named.join(above, left_on="place", right_on="unit", how="anti")
+        named = pl.concat([known.select(alone.columns), alone])
+    return _made(named, snapshot, "patients by unit", rows.height - placed.height, touching=True)
+
+
+def of_stays(snapshot: Seen) -> Intervals:
+    """Return the times spent in hospital, by kind of stay."""
+    rows = (
+        snapshot.stays()
+        .select("subject_id", "start", "end", "precision", place=pl.col("kind").fill_null("stay"))
+        .collect()
+    )
+    return _made(rows, snapshot, "patients by kind of stay")
+
+
+def of_events(snapshot: Seen, codes: Iterable[str]) -> Intervals:
+    """Return the times spent in states: events that last from time to end time.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The hospital as known at *now*.
+    codes : iterable of str
+        Codes of the states that count; a state without an end is open.
+    """
+    wanted = list(codes)
+    described = snapshot.codes().select("code", "description")
+    rows = (
+        snapshot.events()
+        .filter(pl.col("code").is_in(wanted), pl.col("status") == "done")
+        .filter(pl.col("time").is_not_null())
+        .join(described, on="code", how="left")
+        .select(
+            "subject_id",
+            "precision",
+            place=pl.coalesce("description", label_of(pl.col("code"))),
+            start="time",
+            end="end_time",
+        )
+        .collect()
+    )
+    return _made(rows, snapshot, "patients by state")
