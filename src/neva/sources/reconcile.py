@@ -71,6 +71,12 @@ class Reconciled:
     retracted: int
 
 
+def _not_before(now: datetime, *columns: str) -> pl.Expr:
+    """Return the import time, or just after `columns` if a clock was put back since."""
+    just_after = [pl.col(name) + pl.duration(microseconds=1) for name in columns]
+    return pl.max_horizontal(pl.lit(now, dtype=TIME), *just_after)
+
+
 def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFrame:
     """Add ``event_id`` and ``content``.
 
@@ -239,7 +245,9 @@ def events(
                 recorded_assumed=pl.when(stale)
                 .then(pl.lit(value=True))
                 .otherwise("recorded_assumed"),
-                recorded=pl.when(stale).then(pl.lit(now, dtype=TIME)).otherwise("recorded"),
+                recorded=pl.when(stale)
+                .then(_not_before(now, "_old_recorded", "_ended"))
+                .otherwise("recorded"),
             )
             closing = seen.filter(pl.col("_withdraws") | pl.col("_revises"))
             retractions = closing.select(
@@ -353,7 +361,7 @@ def things(
             recorded=pl.when(withdraws & is_stored)
             .then("retracted")
             .when(late)
-            .then(pl.lit(now, dtype=TIME))
+            .then(_not_before(now, "_old_recorded"))
             .otherwise("recorded"),
         )
         counts = seen.select(pl.col("_nothing", "_revises", "_withdraws").sum()).row(0)

@@ -78,7 +78,7 @@ class Stage:
             self._spill()
         for number in range(RANGES):
             parts = [
-                pl.read_ipc(path.with_suffix(f".{number}.arrow"), memory_map=False)
+                pl.read_ipc(path.with_suffix(f".{number}.arrow"))
                 for path, starts in self._spills
                 if starts[number + 1] > starts[number]
             ]

@@ -1,0 +1,53 @@
+"""The command line: ``neva``. Parses, calls, prints; nobody imports it.
+
+Exit codes: 0 done; 1 our bug; 2 usage; 3 bad input; 4 not found; 5 conflict.
+Results go to standard output (``--json`` for machines), progress and errors
+to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from neva.cli import flow, pathways, report, store
+from neva.errors import NevaError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="neva",
+    help="What a hospital already records, turned into decisions.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Tracebacks with local variables would show patients' data.
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+store.add_to(app)
+app.add_typer(pathways.app, name="pathways")
+app.add_typer(flow.app, name="flow")
+report.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; turn errors into messages and exit codes."""
+    try:
+        app()
+    except NevaError as error:
+        sys.stderr.write(f"neva: {error}\n")
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+    # The doorway: what nobody foresaw is our bug.
+    except Exception as error:  # noqa: BLE001
+        # The text of a foreign error may quote a row, so only its kind is shown.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        told = str(error) if os.environ.get("NEVA_DEBUG") else "(text hidden; NEVA_DEBUG=1 shows it)"
+        sys.stderr.write(
+            f"neva: this is a bug in Neva, please report it\n{frames}{type(error).__name__}: {told}\n"
+        )
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""``python -m neva.cli``."""
+
+from neva.cli import main
+
+main()

@@ -1,0 +1,235 @@
+"""``neva import``, ``export``, ``info``, ``check``: what is in the store."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, table, tell
+from neva.errors import ConflictError, NotFoundError, UsageError
+from neva.events.hospital import Hospital, create_hospital, open_hospital
+from neva.events.schema import REASONS
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command("import")(import_)
+    app.command()(export)
+    app.command()(info)
+    app.command()(check)
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            message = f"--set: must be NAME=VALUE; found {pair!r}; write for example case=stay"
+            raise UsageError(message)
+        settings[name.replace("-", "_")] = value
+    return settings
+
+
+def _hospital(path: Path, zone: str | None) -> tuple[Hospital, bool]:
+    """Open the hospital, or make it; say whether it was made."""
+    if (path / "current").exists():
+        hospital = open_hospital(path)
+        if zone is not None and zone != hospital.settings.zone:
+            message = (
+                f"--zone: the hospital has its zone already; found {hospital.settings.zone}; leave "
+                "the option out, or give the zone of naive times in the mapping"
+            )
+            raise ConflictError(message)
+        return hospital, False
+    if zone is None:
+        message = (
+            f"{path}: a new hospital needs its time zone; found none; give --zone, "
+            "for example --zone Europe/Moscow"
+        )
+        raise UsageError(message)
+    return create_hospital(path, zone=zone, now=now()), True
+
+
+def import_(  # noqa: D417 -- the options document themselves
+    kind: Annotated[str, typer.Argument(metavar="csv|xes|omop|fhir|meds", help="what it is")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="file or folder")],
+    into: Annotated[Path, typer.Option("--into", metavar="HOSPITAL", help="made if absent")],
+    mapping: Annotated[
+        Path | None, typer.Option(help="what the columns mean: a file, or a ready mapping's name")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(help="time zone of a new hospital, as in Europe/Moscow")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="put a changed file in its earlier batch's place")
+    ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="add a changed file as a further extract")
+    ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="a setting of the source"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Import a file or folder into a hospital; the same one again adds nothing.
+
+    Example: neva import csv sepsis.csv --mapping sepsis --into hospital --zone Europe/Amsterdam
+    """
+    from neva.sources.intake import import_delivery
+
+    if replace and extend:
+        message = "--replace, --extend: only one of them makes sense; found both; choose one"
+        raise UsageError(message)
+    doors = {door.name: door for door in entry_points(group="neva.sources")}
+    if kind not in doors:
+        message = f"{kind}: no such source; found {', '.join(sorted(doors))}; choose one of them"
+        raise UsageError(message)
+    if not source.exists():
+        message = f"{source}: no such file or folder; found nothing there; check the path"
+        raise NotFoundError(message)
+    hospital, made = _hospital(into, zone)
+    try:
+        delivery = doors[kind].load()(
+            source, zone=hospital.settings.zone, mapping=mapping, **_settings(setting or [])
+        )
+        with progress(f"importing {source.name}") as update:
+            summary = import_delivery(
+                hospital,
+                delivery,
+                label=source.resolve().name,
+                now=now(),
+                on_change="replace" if replace else "extend" if extend else "refuse",
+                progress=update,
+            )
+    except BaseException:
+        if made:
+            shutil.rmtree(into, ignore_errors=True)
+        raise
+
+    def text() -> str:
+        if summary.already_imported:
+            return f"{summary.file}: imported before (batch {summary.batch}); nothing to do"
+        lines = [f"{summary.file}: batch {summary.batch}, hospital version {summary.version}", ""]
+        lines.append(table(summary.to_frame()))
+        for reason, number in sorted(summary.refusals.items()):
+            code = reason.rpartition(": ")[2]
+            lines.append(f"refused {number:,} rows of {reason} ({REASONS.get(code, '')})")
+        if summary.order == "none":
+            lines.append(
+                "order: the source has none; events of one time are ordered by code and value"
+            )
+        return "\n".join(lines)
+
+    tell(as_json, summary, text)
+
+
+def export(
+    kind: Annotated[str, typer.Argument(metavar="meds|xes|csv|fhir", help="the format")],
+    hospital: HospitalPath,
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="must not exist")],
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Export a hospital; ids are pseudonyms.
+
+    Example: neva export meds hospital out
+    """
+    from neva.sources.export import EXPORTS
+
+    if kind not in EXPORTS:
+        message = f"{kind}: no such format; found {', '.join(EXPORTS)}; choose one of them"
+        raise UsageError(message)
+    _, snapshot = snapshot_of(hospital, as_of)
+    EXPORTS[kind](snapshot, destination)
+    tell(as_json, {"written": destination}, f"written: {destination}")
+
+
+def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Say what a hospital holds.
+
+    Example: neva info hospital
+    """
+    store, snapshot = snapshot_of(hospital, as_of)
+    manifest = store.manifest()
+    counts = {
+        "subjects": snapshot.subjects().select(pl.len()).collect().item(),
+        "stays": snapshot.stays().select(pl.len()).collect().item(),
+        "movements": snapshot.movements().select(pl.len()).collect().item(),
+        "units": snapshot.units().select(pl.len()).collect().item(),
+        "events": snapshot.events().select(pl.len()).collect().item(),
+        "codes": snapshot.codes().select(pl.len()).collect().item(),
+        "refused rows": snapshot.quarantine().select(pl.len()).collect().item(),
+    }
+    named = snapshot.events().select(pl.col("subject_id").n_unique()).collect().item()
+    batches = (
+        snapshot.batches()
+        .select(
+            "batch",
+            "source",
+            "file",
+            "imported",
+            pl.col("rows_added").alias("added"),
+            pl.col("rows_known").alias("known"),
+            pl.col("rows_refused").alias("refused"),
+            "order",
+        )
+        .sort("batch")
+        .collect()
+    )
+    content = {
+        "hospital": store.settings.hospital,
+        "zone": store.settings.zone,
+        "version": snapshot.version,
+        "as_of": snapshot.as_of,
+        "first": manifest.first,
+        "last": manifest.last,
+        "rows": counts,
+        "subjects_with_events": named,
+        "batches": batches,
+    }
+
+    def text() -> str:
+        lines = [
+            f"hospital {store.settings.hospital}, version {snapshot.version}, "
+            f"zone {store.settings.zone}",
+            f"from {_time(manifest.first)} to {_time(manifest.last)} UTC",
+            "",
+            *(f"{name:>14} {number:>14,}" for name, number in counts.items()),
+            f"{'':>14} {named:>14,} subjects have events",
+            "",
+            table(batches),
+        ]
+        return "\n".join(lines)
+
+    tell(as_json, content, text)
+
+
+def _time(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M}" if value is not None else "–"
+
+
+def check(
+    hospital: HospitalPath,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="a YAML file with thresholds of one's own")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Check the quality of the data: conformance, completeness, plausibility.
+
+    Example: neva check hospital
+    """
+    from neva.events.checks import check_hospital, read_thresholds
+
+    _, snapshot = snapshot_of(hospital, as_of)
+    result = check_hospital(snapshot).judged(read_thresholds(thresholds))
+    tell(as_json, result, lambda: result.to_text())
