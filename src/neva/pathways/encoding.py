@@ -27,10 +27,12 @@ _FIRST, _LAST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 class Snapshot(Protocol):
     """What pathways need of a hospital: its visible rows at one moment."""
 
-    identity: str
-    zone: str
-    cache: Path
-
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+    @property
+    def zone(self) -> str: ...  # noqa: D102
+    @property
+    def cache(self) -> Path: ...  # noqa: D102
     def events(self) -> pl.LazyFrame: ...  # noqa: D102
     def stays(self) -> pl.LazyFrame: ...  # noqa: D102
     def movements(self) -> pl.LazyFrame: ...  # noqa: D102

@@ -150,9 +150,8 @@ def throughput(log: ActivityLog) -> Durations:
     """
     start, end = log.spans
     known = start != MISSING_TIME
-    seconds = np.full(log.case_count, np.nan)
-    np.subtract(end, start, out=seconds, where=known, casting="unsafe")
-    seconds /= 1e6
+    seconds = (end - start) / 1e6
+    seconds[~known] = np.nan
     timed = int(known.sum())
     counts = {"cases": log.case_count, "timed": timed, "no time known": log.case_count - timed}
     return Durations("first to last event", seconds, counts, log)
