@@ -148,20 +148,19 @@ def _missing_ways(
         if path in chosen:
             kept[here].append(there)
     # Widest ways from the root (Prim's order: always the widest path next).
-    way = {}
-    queue = [(0, root, root, None)]
-    done = set()
+    way: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
+    queue = [(-path[2], there, root, path) for there, path in neighbours[root]]
+    heapq.heapify(queue)
+    done = {root}
     while queue:
-        width, node, before, path = heapq.heappop(queue)
+        _, node, before, path = heapq.heappop(queue)
         if node in done:
             continue
         done.add(node)
-        if path is not None:
-            way[node] = (before, path)
+        way[node] = (before, path)
         for there, onward in neighbours[node]:
             if there not in done:
-                reach = -onward[2] if width == 0 else max(width, -onward[2])
-                heapq.heappush(queue, (reach, there, node, onward))
+                heapq.heappush(queue, (-onward[2], there, node, onward))
     reached = {root}
     stack = [root]
     while stack:
@@ -175,7 +174,7 @@ def _missing_ways(
         trail = []
         while at not in reached:
             trail.append(at)
-            at, path = way[at][0], way[at][1]
-            added.add(path)
+            at, onward = way[at]
+            added.add(onward)
         reached.update(trail)
     return added

@@ -109,7 +109,7 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
     for source, target, frequency, row in detail.paths:
         a = nodes[source]["activity"] if source >= 0 else None
         b = nodes[target]["activity"] if target >= 0 else None
-        what = _path(a, b, frequency, rows[row] if row >= 0 else None, most, of)
+        what = _path(a, b, frequency, row=rows[row] if row >= 0 else None, most=most, of=of)
         if source == target:
             loops[source] = what
         else:
@@ -132,14 +132,15 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
         )
         for i, node in enumerate(nodes)
     ]
-    specs = []
-    for i, (node, what) in enumerate(zip(nodes, places, strict=True)):
-        specs.append(_spec(what, _order(node), degree.get(i, [0, 0])))
+    specs = [
+        _spec(box, _order(node), degree.get(i, [0, 0]))
+        for i, (node, box) in enumerate(zip(nodes, places, strict=True))
+    ]
     cases = f"{count_in_words(of.case_count)} cases"
     for number, word in ((START, "start"), (END, "end")):
-        what = _Place([word], cases, f"{word} of {cases}", None, 0.0)
-        places.append(what)
-        specs.append(_spec(what, -math.inf if number == START else math.inf,
+        terminal = _Place([word], cases, f"{word} of {cases}", None, 0.0)
+        places.append(terminal)
+        specs.append(_spec(terminal, -math.inf if number == START else math.inf,
                            degree.get(number, [0, 0])))  # fmt: skip
     position = {START: len(nodes), END: len(nodes) + 1}
     layout = place(
@@ -151,7 +152,7 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
                 label_width=text_width(what.label, _LABEL_SIZE) + 8,
                 label_height=_LABEL_SIZE * 1.45,
                 stroke=what.stroke,
-                weight=1 + 4 * what.frequency / most,
+                frequency=what.frequency,
             )
             for source, target, what in drawn
         ],
@@ -160,7 +161,7 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
 
 
 def _order(node: dict[str, float | None]) -> float:
-    """Return the place in time; an activity without one (all cases of one event) is in the middle."""
+    """Return the place in time; without one (only in cases of one event), the middle."""
     return 0.5 if node["position"] is None else float(node["position"])
 
 
@@ -168,6 +169,7 @@ def _path(
     source: str | None,
     target: str | None,
     frequency: int,
+    *,
     row: dict[str, float | None] | None,
     most: int,
     of: ActivityMap,
@@ -227,24 +229,24 @@ def draw_map(
     foot = head + layout.height + 18
     height = foot + len(notes) * _NOTE_SIZE * 1.55 + _MARGIN
     width += 2 * _MARGIN
+    size = f'width="{_n(width)}" height="{_n(height)}"'
+    box = f'viewBox="0 0 {_n(width)} {_n(height)}" {size}'
+    name = quoteattr(clean(title) if title else "activity map")
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" '
-        f'width="{_n(width)}" height="{_n(height)}" role="img" '
-        f"aria-label={quoteattr(clean(title) if title else 'activity map')}>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label={name}>',
         f"<style>{_STYLE}</style>",
-        f'<rect class="w" width="{_n(width)}" height="{_n(height)}"/>',
+        f'<rect class="w" {size}/>',
     ]
     if title:
-        parts.append(
-            f'<text class="t" x="{_n(_MARGIN)}" y="{_n(_MARGIN + 12)}">{escape(clean(title))}</text>'
-        )
+        place_of_title = f'x="{_n(_MARGIN)}" y="{_n(_MARGIN + 12)}"'
+        parts.append(f'<text class="t" {place_of_title}>{escape(clean(title))}</text>')
     parts.append(f'<g transform="translate({_n(left)} {_n(head)})">')
     # Thin lines above thick ones, labels above all lines.
     pairs = sorted(zip(picture.paths, layout.routes, strict=True), key=lambda pair: -pair[0].stroke)
     parts += [_line(what, route, link) for what, route in pairs]
     parts += [_label(what, route.label, link) for what, route in pairs]
-    for what, box in zip(picture.places, layout.places, strict=True):
-        parts += _box(what, box, link)
+    for place_, where in zip(picture.places, layout.places, strict=True):
+        parts += _box(place_, where, link)
     parts.append("</g>")
     for number, line in enumerate(notes):
         y = foot + (number + 1) * _NOTE_SIZE * 1.55
@@ -255,9 +257,10 @@ def draw_map(
 
 def _notes(of: ActivityMap, detail: Detail) -> list[str]:
     cases = f"{count_in_words(of.case_count)} cases"
+    activities = f"{count_in_words(of.nodes.height)} activities"
+    events = f"{count_in_words(of.event_count)} events"
     notes = [
-        f"{detail.statement} · {count_in_words(of.nodes.height)} activities · {cases} · "
-        f"{count_in_words(of.event_count)} events",
+        f"{detail.statement} · {activities} · {cases} · {events}",
         "On a path: steps · median time. Width: steps. Dashed: back to an earlier activity.",
     ]
     if of.ties:
@@ -277,12 +280,7 @@ def _notes(of: ActivityMap, detail: Detail) -> list[str]:
 
 def _n(number: float) -> str:
     """Write a coordinate: one decimal, no trailing zero, no negative zero."""
-    text = f"{number:.1f}"
-    return (
-        (text[:-2] if text.endswith(".0") else text).replace("-0", "0")
-        if (text in {"-0.0"} or text.endswith(".0")) and text != "-0.0"
-        else ("0" if text == "-0.0" else text)
-    )
+    return f"{round(number, 1) + 0.0:.1f}".removesuffix(".0")
 
 
 def _linked(inner: str, what: _Place | _Path, link: Callable[[str, str | None], str] | None) -> str:

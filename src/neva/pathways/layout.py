@@ -15,10 +15,12 @@ with three choices of ours:
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 __all__ = ["Box", "Layout", "PathSpec", "PlaceSpec", "Route", "place"]
 
@@ -32,7 +34,13 @@ _GAP_LEAST, _GAP_MOST = 14.0, 64.0  # height of the bends between layers
 _GAP_PER_SHIFT = 0.16  # a bend over 100 pixels gets 16 pixels of height
 _PORT_MOST = 20.0  # between two paths at one activity
 
-_SWEEPS = 24
+# Ends of a path that are so near one above the other are brought into line.
+_ALIGN = 18.0
+
+# Mean positions in the case (0-1) that are so near do not fix which comes first.
+_NEAR_IN_TIME = 0.15
+
+_SWEEPS = 16
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,17 @@ class PlaceSpec:
 
 @dataclass(frozen=True)
 class PathSpec:
-    """A path to draw between two different places."""
+    """A path to draw between two different places.
+
+    The more frequent, the straighter. Widths and heights in pixels.
+    """
 
     source: int
     target: int
     label_width: float
     label_height: float
     stroke: float
-    weight: float
+    frequency: float
 
 
 @dataclass(frozen=True)
@@ -141,44 +152,126 @@ def place(places: Sequence[PlaceSpec], paths: Sequence[PathSpec]) -> Layout:
     """
     if not places:
         return Layout((), (), 0.0, 0.0)
-    by_time = sorted(range(len(places)), key=lambda i: (places[i].order, i))
+    by_time = _order_in_time(places, paths)
     when = {node: at for at, node in enumerate(by_time)}
-    layers = _assign_layers(by_time, when, paths)
+    layers = _assign_layers(by_time, when, places, paths)
     items, chains, ranks = _make_items(places, paths, layers, when)
     _reduce_crossings(items, ranks)
     _assign_ports(items, places)
     _assign_x(items, ranks)
+    _straighten(items, ranks, chains)
     return _draw(places, paths, items, chains, ranks)
 
 
+def _weights(paths: Sequence[PathSpec]) -> list[float]:
+    """Return how hard each path pulls, 1 to 5."""
+    most = max((path.frequency for path in paths), default=1.0) or 1.0
+    return [1.0 + 4.0 * path.frequency / most for path in paths]
+
+
+def _order_in_time(places: Sequence[PlaceSpec], paths: Sequence[PathSpec]) -> list[int]:
+    """Order places by time; where times are near, so that most steps go forward.
+
+    Mean positions mix short and long cases, so near ones may stand the wrong
+    way round: what nearly always follows would be drawn as going back.
+    """
+    order = sorted(range(len(places)), key=lambda i: (places[i].order, i))
+    forward: dict[tuple[int, int], float] = defaultdict(float)
+    for path in paths:
+        forward[path.source, path.target] += path.frequency
+    for _ in range(4):
+        moved = False
+        for node in list(order):
+            at = order.index(node)
+            best, place_for_best = 0.0, at
+            for step in (-1, 1):
+                gain, there = 0.0, at + step
+                while 0 <= there < len(order):
+                    other = order[there]
+                    if not abs(places[other].order - places[node].order) <= _NEAR_IN_TIME:
+                        break
+                    gain += step * (forward[other, node] - forward[node, other])
+                    if gain > best + 1e-9:
+                        best, place_for_best = gain, there
+                    there += step
+            if place_for_best != at:
+                order.remove(node)
+                order.insert(place_for_best, node)
+                moved = True
+        if not moved:
+            break
+    return order
+
+
 def _assign_layers(
-    by_time: list[int], when: dict[int, int], paths: Sequence[PathSpec]
+    by_time: list[int],
+    when: dict[int, int],
+    places: Sequence[PlaceSpec],
+    paths: Sequence[PathSpec],
 ) -> dict[int, int]:
     """Give every place a layer: later in time is lower, neighbours as near as possible."""
     before: dict[int, list[tuple[int, float]]] = defaultdict(list)
     after: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for path in paths:
+    pairs: list[tuple[int, int, float]] = []
+    for path, weight in zip(paths, _weights(paths), strict=True):
         upper, lower = sorted((path.source, path.target), key=when.__getitem__)
-        before[lower].append((upper, path.weight))
-        after[upper].append((lower, path.weight))
+        pairs.append((upper, lower, weight))
+    # Nothing stands beside the start (order -inf) or the end (inf).
+    inner = [i for i in by_time if not math.isinf(places[i].order)]
+    for fixed in (i for i in by_time if math.isinf(places[i].order)):
+        first = places[fixed].order < 0
+        pairs += [(fixed, i, 0.0) if first else (i, fixed, 0.0) for i in inner]
+    for upper, lower, weight in pairs:
+        before[lower].append((upper, weight))
+        after[upper].append((lower, weight))
     layer: dict[int, int] = {}
     for node in by_time:
         layer[node] = 1 + max((layer[upper] for upper, _ in before[node]), default=-1)
-    for _ in range(4):
-        for node in [*by_time, *reversed(by_time)]:
-            low = 1 + max((layer[upper] for upper, _ in before[node]), default=-1)
-            high = min((layer[lower] for lower, _ in after[node]), default=low + 1) - 1
-            neighbours = sorted(
-                (layer[other], weight) for other, weight in before[node] + after[node]
-            )
-            if neighbours and high > low:
-                half, running, middle = sum(w for _, w in neighbours) / 2, 0.0, low
-                for middle, weight in neighbours:  # noqa: B007 -- weighted median
-                    running += weight
-                    if running >= half:
-                        break
-                layer[node] = min(max(middle, low), high)
-    return layer
+    # Move groups that hang together tightly while that shortens the paths.
+    for _ in range(8):
+        moved = False
+        for node in by_time:
+            moved |= _shift(node, layer, after, before, down=True)
+        for node in reversed(by_time):
+            moved |= _shift(node, layer, before, after, down=False)
+        if not moved:
+            break
+    used = {number: place for place, number in enumerate(sorted(set(layer.values())))}
+    return {node: used[number] for node, number in layer.items()}
+
+
+def _shift(
+    node: int,
+    layer: dict[int, int],
+    ahead: dict[int, list[tuple[int, float]]],
+    behind: dict[int, list[tuple[int, float]]],
+    *,
+    down: bool,
+) -> bool:
+    """Move a place, and what it pushes, one way as far as that is for the better."""
+    step = 1 if down else -1
+    group, stack = {node}, [node]
+    while stack:
+        at = stack.pop()
+        if not ahead[at]:
+            return False  # the first or last place of all stays
+        for other, _ in ahead[at]:
+            if other not in group and (layer[other] - layer[at]) * step == 1:
+                group.add(other)
+                stack.append(other)
+    gain, room = 0.0, None
+    for at in group:
+        for other, weight in ahead[at]:
+            if other not in group:
+                gain += weight
+                free = (layer[other] - layer[at]) * step - 1
+                room = free if room is None else min(room, free)
+        gain -= sum(weight for other, weight in behind[at] if other not in group)
+    if gain <= 1e-9 or not room:
+        return False
+    for at in group:
+        layer[at] += step * room
+    return True
 
 
 def _make_items(
@@ -218,10 +311,11 @@ def _make_items(
             chain.append(len(items) - 1)
         chain.append(lower)
         chains[number] = chain
+    weights = _weights(paths)
     for number, chain in enumerate(chains):
-        for a, b in zip(chain[:-1], chain[1:], strict=True):
+        for a, b in pairwise(chain):
             inner = (items[a].place < 0) + (items[b].place < 0)
-            weight = (1.0, 2.0, 8.0)[inner] * paths[number].weight
+            weight = (1.0, 2.0, 8.0)[inner] * weights[number]
             items[a].below.append((b, weight, 0.0, 0.0))
             items[b].above.append((a, weight, 0.0, 0.0))
     ranks: list[list[int]] = [[] for _ in range(rank_count)]
@@ -251,49 +345,58 @@ def _number(items: list[_Item], rank: list[int]) -> None:
 
 
 def _reduce_crossings(items: list[_Item], ranks: list[list[int]]) -> None:
-    """Order every rank by the weighted mean position of its neighbours, repeatedly."""
-    for rank in ranks:
-        _number(items, rank)
+    """Order every rank by the mean position of its neighbours, repeatedly; keep the best."""
     best = [list(rank) for rank in ranks]
-    fewest = sum(_crossings(items, rank) for rank in ranks[:-1])
-    for sweep in range(_SWEEPS):
-        downwards = sweep % 2 == 0
-        for rank in ranks[1:] if downwards else ranks[-2::-1]:
-            keys = {}
-            for i in rank:
-                links = items[i].above if downwards else items[i].below
-                total = sum(link[1] for link in links)
-                keys[i] = (
-                    sum(items[link[0]].position * link[1] for link in links) / total
-                    if total
-                    else float(items[i].position)
-                )
-            # Equal keys keep their order in one sweep and exchange it in the next.
-            sign = 1 if sweep % 4 < 2 else -1
-            rank.sort(
-                key=lambda i, keys=keys, sign=sign: (round(keys[i], 9), sign * items[i].position)
-            )
+    fewest: int | None = None
+    for attempt in range(4):
+        # Attempts differ in the first order (as made, mirrored) and in whether
+        # frequent paths pull harder.
+        for rank in ranks:
+            rank.sort(reverse=attempt % 2 == 1)
             _number(items, rank)
-        _exchange(items, ranks)
-        crossings = sum(_crossings(items, rank) for rank in ranks[:-1])
-        if crossings < fewest:
-            fewest, best = crossings, [list(rank) for rank in ranks]
+        for sweep in range(_SWEEPS):
+            _sweep(items, ranks, downwards=sweep % 2 == 0, mirror=sweep % 4 >= 2,
+                   weighted=attempt < 2)  # fmt: skip
+            _exchange(items, ranks)
+            crossings = sum(_crossings(items, rank) for rank in ranks[:-1])
+            if fewest is None or crossings < fewest:
+                fewest, best = crossings, [list(rank) for rank in ranks]
     for rank, order in zip(ranks, best, strict=True):
         rank[:] = order
+        _number(items, rank)
+
+
+def _sweep(
+    items: list[_Item], ranks: list[list[int]], *, downwards: bool, mirror: bool, weighted: bool
+) -> None:
+    for rank in ranks[1:] if downwards else ranks[-2::-1]:
+        keys: dict[int, tuple[float, int]] = {}
+        for i in rank:
+            links = items[i].above if downwards else items[i].below
+            position, total = float(items[i].position), 0.0
+            if links:
+                total = sum(link[1] if weighted else 1.0 for link in links)
+                position = (
+                    sum(items[link[0]].position * (link[1] if weighted else 1.0) for link in links)
+                    / total
+                )
+            # Equal keys keep their order in one sweep and exchange it in another.
+            keys[i] = (round(position, 9), -items[i].position if mirror else items[i].position)
+        rank.sort(key=keys.__getitem__)
         _number(items, rank)
 
 
 def _exchange(items: list[_Item], ranks: list[list[int]]) -> None:
     """Exchange neighbours while that removes crossings (Gansner et al. 1993)."""
     for rank in ranks:
-        for at in range(len(rank) - 1):
+        for at in [*range(len(rank) - 1), *range(len(rank) - 2, -1, -1)]:
             a, b = items[rank[at]], items[rank[at + 1]]
             now = then = 0
             for one, other in ((a.above, b.above), (a.below, b.below)):
-                for i, *_ in one:
-                    for j, *_ in other:
-                        now += items[i].position > items[j].position
-                        then += items[i].position < items[j].position
+                for here in one:
+                    for there in other:
+                        now += items[here[0]].position > items[there[0]].position
+                        then += items[here[0]].position < items[there[0]].position
             if then < now:
                 rank[at], rank[at + 1] = rank[at + 1], rank[at]
                 a.position, b.position = b.position, a.position
@@ -358,12 +461,76 @@ def _assign_x(items: list[_Item], ranks: list[list[int]]) -> None:
                 items[i].x = x
 
 
+def _interval(items: list[_Item], ranks: list[list[int]], i: int) -> tuple[float, float]:
+    """Where an item can stand between its neighbours."""
+    item = items[i]
+    rank = ranks[item.rank]
+    low, high = -math.inf, math.inf
+    if item.position > 0:
+        other = items[rank[item.position - 1]]
+        low = other.x + _separation(other, item)
+    if item.position + 1 < len(rank):
+        other = items[rank[item.position + 1]]
+        high = other.x - _separation(item, other)
+    return low, high
+
+
+def _straighten(items: list[_Item], ranks: list[list[int]], chains: list[list[int]]) -> None:
+    """Replace the many small bends of a path by few, the frequent paths first."""
+    order = sorted(
+        range(len(chains)), key=lambda p: (-len(chains[p]) * items[chains[p][1]].below[0][1], p)
+    )
+    for turn in range(6):
+        for number in order:
+            chain = chains[number]
+            first = next(link for link in items[chain[0]].below if link[0] == chain[1])
+            last = next(link for link in items[chain[-1]].above if link[0] == chain[-2])
+            top, bottom = items[chain[0]].x + first[2], items[chain[-1]].x + last[2]
+            if turn < 2 and 0 < abs(top - bottom) <= _ALIGN:
+                _align(items, ranks, chain, top - bottom)
+                bottom = items[chain[-1]].x + last[2]
+            _fewest_bends(items, ranks, chain[1:-1], top, bottom)
+
+
+def _align(items: list[_Item], ranks: list[list[int]], chain: list[int], shift: float) -> None:
+    """Move the lower (or else the upper) end of a path so that it can be one line."""
+    for i, by in ((chain[-1], shift), (chain[0], -shift)):
+        low, high = _interval(items, ranks, i)
+        if low <= items[i].x + by <= high:
+            items[i].x += by
+            return
+
+
+def _fewest_bends(
+    items: list[_Item], ranks: list[list[int]], inner: list[int], top: float, bottom: float
+) -> None:
+    """Cut the inner items of a path into as few vertical runs as their neighbours allow."""
+    at = 0
+    before = top
+    while at < len(inner):
+        low, high = _interval(items, ranks, inner[at])
+        end = at + 1
+        while end < len(inner):
+            next_low, next_high = _interval(items, ranks, inner[end])
+            if max(low, next_low) > min(high, next_high):
+                break
+            low, high, end = max(low, next_low), min(high, next_high), end + 1
+        # In line with the end it touches, else with the run before it.
+        wanted = bottom if end == len(inner) and at > 0 else before
+        if at == 0 and end == len(inner) and not low <= top <= high:
+            wanted = bottom
+        x = min(max(wanted, low), high)
+        for i in inner[at:end]:
+            items[i].x = x
+        at, before = end, x
+
+
 def _separated(
     items: list[_Item], rank: list[int], wanted: list[float], weights: list[float]
 ) -> list[float]:
     """Nearest positions to the wanted ones that keep the distances."""
     base = [0.0]
-    for a, b in zip(rank[:-1], rank[1:], strict=True):
+    for a, b in pairwise(rank):
         base.append(base[-1] + _separation(items[a], items[b]))
     blocks: list[list[float]] = []  # mean, weight, count
     for want, weight, offset in zip(wanted, weights, base, strict=True):
@@ -426,7 +593,7 @@ def _draw(
     return Layout(tuple(boxes), routes, width, tops[-1] + heights[-1])
 
 
-def _route(
+def _route(  # noqa: PLR0917 -- everything that was computed
     path: PathSpec,
     items: list[_Item],
     chain: list[int],
@@ -437,7 +604,7 @@ def _route(
     """Make the line of one path, and find its label."""
     upper, lower = chain[0], chain[-1]
     down = [next(link for link in items[a].below if link[0] == b)
-            for a, b in zip(chain[:-1], chain[1:], strict=True)]  # fmt: skip
+            for a, b in pairwise(chain)]  # fmt: skip
     x = items[upper].x + down[0][2]
     bottom = boxes[upper].y + boxes[upper].height
     points: list[Point] = [(x, bottom)]

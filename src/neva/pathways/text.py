@@ -10,8 +10,8 @@ __all__ = ["clean", "text_width", "wrap"]
 # Advance widths in units of the font size. They are those of DejaVu Sans, the
 # widest of the common screen fonts, rounded up: where another font is used the
 # text is narrower than its box, never wider.
-_NARROW = {c: 0.36 for c in "ijl|!'.,:;IІіїЇ‘’·` "} | {c: 0.42 for c in '()[]{}ftrг-/\\"°'}
-_WIDE = {c: 1.0 for c in "mMwW%@—…→"} | {c: 1.12 for c in "ЖШЩЮМФЫжшщюмфыД"}
+_NARROW = dict.fromkeys("ijl|!'.,:;IІіїЇ‘’·` ", 0.36) | dict.fromkeys('()[]{}ftrг-/\\"°', 0.42)
+_WIDE = dict.fromkeys("mMwW%@—…→", 1.0) | dict.fromkeys("ЖШЩЮМФЫжшщюмфыД", 1.12)
 
 
 @lru_cache(maxsize=4096)
