@@ -1,0 +1,59 @@
+"""What happens to patients: maps, variants and times of their pathways."""
+
+from neva.pathways.activities import Activity, ActivityFile, read_activities
+from neva.pathways.compare import MapComparison, compare_maps
+from neva.pathways.encoding import activity_log
+from neva.pathways.filters import (
+    Filter,
+    cases_in,
+    contained,
+    contains,
+    follows,
+    intersecting,
+    keep_activities,
+    keep_cases,
+    keep_most_common_activities,
+    outcome_is,
+    started_in,
+    touches_unit,
+    variant_share,
+    variant_top,
+)
+from neva.pathways.log import ActivityLog
+from neva.pathways.map import ActivityMap, discover_map
+from neva.pathways.rework import Rework, find_rework
+from neva.pathways.times import Durations, throughput, time_between
+from neva.pathways.variants import Variants, find_variants
+
+__all__ = [
+    "Activity",
+    "ActivityFile",
+    "ActivityLog",
+    "ActivityMap",
+    "Durations",
+    "Filter",
+    "MapComparison",
+    "Rework",
+    "Variants",
+    "activity_log",
+    "cases_in",
+    "compare_maps",
+    "contained",
+    "contains",
+    "discover_map",
+    "find_rework",
+    "find_variants",
+    "follows",
+    "intersecting",
+    "keep_activities",
+    "keep_cases",
+    "keep_most_common_activities",
+    "outcome_is",
+    "read_activities",
+    "started_in",
+    "throughput",
+    "time_between",
+    "touches_unit",
+    "variant_share",
+    "variant_top",
+]
