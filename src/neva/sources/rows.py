@@ -101,8 +101,6 @@ def conform(table: str, columns: Mapping[str, Any] | pl.DataFrame) -> pl.DataFra
     """
     frame = columns if isinstance(columns, pl.DataFrame) else pl.DataFrame(dict(columns))
     return frame.select(
-        pl.col(name).cast(dtype)
-        if name in frame.columns
-        else pl.lit(None, dtype=dtype).alias(name)
+        pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in ROWS[table].items()
     )
