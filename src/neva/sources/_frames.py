@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
 
-from neva.events.schema import ATTRIBUTES, ROWS
+from neva.events.schema import ATTRIBUTES, ROWS, TIME
+from neva.sources.rows import conform
 
 #: Events per batch: large enough for vectors, small enough for memory.
 BATCH = 200_000
@@ -66,3 +68,28 @@ def system_name(text: str) -> str:
     'SEPSIS-CASES-EVENT-LOG'
     """
     return re.sub(r"[^\w.]+|_+", "-", text).strip("-").upper()
+
+
+#: When reference rows (units, codes) count as known: before every event. They
+#: describe the hospital, not a patient, and a replay of the past needs them.
+ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+def new_codes(
+    descriptions: Mapping[str, str | None], known: set[str], *, file: str
+) -> pl.DataFrame | None:
+    """Rows of ``codes`` for those not in `known`, which grows; None if there are none."""
+    new = [code for code in descriptions if code not in known]
+    if not new:
+        return None
+    known.update(new)
+    return conform(
+        "codes",
+        {
+            "code": new,
+            "description": pl.Series([descriptions[code] for code in new], dtype=pl.String),
+            "recorded": pl.Series([ALWAYS] * len(new), dtype=TIME),
+            "recorded_assumed": [True] * len(new),
+            "file": [file] * len(new),
+        },
+    )

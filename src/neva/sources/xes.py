@@ -18,7 +18,13 @@ from neva.errors import BadInputError, UsageError
 from neva.events.clock import read_iso, zone_named
 from neva.events.schema import TIME
 from neva.sources._files import existing, opened, stem_of
-from neva.sources._frames import BATCH, attributes_from_lists, quarantined, system_name
+from neva.sources._frames import (
+    BATCH,
+    attributes_from_lists,
+    new_codes,
+    quarantined,
+    system_name,
+)
 from neva.sources.rows import Delivery, Rows, conform
 
 __all__ = ["open_xes"]
@@ -281,7 +287,7 @@ class _Log:
 def _rows(
     log: _Log, *, zone: str, system: str | None, has_stays: bool, batch: int
 ) -> Iterator[Rows]:
-    named: dict[str, str] = {}
+    known_codes: set[str] = set()
     known_subjects: set[str] = set()
     stays: list[pl.DataFrame] = []
     for _ in log.batches(batch):
@@ -293,20 +299,17 @@ def _rows(
         events = events.filter(pl.col("refused").is_null())
         if has_stays:
             stays.append(_stays(events))
-        subjects = [
-            subject
-            for subject in events["subject"].unique(maintain_order=True).to_list()
-            if subject not in known_subjects
-        ]
-        known_subjects.update(subjects)
-        yield Rows(
-            "subjects",
-            conform("subjects", {"subject": subjects, "file": [log.file.name] * len(subjects)}),
-            origin="trace",
+        subjects = events.group_by("subject", maintain_order=True).agg(
+            pl.col("time").min().alias("recorded"), pl.col("file").first()
         )
-        codes = events.select("code", "name").unique("code", maintain_order=True)
-        new = [(code, text) for code, text in codes.iter_rows() if code not in named]
-        named.update(new)
+        subjects = subjects.filter(~pl.col("subject").is_in(known_subjects))
+        known_subjects.update(subjects["subject"])
+        subjects = subjects.with_columns(recorded_assumed=pl.lit(True))
+        yield Rows("subjects", conform("subjects", subjects), origin="trace")
+        codes = dict(events.select("code", "name").unique("code").sort("code").iter_rows())
+        described = new_codes(codes, known_codes, file=log.file.name)
+        if described is not None:
+            yield Rows("codes", described, origin="event")
         yield Rows("events", conform("events", events), origin="event")
         if refused.height:
             yield Rows(
@@ -327,19 +330,6 @@ def _rows(
             .with_columns(row_id="stay", recorded="start", recorded_assumed=pl.lit(True))
         )
         yield Rows("stays", conform("stays", merged), origin="trace")
-    if named:
-        yield Rows(
-            "codes",
-            conform(
-                "codes",
-                {
-                    "code": list(named),
-                    "description": list(named.values()),
-                    "file": [log.file.name] * len(named),
-                },
-            ),
-            origin="event",
-        )
 
 
 def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFrame:
