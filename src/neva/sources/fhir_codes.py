@@ -102,7 +102,7 @@ class Context:
         parts = text.split("/_history/")[0].rstrip("/").split("/")
         if expected is not None and len(parts) > 1 and parts[-2] != expected:
             return None
-        return parts[-1] or None
+        return str(parts[-1]) or None
 
 
 @dataclass(frozen=True, slots=True)

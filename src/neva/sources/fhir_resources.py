@@ -80,7 +80,7 @@ _MALFORMED: Final = (
 )
 
 
-_TYPES: Final = {
+_TYPES: Final[dict[Any, type]] = {
     pl.String: str,
     pl.Float64: float,
     pl.Int32: int,
@@ -104,11 +104,11 @@ def _check_types(rows: RowsByTable) -> None:
                 if dtype == ATTRIBUTES:
                     for pair in value:
                         pair["value"].encode()
-                elif not isinstance(value, _TYPES[dtype]):  # type: ignore[index]
+                elif not isinstance(value, _TYPES[dtype]):
                     raise TypeError(name)
                 elif isinstance(value, str) and not value.isascii():
                     value.encode()  # a lone surrogate has no UTF-8
-                elif name == "rank" and not 0 < value <= _LARGEST_RANK:
+                elif name == "rank" and not 0 < int(value) <= _LARGEST_RANK:
                     raise ValueError(name)
 
 

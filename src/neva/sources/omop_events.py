@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from neva.events.clock import read_iso, start_of_day
+from neva.events.clock import read_iso, to_utc
 from neva.sources._frames import attributes_from_columns
 from neva.sources.rows import conform
 
@@ -361,6 +361,7 @@ def _next_day(time: pl.Expr, zone: str) -> pl.Expr:
     # A local day may have 23 or 25 hours; noon of it plus a day is always tomorrow.
     def shifted(times: pl.Series) -> pl.Series:
         local = times.dt.offset_by("12h").dt.convert_time_zone(zone).dt.replace_time_zone(None)
-        return start_of_day(local.dt.date().dt.offset_by("1d"), zone)
+        read = to_utc(local.dt.date().dt.offset_by("1d"), zone, nonexistent="forward")
+        return read.struct.field("time")
 
     return time.map_batches(shifted, return_dtype=pl.Datetime("us", "UTC"))

@@ -362,7 +362,11 @@ def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFra
             time=pl.col("begin").struct.field("time"),
             end_time=pl.col("finish").struct.field("time"),
             precision=pl.when("is_timed")
-            .then(pl.coalesce("precision_text", pl.col("begin").struct.field("precision")))
+            .then(
+                pl.coalesce(
+                    "precision_text", pl.col("begin").struct.field("precision"), pl.lit("instant")
+                )
+            )
             .otherwise(pl.lit("none")),
             code=pl.coalesce("code", pl.lit(f"{system}//") + pl.col("name")),
             status=pl.coalesce(
@@ -392,7 +396,9 @@ def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFra
                 ),
                 pl.col("begin").struct.field("reason"),
                 pl.col("finish").struct.field("reason"),
-                pl.when(pl.col("is_timed") & pl.col("time").is_null()).then(pl.lit("time-missing")),
+                pl.when(
+                    pl.col("is_timed") & pl.col("time").is_null() & (pl.col("precision") != "none")
+                ).then(pl.lit("time-missing")),
                 pl.when(pl.col("value_text").is_not_null() & pl.col("number").is_null()).then(
                     pl.lit("value-unreadable")
                 ),
