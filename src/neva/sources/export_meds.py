@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -20,7 +20,7 @@ __all__ = ["export_meds"]
 MEDS_VERSION: Final = "0.4.0"
 _SHARD: Final = 1_000_000  # events
 _GENDER: Final = {"female": "GENDER//F", "male": "GENDER//M", "other": "GENDER//O"}
-_COLUMNS: Final = {
+_COLUMNS: Final[dict[str, Any]] = {
     "subject_id": pl.Int64,
     "time": pl.Datetime("us"),
     "code": pl.String,
@@ -139,7 +139,7 @@ def _shard(events: pl.DataFrame, subjects: pl.DataFrame, zone: str) -> pl.DataFr
         text_value="text",
         time=pl.col("time").dt.replace_time_zone(None),
     )
-    rows = pl.concat([facts[0], marked.select(_COLUMNS).cast(_COLUMNS)])  # type: ignore[arg-type]
+    rows = pl.concat([facts[0], marked.select(_COLUMNS).cast(_COLUMNS)])
     return rows.sort("subject_id", "time", "sequence", nulls_last=False, maintain_order=True)
 
 

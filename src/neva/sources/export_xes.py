@@ -89,14 +89,16 @@ def export_xes(
     if case not in ("stay", "subject"):
         raise UsageError(f"case must be stay or subject, not {case!r}")
     rows = {"traces": 0, "events": 0}
-    with replacing(destination, overwrite=overwrite, folder=False) as partial:
-        with partial.open("wb") as plain:
-            if str(destination).endswith(".gz"):
-                # No name and no time inside: the same log gives the same bytes.
-                with gzip.GzipFile("", "wb", fileobj=plain, mtime=0, compresslevel=6) as packed:
-                    _write(snapshot, packed, case, rows)  # type: ignore[arg-type]
-            else:
-                _write(snapshot, plain, case, rows)
+    with (
+        replacing(destination, overwrite=overwrite, folder=False) as partial,
+        partial.open("wb") as plain,
+    ):
+        if str(destination).endswith(".gz"):
+            # No name and no time inside: the same log gives the same bytes.
+            with gzip.GzipFile("", "wb", fileobj=plain, mtime=0, compresslevel=6) as packed:
+                _write(snapshot, packed, case, rows)  # type: ignore[arg-type]
+        else:
+            _write(snapshot, plain, case, rows)
     return Exported(Path(destination), "xes", rows)
 
 

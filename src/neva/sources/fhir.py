@@ -149,6 +149,7 @@ def _collect(
     received: datetime,
 ) -> None:
     kind = ""
+    rows: dict[str, list[dict[str, Any]]]
     if entry.resource is None:
         rows = {"quarantine": [{"table": "events", "field": None, "reason": "resource-unreadable"}]}
     else:
@@ -157,7 +158,8 @@ def _collect(
         rows = rows_of(entry.resource, zone=zone, context=context, received=received)
     for table, found in rows.items():
         for row in found:
-            row["file"], row["row"] = entry.file, entry.row
+            row["file"] = entry.file
+            row["row"] = entry.row
         if found:
             collected.setdefault((table, kind), []).extend(found)
 

@@ -92,7 +92,7 @@ class Context:
         ``urn:oid:`` are understood. A search (``Patient?identifier=``) and a
         reference by identifier alone are not.
         """
-        text = (reference or {}).get("reference")
+        text: str | None = (reference or {}).get("reference")
         if not text or "?" in text or text.startswith("#"):
             return None
         if text in self.ids:
@@ -102,7 +102,7 @@ class Context:
         parts = text.split("/_history/")[0].rstrip("/").split("/")
         if expected is not None and len(parts) > 1 and parts[-2] != expected:
             return None
-        return str(parts[-1]) or None
+        return parts[-1] or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import polars as pl
 
@@ -108,7 +108,7 @@ def _check_types(rows: RowsByTable) -> None:
                     raise TypeError(name)
                 elif isinstance(value, str) and not value.isascii():
                     value.encode()  # a lone surrogate has no UTF-8
-                elif name == "rank" and not 0 < int(value) <= _LARGEST_RANK:
+                elif name == "rank" and not 0 < cast(int, value) <= _LARGEST_RANK:
                     raise ValueError(name)
 
 

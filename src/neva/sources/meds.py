@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -326,8 +327,29 @@ def _numeric(schema: pl.Schema) -> pl.Expr:
         return pl.lit(None, dtype=pl.Float64)
     column = pl.col("numeric_value")
     if schema["numeric_value"] == pl.Float32:
-        return column.cast(pl.String).cast(pl.Float64)
+        return column.map_batches(_shortest, return_dtype=pl.Float64, is_elementwise=True)
     return column.cast(pl.Float64)
+
+
+def _shortest(numbers: pl.Series) -> pl.Series:
+    single = numbers.fill_null(0.0).to_numpy()
+    double = single.astype(np.float64)
+    left = np.isfinite(single)
+    # Most values have few decimals; dividing by a power of ten is exact enough
+    # to give the very number that the decimal means.
+    for decimals in range(5):
+        scale = 10.0**decimals
+        where = np.flatnonzero(left)
+        rounded = np.rint(double[where] * scale) / scale
+        fits = rounded.astype(np.float32) == single[where]
+        double[where[fits]] = rounded[fits]
+        left[where[fits]] = False
+    where = np.flatnonzero(left)
+    if len(where):
+        double[where] = pl.Series(single[where]).cast(pl.String).cast(pl.Float64).to_numpy()
+    return pl.select(
+        pl.when(pl.lit(numbers.is_not_null())).then(pl.lit(pl.Series(double)))
+    ).to_series()
 
 
 def _static_known(events: pl.DataFrame) -> pl.DataFrame:
@@ -380,6 +402,8 @@ def _people(events: pl.DataFrame) -> pl.DataFrame:
         pl.col("time").filter(code.str.starts_with(_BIRTH)).min().alias("birth"),
         pl.col("time").filter(code.str.starts_with(_DEATH)).min().alias("death"),
         pl.col("precision").filter(code.str.starts_with(_DEATH)).first().alias("death_precision"),
+        code.filter(code.str.starts_with(_GENDER)).first().alias("sex"),
+        code.filter(code.str.starts_with(_GENDER)).first().alias("sex"),
     )
 
 
