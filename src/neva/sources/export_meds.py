@@ -130,7 +130,6 @@ def export_meds(
 
 def _shard(events: pl.DataFrame, subjects: pl.DataFrame, zone: str) -> pl.DataFrame:
     """Rows of some subjects, those of their persons included, sorted by subject and time."""
-    facts = [_facts(events, subjects, zone)]
     marked = events.with_columns(
         code=pl.when(pl.col("status") == "done")
         .then("code")
@@ -139,7 +138,12 @@ def _shard(events: pl.DataFrame, subjects: pl.DataFrame, zone: str) -> pl.DataFr
         text_value="text",
         time=pl.col("time").dt.replace_time_zone(None),
     )
-    rows = pl.concat([facts[0], marked.select(_COLUMNS).cast(_COLUMNS)])
+    rows = pl.concat(
+        [
+            _facts(events, subjects, zone),
+            marked.select(pl.col(n).cast(t) for n, t in _COLUMNS.items()),
+        ]
+    )
     return rows.sort("subject_id", "time", "sequence", nulls_last=False, maintain_order=True)
 
 

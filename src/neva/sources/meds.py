@@ -403,7 +403,6 @@ def _people(events: pl.DataFrame) -> pl.DataFrame:
         pl.col("time").filter(code.str.starts_with(_DEATH)).min().alias("death"),
         pl.col("precision").filter(code.str.starts_with(_DEATH)).first().alias("death_precision"),
         code.filter(code.str.starts_with(_GENDER)).first().alias("sex"),
-        code.filter(code.str.starts_with(_GENDER)).first().alias("sex"),
     )
 
 

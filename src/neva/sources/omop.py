@@ -318,13 +318,17 @@ def _persons(
                 pl.col("day_of_birth").cast(pl.Int8, strict=False),
             ),
             pl.col("birth_datetime").str.head(10).str.to_date("%Y-%m-%d", strict=False),
-            *([pl.date(year, 7, 1)] if birth == "mid-year" else []),
         ),
         sex=pl.col("gender_concept_id").replace_strict(
             _SEX_BY_CONCEPT, default="unknown", return_dtype=pl.String
         ),
         file=pl.lit(folder.file("person")),
     )
+    persons = persons.with_columns(has_birth_date=pl.col("birth_date").is_not_null())
+    if birth == "mid-year":
+        persons = persons.with_columns(
+            birth_date=pl.coalesce("birth_date", pl.date(pl.col("year"), 7, 1))
+        )
     known = start_of_day(
         persons.select(pl.coalesce("birth_date", pl.date("year", 1, 1))).to_series(), zone
     )
@@ -355,7 +359,7 @@ def _persons(
         persons = persons.join(
             deaths.drop("moment", "reason"), on="person_id", how="left", maintain_order="left"
         )
-    years = persons.filter(pl.col("year").is_not_null(), pl.col("birth_date").is_null())
+    years = persons.filter(pl.col("year").is_not_null(), ~pl.col("has_birth_date"))
     years = years.with_columns(
         code=pl.lit(_BIRTH_YEAR),
         value=pl.col("year").cast(pl.Float64),
@@ -371,6 +375,15 @@ def _persons(
     )
 
 
+# Source value and concept; the names of CDM 5.4 and of 5.3.
+_ADMITTED_FROM: Final = (
+    ("admitted_from_source_value", "admitting_source_value"),
+    ("admitted_from_concept_id", "admitting_source_concept_id"),
+)
+_DISCHARGED_TO: Final = (
+    ("discharged_to_source_value", "discharge_to_source_value"),
+    ("discharged_to_concept_id", "discharge_to_concept_id"),
+)
 _REFUSED: Final = {"file": pl.String, "row": pl.Int64, "field": pl.String, "reason": pl.String}
 
 
@@ -379,14 +392,15 @@ def _first_of(columns: list[str], *names: str) -> pl.Expr:
     return pl.coalesce(present) if present else pl.lit(None, dtype=pl.String)
 
 
-def _place(columns: list[str], names: tuple[str, ...], concepts: Concepts) -> pl.Expr:
+def _place(
+    columns: list[str], values: tuple[str, ...], ids: tuple[str, ...], concepts: Concepts
+) -> pl.Expr:
     """Where from or where to: in the source's words, else the concept's."""
-    source = _first_of(columns, *(f"{name}_source_value" for name in names))
-    concept = _first_of(
-        columns, *(f"{name}_concept_id" for name in names if f"{name}_concept_id" in columns)
-    )
+    concept = _first_of(columns, *ids)
     concept = pl.when(concept != "0").then(concept)
-    return pl.coalesce(source, concepts.name(concept), pl.lit("OMOP//") + concept)
+    return pl.coalesce(
+        _first_of(columns, *values), concepts.name(concept), pl.lit("OMOP//") + concept
+    )
 
 
 def _stays(
@@ -401,8 +415,8 @@ def _stays(
         kind=pl.col("visit_concept_id").replace_strict(
             _KIND_BY_CONCEPT, default=None, return_dtype=pl.String
         ),
-        source=_place(columns, ("admitted_from", "admitting_source"), concepts),
-        outcome=_place(columns, ("discharged_to", "discharge_to"), concepts),
+        source=_place(columns, *_ADMITTED_FROM, concepts),
+        outcome=_place(columns, *_DISCHARGED_TO, concepts),
         file=pl.lit(folder.file("visit_occurrence")),
     )
     return _checked(stays, persons, "visit_start_date", "stays", stay="visit_occurrence_id")
