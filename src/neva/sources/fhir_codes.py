@@ -11,7 +11,17 @@ from typing import Any, Final
 
 from neva.events.clock import first_moment, instant
 
-__all__ = ["SYSTEM_URLS", "Context", "Moment", "coded", "codings", "moment", "period", "text_of"]
+__all__ = [
+    "SYSTEM_URLS",
+    "Context",
+    "Moment",
+    "coded",
+    "codings",
+    "is_known_system",
+    "moment",
+    "period",
+    "text_of",
+]
 
 #: Short names of code systems and their URLs.
 SYSTEM_URLS: Final = {
@@ -46,6 +56,11 @@ _SHORT_NAMES: Final = {
     "urn:oid:2.16.840.1.113883.6.3": "ICD10",
     "urn:oid:2.16.840.1.113883.6.90": "ICD10CM",
 }
+
+
+def is_known_system(url: str | None) -> bool:
+    """Say whether a code system has a short name of its own."""
+    return not url or url.rstrip("/") in _SHORT_NAMES
 
 
 @dataclass

@@ -11,7 +11,16 @@ import polars as pl
 
 from neva.events.clock import first_moment
 from neva.events.schema import ATTRIBUTES, ROWS, TIME
-from neva.sources.fhir_codes import Context, Moment, coded, codings, moment, period, text_of
+from neva.sources.fhir_codes import (
+    Context,
+    Moment,
+    coded,
+    codings,
+    is_known_system,
+    moment,
+    period,
+    text_of,
+)
 
 __all__ = ["HANDLED", "rows_of"]
 
@@ -69,6 +78,21 @@ _STATUS: Final = {
     "stopped": "done",
     "unknown": "done",
 }
+# Statuses that say more than the event's own.
+_NUANCES: Final = frozenset(
+    (
+        "amended",
+        "appended",
+        "corrected",
+        "in-progress",
+        "on-hold",
+        "partial",
+        "preliminary",
+        "revoked",
+        "stopped",
+        "unknown",
+    )
+)
 _MALFORMED: Final = (
     AttributeError,
     IndexError,
@@ -177,7 +201,7 @@ def rows_of(
             return {}
         given = resource.get("id")
         if not isinstance(given, str) or not given:
-            raise _RefusedError("id", "resource-unreadable")
+            raise _RefusedError("id", "resource-unreadable", _unreadable(resource)["table"])
         rows = handler(resource, _Reading(zone, context or Context(), received))
         _check_types(rows)
         return rows
@@ -189,6 +213,15 @@ def rows_of(
         }
     except _MALFORMED:
         return {"quarantine": [{"table": "events", "field": None, "reason": "resource-unreadable"}]}
+
+
+_TABLE_BY_TYPE: Final = {"Patient": "subjects", "Encounter": "stays", "Location": "units"}
+
+
+def _unreadable(resource: Any) -> dict[str, Any]:
+    kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
+    table = _TABLE_BY_TYPE.get(kind, "events") if isinstance(kind, str) else "events"
+    return {"table": table, "field": None, "reason": "resource-unreadable"}
 
 
 class _Reading:
@@ -434,23 +467,25 @@ def _event(
     if why is not None:
         raise _RefusedError("time", why)
     if begin.time is None and begin.partial is None:
-        if known.time is None:
+        if known.time is None and known.partial is None:
             raise _RefusedError("time", "time-missing")
         begin = known
     first = (concept.get("coding") or [{}])[0] if isinstance(concept, Mapping) else {}
-    short = found[0][0].split("//")[0]
     kept = {
         **{f"coding.{place}": code for place, (code, _) in enumerate(found[1:], 2)},
         # The URL of a system whose short name was made from it.
-        "code_system": first.get("system") if short in reading.context.systems else None,
+        "code_system": first.get("system") if not is_known_system(first.get("system")) else None,
         "partial_time": begin.partial,
-        "fhir_status": stated if stated not in ("final", "completed", "active") else None,
+        "fhir_status": stated if stated in _NUANCES else None,
         "category": coded(resource.get("category"), reading.context)
         if isinstance(resource.get("category"), list)
         else None,
         **(attributes or {}),
     }
-    source_time = known.time or reading.updated(resource)
+    # What is entered in error was last changed when it was withdrawn, and was
+    # believed before.
+    is_withdrawn = "entered-in-error" in (stated, _plain_code(resource.get("verificationStatus")))
+    source_time = known.time or (None if is_withdrawn else reading.updated(resource))
     return {
         "subject": subject,
         "stay": reading.context.id_of(
@@ -590,6 +625,9 @@ def _absent_or(
     return {**event, "status": "not-done", "reason": absent}
 
 
+_DOUBTS: Final = frozenset(("unconfirmed", "provisional", "differential", "presumed"))
+
+
 def _condition(condition: Resource, reading: _Reading) -> RowsByTable:
     verification = _plain_code(condition.get("verificationStatus"))
     begin, _ = period(condition, "onset", reading.zone)
@@ -606,7 +644,7 @@ def _condition(condition: Resource, reading: _Reading) -> RowsByTable:
         status="not-done" if verification == "refuted" else "done",
         reason="refuted" if verification == "refuted" else None,
         attributes={
-            "verification": verification if verification != "confirmed" else None,
+            "verification": verification if verification in _DOUBTS else None,
             "clinical": _plain_code(condition.get("clinicalStatus")),
         },
     )
@@ -772,7 +810,7 @@ def _allergy(allergy: Resource, reading: _Reading) -> RowsByTable:
         reason="refuted" if verification == "refuted" else None,
         attributes={
             "kind": "allergy",
-            "verification": verification if verification != "confirmed" else None,
+            "verification": verification if verification in _DOUBTS else None,
             "clinical": _plain_code(allergy.get("clinicalStatus")),
             "criticality": allergy.get("criticality"),
         },
