@@ -141,12 +141,10 @@ def instant(
 def _offset_of_day(place: ZoneInfo, day: int) -> int:
     """Offset in µs all through a local day (days since 1970), or ``_UNEVEN``."""
     midnight = _EPOCH + timedelta(days=day)
-    # The day before and the day after are looked at too: a change at midnight
-    # belongs to neither day alone.
+    # Noon before, noon, noon after: when these agree, no change is near.
     seen = {
-        (midnight + timedelta(hours=hours)).replace(tzinfo=place, fold=fold).utcoffset()
-        for hours in (-12, 0, 6, 12, 18, 24, 36)
-        for fold in (0, 1)
+        (midnight + timedelta(hours=hours)).replace(tzinfo=place).utcoffset()
+        for hours in (-12, 12, 36)
     }
     offset = seen.pop()
     return _UNEVEN if seen or offset is None else offset // _ONE_MICROSECOND

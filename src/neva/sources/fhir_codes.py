@@ -1,0 +1,214 @@
+"""FHIR codings, references and times as the plain values of rows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from neva.events.clock import first_moment, instant
+
+__all__ = [
+    "SYSTEM_URLS",
+    "Context",
+    "Moment",
+    "coded",
+    "codings",
+    "is_known_system",
+    "moment",
+    "period",
+    "text_of",
+]
+
+#: Short names of code systems and their URLs.
+SYSTEM_URLS: Final = {
+    "LOINC": "http://loinc.org",
+    "SNOMED": "http://snomed.info/sct",
+    "RxNorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "ICD10": "http://hl7.org/fhir/sid/icd-10",
+    "ICD10CM": "http://hl7.org/fhir/sid/icd-10-cm",
+    "ICD10GM": "http://fhir.de/CodeSystem/bfarm/icd-10-gm",
+    "ICD10PCS": "http://www.cms.gov/Medicare/Coding/ICD10",
+    "ICD9CM": "http://hl7.org/fhir/sid/icd-9-cm",
+    "ICD11": "http://id.who.int/icd/release/11/mms",
+    "CVX": "http://hl7.org/fhir/sid/cvx",
+    "ATC": "http://www.whocc.no/atc",
+    "UCUM": "http://unitsofmeasure.org",
+    "NDC": "http://hl7.org/fhir/sid/ndc",
+    "CPT4": "http://www.ama-assn.org/go/cpt",
+    "HCPCS": "https://www.cms.gov/Medicare/Coding/HCPCSReleaseCodeSets",
+    "OPS": "http://fhir.de/CodeSystem/bfarm/ops",
+    "UNII": "http://fdasis.nlm.nih.gov",
+    "HPO": "http://human-phenotype-ontology.org",
+}
+_SHORT_NAMES: Final = {
+    **{url: short for short, url in SYSTEM_URLS.items()},
+    "http://fhir.de/CodeSystem/dimdi/icd-10-gm": "ICD10GM",
+    "http://fhir.de/CodeSystem/dimdi/ops": "OPS",
+    "http://fhir.de/CodeSystem/bfarm/atc": "ATC",
+    "http://hl7.org/fhir/sid/icd-9-cm/diagnosis": "ICD9CM",
+    "urn:oid:2.16.840.1.113883.6.1": "LOINC",
+    "urn:oid:2.16.840.1.113883.6.96": "SNOMED",
+    "urn:oid:2.16.840.1.113883.6.88": "RxNorm",
+    "urn:oid:2.16.840.1.113883.6.3": "ICD10",
+    "urn:oid:2.16.840.1.113883.6.90": "ICD10CM",
+}
+
+
+def is_known_system(url: str | None) -> bool:
+    """Say whether a code system has a short name of its own."""
+    return not url or url.rstrip("/") in _SHORT_NAMES
+
+
+@dataclass
+class Context:
+    """What one resource must know of others; all of it may be empty.
+
+    Attributes
+    ----------
+    ids : dict
+        ``fullUrl`` to resource id, where they differ.
+    medications : dict
+        Id of a Medication to its ``code``.
+    locations : dict
+        Id of a Location to the resource.
+    ranks : dict
+        Id of a Condition to its rank among the diagnoses of its encounter.
+    systems : dict
+        Short name to the URL that holds it. Another URL that would take the
+        same name gets a suffix of its own.
+    """
+
+    ids: dict[str, str] = field(default_factory=dict)
+    medications: dict[str, Any] = field(default_factory=dict)
+    locations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    systems: dict[str, str] = field(default_factory=dict)
+
+    def system(self, url: str | None) -> str:
+        """Short name of a code system."""
+        if not url:
+            return "LOCAL"
+        known = _SHORT_NAMES.get(url.rstrip("/"))
+        if known:
+            return known
+        short = re.sub(r"[^\w.]+", "-", re.split(r"[/#|:]", url.rstrip("/"))[-1]).upper() or "LOCAL"
+        if short in SYSTEM_URLS or self.systems.setdefault(short, url) != url:
+            return f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:6].upper()}"
+        return short
+
+    def id_of(self, reference: Any, expected: str | None = None) -> str | None:
+        """Id that a Reference points to; None where it cannot be told.
+
+        ``Patient/1``, absolute URLs with or without version, ``urn:uuid:`` and
+        ``urn:oid:`` are understood. A search (``Patient?identifier=``) and a
+        reference by identifier alone are not.
+        """
+        text: str | None = (reference or {}).get("reference")
+        if not text or "?" in text or text.startswith("#"):
+            return None
+        if text in self.ids:
+            return self.ids[text]
+        if text.startswith("urn:"):
+            return text.rsplit(":", 1)[-1]
+        parts = text.split("/_history/")[0].rstrip("/").split("/")
+        if expected is not None and len(parts) > 1 and parts[-2] != expected:
+            return None
+        return parts[-1] or None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time as FHIR writes it: exact, to the day, or (``partial``) only year or month."""
+
+    time: datetime | None = None
+    precision: str | None = None
+    reason: str | None = None
+    partial: str | None = None
+
+
+_NOTHING: Final = Moment()
+_PARTIAL: Final = re.compile(r"\d{4}(-\d{2})?")
+
+
+def moment(text: Any, zone: str) -> Moment:
+    """Read a FHIR date, dateTime or instant.
+
+    Examples
+    --------
+    >>> moment("2020-03", "Europe/Berlin").partial
+    '2020-03'
+    >>> moment("2020-03-01", "Europe/Berlin").precision
+    'day'
+    """
+    if text is None or text == "":
+        return _NOTHING
+    if not isinstance(text, str):
+        return Moment(reason="time-unreadable")
+    try:
+        if len(text) == 10:
+            return Moment(first_moment(date.fromisoformat(text), zone), "day")
+        if len(text) < 10:
+            if _PARTIAL.fullmatch(text):
+                return Moment(partial=text)
+            return Moment(reason="time-unreadable")
+        # A leap second is read as the second before it.
+        read = datetime.fromisoformat(text.replace(":60", ":59", 1) if ":60" in text else text)
+        precision = "minute" if len(text) < 17 or text[16] != ":" else "instant"
+        if read.tzinfo is not None:
+            return Moment(read.astimezone(UTC), precision)
+        time, reason = instant(read, zone)
+        return Moment(time, precision if time else None, reason)
+    except (ValueError, OverflowError):
+        return Moment(reason="time-unreadable")
+
+
+def period(resource: Mapping[str, Any], stem: str, zone: str) -> tuple[Moment, Moment]:
+    """Read a choice of time, ``<stem>DateTime``, ``Period``, ``Instant`` or ``Timing``."""
+    for ending in ("DateTime", "Instant"):
+        if f"{stem}{ending}" in resource:
+            return moment(resource[f"{stem}{ending}"], zone), _NOTHING
+    if f"{stem}Period" in resource:
+        span = resource[f"{stem}Period"]
+        return moment(span.get("start"), zone), moment(span.get("end"), zone)
+    if f"{stem}Timing" in resource:
+        return moment((resource[f"{stem}Timing"].get("event") or [None])[0], zone), _NOTHING
+    return _NOTHING, _NOTHING
+
+
+def codings(concept: Mapping[str, Any] | None, context: Context) -> list[tuple[str, str | None]]:
+    """Codes of a CodeableConcept with their displays; a bare text is a code too."""
+    concept = concept or {}
+    found = [
+        (f"{context.system(each.get('system'))}//{each['code']}", each.get("display"))
+        for each in concept.get("coding") or ()
+        if each.get("code")
+    ]
+    if not found and concept.get("text"):
+        found = [(f"FHIR-TEXT//{concept['text']}", concept["text"])]
+    return found
+
+
+def coded(concept: Any, context: Context) -> str | None:
+    """First code of a CodeableConcept, or of the first of a list of them."""
+    if isinstance(concept, list):
+        concept = concept[0] if concept else None
+    found = codings(concept, context)
+    return found[0][0] if found else None
+
+
+def text_of(concept: Any) -> str | None:
+    """Words of a CodeableConcept: its text, a display, or the code."""
+    if isinstance(concept, list):
+        concept = concept[0] if concept else None
+    if not concept:
+        return None
+    if concept.get("text"):
+        return str(concept["text"])
+    for each in concept.get("coding") or ():
+        if each.get("display") or each.get("code"):
+            return str(each.get("display") or each["code"])
+    return None

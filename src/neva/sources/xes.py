@@ -1,0 +1,436 @@
+"""Event logs in XES (IEEE 1849) as rows.
+
+A trace becomes a subject and a stay, an event becomes an event. The file is
+read in a stream by expat: nested attributes keep their path, a document type
+declaration is refused, and only one trace is in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+from xml.parsers import expat
+
+import polars as pl
+
+from neva.errors import BadInputError, UsageError
+from neva.events.clock import read_iso, zone_named
+from neva.events.schema import TIME
+from neva.sources._files import existing, opened, stem_of
+from neva.sources._frames import (
+    BATCH,
+    attributes_from_lists,
+    new_codes,
+    quarantined,
+    system_name,
+)
+from neva.sources.rows import Delivery, Rows, conform
+
+__all__ = ["open_xes"]
+
+_ATTRIBUTE_TAGS: Final = frozenset(
+    ("string", "date", "int", "float", "boolean", "id", "list", "container")
+)
+#: Standard lifecycle model: what each transition says about the activity.
+_STATUS_BY_TRANSITION: Final = {
+    "schedule": "planned",
+    "assign": "planned",
+    "reassign": "planned",
+    "withdraw": "cancelled",
+    "ate_abort": "cancelled",
+    "pi_abort": "cancelled",
+    "autoskip": "not-done",
+    "manualskip": "not-done",
+}
+#: Our own keys (written by the export): they fill columns of the event.
+_OWN: Final = ("code", "value", "comparator", "unit", "text", "status", "reason", "rank")
+_COLUMNS: Final = (
+    "case",
+    "subject",
+    "position",
+    "row",
+    "is_timed",
+    "name",
+    "time_text",
+    "start_text",
+    "transition",
+    "identity",
+    "value_text",
+    *_OWN,
+    "precision_text",
+    "recorded_text",
+)
+_CHUNK: Final = 1 << 18  # bytes
+
+
+def open_xes(
+    path: Path | str,
+    *,
+    zone: str,
+    mapping: Path | str | None = None,
+    system: str | None = None,
+    case: Literal["both", "stay", "subject"] = "both",
+    subject: str | None = None,
+    activity: str = "concept:name",
+    value: str | None = None,
+    name: str | None = None,
+    assigner: str | None = None,
+    batch: int = BATCH,
+) -> Delivery:
+    """Open an event log in XES 1.0 or 2.0, plain or gzipped.
+
+    Parameters
+    ----------
+    path : path
+        A ``.xes`` or ``.xes.gz`` file.
+    zone : str
+        IANA name of the zone of time stamps without offset.
+    mapping : path, optional
+        Not used by this source: its settings say everything.
+    system : str, optional
+        Code system of the activities. By default the log's ``concept:name``,
+        else the file's name; in upper case.
+    case : {"both", "stay", "subject"}
+        What a trace is: a stay and its subject (one id), a stay of the subject
+        that the trace attribute `subject` names, or a subject without stays.
+    subject : str, optional
+        Key of the trace attribute that holds the subject's id.
+    activity : str
+        Key of the event attribute that names the activity.
+    value : str, optional
+        Key of the event attribute that becomes the event's number.
+    name, assigner : str, optional
+        The logical source and who gave its ids; by default the file's name.
+    batch : int
+        Events per batch.
+
+    Returns
+    -------
+    Delivery
+        Tables ``events``, ``subjects``, ``stays``, ``codes`` and
+        ``quarantine``. Order is ``position``: the place in the trace, from 0.
+
+    Raises
+    ------
+    neva.errors.BadInputError
+        The file is empty, damaged, not XML, no event log, or declares a
+        document type (which could make it read other files).
+    neva.errors.UsageError
+        A setting or the zone is unknown.
+
+    Notes
+    -----
+    ``recorded`` is the event's time, assumed: XES does not say when something
+    was known. Defaults declared in ``<global>`` are not applied: they say what
+    a missing mandatory attribute would mean, and a missing one is a fault of
+    the log, not a value.
+    """
+    zone_named(zone)
+    if mapping is not None:
+        raise UsageError("the xes source takes no mapping file; use its settings")
+    if case not in ("both", "stay", "subject"):
+        raise UsageError(f"case must be both, stay or subject, not {case!r}")
+    if case == "stay" and subject is None:
+        raise UsageError("case='stay' needs subject=, the key of the trace's patient id")
+    file = existing(path)
+    with opened(file) as stream:  # an early word about empty and damaged files
+        stream.read(1)
+    log = _Log(file, activity=activity, value=value, subject=subject)
+    return Delivery(
+        name=name or stem_of(file),
+        assigner=assigner or name or stem_of(file),
+        kind="xes",
+        files=(file,),
+        rows=_rows(log, zone=zone, system=system, has_stays=case != "subject", batch=batch),
+    )
+
+
+class _Log:
+    """The reading of one file: expat's callbacks and the columns they fill."""
+
+    def __init__(
+        self, file: Path, *, activity: str, value: str | None, subject: str | None
+    ) -> None:
+        self.file = file
+        self.log: dict[str, str] = {}
+        self.events_in_case: dict[str, int] = {}
+        self._activity, self._value, self._subject = activity, value, subject
+        self._path: list[str] = []
+        self._depth = 0
+        self._ignored = 0
+        self._traces = 0
+        self._row = 0
+        self._target: dict[str, str] = self.log
+        self._trace: dict[str, str] = {}
+        self._events: list[dict[str, str]] = []
+        self.clear()
+
+    def clear(self) -> None:
+        self.columns: dict[str, list[Any]] = {column: [] for column in _COLUMNS}
+        self.counts: list[int] = []
+        self.keys: list[str] = []
+        self.values: list[str] = []
+
+    def batches(self, size: int) -> Iterator[None]:
+        """Read on; stop at every batch of about `size` events and at the end."""
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        try:
+            with opened(self.file) as stream:
+                while chunk := stream.read(_CHUNK):
+                    parser.Parse(chunk, False)
+                    if len(self.counts) >= size:
+                        yield
+                        self.clear()
+                parser.Parse(b"", True)
+        except expat.ExpatError as error:
+            raise BadInputError(
+                f"{self.file}: line {error.lineno}: not well-formed XML "
+                f"({expat.errors.messages[error.code]}); export the log again"
+            ) from error
+        except (LookupError, ValueError) as error:
+            raise BadInputError(
+                f"{self.file}: the declared encoding cannot be read; save the log as UTF-8"
+            ) from error
+        yield
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise BadInputError(
+            f"{self.file}: the file declares a document type, which an event log does not need "
+            "and which could make the reader open other files; remove <!DOCTYPE ...>"
+        )
+
+    def _start(self, tag: str, given: dict[str, str]) -> None:
+        tag = tag.rpartition(":")[2]
+        self._depth += 1
+        if self._depth == 1 and tag != "log":
+            raise BadInputError(
+                f"{self.file}: the root element is <{tag[:40]}>, an event log has <log>; "
+                "choose an XES file"
+            )
+        if self._ignored:
+            self._ignored += 1
+        elif tag in _ATTRIBUTE_TAGS:
+            key = given.get("key", "")
+            if self._path:
+                key = f"{self._path[-1]}/{key}"
+            self._path.append(key)
+            text = given.get("value")
+            if text is not None:
+                if key in self._target:
+                    # A list may hold the same key many times; a map may not.
+                    place = 2
+                    while f"{key}#{place}" in self._target:
+                        place += 1
+                    key = f"{key}#{place}"
+                self._target[key] = text
+        elif tag == "event":
+            self._target = {}
+            self._events.append(self._target)
+        elif tag == "trace":
+            self._target = self._trace = {}
+            self._events = []
+        elif tag not in ("log", "values"):
+            self._ignored = 1  # extension, global, classifier
+
+    def _end(self, tag: str) -> None:
+        tag = tag.rpartition(":")[2]
+        self._depth -= 1
+        if self._ignored:
+            self._ignored -= 1
+        elif tag in _ATTRIBUTE_TAGS:
+            self._path.pop()
+        elif tag == "event":
+            self._target = self._trace
+        elif tag == "trace":
+            self._end_trace()
+            self._target = self.log
+
+    def _end_trace(self) -> None:
+        self._traces += 1
+        trace = self._trace
+        case = trace.pop("concept:name", None) or f"trace-{self._traces}"
+        subject = trace.get(self._subject) if self._subject else case
+        is_timed = any("time:timestamp" in e or "start_timestamp" in e for e in self._events)
+        first = self.events_in_case.get(case, 0)
+        self.events_in_case[case] = first + len(self._events)
+        add = {column: values.append for column, values in self.columns.items()}
+        for position, event in enumerate(self._events, first):
+            self._row += 1
+            add["case"](case)
+            add["subject"](subject)
+            add["position"](position)
+            add["row"](self._row)
+            add["is_timed"](is_timed)
+            add["value_text"](event.get(self._value) if self._value else None)
+            add["name"](event.pop(self._activity, None))
+            add["time_text"](event.pop("time:timestamp", None))
+            add["start_text"](event.pop("start_timestamp", None))
+            add["transition"](event.get("lifecycle:transition"))
+            add["identity"](event.pop("identity:id", None))
+            for column in _OWN:
+                add[column](event.pop(f"neva:{column}", None))
+            add["precision_text"](event.pop("neva:precision", None))
+            add["recorded_text"](event.pop("neva:recorded", None))
+            if position == first and trace:
+                event.update((f"case:{key}", text) for key, text in trace.items())
+            self.counts.append(len(event))
+            self.keys.extend(event)
+            self.values.extend(event.values())
+        self._events = []
+        self._trace = {}
+
+
+def _rows(
+    log: _Log, *, zone: str, system: str | None, has_stays: bool, batch: int
+) -> Iterator[Rows]:
+    known_codes: set[str] = set()
+    known_subjects: set[str] = set()
+    stays: list[pl.DataFrame] = []
+    for _ in log.batches(batch):
+        if not log.counts:
+            continue
+        prefix = system_name(system or log.log.get("concept:name") or stem_of(log.file))
+        events = _events(log, zone, prefix or "XES", has_stays=has_stays)
+        refused = events.filter(pl.col("refused").is_not_null())
+        events = events.filter(pl.col("refused").is_null())
+        if has_stays:
+            stays.append(_stays(events))
+        subjects = events.group_by("subject", maintain_order=True).agg(
+            pl.col("time").min().alias("recorded"), pl.col("file").first()
+        )
+        subjects = subjects.filter(~pl.col("subject").is_in(known_subjects))
+        known_subjects.update(subjects["subject"])
+        subjects = subjects.with_columns(recorded_assumed=pl.lit(True))
+        yield Rows("subjects", conform("subjects", subjects), origin="trace")
+        codes = dict(events.select("code", "name").unique("code").sort("code").iter_rows())
+        described = new_codes(codes, known_codes, file=log.file.name)
+        if described is not None:
+            yield Rows("codes", described, origin="event")
+        yield Rows("events", conform("events", events), origin="event")
+        if refused.height:
+            yield Rows(
+                "quarantine",
+                quarantined(refused.with_columns(reason="refused"), table="events"),
+                origin="event",
+            )
+    if stays:
+        # A trace name may come twice, so stays are known only at the end.
+        merged = (
+            pl.concat(stays)
+            .group_by("stay", maintain_order=True)
+            .agg(
+                pl.col("subject", "precision", "file").first(),
+                pl.col("start").min(),
+                pl.col("end").max(),
+            )
+            .with_columns(row_id="stay", recorded="start", recorded_assumed=pl.lit(True))
+        )
+        yield Rows("stays", conform("stays", merged), origin="trace")
+
+
+def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFrame:
+    """Give one batch its columns; ``refused`` is the reason why a row is not taken."""
+    text_columns = {
+        name: pl.Series(values, dtype=pl.String)
+        for name, values in log.columns.items()
+        if name not in ("position", "row", "is_timed")
+    }
+    frame = pl.DataFrame(
+        {
+            **text_columns,
+            **{name: log.columns[name] for name in ("position", "row", "is_timed")},
+            "attributes": attributes_from_lists(log.counts, log.keys, log.values),
+        }
+    )
+    start, stamp = frame["start_text"], frame["time_text"]
+    begin = pl.select(pl.coalesce(start, stamp)).to_series()
+    finish = pl.select(pl.when(start.is_not_null()).then(stamp)).to_series()
+    value_text = pl.coalesce("value", "value_text")
+    return (
+        frame.with_columns(
+            begin=read_iso(begin, zone),
+            finish=read_iso(finish, zone),
+            known=read_iso(frame["recorded_text"], zone),
+            number=value_text.cast(pl.Float64, strict=False),
+            value_text=value_text,
+        )
+        .with_columns(
+            time=pl.col("begin").struct.field("time"),
+            end_time=pl.col("finish").struct.field("time"),
+            precision=pl.when("is_timed")
+            .then(
+                pl.coalesce(
+                    "precision_text", pl.col("begin").struct.field("precision"), pl.lit("instant")
+                )
+            )
+            .otherwise(pl.lit("none")),
+            code=pl.coalesce("code", pl.lit(f"{system}//") + pl.col("name")),
+            status=pl.coalesce(
+                "status",
+                pl.col("transition")
+                .str.to_lowercase()
+                .replace_strict(_STATUS_BY_TRANSITION, default="done")
+                .fill_null("done"),
+            ),
+            rank=pl.col("rank").cast(pl.Int32, strict=False),
+            stay=pl.col("case") if has_stays else pl.lit(None, pl.String),
+            sequence=pl.col("position"),
+            row_id=pl.coalesce("identity", pl.format("{}/{}", "position", "case")),
+            file=pl.lit(log.file.name),
+            value_unit="unit",
+            value="number",
+        )
+        .with_columns(
+            recorded=pl.coalesce(pl.col("known").struct.field("time"), "time"),
+            recorded_assumed=pl.col("known").struct.field("time").is_null(),
+            refused=pl.coalesce(
+                pl.when(pl.col("subject").is_null() | (pl.col("subject") == "")).then(
+                    pl.lit("subject-missing")
+                ),
+                pl.when(pl.col("code").is_null() | (pl.col("name") == "")).then(
+                    pl.lit("code-missing")
+                ),
+                pl.col("begin").struct.field("reason"),
+                pl.col("finish").struct.field("reason"),
+                pl.when(
+                    pl.col("is_timed") & pl.col("time").is_null() & (pl.col("precision") != "none")
+                ).then(pl.lit("time-missing")),
+                pl.when(pl.col("value_text").is_not_null() & pl.col("number").is_null()).then(
+                    pl.lit("value-unreadable")
+                ),
+            ),
+        )
+        .with_columns(
+            field=pl.col("refused").replace_strict(
+                {
+                    "subject-missing": "concept:name of the trace",
+                    "code-missing": "concept:name",
+                    "value-unreadable": "value",
+                },
+                default="time:timestamp",
+            )
+        )
+    )
+
+
+def _stays(events: pl.DataFrame) -> pl.DataFrame:
+    """One row per trace that has times: from its first to its last."""
+    return (
+        events.filter(pl.col("time").is_not_null())
+        .group_by("stay", maintain_order=True)
+        .agg(
+            pl.col("subject", "file").first(),
+            pl.col("time").min().alias("start"),
+            pl.max_horizontal("time", pl.coalesce("end_time", "time")).max().alias("end"),
+            pl.when((pl.col("precision") == "day").any())
+            .then(pl.lit("day"))
+            .otherwise(pl.lit("instant"))
+            .first()
+            .alias("precision"),
+        )
+        .cast({"start": TIME, "end": TIME})
+    )

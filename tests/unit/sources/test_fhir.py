@@ -1,0 +1,226 @@
+import gzip
+import json
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.shared_data import shared
+
+from neva.errors import BadInputError, NotFoundError
+from neva.events.schema import REASONS, ROWS
+from neva.sources.fhir import open_fhir
+from neva.sources.fhir_codes import Context
+from neva.sources.fhir_resources import HANDLED, rows_of
+
+OBSERVATION = {
+    "resourceType": "Observation",
+    "id": "o1",
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "2708-6"}]},
+    "subject": {"reference": "Patient/1"},
+    "effectiveDateTime": "2021-03-01T10:05:00+01:00",
+    "valueQuantity": {"value": 92, "code": "%"},
+}
+
+
+def counts(path, **settings):
+    found = Counter()
+    for rows in open_fhir(path, zone="America/New_York", **settings).rows:
+        found[rows.table, rows.origin] += rows.frame.height
+    return dict(found)
+
+
+def test_synthea_bundles_have_their_published_numbers():
+    found = counts(shared("data", "synthea-fhir-r4"))
+    assert found["subjects", "Patient"] == 22
+    assert found["stays", "Encounter"] == 146
+    assert found["events", "Condition"] == 61
+    assert found["events", "Procedure"] == 45
+    assert found["events", "MedicationRequest"] == 30
+    assert not any(table == "quarantine" for table, _ in found)
+
+
+def test_synthea_stays_have_their_kinds():
+    kinds = Counter()
+    for rows in open_fhir(shared("data", "synthea-fhir-r4"), zone="UTC").rows:
+        if rows.table == "stays":
+            kinds.update(rows.frame["kind"])
+    assert kinds == {"outpatient": 134, "emergency": 10, "inpatient": 2}
+
+
+def test_every_observation_of_synthea_gives_an_event_or_its_components():
+    ids = set()
+    for rows in open_fhir(shared("data", "synthea-fhir-r4"), zone="UTC").rows:
+        if (rows.table, rows.origin) == ("events", "Observation"):
+            ids.update(each.split("#")[0] for each in rows.frame["row_id"])
+    assert len(ids) == 1042
+
+
+def bundle(*resources, kind="searchset"):
+    return json.dumps(
+        {
+            "resourceType": "Bundle",
+            "type": kind,
+            "entry": [{"resource": resource} for resource in resources],
+        }
+    )
+
+
+def write(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("one.json", json.dumps(OBSERVATION)),
+        ("bom.json", b"\xef\xbb\xbf" + json.dumps(OBSERVATION).encode()),
+        ("bundle.json", bundle(OBSERVATION)),
+        ("bundle.json.gz", gzip.compress(bundle(OBSERVATION).encode())),
+        ("all.ndjson", json.dumps(OBSERVATION) + "\n"),
+        ("all.ndjson.gz", gzip.compress(json.dumps(OBSERVATION).encode())),
+        ("lines-called.json", json.dumps(OBSERVATION) + "\n" + json.dumps({"resourceType": "X"})),
+        ("nested.json", bundle(json.loads(bundle(OBSERVATION)))),
+    ],
+)
+def test_every_shape_of_file_gives_the_same_event(tmp_path, name, content):
+    assert counts(write(tmp_path, content, name))["events", "Observation"] == 1
+
+
+def test_a_large_bundle_is_read_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr("neva.sources.fhir_files._SMALL", 64)
+    many = [{**OBSERVATION, "id": str(number)} for number in range(10)]
+    path = write(tmp_path, bundle(*many), "large.json")
+    assert counts(path, batch=3)["events", "Observation"] == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.json", b"", "empty"),
+        ("a.json", '{"resourceType": "CANARY-1"', "not JSON"),
+        ("a.json", '{"name": "CANARY-1"}', "no resourceType"),
+        ("a.json", "[1, 2]", "no resourceType"),
+        ("a.json", "<CANARY/>", "not JSON"),
+        ("a.json", '{"a": "CANARY \u00e9"}'.encode("latin-1"), "UTF-8"),
+        ("a.ndjson", "CANARY-1\nCANARY-2\n", "none of the 2 lines"),
+        ("a.ndjson", b'{"a": "CANARY\xff"}\n', "UTF-8"),
+        ("a.json.gz", gzip.compress(bundle(OBSERVATION).encode() * 20)[:-10], "cut short"),
+    ],
+)
+def test_unreadable_file_is_refused_without_quoting_it(tmp_path, name, content, words):
+    with pytest.raises(BadInputError, match=words) as caught:
+        counts(write(tmp_path, content, name))
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["CANARY " * 100, '{"a": "' + "CANARY" * 100, "{}" + " " * 500])
+def test_large_garbage_is_refused_without_quoting_it(tmp_path, monkeypatch, content):
+    monkeypatch.setattr("neva.sources.fhir_files._SMALL", 64)
+    with pytest.raises(BadInputError) as caught:
+        counts(write(tmp_path, content, "a.json"))
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_line_too_long_is_no_ndjson(tmp_path, monkeypatch):
+    monkeypatch.setattr("neva.sources.fhir_files._LONGEST_LINE", 64)
+    with pytest.raises(BadInputError, match="longer than"):
+        counts(write(tmp_path, json.dumps(OBSERVATION), "a.ndjson"))
+
+
+def test_empty_and_missing_folders_are_told(tmp_path):
+    with pytest.raises(BadInputError, match="no FHIR files"):
+        open_fhir(tmp_path, zone="UTC")
+    with pytest.raises(NotFoundError):
+        open_fhir(tmp_path / "none", zone="UTC")
+
+
+def test_withdrawn_value_keeps_the_id_and_content_of_the_value():
+    before = rows_of(OBSERVATION, zone="UTC")["events"][0]
+    withdrawn = {**OBSERVATION, "status": "entered-in-error", "meta": {"lastUpdated": "2021-03-02"}}
+    after = rows_of(withdrawn, zone="UTC")["events"][0]
+    assert after == {**before, "retracted": datetime(2021, 3, 2, tzinfo=UTC)}
+
+
+def test_two_unknown_systems_of_one_name_stay_apart():
+    context = Context()
+    names = [
+        context.system(url)
+        for url in ("http://a/codes", "http://b/codes", "http://a/codes", "http://b/loinc")
+    ]
+    assert names[0] == names[2] == "CODES"
+    assert len(set(names)) == 3
+    assert names[1].startswith("CODES-")
+    assert names[3].startswith("LOINC-")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+_FIELDS = [
+    "status",
+    "code",
+    "subject",
+    "patient",
+    "effectiveDateTime",
+    "effectivePeriod",
+    "component",
+    "valueQuantity",
+    "valueString",
+    "birthDate",
+    "gender",
+    "period",
+    "location",
+    "class",
+    "meta",
+    "dataAbsentReason",
+    "issued",
+    "contained",
+    "medicationCodeableConcept",
+    "medicationReference",
+    "performedPeriod",
+    "dosage",
+    "dosageInstruction",
+    "authoredOn",
+    "vaccineCode",
+    "encounter",
+    "verificationStatus",
+    "onsetDateTime",
+    "recordedDate",
+    "name",
+    "type",
+    "partOf",
+    "conclusion",
+    "category",
+    "diagnosis",
+    "hospitalization",
+    "deceasedDateTime",
+    "doNotPerform",
+]
+
+
+@given(
+    kind=st.sampled_from(sorted(HANDLED)) | json_values,
+    changes=st.dictionaries(st.sampled_from(_FIELDS), json_values, max_size=4),
+    keeps=st.booleans(),
+)
+def test_malformed_resources_go_to_quarantine_and_never_raise(kind, changes, keeps):
+    resource = {**(OBSERVATION if keeps else {"id": "1"}), "resourceType": kind, **changes}
+    for table, rows in rows_of(resource, zone="Europe/Berlin").items():
+        for row in rows:
+            assert set(row) <= set(ROWS[table])
+            if table == "quarantine":
+                assert row["reason"] in REASONS
+
+
+@given(content=json_values)
+def test_anything_that_is_json_can_be_given(content):
+    assert set(rows_of(content, zone="UTC")) <= set(ROWS)
