@@ -42,8 +42,8 @@ def delivery(
     """A delivery of event rows and, by table name, of other rows."""
 
     def read() -> Iterable[Rows]:
-        for table, told in {**others, "events": rows}.items():
-            told = list(told)
+        for table, given in {**others, "events": rows}.items():
+            told = list(given)
             if told:
                 names = list(dict.fromkeys(key for row in told for key in row))
                 columns = {key: [row.get(key) for row in told] for key in names}

@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 from datetime import date, datetime, timedelta
 
 import polars as pl
-from tests.shared_data import shared
 
 from neva.pathways import ActivityLog
+from tests.shared_data import shared
 
 
 def from_csv(

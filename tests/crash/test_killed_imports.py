@@ -35,7 +35,8 @@ def write_files(folder: Path, number: int) -> None:
     folder.mkdir()
     for k in range(number):
         rows = [
-            f"f{k}-{i},s{i % 50},f{k}-stay{i},2020-01-0{1 + i % 9} 10:00,2020-02-01 10:00,c{i % 7},{i}"
+            f"f{k}-{i},s{i % 50},f{k}-stay{i},2020-01-0{1 + i % 9} 10:00,2020-02-01 10:00,"
+            f"c{i % 7},{i}"
             for i in range(ROWS)
         ]
         # Every file also corrects the first row of the file before it.

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.hospitals import event, take
 
 from neva.errors import ConflictError
-from tests.hospitals import event, take
 
 
 def day(number):

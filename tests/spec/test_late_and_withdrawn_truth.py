@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.hospitals import event, take
 
 from neva.errors import UsageError
-from tests.hospitals import event, take
 
 
 def at(hour, minute=0, day=1):

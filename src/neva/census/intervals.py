@@ -145,9 +145,7 @@ def _ancestors(units: pl.DataFrame) -> pl.DataFrame:
     UsageError
         The hierarchy runs in a circle.
     """
-    parent = {
-        unit: above for unit, above in units.select("unit", "parent").iter_rows() if above
-    }
+    parent = {unit: above for unit, above in units.select("unit", "parent").iter_rows() if above}
     pairs = []
     for unit in {*units["unit"], *parent.values()}:
         seen = [unit]

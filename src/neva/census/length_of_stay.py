@@ -25,6 +25,9 @@ class LengthOfStay:
         ones only; ``q25_days``, ``median_days``, ``q75_days``, ``p90_days`` of
         the Kaplan-Meier estimate, in which open ones count for as long as they
         were seen (missing where fewer than that share are known to have ended).
+    curves : polars.DataFrame
+        The estimate itself: ``place``, ``days``, ``share`` (still there after
+        so many days), from ``(0, 1)`` on.
     precision : str
         ``day``: whole days only are meaningful.
     identity : str
@@ -32,6 +35,7 @@ class LengthOfStay:
     """
 
     frame: pl.DataFrame
+    curves: pl.DataFrame
     precision: str
     identity: str
 
@@ -71,7 +75,10 @@ def kaplan_meier(
     """
     times, ends = np.unique(durations[ended], return_counts=True)
     at_risk = len(durations) - np.searchsorted(np.sort(durations), times, side="left")
-    return times, np.cumprod(1 - ends / np.maximum(at_risk, 1))
+    shares: npt.NDArray[np.float64] = np.cumprod(
+        1 - ends / np.maximum(at_risk, 1), dtype=np.float64
+    )
+    return times, shares
 
 
 def _quantile(times: np.ndarray, survival: np.ndarray, share: float) -> float | None:
@@ -100,6 +107,7 @@ def length_of_stay(intervals: Intervals) -> LengthOfStay:
     there says nothing about how long one will stay.
     """
     rows = []
+    curves = []
     frame = intervals.frame.with_columns(
         days=(
             intervals.on_clock(intervals.frame["end"])
@@ -112,6 +120,15 @@ def length_of_stay(intervals: Intervals) -> LengthOfStay:
         inside = frame.filter(pl.col("place") == place)
         days, ended = inside["days"].to_numpy(), inside["ended"].to_numpy()
         times, survival = kaplan_meier(days, ended)
+        curves.append(
+            pl.DataFrame(
+                {
+                    "place": pl.repeat(place, len(times) + 1, eager=True),
+                    "days": np.concatenate([[0.0], times]),
+                    "share": np.concatenate([[1.0], survival]),
+                }
+            )
+        )
         quantiles = {
             name: _quantile(times, survival, share)
             for name, share in (
@@ -142,6 +159,9 @@ def length_of_stay(intervals: Intervals) -> LengthOfStay:
     }
     return LengthOfStay(
         frame=pl.DataFrame(rows, schema=schema),
+        curves=pl.concat(curves)
+        if curves
+        else pl.DataFrame(schema={"place": pl.String, "days": pl.Float64, "share": pl.Float64}),
         precision=intervals.precision,
         identity=intervals.identity,
     )

@@ -13,7 +13,7 @@ import polars as pl
 from neva.census.intervals import Intervals
 from neva.errors import UsageError
 from neva.events.clock import first_moment
-from neva.events.schema import TIME
+from neva.events.schema import TIME, Columns
 
 __all__ = ["LOST_LIMIT", "Census", "census"]
 
@@ -123,7 +123,7 @@ def census(
         raise UsageError(message)
     rows = intervals.frame
     begin = first or (rows["start"].min() if rows.height else intervals.now)
-    assert isinstance(begin, datetime)  # noqa: S101 -- of a column of times
+    assert isinstance(begin, datetime)
     marks = _marks(begin, max(last or intervals.now, begin), every=every, zone=intervals.zone)
     grid = np.array([int(mark.timestamp() * 1_000_000) for mark in marks], dtype=np.int64)
     times = pl.Series(grid).cast(TIME)
@@ -157,13 +157,14 @@ def census(
                     "present": present,
                     "arrivals": np.diff(come),
                     "departures": np.diff(gone),
-                    "bed_days": np.diff(_time_spent(*map(clock, (begins, finishes, times)))) / 86_400e6,
+                    "bed_days": np.diff(_time_spent(*map(clock, (begins, finishes, times))))
+                    / 86_400e6,
                     "lost": lost_so_far,
                     "complete": (share <= lost_limit) & (grid[:-1] <= now),
                 }
             )
         )
-    schema = {
+    schema: Columns = {
         "place": pl.String,
         "time": TIME,
         "until": TIME,
@@ -175,7 +176,7 @@ def census(
         "complete": pl.Boolean,
     }
     return Census(
-        frame=pl.concat(parts).cast(schema) if parts else pl.DataFrame(schema=schema),
+        frame=pl.concat(parts).cast(pl.Schema(schema)) if parts else pl.DataFrame(schema=schema),
         every=every,
         what=intervals.what,
         zone=intervals.zone,

@@ -43,11 +43,14 @@ def main() -> None:
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
     # The doorway: what nobody foresaw is our bug.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # The text of a foreign error may quote a row, so only its kind is shown.
         frames = "".join(traceback.format_tb(error.__traceback__))
-        told = str(error) if os.environ.get("NEVA_DEBUG") else "(text hidden; NEVA_DEBUG=1 shows it)"
+        told = (
+            str(error) if os.environ.get("NEVA_DEBUG") else "(text hidden; NEVA_DEBUG=1 shows it)"
+        )
         sys.stderr.write(
-            f"neva: this is a bug in Neva, please report it\n{frames}{type(error).__name__}: {told}\n"
+            f"neva: this is a bug in Neva, please report it\n{frames}{type(error).__name__}: "
+            f"{told}\n"
         )
         sys.exit(1)

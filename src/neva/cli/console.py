@@ -55,7 +55,8 @@ def moment(text: str | None, zone: str, option: str) -> datetime | None:
     read = read_iso(pl.Series([text]), zone)[0]
     if read["time"] is None:
         message = (
-            f"{option}: not a time; found {text!r}; write 2020-05-01T08:00 or 2020-05-01T08:00+03:00"
+            f"{option}: not a time; found {text!r}; "
+            "write 2020-05-01T08:00 or 2020-05-01T08:00+03:00"
         )
         raise UsageError(message)
     found: datetime = read["time"]
@@ -89,7 +90,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def tell(as_json: bool, content: Any, text: str | Callable[[], str]) -> None:  # noqa: FBT001
+def tell(as_json: bool, content: Any, text: str | Callable[[], str]) -> None:
     """Print a result: `content` as JSON, or `text` for people."""
     if as_json:
         sys.stdout.write(json.dumps(_plain(content), ensure_ascii=False, indent=1) + "\n")
@@ -102,9 +103,7 @@ def table(frame: pl.DataFrame, *, rows: int = 40) -> str:
     shown = frame.head(rows)
     names = shown.columns
     cells = [[_cell(value) for value in row] for row in shown.iter_rows()]
-    widths = [
-        max([len(name), *(len(row[k]) for row in cells)]) for k, name in enumerate(names)
-    ]
+    widths = [max([len(name), *(len(row[k]) for row in cells)]) for k, name in enumerate(names)]
     right = [dtype.is_numeric() for dtype in shown.dtypes]
 
     def line(row: list[str]) -> str:

@@ -59,10 +59,8 @@ def stays(
 
     Example: neva flow stays hospital
     """
-    from neva.census import length_of_stay
-    from neva.census import intervals_by
+    from neva.census import intervals_by, length_of_stay
 
     _, snapshot = snapshot_of(hospital, as_of)
     result = length_of_stay(intervals_by(snapshot, by, states))
     tell(as_json, result, lambda: table(result.frame))
-

@@ -57,7 +57,7 @@ def _hospital(path: Path, zone: str | None) -> tuple[Hospital, bool]:
     return create_hospital(path, zone=zone, now=now()), True
 
 
-def import_(  # noqa: D417 -- the options document themselves
+def import_(
     kind: Annotated[str, typer.Argument(metavar="csv|xes|omop|fhir|meds", help="what it is")],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="file or folder")],
     into: Annotated[Path, typer.Option("--into", metavar="HOSPITAL", help="made if absent")],
@@ -142,14 +142,18 @@ def export(
 
     Example: neva export meds hospital out
     """
-    from neva.sources.export import EXPORTS
+    from neva.sources.export import export_csv
+    from neva.sources.export_fhir import export_fhir
+    from neva.sources.export_meds import export_meds
+    from neva.sources.export_xes import export_xes
 
-    if kind not in EXPORTS:
-        message = f"{kind}: no such format; found {', '.join(EXPORTS)}; choose one of them"
+    exports = {"csv": export_csv, "fhir": export_fhir, "meds": export_meds, "xes": export_xes}
+    if kind not in exports:
+        message = f"{kind}: no such format; found {', '.join(exports)}; choose one of them"
         raise UsageError(message)
     _, snapshot = snapshot_of(hospital, as_of)
-    EXPORTS[kind](snapshot, destination)
-    tell(as_json, {"written": destination}, f"written: {destination}")
+    written = exports[kind](snapshot, destination)
+    tell(as_json, written, f"written: {destination}")
 
 
 def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> None:
@@ -198,8 +202,10 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
 
     def text() -> str:
         lines = [
-            f"hospital {store.settings.hospital}, version {snapshot.version}, "
-            f"zone {store.settings.zone}",
+            (
+                f"hospital {store.settings.hospital}, version {snapshot.version}, "
+                f"zone {store.settings.zone}"
+            ),
             f"from {_time(manifest.first)} to {_time(manifest.last)} UTC",
             "",
             *(f"{name:>14} {number:>14,}" for name, number in counts.items()),
@@ -232,4 +238,4 @@ def check(
 
     _, snapshot = snapshot_of(hospital, as_of)
     result = check_hospital(snapshot).judged(read_thresholds(thresholds))
-    tell(as_json, result, lambda: result.to_text())
+    tell(as_json, result, result.to_text)

@@ -13,16 +13,18 @@ import hmac
 import os
 import secrets
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from neva.errors import ConflictError, NotFoundError
+from neva.events.schema import Columns
 
 __all__ = ["IDENTITIES", "Pseudonyms", "create_key", "read_key"]
 
 #: Columns of the identities table. ``kind`` is ``subject`` or ``stay``;
 #: ``assigner`` is who gave the local id.
-IDENTITIES = {
+IDENTITIES: Final[Columns] = {
     "kind": pl.String,
     "assigner": pl.String,
     "local_id": pl.String,

@@ -25,6 +25,7 @@ __all__ = [
     "STATUSES",
     "TABLES",
     "TIME",
+    "Columns",
 ]
 
 TIME: Final = pl.Datetime("us", "UTC")
@@ -39,14 +40,17 @@ STATUSES: Final = ("done", "planned", "not-done", "cancelled")
 #: where the source gave no order (equal ``sequence``); ``event_id`` ends ties.
 ORDER: Final = ("time", "sequence", "code", "value", "event_id")
 
-_BOOKKEEPING: Final = {
+#: Column names and types of one table.
+Columns = dict[str, pl.DataType | type[pl.DataType]]
+
+_BOOKKEEPING: Final[Columns] = {
     "recorded": TIME,
     "recorded_assumed": pl.Boolean,
     "retracted": TIME,  # ?
     "batch": pl.Int64,
 }
 
-TABLES: Final[dict[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
+TABLES: Final[dict[str, Columns]] = {
     "events": {
         "event_id": pl.Int64,
         "subject_id": pl.Int64,
@@ -173,7 +177,7 @@ KEYS: Final = {
 }
 
 # What every delivered row may say about itself beside its content.
-_DELIVERED: Final = {
+_DELIVERED: Final[Columns] = {
     "row_id": pl.String,  # ? the source's own id, unique in its table
     "recorded": TIME,  # ? missing: the import time, assumed
     "recorded_assumed": pl.Boolean,  # ? missing: true where recorded is missing
@@ -184,7 +188,7 @@ _DELIVERED: Final = {
 
 #: Rows as a source delivers them. A source may leave out any column that it
 #: has nothing for; the intake adds it as missing.
-ROWS: Final[dict[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
+ROWS: Final[dict[str, Columns]] = {
     "events": {
         "subject": pl.String,
         "stay": pl.String,  # ?

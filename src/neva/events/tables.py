@@ -23,11 +23,9 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 
 from neva.errors import BadInputError
-from neva.events.schema import ATTRIBUTES
+from neva.events.schema import ATTRIBUTES, Columns
 
-__all__ = ["Columns", "append", "file_list", "merge", "overwrite", "restore", "scan", "version_of"]
-
-Columns = dict[str, pl.DataType | type[pl.DataType]]
+__all__ = ["append", "file_list", "merge", "overwrite", "restore", "scan", "version_of"]
 
 # Old versions stay readable as long as a manifest names them: Delta's own
 # clean-up of its log after thirty days must not run.

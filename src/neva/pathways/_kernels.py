@@ -6,7 +6,7 @@ Sums are kept in integers: a result does not depend on the number of threads.
 The compiled code is cached on disk; only the first use on a machine compiles.
 """
 
-# ruff: noqa: PLR0917 -- numba functions take arrays by position
+
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

@@ -593,7 +593,7 @@ def _draw(
     return Layout(tuple(boxes), routes, width, tops[-1] + heights[-1])
 
 
-def _route(  # noqa: PLR0917 -- everything that was computed
+def _route(
     path: PathSpec,
     items: list[_Item],
     chain: list[int],

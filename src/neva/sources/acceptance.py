@@ -85,7 +85,7 @@ def _units_checked(
     if rows["value_unit"].null_count() == rows.height:
         return rows, rows.clear()
     pairs = rows.select("code", "value_unit").unique().drop_nulls("value_unit")
-    fates = []
+    fates: list[tuple[str, str, str | None, float | None, float | None]] = []
     for code, unit in pairs.iter_rows():
         ucum = ucum_of(unit)
         wanted = canonical.get(code)

@@ -183,9 +183,7 @@ def _need(
     raise document.error(at, what)
 
 
-def _join(
-    frame: pl.DataFrame, mapping: Mapping, joins: list[tuple[Any, pl.DataFrame]]
-) -> pl.DataFrame:
+def _join(frame: pl.DataFrame, joins: list[tuple[Any, pl.DataFrame]]) -> pl.DataFrame:
     for join, other in joins:
         frame = frame.join(
             other,
@@ -227,7 +225,7 @@ def _read(
             # A key that repeats would multiply rows: its first row counts.
             joins.append((join, other.select(wanted).unique(keys, keep="first")))
         for frame in csv_files.batches(path, mapping):
-            yield from reader.rows(_join(frame, mapping, joins))
+            yield from reader.rows(_join(frame, joins))
 
 
 def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: Any) -> Delivery:

@@ -124,7 +124,7 @@ class Fields:
         if spec is None:
             return self.missing(TIME), self.missing()
         raw = self._raw(spec)
-        if raw.dtype == pl.Date or raw.dtype == pl.Datetime:
+        if raw.dtype in (pl.Date, pl.Datetime):
             time, precision, reason = self._typed(raw)
         elif spec.formats is None:
             moments = read_iso(raw.cast(pl.String).str.strip_chars(), self.zone).struct.unnest()

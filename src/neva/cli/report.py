@@ -1,0 +1,91 @@
+"""``neva report`` and ``neva demo``: one file to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, tell
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(report)
+    app.command()(demo)
+
+
+def report(
+    hospital: HospitalPath,
+    out: Annotated[Path, typer.Option(help="the HTML file to write")],
+    activities: Annotated[
+        Path | None, typer.Option(help="YAML file that says what counts as an activity")
+    ] = None,
+    by: Annotated[str, typer.Option(help="what to count by: unit, kind, state or auto")] = "auto",
+    state: Annotated[list[str] | None, typer.Option(help="code of a state")] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="YAML file with thresholds of data quality")
+    ] = None,
+    title: Annotated[str, typer.Option(help="title of the report")] = "Hospital report",
+    note: Annotated[
+        list[str] | None, typer.Option(help="a sentence that the reader must know")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML file: loading, quality, pathways, census, stays.
+
+    Example: neva report hospital --out report.html
+    """
+    from neva.pathways import read_activities
+    from neva.reports import make_report
+
+    _, snapshot = snapshot_of(hospital, as_of)
+    made = make_report(
+        snapshot,
+        made=now(),
+        title=title,
+        activities=read_activities(activities) if activities else None,
+        by=by,
+        states=tuple(state or ()),
+        thresholds=thresholds,
+        notes=tuple(note or ()),
+    )
+    made.write(out)
+    tell(
+        as_json,
+        {"written": out, "findings": made.findings},
+        lambda: "\n".join([*(f"• {line}" for line in made.findings), "", f"report: {out}"]),
+    )
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="where hospital and report go")] = Path(
+        "build/demo"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Load the real cohort that comes with Neva and report on it.
+
+    Example: neva demo build/demo
+    """
+    from neva.reports.example import run_example
+
+    made, summary, path = run_example(folder, now=now())
+
+    def text() -> str:
+        loaded = (
+            "the cohort was loaded before; nothing was added"
+            if summary.already_imported
+            else f"loaded {summary.total('added'):,} rows from {summary.file}, "
+            f"refused {summary.total('refused'):,}"
+        )
+        lines = [made.title, f"({loaded}; hospital version {summary.version})", ""]
+        lines += [f"• {line}" for line in made.findings]
+        lines += ["", f"report: {path.resolve()}", f"hospital: {(folder / 'hospital').resolve()}"]
+        return "\n".join(lines)
+
+    tell(as_json, {"report": path, "findings": made.findings, "import": summary}, text)

@@ -1,0 +1,334 @@
+"""The report: what was loaded, how good it is, pathways, census, stays.
+
+One HTML file that asks nothing of the network and prints on A4. Every figure
+stands with its denominator, what is missing from it, and the version of the
+data and of the definition that it was made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from neva.census import Census, Intervals, LengthOfStay, census, intervals_by, length_of_stay
+from neva.events.checks import Checked, check_hospital, read_thresholds
+from neva.events.schema import REASONS
+from neva.events.snapshot import Snapshot
+from neva.pathways import (
+    ActivityFile,
+    ActivityLog,
+    ActivityMap,
+    Variants,
+    activity_log,
+    discover_map,
+    find_variants,
+    throughput,
+)
+from neva.reports import charts, findings
+from neva.reports.words import duration, number, share
+
+__all__ = ["Report", "make_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a report says, before it is laid out.
+
+    Attributes
+    ----------
+    title : str
+    snapshot : Snapshot
+    made : datetime
+        When, aware.
+    notes : tuple of str
+        Sentences that the reader must know (synthetic data, a cohort that is
+        no hospital).
+    log, map, variants
+        The pathways.
+    census, stays
+        Where patients were, and how long.
+    checks : Checked
+        Data quality.
+    findings : tuple of str
+        The few sentences that matter.
+    """
+
+    title: str
+    snapshot: Snapshot
+    made: datetime
+    notes: tuple[str, ...]
+    activities: ActivityFile
+    log: ActivityLog
+    map: ActivityMap
+    variants: Variants
+    intervals: Intervals
+    census: Census
+    stays: LengthOfStay
+    checks: Checked
+    findings: tuple[str, ...]
+
+    def to_html(self) -> str:
+        """Lay the report out as one self-contained HTML document."""
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(str(resources.files("neva.reports") / "templates")),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["number"] = number
+        return environment.get_template("report.html").render(**_view(self))
+
+    def write(self, path: Path) -> None:
+        """Write the document to `path`, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.write_text(self.to_html(), encoding="utf-8")
+        new.replace(path)
+
+
+def make_report(
+    snapshot: Snapshot,
+    *,
+    made: datetime,
+    title: str = "Hospital report",
+    activities: ActivityFile | None = None,
+    by: str = "auto",
+    states: tuple[str, ...] = (),
+    thresholds: Path | None = None,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """Compute a report.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The hospital, at a version and as known at a time.
+    made : datetime
+        Aware; printed on it.
+    title : str
+    activities : ActivityFile, optional
+        What counts as an activity on the map; every code by default.
+    by : {"auto", "unit", "kind", "state"}
+        What the census counts by.
+    states : tuple of str
+        Codes of the states, with ``by="state"``.
+    thresholds : Path, optional
+        Thresholds of the data-quality checks.
+    notes : tuple of str
+        Printed at the top.
+
+    Raises
+    ------
+    BadInputError
+        There is nothing to report on.
+    """
+    chosen = activities or ActivityFile()
+    log = activity_log(snapshot, chosen)
+    found_map = discover_map(log)
+    variants = find_variants(log)
+    intervals = intervals_by(snapshot, by, states or None)
+    counted = census(intervals, every="1d")
+    stays = length_of_stay(intervals)
+    checks = check_hospital(snapshot).judged(read_thresholds(thresholds))
+    return Report(
+        title=title,
+        snapshot=snapshot,
+        made=made,
+        notes=notes,
+        activities=chosen,
+        log=log,
+        map=found_map,
+        variants=variants,
+        intervals=intervals,
+        census=counted,
+        stays=stays,
+        checks=checks,
+        findings=findings.of(snapshot, log, found_map, variants, counted, stays, checks),
+    )
+
+
+def _view(report: Report) -> dict[str, Any]:
+    """Turn a report into plain texts and numbers for the template."""
+    snapshot = report.snapshot
+    zone = snapshot.zone
+
+    def local(moment: datetime | None) -> str:
+        from zoneinfo import ZoneInfo
+
+        return moment.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M") if moment else "–"
+
+    return {
+        "title": report.title,
+        "notes": report.notes,
+        "findings": report.findings,
+        "hospital": snapshot.hospital,
+        "version": snapshot.version,
+        "identity": snapshot.identity,
+        "as_of": local(snapshot.as_of) if snapshot.as_of else "all that is recorded",
+        "now": local(snapshot.now),
+        "zone": zone,
+        "made": local(report.made),
+        "neva": installed("neva"),
+        "activities_name": report.activities.name,
+        "activities_hash": report.activities.hash[:12],
+        "activities": _activities(report.activities),
+        "loaded": _loaded(snapshot, local),
+        "checks": report.checks.rows(),
+        "checks_summary": report.checks.summary(),
+        "map_svg": report.map.to_svg(),
+        "edges": _edges(report.map),
+        "edges_all": report.map.edges.height,
+        "case_word": "stays" if report.log.case_kind == "stay" else "patients' timelines",
+        "cases": report.log.case_count,
+        "events": report.log.event_count,
+        "left_out": dict(report.log.left_out),
+        "ties": report.log.ties,
+        "variants": _variants(report.variants),
+        "variants_all": len(report.variants.count),
+        "throughput": _throughput(report.log),
+        "census_svg": charts.to_svg(charts.census_chart(report.census)),
+        "census_what": report.census.what,
+        "census_lost_limit": share(report.census.lost_limit, digits=0),
+        "census_rows": _census_rows(report.census),
+        "census_places": sorted(report.census.frame["place"].unique()),
+        "census_greyed": not report.census.frame["complete"].all(),
+        "placeless": report.intervals.placeless,
+        "stays_svg": charts.to_svg(charts.still_there_chart(report.stays)),
+        "stays": _stays(report.stays),
+        "stays_precision": report.stays.precision,
+    }
+
+
+def _activities(file: ActivityFile) -> list[tuple[str, str]]:
+    return [(activity.name, ", ".join(activity.codes)) for activity in file.activities]
+
+
+def _loaded(snapshot: Snapshot, local: Any) -> dict[str, Any]:
+    batches = snapshot.batches().sort("batch").collect()
+    quarantine = (
+        snapshot.quarantine()
+        .group_by("table", "field", "reason")
+        .len()
+        .sort("len", "reason")
+        .collect()
+    )
+    counts = {
+        table: getattr(snapshot, table)().select(pl.len()).collect().item()
+        for table in ("subjects", "stays", "movements", "events")
+    }
+    assumed = snapshot.events().select(pl.col("recorded_assumed").mean()).collect().item()
+    subjects = snapshot.events().select(pl.col("subject_id").n_unique()).collect().item()
+    return {
+        "counts": counts,
+        "subjects_with_events": subjects,
+        "assumed": share(assumed),
+        "batches": [
+            {
+                **row,
+                "imported": local(row["imported"]),
+                "sha256": row["sha256"][:12],
+                "order": {
+                    "column": "the source's order column",
+                    "position": "the row's place in the file",
+                    "none": "none (events of one time ordered by code and value)",
+                }[row["order"]],
+            }
+            for row in batches.iter_rows(named=True)
+        ],
+        "refused": [
+            {
+                "table": table,
+                "field": field or "–",
+                "why": REASONS.get(reason, reason),
+                "count": count,
+            }
+            for table, field, reason, count in quarantine.reverse().iter_rows()
+        ],
+        "refused_total": int(quarantine["len"].sum()),
+    }
+
+
+def _edges(found: ActivityMap, *, most: int = 15) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": row["source"],
+            "target": row["target"],
+            "frequency": row["frequency"],
+            "cases": row["cases"],
+            "median": duration(row["median"]),
+            "p90": duration(row["p90"]),
+        }
+        for row in found.edges.head(most).iter_rows(named=True)
+    ]
+
+
+def _throughput(log: ActivityLog) -> dict[str, str]:
+    summary = throughput(log).summary
+    known = {"cases": number(summary["count"])}
+    return known | {
+        name: duration(summary[name]) for name in ("p25", "median", "p75", "p90", "mean")
+    }
+
+
+def _variants(variants: Variants, *, most: int = 10) -> list[dict[str, Any]]:
+    return [
+        {
+            "pathway": _shortened(row["pathway"]),
+            "count": row["count"],
+            "share": share(row["share"]),
+            "cumulative": share(row["cumulative_share"]),
+            "median": duration(row["median_seconds"]),
+        }
+        for row in variants.to_frame(top=most).iter_rows(named=True)
+    ]
+
+
+def _shortened(steps: list[str], *, most: int = 14) -> str:
+    if len(steps) > most:
+        steps = [*steps[: most - 1], f"… {len(steps) - most + 1} more"]
+    return " → ".join(steps)
+
+
+def _census_rows(counted: Census) -> list[dict[str, Any]]:
+    """One row a week: a table that a page can hold; the first day of each."""
+    frame = counted.frame.with_columns(
+        day=pl.col("time").dt.convert_time_zone(counted.zone).dt.date()
+    )
+    if not frame.height:
+        return []
+    first = frame["day"].min()
+    weekly = frame.with_columns(week=((pl.col("day") - pl.lit(first)).dt.total_days() // 7)).sort(
+        "place", "day"
+    )
+    by_place = weekly.group_by("week", "place", maintain_order=True).agg(
+        pl.col("day").min(),
+        peak=pl.col("present").max(),
+        arrivals=pl.col("arrivals").sum(),
+        departures=pl.col("departures").sum(),
+        bed_days=pl.col("bed_days").sum(),
+        complete=pl.col("complete").all(),
+    )
+    return [
+        {**row, "bed_days": number(row["bed_days"], digits=0)}
+        for row in by_place.sort("week", "place").iter_rows(named=True)
+    ]
+
+
+def _stays(stays: LengthOfStay) -> list[dict[str, Any]]:
+    return [
+        {
+            key: (number(value, digits=1) if isinstance(value, float) else value)
+            if value is not None
+            else "not reached"
+            for key, value in row.items()
+        }
+        for row in stays.frame.iter_rows(named=True)
+    ]
