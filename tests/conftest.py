@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from neva.events.hospital import Hospital
+from tests.command_line import CommandLine
 from tests.hospitals import new_hospital
 
 settings.register_profile(
@@ -22,3 +23,9 @@ settings.load_profile(os.environ.get("NEVA_HYPOTHESIS", "ci"))
 def hospital(tmp_path: Path) -> Hospital:
     """An empty hospital in Moscow time."""
     return new_hospital(tmp_path)
+
+
+@pytest.fixture
+def neva(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The command line; every call also checks that no patient's value is printed."""
+    return CommandLine(capsys, monkeypatch)

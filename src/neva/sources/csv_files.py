@@ -166,6 +166,10 @@ def header(path: Path, mapping: Mapping) -> list[str]:
     try:
         with opener(path, "rb") as file:
             first = file.readline(_CHUNK)
+        if len(first) == _CHUNK and not first.endswith(b"\n"):
+            raise _unreadable(
+                path, f"a first line of more than {_CHUNK:,} bytes", "give a table with a header"
+            )
         text = first.decode(mapping.encoding)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise _unreadable(path, "damaged gzip data", "copy it anew") from None
