@@ -41,6 +41,7 @@ _ALIGN = 18.0
 _NEAR_IN_TIME = 0.15
 
 _SWEEPS = 16
+_LARGE = 4000  # items
 
 
 @dataclass(frozen=True)
@@ -348,7 +349,8 @@ def _reduce_crossings(items: list[_Item], ranks: list[list[int]]) -> None:
     """Order every rank by the mean position of its neighbours, repeatedly; keep the best."""
     best = [list(rank) for rank in ranks]
     fewest: int | None = None
-    for attempt in range(4):
+    # A large picture cannot be read in any order, so it is not worth much time.
+    for attempt in range(4 if len(items) < _LARGE else 1):
         # Attempts differ in the first order (as made, mirrored) and in whether
         # frequent paths pull harder.
         for rank in ranks:

@@ -40,7 +40,7 @@ class ActivityMap:
     Attributes
     ----------
     nodes : polars.DataFrame
-        One row per activity, in the order of the log's labels:
+        One row per activity that occurs, in the order of the log's labels:
 
         - ``activity`` (text)
         - ``frequency`` (int64): events
@@ -259,7 +259,7 @@ def _node_frame(
             "ends": ends,
             "position": pl.Series(position).fill_nan(None),
         }
-    )
+    ).filter(pl.col("frequency") > 0)
 
 
 def _edge_frame(
