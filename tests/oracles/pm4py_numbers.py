@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 import pm4py
-from pm4py.algo.discovery.dfg import algorithm as dfg_algorithm
 
 CASE, ACTIVITY, TIME = "case:concept:name", "concept:name", "time:timestamp"
 
@@ -43,10 +42,7 @@ def frames(shared):
     yield "receipt", pd.read_csv(data / "xes-logs/receipt.csv.gz", dtype=str)
     running = pd.read_csv(data / "xes-logs/running-example.csv", dtype=str)
     yield "running_example", running
-    yield (
-        "a12f0n10",
-        pm4py.convert_to_dataframe(pm4py.read_xes(str(data / "xes-logs/a12f0n10.xes.gz"))),
-    )
+    yield "a12f0n10", pm4py.read_xes(str(data / "xes-logs/a12f0n10.xes.gz"))
 
 
 def numbers(frame):
@@ -73,11 +69,7 @@ def numbers(frame):
         "ends": {a: int(n) for a, n in sorted(ends.items())},
     }
     if timed:
-        performance = dfg_algorithm.apply(
-            frame,
-            variant=dfg_algorithm.Variants.PERFORMANCE,
-            parameters={"aggregation_measure": "all"},
-        )
+        performance, _, _ = pm4py.discover_performance_dfg(frame)
         result["performance"] = sorted(
             [a, b, float(row["median"]), float(row["mean"])] for (a, b), row in performance.items()
         )
