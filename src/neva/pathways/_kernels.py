@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -73,9 +74,19 @@ def in_parallel(work: Callable[..., Any], parts: list[tuple[int, int]]) -> list[
     """Run ``work(number, first, last)`` for every part and wait; results in order."""
     if len(parts) <= 1:
         return [work(number, *part) for number, part in enumerate(parts)]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        futures = [pool.submit(work, number, *part) for number, part in enumerate(parts)]
-        return [future.result() for future in futures]
+    pool = _pool()
+    others = [pool.submit(work, number, *part) for number, part in enumerate(parts[1:], 1)]
+    return [work(0, *parts[0]), *(future.result() for future in others)]
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads(), thread_name_prefix="neva-pathways")
+
+
+# A forked child has the pool but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @nb.njit(nogil=True, cache=True)
