@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -25,11 +26,15 @@ MISSING_TIME = np.iinfo(np.int64).min
 
 # Positions in a case are kept as integers of this denominator, so that their
 # sum is exact.
-POSITION_UNIT = 1 << 20
+POSITION_UNIT = 1 << 32
 
 # Sums of microseconds over ten million events may exceed int64, so they are
 # kept in two parts: multiples of 2**SUM_SHIFT and remainders.
 SUM_SHIFT = 20
+
+# Larger segments are searched through a histogram of so many buckets.
+_LARGE_SEGMENT = 512
+_BUCKETS = 1024
 
 # Below this many events a second thread costs more than it gains.
 _SMALL = 200_000
@@ -69,9 +74,19 @@ def in_parallel(work: Callable[..., Any], parts: list[tuple[int, int]]) -> list[
     """Run ``work(number, first, last)`` for every part and wait; results in order."""
     if len(parts) <= 1:
         return [work(number, *part) for number, part in enumerate(parts)]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        futures = [pool.submit(work, number, *part) for number, part in enumerate(parts)]
-        return [future.result() for future in futures]
+    pool = _pool()
+    others = [pool.submit(work, number, *part) for number, part in enumerate(parts[1:], 1)]
+    return [work(0, *parts[0]), *(future.result() for future in others)]
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads(), thread_name_prefix="neva-pathways")
+
+
+# A forked child has the pool but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -86,53 +101,74 @@ def pair_steps(offsets, activity, first, last, activities, edge):  # pragma: no 
 
 
 @nb.njit(nogil=True, cache=True)
-def count_map(
-    offsets, activity, time, edge, first, last, nodes, starts, ends, edges
-):  # pragma: no cover
-    """Count nodes, edges, starts and ends of the cases in a range.
+def count_map(offsets, activity, time, edge, first, last, dense, nodes, edges):  # pragma: no cover
+    """Count nodes and edges of the cases in a range.
 
-    ``nodes`` has rows (events, cases, sum of first positions, cases placed),
-    ``edges`` has rows (steps, cases, timed steps, sum high, sum low).
+    ``nodes`` has columns (cases, starts, ends, cases placed, sum of first
+    positions), ``edges`` (steps, cases, steps without both times); the last
+    column of each remembers the last case seen. With `dense` the number of an
+    edge is that of :func:`pair_steps`, else it stands in ``edge``.
     """
-    seen_node = np.full(nodes.shape[1], -1, dtype=np.int64)
-    seen_edge = np.full(edges.shape[1], -1, dtype=np.int64)
+    activities = np.uint64(nodes.shape[0])
+    nodes[:, 5] = -1
+    edges[:, 3] = -1
     for case in range(first, last):
         begin, end = offsets[case], offsets[case + 1]
         if end == begin:
             continue
-        starts[activity[begin]] += 1
-        ends[activity[end - 1]] += 1
-        for i in range(begin, end):
-            a = activity[i]
-            nodes[0, a] += 1
-            if seen_node[a] != case:
-                seen_node[a] = case
-                nodes[1, a] += 1
-                if end - begin > 1:
-                    nodes[2, a] += (i - begin) * POSITION_UNIT // (end - begin - 1)
-                    nodes[3, a] += 1
-        for i in range(begin, end - 1):
-            e = edge[i]
-            edges[0, e] += 1
-            if seen_edge[e] != case:
-                seen_edge[e] = case
-                edges[1, e] += 1
-            if time[i] != MISSING_TIME and time[i + 1] != MISSING_TIME:
-                duration = time[i + 1] - time[i]
-                edges[2, e] += 1
-                edges[3, e] += duration >> SUM_SHIFT
-                edges[4, e] += duration & ((1 << SUM_SHIFT) - 1)
+        # Indices into slices are known not to be negative, which is faster.
+        names, times = activity[begin:end], time[begin:end]
+        numbers = edge if dense else edge[begin:end]
+        final = len(names) - 1
+        scale = POSITION_UNIT // final if final else 0
+        here = np.int32(case)
+        nodes[names[0], 1] += 1
+        nodes[names[final], 2] += 1
+        a = np.uint64(names[0])
+        for i in range(final + 1):
+            if nodes[a, 5] != case:
+                nodes[a, 5] = case
+                nodes[a, 0] += 1
+                nodes[a, 3] += scale > 0
+                nodes[a, 4] += i * scale
+            if i == final:
+                break
+            b = np.uint64(names[i + 1])
+            e = a * activities + b if dense else np.uint64(numbers[i])
+            edges[e, 0] += np.int32(1)
+            edges[e, 1] += np.int32(edges[e, 3] != here)
+            edges[e, 3] = here
+            a = b
+        if times[0] == MISSING_TIME:  # unknown times stand first
+            for i in range(final):
+                if times[i] == MISSING_TIME:
+                    e = (
+                        np.uint64(names[i]) * activities + np.uint64(names[i + 1])
+                        if dense
+                        else np.uint64(numbers[i])
+                    )
+                    edges[e, 2] += np.int32(1)
 
 
 @nb.njit(nogil=True, cache=True)
-def scatter_durations(offsets, time, edge, first, last, position, durations):  # pragma: no cover
+def scatter_durations(
+    offsets, activity, time, edge, first, last, dense, activities, position, durations
+):  # pragma: no cover
     """Write every timed step's duration to its edge's segment (a counting sort)."""
     for case in range(first, last):
-        for i in range(offsets[case], offsets[case + 1] - 1):
-            if time[i] != MISSING_TIME and time[i + 1] != MISSING_TIME:
-                e = edge[i]
-                durations[position[e]] = time[i + 1] - time[i]
-                position[e] += 1
+        begin, end = offsets[case], offsets[case + 1]
+        while begin < end and time[begin] == MISSING_TIME:  # unknown times stand first
+            begin += 1
+        names, times = activity[begin:end], time[begin:end]
+        numbers = edge if dense else edge[begin:end]
+        for i in range(len(times) - 1):
+            if dense:
+                e = np.uint64(names[i]) * np.uint64(activities) + np.uint64(names[i + 1])
+            else:
+                e = np.uint64(numbers[i])
+            at = position[e]
+            position[e] = at + 1
+            durations[np.uint64(at)] = times[i + 1] - times[i]
 
 
 @nb.njit(nogil=True, cache=True)
@@ -178,16 +214,15 @@ def _select(values, low, high, k):  # pragma: no cover
 
 
 @nb.njit(nogil=True, cache=True)
-def _quantile(values, begin, low, end, q):  # pragma: no cover
-    """Linear-interpolation quantile of ``values[begin:end]``, as numpy computes it.
+def _interpolated(values, begin, low, end, k, n, q):  # pragma: no cover
+    """Compute the quantile `q` of `n` numbers as numpy does (linear interpolation).
 
-    Elements before ``low`` are known to be no larger than the rest.
+    Its lower neighbour is the k-th of ``values[begin:end]``, its upper one the
+    next; elements before ``low`` are known to be no larger than the rest.
     """
-    n = end - begin
     virtual = q * (n - 1)
-    below = np.int64(np.floor(virtual))
-    gamma = virtual - below
-    k = begin + below
+    gamma = virtual - np.floor(virtual)
+    k += begin
     _select(values, max(low, begin), end - 1, k)
     a = values[k]
     if k + 1 >= end:
@@ -203,19 +238,81 @@ def _quantile(values, begin, low, end, q):  # pragma: no cover
 
 
 @nb.njit(nogil=True, cache=True)
+def _large_quantiles(values, quantiles, out):  # pragma: no cover
+    """Quantiles of a large segment without moving its elements.
+
+    A histogram finds the narrow interval that holds each wanted order
+    statistic; only the elements in it are selected from. Exact: the histogram
+    only decides where to look.
+    """
+    n = len(values)
+    low = high = values[0]
+    for i in range(n):
+        low = min(low, values[i])
+        high = max(high, values[i])
+    shift = 0
+    while (high - low) >> shift >= _BUCKETS:
+        shift += 1
+    # Two histograms in turn: the processor need not wait for its own last store.
+    histogram = np.zeros((2, _BUCKETS), dtype=np.int64)
+    even, odd = histogram[0], histogram[1]
+    for i in range(n // 2):
+        even[np.uint64((values[2 * i] - low) >> shift)] += 1
+        odd[np.uint64((values[2 * i + 1] - low) >> shift)] += 1
+    if n % 2:
+        even[(values[n - 1] - low) >> shift] += 1
+    for bucket in range(_BUCKETS):
+        even[bucket] += odd[bucket]
+    for number in range(len(quantiles)):
+        k = np.int64(np.floor(quantiles[number] * (n - 1)))
+        bucket, before = 0, 0
+        while before + even[bucket] <= k:
+            before += even[bucket]
+            bucket += 1
+        size, final = even[bucket], bucket
+        while before + size <= min(k + 1, n - 1):
+            final += 1
+            size += even[final]
+        least = low + (np.int64(bucket) << shift)
+        width = np.uint64(np.int64(final + 1 - bucket) << shift)
+        near = np.empty(size + 1, dtype=np.int64)
+        at = np.uint64(0)
+        for i in range(n):  # without a branch: most are overwritten by the next
+            near[at] = values[i]
+            at += np.uint64(np.uint64(values[i] - least) < width)
+            at = min(at, np.uint64(size))
+        out[number] = _interpolated(near, 0, 0, size, k - before, n, quantiles[number])
+
+
+@nb.njit(nogil=True, cache=True)
 def segment_quantiles(values, offsets, first, last, quantiles, out):  # pragma: no cover
     """Quantiles (ascending) of each segment; reorders ``values`` inside segments."""
     for segment in range(first, last):
         begin, end = offsets[segment], offsets[segment + 1]
         if end == begin:
-            for number in range(len(quantiles)):
-                out[segment, number] = np.nan
+            out[segment, :] = np.nan
             continue
-        low = begin
+        if end - begin > _LARGE_SEGMENT:
+            _large_quantiles(values[begin:end], quantiles, out[segment])
+            continue
+        low, n = begin, end - begin
         for number in range(len(quantiles)):
-            q = quantiles[number]
-            out[segment, number] = _quantile(values, begin, low, end, q)
-            low = begin + np.int64(np.floor(q * (end - begin - 1)))
+            k = np.int64(np.floor(quantiles[number] * (n - 1)))
+            out[segment, number] = _interpolated(values, begin, low, end, k, n, quantiles[number])
+            low = begin + k
+
+
+@nb.njit(nogil=True, cache=True)
+def segment_sums(values, offsets, first, last, out):  # pragma: no cover
+    """Exact sums of each segment in two parts (multiples of 2**SUM_SHIFT, remainders)."""
+    for segment in range(first, last):
+        high = low = np.int64(0)
+        part = values[offsets[segment] : offsets[segment + 1]]
+        for i in range(len(part)):
+            high += part[i] >> SUM_SHIFT
+            low += part[i] & ((1 << SUM_SHIFT) - 1)
+        out[segment, 0] = high
+        out[segment, 1] = low
 
 
 @nb.njit(nogil=True, cache=True)

@@ -229,20 +229,21 @@ def read_activities(path: Path) -> ActivityFile:
     try:
         return ActivityFile.model_validate(content)
     except ValidationError as error:
-        problem_0 = error.errors()[0]
-        steps = tuple(step for step in problem_0["loc"] if isinstance(step, (str, int)))
+        # A misspelt setting also makes the right one missing: name the former.
+        fault = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        steps = tuple(step for step in fault["loc"] if isinstance(step, (str, int)))
         field = ".".join(str(step) for step in steps) or "the file"
-        message = problem_0["msg"].removeprefix("Value error, ")
+        message = fault["msg"].removeprefix("Value error, ")
         advice = ""
-        if problem_0["type"] == "extra_forbidden":
+        if fault["type"] == "extra_forbidden":
             message = "no such setting"
             known = ActivityFile if len(steps) == 1 else Activity
             advice = f"; the settings here are {', '.join(known.model_fields)}"
-        elif problem_0["type"] == "tuple_type" and isinstance(problem_0["input"], str):
-            message = f"found the text {problem_0['input']!r} where a list belongs"
-            advice = f"; write [{problem_0['input']}]"
-        elif not problem_0["type"].startswith("value_error"):
-            message = f"{message}, found {problem_0['input']!r}"
+        elif fault["type"] == "tuple_type" and isinstance(fault["input"], str):
+            message = f"found the text {fault['input']!r} where a list belongs"
+            advice = f"; write [{fault['input']}]"
+        elif not fault["type"].startswith("value_error"):
+            message = f"{message}, found {fault['input']!r}"
             advice = "; see the activity file reference in docs/pathways.md"
         raise BadInputError(f"{path}: line {_line(node, steps)}: {field}: {message}{advice}") from (
             None

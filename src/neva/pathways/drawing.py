@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 from neva.pathways.detail import END, START, Detail, choose_paths
-from neva.pathways.layout import Box, Layout, PathSpec, PlaceSpec, Point, Route, place
+from neva.pathways.layout import place
 from neva.pathways.map import ActivityMap
+from neva.pathways.shapes import Box, Layout, PathSpec, PlaceSpec, Point, Route
 from neva.pathways.text import clean, text_width, wrap
 from neva.pathways.words import count_in_words, duration_in_words, share_in_words
 

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-__all__ = ["Box", "Layout", "PathSpec", "PlaceSpec", "Route", "place"]
+from neva.pathways.layers import assign_layers, order_in_time, weights
+from neva.pathways.shapes import Box, Layout, PathSpec, PlaceSpec, Point, Route
 
-Point = tuple[float, float]
+__all__ = ["place"]
 
 # Pixels.
 _BESIDE_PLACE = 26.0  # between activities of a layer
@@ -37,87 +37,8 @@ _PORT_MOST = 20.0  # between two paths at one activity
 # Ends of a path that are so near one above the other are brought into line.
 _ALIGN = 18.0
 
-# Mean positions in the case (0-1) that are so near do not fix which comes first.
-_NEAR_IN_TIME = 0.15
-
 _SWEEPS = 16
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle; `x`, `y` is its upper left corner."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True)
-class PlaceSpec:
-    """What is to be placed: size in pixels, and `order` in time (ascending downwards).
-
-    `beside` is room to the right of the box (for a self-loop and its label).
-    """
-
-    width: float
-    height: float
-    order: float
-    beside: float = 0.0
-
-
-@dataclass(frozen=True)
-class PathSpec:
-    """A path to draw between two different places.
-
-    The more frequent, the straighter. Widths and heights in pixels.
-    """
-
-    source: int
-    target: int
-    label_width: float
-    label_height: float
-    stroke: float
-    frequency: float
-
-
-@dataclass(frozen=True)
-class Route:
-    """A path's line and label.
-
-    Attributes
-    ----------
-    points : tuple of (x, y)
-        From source to target: a start point, then cubic Bézier triples.
-    label : Box
-    back : bool
-        Whether the path goes against time (upwards).
-    """
-
-    points: tuple[Point, ...]
-    label: Box
-    back: bool
-
-    def sampled(self, per_curve: int = 16) -> list[Point]:
-        """Return points on the line."""
-        line = [self.points[0]]
-        for i in range(1, len(self.points), 3):
-            (x0, y0), (x1, y1), (x2, y2), (x3, y3) = self.points[i - 1 : i + 3]
-            for step in range(1, per_curve + 1):
-                t = step / per_curve
-                a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3
-                line.append((a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3))
-        return line
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything is; the upper left corner of all is (0, 0)."""
-
-    places: tuple[Box, ...]
-    routes: tuple[Route, ...]
-    width: float
-    height: float
+_LARGE = 4000  # items
 
 
 @dataclass
@@ -152,126 +73,15 @@ def place(places: Sequence[PlaceSpec], paths: Sequence[PathSpec]) -> Layout:
     """
     if not places:
         return Layout((), (), 0.0, 0.0)
-    by_time = _order_in_time(places, paths)
+    by_time = order_in_time(places, paths)
     when = {node: at for at, node in enumerate(by_time)}
-    layers = _assign_layers(by_time, when, places, paths)
+    layers = assign_layers(by_time, when, places, paths)
     items, chains, ranks = _make_items(places, paths, layers, when)
     _reduce_crossings(items, ranks)
     _assign_ports(items, places)
     _assign_x(items, ranks)
     _straighten(items, ranks, chains)
     return _draw(places, paths, items, chains, ranks)
-
-
-def _weights(paths: Sequence[PathSpec]) -> list[float]:
-    """Return how hard each path pulls, 1 to 5."""
-    most = max((path.frequency for path in paths), default=1.0) or 1.0
-    return [1.0 + 4.0 * path.frequency / most for path in paths]
-
-
-def _order_in_time(places: Sequence[PlaceSpec], paths: Sequence[PathSpec]) -> list[int]:
-    """Order places by time; where times are near, so that most steps go forward.
-
-    Mean positions mix short and long cases, so near ones may stand the wrong
-    way round: what nearly always follows would be drawn as going back.
-    """
-    order = sorted(range(len(places)), key=lambda i: (places[i].order, i))
-    forward: dict[tuple[int, int], float] = defaultdict(float)
-    for path in paths:
-        forward[path.source, path.target] += path.frequency
-    for _ in range(4):
-        moved = False
-        for node in list(order):
-            at = order.index(node)
-            best, place_for_best = 0.0, at
-            for step in (-1, 1):
-                gain, there = 0.0, at + step
-                while 0 <= there < len(order):
-                    other = order[there]
-                    if not abs(places[other].order - places[node].order) <= _NEAR_IN_TIME:
-                        break
-                    gain += step * (forward[other, node] - forward[node, other])
-                    if gain > best + 1e-9:
-                        best, place_for_best = gain, there
-                    there += step
-            if place_for_best != at:
-                order.remove(node)
-                order.insert(place_for_best, node)
-                moved = True
-        if not moved:
-            break
-    return order
-
-
-def _assign_layers(
-    by_time: list[int],
-    when: dict[int, int],
-    places: Sequence[PlaceSpec],
-    paths: Sequence[PathSpec],
-) -> dict[int, int]:
-    """Give every place a layer: later in time is lower, neighbours as near as possible."""
-    before: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    after: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    pairs: list[tuple[int, int, float]] = []
-    for path, weight in zip(paths, _weights(paths), strict=True):
-        upper, lower = sorted((path.source, path.target), key=when.__getitem__)
-        pairs.append((upper, lower, weight))
-    # Nothing stands beside the start (order -inf) or the end (inf).
-    inner = [i for i in by_time if not math.isinf(places[i].order)]
-    for fixed in (i for i in by_time if math.isinf(places[i].order)):
-        first = places[fixed].order < 0
-        pairs += [(fixed, i, 0.0) if first else (i, fixed, 0.0) for i in inner]
-    for upper, lower, weight in pairs:
-        before[lower].append((upper, weight))
-        after[upper].append((lower, weight))
-    layer: dict[int, int] = {}
-    for node in by_time:
-        layer[node] = 1 + max((layer[upper] for upper, _ in before[node]), default=-1)
-    # Move groups that hang together tightly while that shortens the paths.
-    for _ in range(8):
-        moved = False
-        for node in by_time:
-            moved |= _shift(node, layer, after, before, down=True)
-        for node in reversed(by_time):
-            moved |= _shift(node, layer, before, after, down=False)
-        if not moved:
-            break
-    used = {number: place for place, number in enumerate(sorted(set(layer.values())))}
-    return {node: used[number] for node, number in layer.items()}
-
-
-def _shift(
-    node: int,
-    layer: dict[int, int],
-    ahead: dict[int, list[tuple[int, float]]],
-    behind: dict[int, list[tuple[int, float]]],
-    *,
-    down: bool,
-) -> bool:
-    """Move a place, and what it pushes, one way as far as that is for the better."""
-    step = 1 if down else -1
-    group, stack = {node}, [node]
-    while stack:
-        at = stack.pop()
-        if not ahead[at]:
-            return False  # the first or last place of all stays
-        for other, _ in ahead[at]:
-            if other not in group and (layer[other] - layer[at]) * step == 1:
-                group.add(other)
-                stack.append(other)
-    gain, room = 0.0, None
-    for at in group:
-        for other, weight in ahead[at]:
-            if other not in group:
-                gain += weight
-                free = (layer[other] - layer[at]) * step - 1
-                room = free if room is None else min(room, free)
-        gain -= sum(weight for other, weight in behind[at] if other not in group)
-    if gain <= 1e-9 or not room:
-        return False
-    for at in group:
-        layer[at] += step * room
-    return True
 
 
 def _make_items(
@@ -311,11 +121,11 @@ def _make_items(
             chain.append(len(items) - 1)
         chain.append(lower)
         chains[number] = chain
-    weights = _weights(paths)
+    pull = weights(paths)
     for number, chain in enumerate(chains):
         for a, b in pairwise(chain):
             inner = (items[a].place < 0) + (items[b].place < 0)
-            weight = (1.0, 2.0, 8.0)[inner] * weights[number]
+            weight = (1.0, 2.0, 8.0)[inner] * pull[number]
             items[a].below.append((b, weight, 0.0, 0.0))
             items[b].above.append((a, weight, 0.0, 0.0))
     ranks: list[list[int]] = [[] for _ in range(rank_count)]
@@ -348,7 +158,8 @@ def _reduce_crossings(items: list[_Item], ranks: list[list[int]]) -> None:
     """Order every rank by the mean position of its neighbours, repeatedly; keep the best."""
     best = [list(rank) for rank in ranks]
     fewest: int | None = None
-    for attempt in range(4):
+    # A large picture cannot be read in any order, so it is not worth much time.
+    for attempt in range(4 if len(items) < _LARGE else 1):
         # Attempts differ in the first order (as made, mirrored) and in whether
         # frequent paths pull harder.
         for rank in ranks:

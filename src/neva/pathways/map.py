@@ -19,6 +19,7 @@ from neva.pathways._kernels import (
     ranges,
     scatter_durations,
     segment_quantiles,
+    segment_sums,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ActivityMap:
     Attributes
     ----------
     nodes : polars.DataFrame
-        One row per activity, in the order of the log's labels:
+        One row per activity that occurs, in the order of the log's labels:
 
         - ``activity`` (text)
         - ``frequency`` (int64): events
@@ -174,24 +175,31 @@ def discover_map(log: ActivityLog) -> ActivityMap:
     """
     activities = len(log.labels)
     parts = ranges(log.offsets)
-    edge, pairs = _edges_of_steps(log, parts)
-
-    nodes = np.zeros((len(parts), 4, activities), dtype=np.int64)
-    starts = np.zeros((len(parts), activities), dtype=np.int64)
-    ends = np.zeros((len(parts), activities), dtype=np.int64)
-    edges = np.zeros((len(parts), 5, len(pairs)), dtype=np.int64)
-
-    def count(part: int, first: int, last: int) -> None:
-        count_map(
-            log.offsets, log.activity, log.time, edge, first, last,
-            nodes[part], starts[part], ends[part], edges[part],
-        )  # fmt: skip
-
-    in_parallel(count, parts)
-    quantiles = _edge_quantiles(log, edge, parts, edges[:, 2])
+    dense = activities <= _DENSE_ACTIVITIES
+    if dense:
+        pairs = np.arange(activities * activities, dtype=np.int64)
+        edge = np.empty(0, dtype=np.int32)
+    else:
+        edge, pairs = _number_pairs(log, parts)
+    nodes = np.zeros((len(parts), activities, 6), dtype=np.int64)
+    # Half as wide as int64: the counters of many activities stay in the cache.
+    edges = np.zeros((len(parts), len(pairs), 4), dtype=np.int32)
+    in_parallel(
+        lambda part, first, last: count_map(
+            log.offsets, log.activity, log.time, edge, first, last, dense, nodes[part], edges[part]
+        ),
+        parts,
+    )
+    timed = edges[:, :, 0].astype(np.int64) - edges[:, :, 2]
+    quantiles, sums = _edge_times(log, edge, parts, timed, dense=dense)
+    edge_counts = np.column_stack([edges[:, :, :2].sum(axis=0, dtype=np.int64), timed.sum(axis=0)])
+    node_counts = nodes.sum(axis=0)
+    frequency = node_counts[:, 2] + np.bincount(
+        pairs // max(activities, 1), weights=edge_counts[:, 0], minlength=activities
+    ).astype(np.int64)
     return ActivityMap(
-        nodes=_node_frame(log, nodes.sum(axis=0), starts.sum(axis=0), ends.sum(axis=0)),
-        edges=_edge_frame(log, pairs, edges.sum(axis=0), quantiles),
+        nodes=_node_frame(log, frequency, node_counts),
+        edges=_edge_frame(log, pairs, edge_counts, quantiles, sums),
         case_count=log.case_count,
         event_count=log.event_count,
         case_kind=log.case_kind,
@@ -203,29 +211,30 @@ def discover_map(log: ActivityLog) -> ActivityMap:
     )
 
 
-def _edges_of_steps(
-    log: ActivityLog, parts: list[tuple[int, int]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give every step the number of its edge; return these and the pair of each edge."""
-    activities = len(log.labels)
-    dense = activities <= _DENSE_ACTIVITIES
-    edge = np.empty(log.event_count, dtype=np.int32 if dense else np.int64)
+def _number_pairs(log: ActivityLog, parts: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Give every step the number of its pair; return these and the pairs that occur."""
+    edge = np.empty(log.event_count, dtype=np.int64)
     in_parallel(
-        lambda _, first, last: pair_steps(log.offsets, log.activity, first, last, activities, edge),
+        lambda _, first, last: pair_steps(
+            log.offsets, log.activity, first, last, len(log.labels), edge
+        ),
         parts,
     )
-    if dense:
-        return edge, np.arange(activities * activities, dtype=np.int64)
     pairs, numbers = np.unique(edge, return_inverse=True)
-    if len(pairs) and pairs[0] < 0:
+    if len(pairs) and pairs[0] < 0:  # last events of cases
         return (numbers - 1).astype(np.int32), pairs[1:]
     return numbers.astype(np.int32), pairs
 
 
-def _edge_quantiles(
-    log: ActivityLog, edge: np.ndarray, parts: list[tuple[int, int]], timed: np.ndarray
-) -> np.ndarray:
-    """Return median and p90 in microseconds per edge, shape (edges, 2)."""
+def _edge_times(
+    log: ActivityLog,
+    edge: np.ndarray,
+    parts: list[tuple[int, int]],
+    timed: np.ndarray,
+    *,
+    dense: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (median, p90) in microseconds and the sum in two parts, per edge."""
     per_edge = timed.sum(axis=0)
     offsets = np.concatenate([[0], np.cumsum(per_edge)])
     # Part p writes behind what the parts before it write to the same edge.
@@ -233,44 +242,51 @@ def _edge_quantiles(
     durations = np.empty(offsets[-1], dtype=np.int64)
     in_parallel(
         lambda part, first, last: scatter_durations(
-            log.offsets, log.time, edge, first, last, position[part], durations
+            log.offsets, log.activity, log.time, edge, first, last, dense, len(log.labels),
+            position[part], durations,
         ),
         parts,
-    )
-    out = np.empty((len(per_edge), 2), dtype=np.float64)
+    )  # fmt: skip
+    quantiles = np.empty((len(per_edge), 2), dtype=np.float64)
+    sums = np.empty((len(per_edge), 2), dtype=np.int64)
     wanted = np.array([0.5, 0.9])
-    in_parallel(
-        lambda _, first, last: segment_quantiles(durations, offsets, first, last, wanted, out),
-        ranges(offsets),
-    )
-    return out
+
+    def measure(_: int, first: int, last: int) -> None:
+        segment_sums(durations, offsets, first, last, sums)
+        segment_quantiles(durations, offsets, first, last, wanted, quantiles)
+
+    in_parallel(measure, ranges(offsets))
+    return quantiles, sums
 
 
-def _node_frame(
-    log: ActivityLog, nodes: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> pl.DataFrame:
-    position = np.where(nodes[3] > 0, nodes[2] / np.maximum(nodes[3], 1) / POSITION_UNIT, np.nan)
+def _node_frame(log: ActivityLog, frequency: np.ndarray, nodes: np.ndarray) -> pl.DataFrame:
+    cases, starts, ends, placed, position = nodes[:, :5].T
+    mean = np.where(placed > 0, position / np.maximum(placed, 1) / POSITION_UNIT, np.nan)
     return pl.DataFrame(
         {
             "activity": pl.Series(log.labels, dtype=pl.String),
-            "frequency": nodes[0],
-            "cases": nodes[1],
+            "frequency": frequency,
+            "cases": cases,
             "starts": starts,
             "ends": ends,
-            "position": pl.Series(position).fill_nan(None),
+            "position": pl.Series(mean).fill_nan(None),
         }
-    )
+    ).filter(pl.col("frequency") > 0)
 
 
 def _edge_frame(
-    log: ActivityLog, pairs: np.ndarray, edges: np.ndarray, quantiles: np.ndarray
+    log: ActivityLog,
+    pairs: np.ndarray,
+    edges: np.ndarray,
+    quantiles: np.ndarray,
+    sums: np.ndarray,
 ) -> pl.DataFrame:
     labels = pl.Series(log.labels, dtype=pl.String)
     activities = max(len(log.labels), 1)
-    found = np.flatnonzero(edges[0])
-    frequency, cases, timed, high, low = edges[:, found]
+    found = np.flatnonzero(edges[:, 0])
+    frequency, cases, timed = edges[found].T
     # Exact integers; the only rounding is the division.
-    totals = [(int(h) << SUM_SHIFT) + int(rest) for h, rest in zip(high, low, strict=True)]
+    totals = [(int(h) << SUM_SHIFT) + int(rest) for h, rest in sums[found]]
     mean = [
         total / int(count) / _MICROSECONDS if count else None
         for total, count in zip(totals, timed, strict=True)
