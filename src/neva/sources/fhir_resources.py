@@ -12,6 +12,7 @@ import polars as pl
 from neva.events.clock import first_moment
 from neva.events.schema import ATTRIBUTES, ROWS, TIME
 from neva.sources.fhir_codes import (
+    UNKNOWN,
     Context,
     Moment,
     coded,
@@ -716,7 +717,9 @@ def _order(resource: Resource, reading: _Reading, concept: Any) -> RowsByTable:
             resource,
             reading,
             concept,
-            moment(resource.get("authoredOn"), reading.zone),
+            Moment(partial=UNKNOWN)
+            if "_authoredOn" in resource and "authoredOn" not in resource
+            else moment(resource.get("authoredOn"), reading.zone),
             recorded=resource.get("authoredOn"),
             status=status,
             reason=reason or coded(resource.get("statusReason"), reading.context),
