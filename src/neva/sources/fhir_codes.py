@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from neva.events.clock import first_moment, instant
@@ -70,6 +71,20 @@ def is_known_system(url: str | None) -> bool:
     return not url or url.rstrip("/") in _SHORT_NAMES
 
 
+@lru_cache(maxsize=4096)
+def _system(url: str) -> str:
+    known = _SHORT_NAMES.get(url.rstrip("/"))
+    if known:
+        return known
+    last = re.split(r"[/#|:]", url.rstrip("/"))[-1]
+    short = re.sub(r"[^\w.]+", "-", last).upper() or "LOCAL"
+    if _UNIQUE_LAST_PART.match(url) and short not in SYSTEM_URLS:
+        return short
+    # Two hospitals may both have a system ".../ward": the end of a hash of
+    # the URL keeps them apart, whatever else is read with them.
+    return f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:6].upper()}"
+
+
 @dataclass
 class Context:
     """What one resource must know of others; all of it may be empty.
@@ -98,19 +113,7 @@ class Context:
         """Short name of a code system; the same for the same URL, always."""
         if not url:
             return "LOCAL"
-        known = _SHORT_NAMES.get(url.rstrip("/"))
-        if known:
-            return known
-        named = self.systems.get(url)
-        if named:
-            return named
-        last = re.split(r"[/#|:]", url.rstrip("/"))[-1]
-        short = re.sub(r"[^\w.]+", "-", last).upper() or "LOCAL"
-        if _UNIQUE_LAST_PART.match(url) and short not in SYSTEM_URLS:
-            return short
-        # Two hospitals may both have a system ".../ward": the end of a hash of
-        # the URL keeps them apart, whatever else is read with them.
-        return f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:6].upper()}"
+        return self.systems.get(url) or _system(url)
 
     def id_of(self, reference: Any, expected: str | None = None) -> str | None:
         """Id that a Reference points to; None where it cannot be told.

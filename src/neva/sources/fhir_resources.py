@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import polars as pl
 
@@ -114,26 +114,33 @@ _TYPES: Final[dict[Any, type]] = {
     pl.Date: date,
     TIME: datetime,
 }
+#: Table to column to Python type; attributes are lists and checked apart.
+_TYPES_BY_TABLE: Final = {
+    table: {
+        name: list if dtype == ATTRIBUTES else _TYPES.get(dtype) for name, dtype in columns.items()
+    }
+    for table, columns in ROWS.items()
+}
 _LARGEST_RANK: Final = 2**31 - 1
 
 
 def _check_types(rows: RowsByTable) -> None:
     """Refuse what JSON allows and a column does not: numbers as text, half characters."""
     for table, found in rows.items():
-        columns = ROWS[table]
+        wanted = _TYPES_BY_TABLE[table]
         for row in found:
             for name, value in row.items():
                 if value is None:
                     continue
-                dtype = columns[name]
-                if dtype == ATTRIBUTES:
-                    for pair in value:
-                        pair["value"].encode()
-                elif not isinstance(value, _TYPES[dtype]):
+                kind = type(value)
+                if kind is not wanted[name]:
                     raise TypeError(name)
-                elif isinstance(value, str) and not value.isascii():
-                    value.encode()  # a lone surrogate has no UTF-8
-                elif name == "rank" and not 0 < cast(int, value) <= _LARGEST_RANK:
+                if kind is list:
+                    for pair in value:
+                        pair["value"].encode()  # a lone surrogate has no UTF-8
+                elif kind is str and not value.isascii():
+                    value.encode()
+                elif name == "rank" and not 0 < value <= _LARGEST_RANK:
                     raise ValueError(name)
 
 
