@@ -16,7 +16,7 @@ import polars as pl
 
 from neva.events.clock import zone_named
 from neva.sources.export import BATCH, Exported, Snapshot, events_by_subject, replacing
-from neva.sources.fhir_codes import SYSTEM_URLS
+from neva.sources.fhir_codes import SYSTEM_URLS, UNKNOWN
 
 __all__ = ["export_fhir"]
 
@@ -72,6 +72,9 @@ _WORDS: Final = {
     },
     "Immunization": {"done": "completed", "cancelled": "not-done", "planned": "not-done"},
 }
+_VISIT: Final = "FHIR//encounter"
+# Events that only say what the Patient resource has a field for.
+_PERSON_FACTS: Final = ("FHIR//birth-year", "FHIR//deceased", "OMOP//birth-year")
 _FHIR_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _COLUMNS: Final = (
     "event_id",
@@ -150,8 +153,9 @@ def export_fhir(
 
         for unit in _read(snapshot.units()):
             write(_location(unit))
+        facts = _person_facts(snapshot)
         for subject in _read(snapshot.subjects()):
-            write(_patient(subject, zone))
+            write(_patient(subject, facts.get(subject["subject_id"], {}), zone))
         movements = (
             snapshot.movements()
             .filter(pl.col("stay_id").is_not_null())
@@ -164,7 +168,10 @@ def export_fhir(
             write(_encounter(stay, own.to_dicts() if own is not None else [], zone))
         for events in events_by_subject(snapshot, BATCH // 5):
             for event in events.select(_COLUMNS).iter_rows(named=True):
-                write(_resource(event, displays, zone))
+                if event["code"] == _VISIT:
+                    write(_planned_encounter(event, zone))
+                elif event["code"] not in _PERSON_FACTS:
+                    write(_resource(event, displays, zone))
     return Exported(Path(destination), "fhir", rows)
 
 
@@ -203,14 +210,48 @@ def _location(unit: Mapping[str, Any]) -> Resource:
     )
 
 
-def _patient(subject: Mapping[str, Any], zone: ZoneInfo) -> Resource:
+def _person_facts(snapshot: Snapshot) -> dict[int, dict[str, Any]]:
+    """Facts that stand in the Patient: by subject, code to value."""
+    events = (
+        snapshot.events()
+        .filter(pl.col("code").is_in(_PERSON_FACTS))
+        .select("subject_id", "code", "value", "text")
+        .collect(engine="streaming")
+    )
+    facts: dict[int, dict[str, Any]] = {}
+    for subject, code, value, text in events.iter_rows():
+        facts.setdefault(subject, {})[code] = value if value is not None else text
+    return facts
+
+
+def _patient(subject: Mapping[str, Any], facts: Mapping[str, Any], zone: ZoneInfo) -> Resource:
+    born = subject["birth_date"].isoformat() if subject["birth_date"] else None
+    year = facts.get("FHIR//birth-year", facts.get("OMOP//birth-year"))
+    died = _time(subject["death"], subject["death_precision"], zone)
+    is_dead = "FHIR//deceased" in facts and died is None
     return _compact(
         {
             "resourceType": "Patient",
             "id": str(subject["subject_id"]),
             "gender": subject["sex"],
-            "birthDate": subject["birth_date"].isoformat() if subject["birth_date"] else None,
-            "deceasedDateTime": _time(subject["death"], subject["death_precision"], zone),
+            "birthDate": born or (f"{int(year):04}" if year else None),
+            "deceasedDateTime": died or facts.get("FHIR//deceased"),
+            "deceasedBoolean": True if is_dead and not facts["FHIR//deceased"] else None,
+        }
+    )
+
+
+def _planned_encounter(event: Mapping[str, Any], zone: ZoneInfo) -> Resource:
+    """Write a visit that was planned or cancelled: it is no stay."""
+    start = _time(event["time"], event["precision"], zone)
+    return _compact(
+        {
+            "resourceType": "Encounter",
+            "id": str(event["stay_id"] or event["event_id"]),
+            "status": event["status"],
+            "class": {"display": "unknown"},
+            "subject": {"reference": f"Patient/{event['subject_id']}"},
+            "period": {"start": start} if start else None,
         }
     )
 
@@ -352,11 +393,11 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
     end = _time(event["end_time"], event["precision"], zone)
     partial = attributes.get("partial_time")
 
-    def when(stem: str, *, needed: bool = False, has_period: bool = True) -> Resource:
+    def when(stem: str, *, has_period: bool = True) -> Resource:
         if begin is None:
-            if partial is not None:
+            if partial not in (None, UNKNOWN):
                 return {f"{stem}DateTime": partial}
-            return {f"_{stem}DateTime": _ABSENT_TIME} if needed else {}
+            return {f"_{stem}DateTime": _ABSENT_TIME}
         if end is not None and has_period:
             return {f"{stem}Period": {"start": begin, "end": end}}
         return {f"{stem}DateTime": begin}
@@ -406,7 +447,8 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
             "medicationCodeableConcept" if drug else "code": concept,
             "subject": patient,
             "encounter": encounter,
-            "authoredOn": begin or partial,
+            "authoredOn": begin or (partial if partial != UNKNOWN else None),
+            "_authoredOn": None if begin or partial not in (None, UNKNOWN) else _ABSENT_TIME,
             "reasonCode": [reason] if reason else None,
         }
     elif kind in ("MedicationAdministration", "MedicationStatement"):
@@ -417,7 +459,7 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
             "medicationCodeableConcept": concept,
             "subject": patient,
             "context": encounter,
-            **when("effective", needed=given),
+            **when("effective"),
             "dateAsserted": None if given else recorded,
             "dosage": {"dose": _quantity(event)} if given and event["value"] is not None else None,
         }
@@ -428,7 +470,7 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
             "vaccineCode": concept,
             "patient": patient,
             "encounter": encounter,
-            **when("occurrence", needed=True, has_period=False),
+            **when("occurrence", has_period=False),
             "recorded": recorded,
         }
     elif kind == "Procedure":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ def open_fhir(
     zone: str,
     mapping: Path | str | None = None,
     received: datetime | None = None,
+    systems: Mapping[str, str] | None = None,
     name: str | None = None,
     assigner: str | None = None,
     batch: int = _BATCH,
@@ -48,6 +49,9 @@ def open_fhir(
     received : datetime, optional
         Aware. When a resource that is entered in error counts as withdrawn if
         it does not say when it was changed. By default now.
+    systems : mapping, optional
+        Short names for the hospital's own code systems, by URL. One that is
+        not named gets the last part of its URL and six digits of a hash of it.
     name, assigner : str, optional
         The logical source and who gave its ids; by default ``fhir`` and the
         name of the file or folder.
@@ -87,14 +91,14 @@ def open_fhir(
         assigner=assigner or name or stem_of(place),
         kind="fhir",
         files=files,
-        rows=_rows(files, zone, received or datetime.now(UTC), batch),
+        rows=_rows(files, zone, received or datetime.now(UTC), dict(systems or {}), batch),
         order="none",
     )
 
 
-def _context(files: tuple[Path, ...]) -> Context:
+def _context(files: tuple[Path, ...], systems: dict[str, str]) -> Context:
     """Read what resources must know of each other."""
-    context = Context()
+    context = Context(systems=systems)
     ranks: list[tuple[Any, int]] = []
     for file in files:
         for entry in entries(file):
@@ -128,8 +132,10 @@ def _ranks(encounter: dict[str, Any]) -> Iterator[tuple[Any, int]]:
             yield reference, rank
 
 
-def _rows(files: tuple[Path, ...], zone: str, received: datetime, batch: int) -> Iterator[Rows]:
-    context = _context(files)
+def _rows(
+    files: tuple[Path, ...], zone: str, received: datetime, systems: dict[str, str], batch: int
+) -> Iterator[Rows]:
+    context = _context(files, systems)
     known_codes: set[str] = set()
     for file in files:
         collected: dict[tuple[str, str], list[dict[str, Any]]] = {}

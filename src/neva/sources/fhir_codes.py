@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from neva.events.clock import first_moment, instant
 
 __all__ = [
     "SYSTEM_URLS",
+    "UNKNOWN",
     "Context",
     "Moment",
     "coded",
@@ -58,9 +60,29 @@ _SHORT_NAMES: Final = {
 }
 
 
+# HL7 gives each last part once; an OID is all in its last part.
+_UNIQUE_LAST_PART: Final = re.compile(
+    r"https?://(terminology\.)?hl7\.org/(fhir/)?(CodeSystem/|sid/)?[^/]+/?$|urn:"
+)
+
+
 def is_known_system(url: str | None) -> bool:
     """Say whether a code system has a short name of its own."""
     return not url or url.rstrip("/") in _SHORT_NAMES
+
+
+@lru_cache(maxsize=4096)
+def _system(url: str) -> str:
+    known = _SHORT_NAMES.get(url.rstrip("/"))
+    if known:
+        return known
+    last = re.split(r"[/#|:]", url.rstrip("/"))[-1]
+    short = re.sub(r"[^\w.]+", "-", last).upper() or "LOCAL"
+    if _UNIQUE_LAST_PART.match(url) and short not in SYSTEM_URLS:
+        return short
+    # Two hospitals may both have a system ".../ward": the end of a hash of
+    # the URL keeps them apart, whatever else is read with them.
+    return f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:6].upper()}"
 
 
 @dataclass
@@ -78,8 +100,7 @@ class Context:
     ranks : dict
         Id of a Condition to its rank among the diagnoses of its encounter.
     systems : dict
-        Short name to the URL that holds it. Another URL that would take the
-        same name gets a suffix of its own.
+        URLs of code systems to the short names that the hospital gives them.
     """
 
     ids: dict[str, str] = field(default_factory=dict)
@@ -89,16 +110,10 @@ class Context:
     systems: dict[str, str] = field(default_factory=dict)
 
     def system(self, url: str | None) -> str:
-        """Short name of a code system."""
+        """Short name of a code system; the same for the same URL, always."""
         if not url:
             return "LOCAL"
-        known = _SHORT_NAMES.get(url.rstrip("/"))
-        if known:
-            return known
-        short = re.sub(r"[^\w.]+", "-", re.split(r"[/#|:]", url.rstrip("/"))[-1]).upper() or "LOCAL"
-        if short in SYSTEM_URLS or self.systems.setdefault(short, url) != url:
-            return f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:6].upper()}"
-        return short
+        return self.systems.get(url) or _system(url)
 
     def id_of(self, reference: Any, expected: str | None = None) -> str | None:
         """Id that a Reference points to; None where it cannot be told.
@@ -131,6 +146,8 @@ class Moment:
 
 
 _NOTHING: Final = Moment()
+#: In the place of a partial time: the resource says that it is not known.
+UNKNOWN: Final = "unknown"
 _PARTIAL: Final = re.compile(r"\d{4}(-\d{2})?")
 
 
@@ -176,6 +193,9 @@ def period(resource: Mapping[str, Any], stem: str, zone: str) -> tuple[Moment, M
         return moment(span.get("start"), zone), moment(span.get("end"), zone)
     if f"{stem}Timing" in resource:
         return moment((resource[f"{stem}Timing"].get("event") or [None])[0], zone), _NOTHING
+    if f"_{stem}DateTime" in resource:
+        # Only an extension: the standard's way to say that the time is not known.
+        return Moment(partial=UNKNOWN), _NOTHING
     return _NOTHING, _NOTHING
 
 

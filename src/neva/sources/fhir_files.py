@@ -153,7 +153,7 @@ def _streamed(file: Path, stream: BinaryIO) -> Iterator[Entry]:
         stream.seek(0)
     row = 0
     try:
-        for row, entry in enumerate(ijson.items(stream, "entry.item", use_float=True), 1):
+        for row, entry in enumerate(_items(stream), 1):
             yield from _entry(file, row, entry)
     except ijson.JSONError:
         # The parser's own words quote the text: they may hold a patient's values.
@@ -164,6 +164,11 @@ def _streamed(file: Path, stream: BinaryIO) -> Iterator[Entry]:
         raise BadInputError(
             f"{file}: a large JSON file without bundle entries; choose a Bundle or an NDJSON export"
         )
+
+
+def _items(stream: BinaryIO) -> Iterator[Any]:
+    # A text that spans many reads is scanned again at each: few large reads.
+    return ijson.items(stream, "entry.item", use_float=True, buf_size=4 << 20)  # type: ignore[no-any-return]
 
 
 def _lines(file: Path, lines: BinaryIO) -> Iterator[Entry]:

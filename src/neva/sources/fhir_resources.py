@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import polars as pl
 
 from neva.events.clock import first_moment
 from neva.events.schema import ATTRIBUTES, ROWS, TIME
 from neva.sources.fhir_codes import (
+    UNKNOWN,
     Context,
     Moment,
     coded,
@@ -113,26 +114,33 @@ _TYPES: Final[dict[Any, type]] = {
     pl.Date: date,
     TIME: datetime,
 }
+#: Table to column to Python type; attributes are lists and checked apart.
+_TYPES_BY_TABLE: Final = {
+    table: {
+        name: list if dtype == ATTRIBUTES else _TYPES.get(dtype) for name, dtype in columns.items()
+    }
+    for table, columns in ROWS.items()
+}
 _LARGEST_RANK: Final = 2**31 - 1
 
 
 def _check_types(rows: RowsByTable) -> None:
     """Refuse what JSON allows and a column does not: numbers as text, half characters."""
     for table, found in rows.items():
-        columns = ROWS[table]
+        wanted = _TYPES_BY_TABLE[table]
         for row in found:
             for name, value in row.items():
                 if value is None:
                     continue
-                dtype = columns[name]
-                if dtype == ATTRIBUTES:
-                    for pair in value:
-                        pair["value"].encode()
-                elif not isinstance(value, _TYPES[dtype]):
+                kind = type(value)
+                if kind is not wanted[name]:
                     raise TypeError(name)
-                elif isinstance(value, str) and not value.isascii():
-                    value.encode()  # a lone surrogate has no UTF-8
-                elif name == "rank" and not 0 < cast(int, value) <= _LARGEST_RANK:
+                if kind is list:
+                    for pair in value:
+                        pair["value"].encode()  # a lone surrogate has no UTF-8
+                elif kind is str and not value.isascii():
+                    value.encode()
+                elif name == "rank" and not 0 < value <= _LARGEST_RANK:
                     raise ValueError(name)
 
 
@@ -716,7 +724,9 @@ def _order(resource: Resource, reading: _Reading, concept: Any) -> RowsByTable:
             resource,
             reading,
             concept,
-            moment(resource.get("authoredOn"), reading.zone),
+            Moment(partial=UNKNOWN)
+            if "_authoredOn" in resource and "authoredOn" not in resource
+            else moment(resource.get("authoredOn"), reading.zone),
             recorded=resource.get("authoredOn"),
             status=status,
             reason=reason or coded(resource.get("statusReason"), reading.context),

@@ -253,7 +253,9 @@ class _Log:
         self._traces += 1
         trace = self._trace
         case = trace.pop("concept:name", None) or f"trace-{self._traces}"
-        subject = trace.get(self._subject) if self._subject else case
+        # Our own export names the subject of a stay.
+        own = trace.pop("neva:subject", None)
+        subject = trace.get(self._subject) if self._subject else own or case
         is_timed = any("time:timestamp" in e or "start_timestamp" in e for e in self._events)
         first = self.events_in_case.get(case, 0)
         self.events_in_case[case] = first + len(self._events)
