@@ -203,3 +203,38 @@ def test_the_order_of_rows_in_the_table_is_total(tmp_path, seed):
             sorted(zip(by_subject["code"].to_list(), by_subject["sequence"].to_list(), strict=True))
         )
     assert stored[0] == stored[1]
+
+
+TWICE = """
+neva: 1
+name: twice
+tables:
+  - subject: case
+    order: position
+    recorded: {after: time}
+    events:
+      - {code: {system: T, column: act}, time: time}
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        # The clock of Amsterdam showed 02:00 to 03:00 twice on 27 October 2013.
+        (["02:31", "02:33", "02:16"], ["00:31", "00:33", "01:16"]),
+        (["02:31", "02:16", "02:20", "02:40"], ["00:31", "01:16", "01:20", "01:40"]),
+        (["01:59", "02:16", "02:31", "03:05"], ["23:59", "00:16", "00:31", "02:05"]),
+        # With its offset written there is nothing to tell.
+        (["02:31+02:00", "02:16+02:00"], ["00:31", "00:16"]),
+    ],
+)
+def test_the_order_of_rows_tells_which_of_two_equal_local_times_was_meant(
+    tmp_path, times, expected
+):
+    rows = [f"1,a{k},2013-10-27 {time}" for k, time in enumerate(times)]
+    (tmp_path / "f.csv").write_text("\n".join(["case,act,time", *rows]) + "\n")
+    (tmp_path / "m.yaml").write_text(TWICE)
+    hospital = new_hospital(tmp_path, zone="Europe/Amsterdam")
+    take_csv(hospital, tmp_path / "f.csv", tmp_path / "m.yaml")
+    events = hospital.snapshot().events().collect().sort("sequence")
+    assert events["time"].dt.to_string("%H:%M").to_list() == expected

@@ -156,8 +156,7 @@ def _bits(column: pl.Series) -> type_u64:
         return hash_text(column)
     if dtype == pl.Float64:
         # -0.0 and 0.0 are the same number.
-        numbers = (column + 0.0).fill_null(0.0).to_numpy()
-        bits = np.ascontiguousarray(numbers).view(np.uint64).copy()
+        bits = (column.fill_null(0.0).to_numpy() + 0.0).view(np.uint64)
     else:
         bits = np.ascontiguousarray(
             column.to_physical().cast(pl.Int64).fill_null(0).to_numpy()

@@ -54,7 +54,8 @@ class Fields:
         """Return a column of missing values."""
         return pl.repeat(None, self.frame.height, dtype=dtype, eager=True)
 
-    def _refuse(self, name: str, reason: pl.Series) -> None:
+    def refuse(self, name: str, reason: pl.Series) -> None:
+        """Remember why rows cannot be read; `reason` is missing for the others."""
         if reason.null_count() < len(reason):
             self._reasons.append((name, reason))
 
@@ -88,7 +89,7 @@ class Fields:
             unknown = found.is_not_null() & mapped.is_null()
             if unknown.any():
                 reason = "status-unknown" if name == "status" else "value-unreadable"
-                self._refuse(name, _where(unknown, reason))
+                self.refuse(name, _where(unknown, reason))
         return mapped
 
     def number(self, spec: Number | None, name: str) -> tuple[pl.Series, pl.Series, pl.Series]:
@@ -116,7 +117,7 @@ class Fields:
         if spec.unreadable == "text":
             none = self.missing()
             return number, none.zip_with(unread, comparator), written.zip_with(unread, none)
-        self._refuse(name, _where(unread, "value-unreadable"))
+        self.refuse(name, _where(unread, "value-unreadable"))
         return number, comparator, self.missing()
 
     def time(self, spec: Time | None, name: str) -> tuple[pl.Series, pl.Series]:
@@ -146,7 +147,7 @@ class Fields:
                 time = time + (amount * _MICROSECONDS["hours"]).cast(pl.Duration("us"))
         if spec.precision is not None:
             precision = pl.repeat(spec.precision, len(time), dtype=pl.String, eager=True)
-        self._refuse(name, reason)
+        self.refuse(name, reason)
         return time, precision
 
     def _typed(self, raw: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
@@ -159,6 +160,57 @@ class Fields:
 
     def _utc(self, naive: pl.Series) -> pl.DataFrame:
         return to_utc(naive, self.zone, nonexistent=self.mapping.nonexistent).struct.unnest()
+
+    def in_order(
+        self, spec: Time, time: pl.Series, subject: pl.Series, order: pl.Series
+    ) -> pl.Series:
+        """Let the order of rows tell which of two instants a local time meant.
+
+        When the clock is put back it shows an hour twice. Read as the first,
+        a time may lie before the row that precedes it; if the second does not,
+        it was the second.
+
+        Parameters
+        ----------
+        spec : Time
+            Where the times came from.
+        time : polars.Series
+            UTC, the first instant where there are two.
+        subject, order : polars.Series
+            Whose row it is and where it stands.
+        """
+        local = time.dt.convert_time_zone(self.zone).dt.replace_time_zone(None)
+        second = to_utc(local, self.zone, ambiguous="latest").struct.field("time")
+        twice = (second != time).fill_null(value=False)
+        if not twice.any():
+            return time
+        raw = self._raw(spec)
+        if raw.dtype == pl.String:
+            twice &= ~raw.str.contains(r"(?:Z|[+-]\d{2}(?::?\d{2})?)$").fill_null(value=True)
+        elif getattr(raw.dtype, "time_zone", None):
+            return time
+        rows = pl.DataFrame(
+            {"subject": subject, "order": order, "time": time, "second": second, "twice": twice}
+        ).with_row_index("at")
+        touched = rows.filter("twice").select("subject").unique()
+        rows = rows.join(touched, on="subject", how="semi").sort("subject", "order", "at")
+        while True:
+            before = pl.col("time").cum_max().shift(1).over("subject")
+            late = (
+                pl.col("twice")
+                & (pl.col("time") < before)
+                & (before <= pl.col("second"))
+                & (pl.col("time") != pl.col("second"))
+            ).fill_null(value=False)
+            # One after the other: what is settled decides about the next.
+            first = rows.filter(late).unique("subject", keep="first", maintain_order=True)["at"]
+            if not len(first):
+                break
+            rows = rows.with_columns(
+                time=pl.when(pl.col("at").is_in(first.implode())).then("second").otherwise("time")
+            )
+        settled = rows.filter(pl.col("time") == pl.col("second"), pl.col("twice"))
+        return time.scatter(settled["at"], settled["time"])
 
     def _formatted(
         self, written: pl.Series, formats: list[str]

@@ -132,20 +132,22 @@ class TableReader:
 
     def _sequence(self, fields: Fields, number: int, *, of: int = 1, at: int = 0) -> pl.Series:
         """Return the order between events of one time: the order column's or the row's place."""
-        order = self.table.order
         width = max(len(self.table.events), 1) * of
-        if order == "none":
+        if self.table.order == "none":
             return pl.repeat(0, fields.frame.height, dtype=pl.Int64, eager=True)
-        if order == "position":
-            base = fields.frame["_row"]
-        else:
-            written = fields.frame[order.column]
-            base = written.cast(pl.Int64, strict=False)
-            unread = base.is_null()
-            if unread.any():
-                fields._refuse(order.column, _reason(unread, "value-unreadable"))
-                base = base.fill_null(0)
-        return base * width + (number * of + at)
+        return self._base(fields) * width + (number * of + at)
+
+    def _base(self, fields: Fields) -> pl.Series:
+        """Return where each row stands: its order column, or its place in the file."""
+        order = self.table.order
+        if isinstance(order, str):
+            return fields.frame["_row"]
+        base = fields.frame[order.column].cast(pl.Int64, strict=False)
+        unread = base.is_null()
+        if not unread.any():
+            return base
+        fields.refuse(order.column, _reason(unread, "value-unreadable"))
+        return base.fill_null(0)
 
     def _done(self, fields: Fields, columns: dict[str, pl.Series], table: str) -> Iterator[Rows]:
         rows, refused = fields.split(columns, table, self.file)
@@ -222,6 +224,9 @@ class TableReader:
         time, precision = fields.time(rule.time, "time")
         if rule.time is None:
             precision = pl.repeat("none", fields.frame.height, dtype=pl.String, eager=True)
+        if rule.time is not None and self.table.order != "none":
+            subject = fields.text(rule.subject or self.table.subject, "subject")
+            time = fields.in_order(rule.time, time, subject, self._base(fields))
         end, _ = fields.time(rule.end_time, "end_time")
         return {
             **self._own(rule, fields, time, end),
