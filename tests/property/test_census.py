@@ -134,7 +134,7 @@ def test_kaplan_meier_equals_its_definition(lives):
 
 
 def test_kaplan_meier_equals_r():
-    """R: library(survival); summary(survfit(Surv(time, status) ~ 1, data = aml[aml$x == "Maintained",])).
+    """R: summary(survfit(Surv(time, status) ~ 1, data = aml[aml$x == "Maintained", ])).
 
     The leukaemia data of R's package survival (Miller 1981), maintained arm.
     """

@@ -23,7 +23,6 @@ _HEAD: Final = """<?xml version="1.0" encoding="UTF-8"?>
   <extension name="Concept" prefix="concept" uri="http://www.xes-standard.org/concept.xesext"/>
   <extension name="Time" prefix="time" uri="http://www.xes-standard.org/time.xesext"/>
   <extension name="Lifecycle" prefix="lifecycle" uri="http://www.xes-standard.org/lifecycle.xesext"/>
-  <extension name="Identity" prefix="identity" uri="http://www.xes-standard.org/identity.xesext"/>
   <classifier name="Activity" keys="concept:name"/>
 """
 # XML 1.0 has no place for these characters, not even escaped.
@@ -149,7 +148,8 @@ def _event(row: dict[str, Any]) -> Iterator[str]:
         yield _attribute("date", "time:timestamp", _time(row["end_time"]))
     elif row["time"] is not None:
         yield _attribute("date", "time:timestamp", _time(row["time"]))
-    yield _attribute("id", "identity:id", str(row["event_id"]))
+    # Not identity:id, which the standard keeps for UUIDs.
+    yield _attribute("string", "neva:id", str(row["event_id"]))
     yield _attribute("string", "neva:code", code)
     if row["precision"] != "instant":
         yield _attribute("string", "neva:precision", row["precision"])

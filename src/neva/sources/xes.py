@@ -272,7 +272,7 @@ class _Log:
             add["time_text"](event.pop("time:timestamp", None))
             add["start_text"](event.pop("start_timestamp", None))
             add["transition"](event.get("lifecycle:transition"))
-            add["identity"](event.pop("identity:id", None))
+            add["identity"](event.pop("neva:id", None) or event.pop("identity:id", None))
             for column in _OWN:
                 add[column](event.pop(f"neva:{column}", None))
             add["precision_text"](event.pop("neva:precision", None))
