@@ -45,7 +45,9 @@ def _log(
     from neva import pathways as p
 
     _, snapshot = snapshot_of(hospital, as_of)
-    log = p.activity_log(snapshot, p.read_activities(activities) if activities else None)
+    log = p.activity_log(
+        snapshot, p.read_activities(activities) if activities else p.default_activities(snapshot)
+    )
     filters: list[p.Filter] = []
     if begin or until:
         first = moment(begin, snapshot.zone, "--from") or datetime(1, 1, 3, tzinfo=UTC)

@@ -6,7 +6,10 @@ from typing import Final
 
 import polars as pl
 
-__all__ = ["FOLLOW_UP_END", "join_code", "label_of"]
+__all__ = ["FOLLOW_UP_END", "OWN_SYSTEM", "join_code", "label_of"]
+
+#: Codes of this system are marks of Neva's own, not what happened to a patient.
+OWN_SYSTEM: Final = "NEVA//"
 
 #: The last time at which a subject was looked at: what happened later is not
 #: known. A source writes it where its follow-up ends while a stay is open.

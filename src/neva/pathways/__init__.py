@@ -2,7 +2,7 @@
 
 from neva.pathways.activities import Activity, ActivityFile, read_activities
 from neva.pathways.compare import MapComparison, compare_maps
-from neva.pathways.encoding import activity_log
+from neva.pathways.encoding import activity_log, default_activities
 from neva.pathways.filters import (
     Filter,
     cases_in,
@@ -40,6 +40,7 @@ __all__ = [
     "compare_maps",
     "contained",
     "contains",
+    "default_activities",
     "discover_map",
     "find_rework",
     "find_variants",

@@ -33,6 +33,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neva.errors import BadInputError, NotFoundError
+from neva.events.codes import OWN_SYSTEM
 
 __all__ = ["Activity", "ActivityFile", "read_activities"]
 
@@ -88,7 +89,7 @@ class ActivityFile(_Model):
         What a case is. None: a stay when every event has one, else a subject.
     activities : tuple of Activity
         An event is the first activity, in file order, whose codes match.
-        Empty: every code is an activity.
+        Empty: every code is an activity, but for the marks of system NEVA.
     others : {"leave out", "keep"}
         What becomes of events that match no activity. Left-out events are
         counted. Without `activities` there are no others.
@@ -99,6 +100,8 @@ class ActivityFile(_Model):
     statuses : tuple of str
         Events with another status (planned, not-done, cancelled) did not
         happen; they are left out and counted.
+    events : {"every code", "none"}
+        Without `activities`: whether codes are activities at all.
     movements : {"none", "unit"}
         ``unit``: entering a unit is an activity, named after the unit.
         Consecutive movements within one unit (bed changes) are one entry.
@@ -113,11 +116,14 @@ class ActivityFile(_Model):
     others: Literal["leave out", "keep"] = "leave out"
     labels: Literal["description", "code"] = "description"
     statuses: tuple[Literal["done", "planned", "not-done", "cancelled"], ...] = ("done",)
+    events: Literal["every code", "none"] = "every code"
     movements: Literal["none", "unit"] = "none"
     outcome: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> ActivityFile:
+        if self.activities and self.events == "none":
+            raise ValueError("activities are named though events is none; leave one of them out")
         names = [activity.name for activity in self.activities]
         for name in names:
             if names.count(name) > 1:
@@ -156,7 +162,9 @@ class ActivityFile(_Model):
         if self.labels == "description":
             own = pl.coalesce(pl.col("description"), own)
         if not self.activities:
-            return codes.select("code", label=own)
+            # Neva's own marks (follow-up ends) are no activities of a patient.
+            mark = pl.col("code").str.starts_with(OWN_SYSTEM) | pl.lit(self.events == "none")
+            return codes.select("code", label=pl.when(~mark).then(own))
         label = own if self.others == "keep" else pl.lit(None, dtype=pl.String)
         for activity in reversed(self.activities):
             label = pl.when(activity.selects()).then(pl.lit(activity.name)).otherwise(label)

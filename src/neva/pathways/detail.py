@@ -21,6 +21,7 @@ START, END = -1, -2
 # the sepsis and the telemonitoring log).
 _READABLE_PATHS_PER_ACTIVITY = 2.0
 _READABLE_SHARE_OF_STEPS = 0.95
+_ALWAYS_READABLE_PATHS = 12
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def choose_paths(of: ActivityMap, share: float | None = None) -> Detail:
 
 
 def _readable(of: ActivityMap, steps: list[tuple[int, int, int, int]]) -> int:
+    if len(steps) <= _ALWAYS_READABLE_PATHS:
+        return len(steps)
     limit = math.ceil(_READABLE_PATHS_PER_ACTIVITY * of.nodes.height)
     wanted, covered = _READABLE_SHARE_OF_STEPS * of.steps, 0
     for count, path in enumerate(steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
@@ -40,6 +41,15 @@ _STYLE = (
     ".w{fill:#fff}a{text-decoration:none}a:hover .r,a:focus .r{stroke-width:3}"
     "a:hover .l,a:focus .l,a:hover .n{text-decoration:underline}"
 )
+
+
+def _scoped(style: str) -> str:
+    """Keep a map's style to the map: inside a page, a style rules the whole page."""
+    return re.sub(
+        r"([^{}]+)(\{[^{}]*\})",
+        lambda rule: ",".join(f".neva-map {part}" for part in rule[1].split(",")) + rule[2],
+        style,
+    )
 
 
 @dataclass(frozen=True)
@@ -234,8 +244,11 @@ def draw_map(
     box = f'viewBox="0 0 {_n(width)} {_n(height)}" {size}'
     name = quoteattr(clean(title) if title else "activity map")
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label={name}>',
-        f"<style>{_STYLE}</style>",
+        (
+            f'<svg class="neva-map" xmlns="http://www.w3.org/2000/svg" {box} '
+            f'role="img" aria-label={name}>'
+        ),
+        f"<style>{_scoped(_STYLE)}</style>",
         f'<rect class="w" {size}/>',
     ]
     if title:

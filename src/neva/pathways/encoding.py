@@ -17,7 +17,7 @@ from neva.errors import BadInputError
 from neva.pathways.activities import ActivityFile
 from neva.pathways.log import CASE_COLUMNS, MISSING_TIME, ActivityLog, frozen
 
-__all__ = ["Snapshot", "activity_log", "encode"]
+__all__ = ["Snapshot", "activity_log", "default_activities", "encode"]
 
 # Entering a unit comes before, and the end of a stay after, every event of the
 # same instant: a stay's outcome cannot precede what was done in its last minute.
@@ -73,6 +73,19 @@ def activity_log(
     if keep:
         artefacts.save(log, folder)
     return log
+
+
+def default_activities(snapshot: Snapshot) -> ActivityFile:
+    """Return what a report or a command shows where nobody said what an activity is.
+
+    A hospital that records movements: entering a unit, and the outcome of the
+    stay. Any other: every code.
+    """
+    if snapshot.movements().head(1).collect().height:
+        return ActivityFile(
+            name="units entered", events="none", case="stay", movements="unit", outcome=True
+        )
+    return ActivityFile()
 
 
 def _draw(snapshot: Snapshot, activities: ActivityFile) -> ActivityLog:

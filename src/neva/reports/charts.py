@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import altair as alt
 import polars as pl
 
 from neva.census import Census, LengthOfStay
 
-__all__ = ["census_chart", "still_there_chart", "to_svg"]
+__all__ = ["busiest", "census_chart", "still_there_chart", "to_svg"]
 
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 DASHES: Final = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [1, 3]]
@@ -67,7 +66,8 @@ def _series(places: list[str], title: str) -> dict[str, Any]:
     }
 
 
-def _busiest(frame: pl.DataFrame, value: str, most: int) -> list[str]:
+def busiest(frame: pl.DataFrame, value: str, most: int) -> list[str]:
+    """Return the places with the highest peaks of a column, highest first."""
     ranked = (
         frame.group_by("place")
         .agg(pl.col(value).max())
@@ -93,7 +93,7 @@ def census_chart(census: Census) -> dict[str, Any]:
         local=pl.col("time").dt.convert_time_zone(census.zone).dt.replace_time_zone(None),
         local_until=pl.col("until").dt.convert_time_zone(census.zone).dt.replace_time_zone(None),
     )
-    places = _busiest(frame, "present", len(COLOURS))
+    places = busiest(frame, "present", len(COLOURS))
     shown = frame.filter(pl.col("place").is_in(places)).with_columns(
         pl.col("local", "local_until").dt.to_string("%Y-%m-%dT%H:%M:%S")
     )
@@ -176,9 +176,3 @@ def still_there_chart(stays: LengthOfStay, *, days: int = 60) -> dict[str, Any]:
         )
     )
     return _themed(chart.properties(width=_WIDTH, height=240))
-
-
-def local_text(zone: str, column: str, pattern: str) -> pl.Expr:
-    """Write a UTC column in the hospital's local time."""
-    ZoneInfo(zone)
-    return pl.col(column).dt.convert_time_zone(zone).dt.to_string(pattern)

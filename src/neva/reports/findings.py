@@ -20,7 +20,7 @@ def of(
     log: ActivityLog,
     found_map: ActivityMap,
     variants: Variants,
-    counted: Census,
+    counted: Census | None,
     stays: LengthOfStay,
     checks: Checked,
 ) -> tuple[str, ...]:
@@ -39,9 +39,14 @@ def of(
 
 def _loaded(snapshot: Snapshot, log: ActivityLog) -> str:
     refused = snapshot.quarantine().select(pl.len()).collect().item()
-    events = snapshot.events()
-    rows, subjects = events.select(pl.len(), pl.col("subject_id").n_unique()).collect().row(0)
-    told = f"{number(rows)} events of {number(subjects)} patients were loaded"
+    tables = {
+        name: getattr(snapshot, name)().select("subject_id")
+        for name in ("events", "stays", "movements")
+    }
+    counts = {name: rows.select(pl.len()).collect().item() for name, rows in tables.items()}
+    patients = pl.concat(tables.values()).select(pl.col("subject_id").n_unique()).collect().item()
+    parts = [f"{number(count)} {name}" for name, count in counts.items() if count]
+    told = f"{', '.join(parts)} of {number(patients)} patients were loaded"
     told += f", {number(refused)} rows refused." if refused else "; no row was refused."
     if log.ties:
         told += (
@@ -106,7 +111,12 @@ def _slowest(found_map: ActivityMap) -> str:
     )
 
 
-def _peak(counted: Census) -> str:
+def _peak(counted: Census | None) -> str:
+    if counted is None:
+        return (
+            "A census cannot be taken: hardly two patients are ever there at once, as in data "
+            "whose dates were shifted patient by patient."
+        )
     frame = counted.frame.filter("complete")
     if not frame.height:
         return ""
@@ -125,9 +135,7 @@ def _peak(counted: Census) -> str:
             pl.Series([top["time"]]).dt.convert_time_zone(counted.zone).dt.to_string("%-d %B %Y")[0]
         )
         parts.append(f"{number(top['present'])} in {place} on {day}")
-    told = (
-        f"Most {counted.what.split(' by ')[0]} present at the start of a day: {'; '.join(parts)}."
-    )
+    told = f"Most patients present at the start of a day: {'; '.join(parts)}."
     if not counted.frame["complete"].all():
         first = counted.frame.filter(~pl.col("complete"))["time"].min()
         day = pl.Series([first]).dt.convert_time_zone(counted.zone).dt.to_string("%-d %B %Y")[0]

@@ -8,13 +8,14 @@ data and of the definition that it was made from.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import resources
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import polars as pl
 
 from neva.census import Census, Intervals, LengthOfStay, census, intervals_by, length_of_stay
@@ -27,14 +28,21 @@ from neva.pathways import (
     ActivityMap,
     Variants,
     activity_log,
+    default_activities,
     discover_map,
     find_variants,
+    keep_activities,
     throughput,
 )
 from neva.reports import charts, findings
 from neva.reports.words import duration, number, share
 
 __all__ = ["Report", "make_report"]
+
+#: A map of more activities cannot be read on a page.
+MOST_ACTIVITIES = 25
+#: The census of a report reaches this far back.
+MOST_DAYS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Report:
     map: ActivityMap
     variants: Variants
     intervals: Intervals
-    census: Census
+    census: Census | None
     stays: LengthOfStay
     checks: Checked
     findings: tuple[str, ...]
@@ -130,12 +138,12 @@ def make_report(
     BadInputError
         There is nothing to report on.
     """
-    chosen = activities or ActivityFile()
+    chosen = activities or default_activities(snapshot)
     log = activity_log(snapshot, chosen)
-    found_map = discover_map(log)
+    found_map = discover_map(_drawable(log))
     variants = find_variants(log)
     intervals = intervals_by(snapshot, by, states or None)
-    counted = census(intervals, every="1d")
+    counted = _census(intervals)
     stays = length_of_stay(intervals)
     checks = check_hospital(snapshot).judged(read_thresholds(thresholds))
     return Report(
@@ -153,6 +161,31 @@ def make_report(
         checks=checks,
         findings=findings.of(snapshot, log, found_map, variants, counted, stays, checks),
     )
+
+
+def _census(intervals: Intervals) -> Census | None:
+    """Count by day, the last :data:`MOST_DAYS` at most; None where it would say nothing."""
+    rows = intervals.frame
+    if not rows.height:
+        return census(intervals, every="1d")
+    first = rows["start"].min()
+    assert isinstance(first, datetime)
+    days = (intervals.now - first).total_seconds() / 86_400
+    spent = int((rows["end"] - rows["start"]).dt.total_seconds().sum()) / 86_400
+    # Shifted dates spread patients over a century, where almost none meet.
+    if rows["subject_id"].n_unique() >= 20 and spent / max(days, 1) < 0.5 and days > 1000:
+        return None
+    begin = max(first, intervals.now - timedelta(days=MOST_DAYS))
+    return census(intervals, every="1d", first=begin)
+
+
+def _drawable(log: ActivityLog) -> ActivityLog:
+    """Keep the most frequent activities where there are more than a picture holds."""
+    if len(log.labels) <= MOST_ACTIVITIES:
+        return log
+    frequency = np.bincount(log.activity, minlength=len(log.labels))
+    most = sorted(range(len(frequency)), key=lambda k: (-int(frequency[k]), k))[:MOST_ACTIVITIES]
+    return keep_activities(log, [log.labels[k] for k in most])
 
 
 def _view(report: Report) -> dict[str, Any]:
@@ -186,20 +219,18 @@ def _view(report: Report) -> dict[str, Any]:
         "map_svg": report.map.to_svg(),
         "edges": _edges(report.map),
         "edges_all": report.map.edges.height,
-        "case_word": "stays" if report.log.case_kind == "stay" else "patients' timelines",
+        "case_word": "stays" if report.log.case_kind == "stay" else "patients",
         "cases": report.log.case_count,
         "events": report.log.event_count,
         "left_out": dict(report.log.left_out),
         "ties": report.log.ties,
+        "map_reduced": len(report.log.labels) > MOST_ACTIVITIES,
+        "map_activities": report.map.nodes.height,
+        "all_activities": len(report.log.labels),
         "variants": _variants(report.variants),
         "variants_all": len(report.variants.count),
         "throughput": _throughput(report.log),
-        "census_svg": charts.to_svg(charts.census_chart(report.census)),
-        "census_what": report.census.what,
-        "census_lost_limit": share(report.census.lost_limit, digits=0),
-        "census_rows": _census_rows(report.census),
-        "census_places": sorted(report.census.frame["place"].unique()),
-        "census_greyed": not report.census.frame["complete"].all(),
+        "census": _census_view(report.census),
         "placeless": report.intervals.placeless,
         "stays_svg": charts.to_svg(charts.still_there_chart(report.stays)),
         "stays": _stays(report.stays),
@@ -297,16 +328,34 @@ def _shortened(steps: list[str], *, most: int = 14) -> str:
     return " → ".join(steps)
 
 
-def _census_rows(counted: Census) -> list[dict[str, Any]]:
-    """One row a week: a table that a page can hold; the first day of each."""
+def _census_view(counted: Census | None) -> dict[str, Any] | None:
+    if counted is None:
+        return None
+    return {
+        "svg": charts.to_svg(charts.census_chart(counted)),
+        "what": counted.what,
+        "lost_limit": share(counted.lost_limit, digits=0),
+        "rows": _census_rows(counted),
+        "greyed": not counted.frame["complete"].all(),
+        "drawn": len(charts.COLOURS),
+        "places": counted.frame["place"].n_unique(),
+        "days": MOST_DAYS,
+    }
+
+
+def _census_rows(counted: Census, *, weeks: int = 12) -> list[dict[str, Any]]:
+    """One row a week and place: the last weeks of the busiest places, for a page."""
     frame = counted.frame.with_columns(
         day=pl.col("time").dt.convert_time_zone(counted.zone).dt.date()
     )
     if not frame.height:
         return []
-    first = frame["day"].min()
-    weekly = frame.with_columns(week=((pl.col("day") - pl.lit(first)).dt.total_days() // 7)).sort(
-        "place", "day"
+    busiest = charts.busiest(frame, "present", len(charts.COLOURS))
+    first = pl.lit(frame["day"].min())
+    weekly = (
+        frame.filter(pl.col("place").is_in(busiest))
+        .with_columns(week=(pl.col("day") - first).dt.total_days() // 7)
+        .sort("place", "day")
     )
     by_place = weekly.group_by("week", "place", maintain_order=True).agg(
         pl.col("day").min(),
@@ -316,9 +365,10 @@ def _census_rows(counted: Census) -> list[dict[str, Any]]:
         bed_days=pl.col("bed_days").sum(),
         complete=pl.col("complete").all(),
     )
+    recent = by_place.filter(pl.col("week") > pl.col("week").max() - weeks)
     return [
         {**row, "bed_days": number(row["bed_days"], digits=0)}
-        for row in by_place.sort("week", "place").iter_rows(named=True)
+        for row in recent.sort("week", "place").iter_rows(named=True)
     ]
 
 
