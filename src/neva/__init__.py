@@ -1,5 +1,23 @@
-"""Neva: what a hospital already records, turned into decisions."""
+"""Neva: what a hospital already records, turned into decisions.
+
+>>> import neva
+>>> hospital = neva.open("build/demo/hospital")  # doctest: +SKIP
+>>> log = neva.pathways.activity_log(hospital.snapshot())  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from types import ModuleType
 
 from neva.events.hospital import open_hospital as open  # noqa: A004
 
-__all__ = ["open"]
+__all__ = ["census", "open", "pathways", "reports"]
+
+_SUBJECTS = ("census", "pathways", "reports")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load a subject when it is first asked for: ``neva.pathways`` and the like."""
+    if name in _SUBJECTS:
+        return import_module(f"neva.{name}")
+    message = f"module 'neva' has no attribute {name!r}"
+    raise AttributeError(message)

@@ -73,7 +73,10 @@ class Pseudonyms:
     def __init__(self, key: bytes, assigner: str) -> None:
         self._key = key
         self._assigner = assigner
-        self._known: dict[str, dict[str, int]] = {"subject": {}, "stay": {}}
+        self._known = {
+            kind: pl.DataFrame(schema={"local_id": pl.String, "pseudonym": pl.Int64})
+            for kind in ("subject", "stay")
+        }
 
     def one(self, kind: str, local_id: str) -> int:
         """Pseudonym of one local id: an integer of 63 bits."""
@@ -96,30 +99,29 @@ class Pseudonyms:
             Dtype Int64, same length.
         """
         known = self._known[kind]
-        unique = local_ids.unique().drop_nulls()
-        for local_id in unique:
-            if local_id not in known:
-                known[local_id] = self.one(kind, local_id)
-        pairs = pl.DataFrame(
-            {"local_id": unique, "pseudonym": [known[local_id] for local_id in unique]},
-            schema={"local_id": pl.String, "pseudonym": pl.Int64},
+        new = (
+            local_ids.unique()
+            .drop_nulls()
+            .to_frame("local_id")
+            .join(known, on="local_id", how="anti")
         )
+        if new.height:
+            given = [self.one(kind, local_id) for local_id in new["local_id"].to_list()]
+            known = pl.concat([known, new.with_columns(pseudonym=pl.Series(given, dtype=pl.Int64))])
+            self._known[kind] = known
         found = local_ids.to_frame("local_id").join(
-            pairs, on="local_id", how="left", maintain_order="left"
+            known, on="local_id", how="left", maintain_order="left"
         )
         return found["pseudonym"]
 
     def pairs(self) -> pl.DataFrame:
         """All pairs that were asked for, with the columns of ``IDENTITIES``."""
         return pl.concat(
-            pl.DataFrame(
-                {
-                    "kind": pl.repeat(kind, len(known), dtype=pl.String, eager=True),
-                    "assigner": pl.repeat(self._assigner, len(known), dtype=pl.String, eager=True),
-                    "local_id": list(known),
-                    "pseudonym": list(known.values()),
-                },
-                schema=IDENTITIES,
+            known.select(
+                kind=pl.lit(kind),
+                assigner=pl.lit(self._assigner),
+                local_id="local_id",
+                pseudonym="pseudonym",
             )
             for kind, known in self._known.items()
         )

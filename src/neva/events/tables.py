@@ -75,7 +75,10 @@ def to_arrow(frame: pl.DataFrame, columns: Columns) -> pa.Table:
     table = frame.select(list(columns)).to_arrow(compat_level=pl.CompatLevel.oldest())
     arrays = []
     for field, column in zip(schema, table.columns, strict=True):
-        if field.type == _MAP:
+        if column.null_count == len(column):
+            # Most columns of most sources are empty: nothing to convert.
+            arrays.append(pa.chunked_array([pa.nulls(len(column), field.type)]))
+        elif field.type == _MAP:
             chunks = [_as_map(chunk) for chunk in column.chunks]
             arrays.append(pa.chunked_array(chunks, type=_MAP))
         else:

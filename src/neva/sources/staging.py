@@ -32,6 +32,7 @@ class Stage:
     def __init__(self, folder: Path, *, spill_above: int = 600_000) -> None:
         self._folder = folder
         self._spill_above = spill_above
+        self._schema: dict[str, pl.DataType] = {}
         self._held: list[pl.DataFrame] = []
         self._rows_held = 0
         self._spills: list[tuple[Path, list[int]]] = []
@@ -41,14 +42,18 @@ class Stage:
         """Add a frame; all frames have the same columns."""
         if not frame.height:
             return
-        self._held.append(frame)
+        self._schema = self._schema or dict(frame.schema)
+        # Most columns of most sources are empty; they are not carried along.
+        self._held.append(
+            frame.select(column for column in frame if column.null_count() < frame.height)
+        )
         self._rows_held += frame.height
         self.rows += frame.height
         if self._rows_held > self._spill_above:
             self._spill()
 
     def _by_range(self) -> tuple[pl.DataFrame, list[int]]:
-        frame = pl.concat(self._held)
+        frame = pl.concat(self._held, how="diagonal")
         number = (frame["subject_id"].to_numpy() >> (63 - 4)).astype(np.int8)
         order = np.argsort(number, kind="stable")
         starts = np.searchsorted(number[order], np.arange(RANGES + 1)).tolist()
@@ -64,6 +69,14 @@ class Stage:
         self._spills.append((path, starts))
         self._held, self._rows_held = [], 0
 
+    def _whole(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
+        """Join parts and give them back the columns that were empty."""
+        frame = pl.concat(parts, how="diagonal")
+        return frame.select(
+            pl.col(name) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in self._schema.items()
+        )
+
     def ranges(self) -> Iterator[pl.DataFrame]:
         """Yield one frame for each range of subjects, in order of arrival within it."""
         if not self._spills:
@@ -72,7 +85,7 @@ class Stage:
                 self._held = []
                 for number in range(RANGES):
                     if starts[number + 1] > starts[number]:
-                        yield frame[starts[number] : starts[number + 1]]
+                        yield self._whole([frame[starts[number] : starts[number + 1]]])
             return
         if self._held:
             self._spill()
@@ -83,4 +96,4 @@ class Stage:
                 if starts[number + 1] > starts[number]
             ]
             if parts:
-                yield pl.concat(parts)
+                yield self._whole(parts)

@@ -1,0 +1,98 @@
+"""Run every benchmark and write ``benchmarks/results.md``: ``make bench``."""
+
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from benchmarks import imports, pathways
+
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def table(rows: list[dict], columns: dict[str, str]) -> list[str]:
+    lines = [f"| {' | '.join(columns.values())} |", "|" + "---|" * len(columns)]
+    lines += [f"| {' | '.join(cell(row.get(name)) for name in columns)} |" for row in rows]
+    return [*lines, ""]
+
+
+def main() -> None:
+    imported = imports.run()
+    mapped = pathways.run()
+    alone = [row for row in mapped if "ratio" not in row]
+    beside = [row for row in mapped if "ratio" in row]
+    memory = psutil.virtual_memory().total / 2**30
+    text = [
+        "# Benchmarks",
+        "",
+        (
+            f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {psutil.cpu_count()} cores, "
+            f"{memory:.0f} GB, Python {platform.python_version()}, Polars {version('polars')}, "
+            f"deltalake {version('deltalake')}. Figures are of one run on one machine; ratios "
+            "are of pairs in the same run."
+        ),
+        "",
+        "## Imports",
+        "",
+        (
+            "A process of its own for each, into a new hospital: pseudonyms, checks, identity, "
+            "order, commit. The baseline is Polars alone: read the same file, parse times, sort by "
+            "subject and time, write Parquet. Ratio: ours over the baseline, lower is better."
+        ),
+        "",
+        *table(
+            imported,
+            {
+                "what": "what",
+                "events": "events",
+                "seconds": "seconds",
+                "megabytes": "peak, MB",
+                "baseline_seconds": "baseline, seconds",
+                "ratio": "ratio",
+            },
+        ),
+        "## Pathways",
+        "",
+        (
+            "With the encoded log ready, best of five; the map has the median, mean and 90th "
+            "percentile of every path."
+        ),
+        "",
+        *table(
+            alone,
+            {"what": "what", "events": "events", "seconds": "seconds", "megabytes": "MB"},
+        ),
+        (
+            "Beside pm4py, on the same log in the same run, each in the form that it works on; "
+            "pm4py's time for the map is that of its two calls for counts and times. Ratio: pm4py's over "
+            "ours, higher is better."
+        ),
+        "",
+        *table(
+            beside,
+            {
+                "what": "what",
+                "events": "events",
+                "seconds": "ours, seconds",
+                "pm4py_seconds": "pm4py, seconds",
+                "ratio": "ratio",
+            },
+        ),
+    ]
+    RESULTS.write_text("\n".join(text))
+    sys.stdout.write("\n".join(text) + f"\nwritten: {RESULTS}\n")
+
+
+if __name__ == "__main__":
+    main()
