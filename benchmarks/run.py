@@ -75,8 +75,8 @@ def main() -> None:
         ),
         (
             "Beside pm4py, on the same log in the same run, each in the form that it works on; "
-            "pm4py's time for the map is that of its two calls for counts and times. Ratio: pm4py's over "
-            "ours, higher is better."
+            "pm4py's time for the map is that of its two calls for counts and times. Ratio: "
+            "pm4py's over ours, higher is better."
         ),
         "",
         *table(

@@ -128,8 +128,12 @@ class Fields:
         if raw.dtype in (pl.Date, pl.Datetime):
             time, precision, reason = self._typed(raw)
         elif spec.formats is None:
-            moments = read_iso(raw.cast(pl.String).str.strip_chars(), self.zone).struct.unnest()
-            time, precision, reason = (moments[part] for part in ("time", "precision", "reason"))
+            written = raw.cast(pl.String).str.strip_chars()
+            quick = self._uniform(written)
+            if quick is None:
+                moments = read_iso(written, self.zone).struct.unnest()
+                quick = (moments["time"], moments["precision"], moments["reason"])
+            time, precision, reason = quick
         else:
             time, precision, reason = self._formatted(
                 raw.cast(pl.String).str.strip_chars(), spec.formats
@@ -160,6 +164,33 @@ class Fields:
 
     def _utc(self, naive: pl.Series) -> pl.DataFrame:
         return to_utc(naive, self.zone, nonexistent=self.mapping.nonexistent).struct.unnest()
+
+    def _uniform(self, written: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series] | None:
+        """Read a column in which every time is written alike, without offset.
+
+        Most columns are; one pattern for all is several times faster than the
+        general reader. None where it does not fit every text.
+        """
+        example = written.drop_nulls().head(1)
+        if not len(example) or len(example[0]) < 16:
+            return None
+        exact = len(example[0]) > 16
+        pattern = "%Y-%m-%d" + ("T" if example[0][10] == "T" else " ") + "%H:%M"
+        if exact:
+            pattern += ":%S%.f"
+        lengths = written.str.len_bytes()
+        shortest, longest = lengths.min(), lengths.max()
+        allowed = (19, 26) if exact else (16, 16)
+        if not (allowed[0] <= int(shortest) and int(longest) <= allowed[1]):  # type: ignore[arg-type]
+            return None
+        read = written.str.to_datetime(pattern, strict=False, time_unit="us")
+        if read.null_count() != written.null_count():
+            return None
+        both = self._utc(read)
+        precision = pl.repeat(
+            "instant" if exact else "minute", len(written), dtype=pl.String, eager=True
+        )
+        return both["time"], precision, both["reason"]
 
     def in_order(
         self, spec: Time, time: pl.Series, subject: pl.Series, order: pl.Series
