@@ -134,24 +134,27 @@ def hash_text(texts: pl.Series) -> type_u64:
     return out
 
 
+def _framed(text: pl.Expr) -> pl.Expr:
+    """Put a text's length before it, so that texts in a row cannot be cut in two ways."""
+    framed = pl.concat_str(text.str.len_bytes().cast(pl.String), pl.lit(":"), text)
+    return framed.fill_null("-")
+
+
 def _bits(column: pl.Series) -> type_u64:
     """Give each value of a column 64 bits that stand for it, whatever its type."""
     if column.null_count() == len(column):
         return np.full(len(column), _MISSING, dtype=np.uint64)
     dtype = column.dtype
     if dtype == ATTRIBUTES:
-        column = column.list.eval(
+        entries = column.list.eval(
             pl.concat_str(
-                pl.element().struct.field("key"),
-                pl.element().struct.field("value"),
-                separator="\x1f",
-                ignore_nulls=True,
+                _framed(pl.element().struct.field("key")),
+                _framed(pl.element().struct.field("value")),
             )
-        ).list.sort()
-        column = column.list.join("\x1e", ignore_nulls=True)
-        return hash_text(column)
+        )
+        return hash_text(entries.list.sort().list.join(""))
     if dtype == pl.List(pl.String):
-        return hash_text(column.list.join("\x1e", ignore_nulls=True))
+        return hash_text(column.list.eval(_framed(pl.element())).list.join(""))
     if dtype == pl.String:
         return hash_text(column)
     if dtype == pl.Float64:

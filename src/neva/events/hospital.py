@@ -291,6 +291,17 @@ def _sorted_ranges(rows: pl.LazyFrame, *, ranges: int = 16) -> Iterator[pl.DataF
         yield rows.filter(inside).sort("subject_id", *ORDER, nulls_last=False).collect()
 
 
+def _check_name(path: Path) -> None:
+    """Refuse a folder whose name the storage library cannot address."""
+    found = sorted(set(str(path.absolute())) & set("[]|^\\%"))
+    if found:
+        message = (
+            f"{path}: the folder's path cannot hold a hospital; found {' '.join(found)} in it; "
+            "rename the folder or give another"
+        )
+        raise BadInputError(message)
+
+
 def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
     """Make a new, empty hospital.
 
@@ -309,7 +320,8 @@ def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
     ConflictError
         The folder holds something already.
     BadInputError
-        There is no such time zone.
+        There is no such time zone, or the path holds a character that the
+        storage cannot address.
     """
     try:
         ZoneInfo(zone)
@@ -318,6 +330,7 @@ def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
             f"zone: no such time zone; found {zone!r}; give an IANA name such as Europe/Moscow"
         )
         raise BadInputError(message) from None
+    _check_name(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         message = (
             f"{path}: cannot become a hospital; found something in it already; "
@@ -351,7 +364,9 @@ def open_hospital(path: Path | str) -> Hospital:
         Its settings cannot be read, or a newer version of Neva wrote it.
     """
     folder = Path(path)
-    read_manifest(folder)
+    manifest = read_manifest(folder)
+    if manifest.tables:
+        _check_name(folder)
     try:
         settings = Settings.model_validate(json.loads((folder / "hospital.json").read_text()))
     except (OSError, ValueError) as error:

@@ -80,7 +80,8 @@ class Pseudonyms:
 
     def one(self, kind: str, local_id: str) -> int:
         """Pseudonym of one local id: an integer of 63 bits."""
-        message = f"{kind}\x1f{self._assigner}\x1f{local_id}".encode()
+        # The assigner's length goes first: no part can pass for the end of another.
+        message = f"{kind}\x1f{len(self._assigner)}\x1f{self._assigner}\x1f{local_id}".encode()
         return int.from_bytes(hmac.digest(self._key, message, "sha256")[:8], "big") >> 1
 
     def of(self, kind: str, local_ids: pl.Series) -> pl.Series:

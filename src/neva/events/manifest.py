@@ -60,9 +60,28 @@ def _path(hospital: Path, version: int) -> Path:
     return hospital / "manifests" / f"{version:08d}.json"
 
 
+def _current(hospital: Path) -> int:
+    """Read the number of the current version."""
+    path = hospital / "current"
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        message = (
+            f"{hospital}: not a hospital; found no file 'current' in it; give the folder that "
+            "'neva import' wrote, or import into a new one"
+        )
+        raise NotFoundError(message) from None
+    except ValueError:
+        message = (
+            f"{path}: names no version; found no number in it; write the number of the newest "
+            "file in 'manifests' into it"
+        )
+        raise BadInputError(message) from None
+
+
 def versions(hospital: Path) -> list[int]:
     """List the versions that can still be read, oldest first."""
-    current = int((hospital / "current").read_text())
+    current = _current(hospital)
     kept = sorted(int(path.stem) for path in (hospital / "manifests").glob("????????.json"))
     return [version for version in kept if version <= current]
 
@@ -77,15 +96,12 @@ def read_manifest(hospital: Path, version: int | None = None) -> Manifest:
     BadInputError
         The manifest is damaged.
     """
+    current = _current(hospital)
+    wanted = current if version is None else version
     try:
-        wanted = int((hospital / "current").read_text()) if version is None else version
-    except FileNotFoundError:
-        message = (
-            f"{hospital}: not a hospital; found no file 'current' in it; give the folder that "
-            "'neva import' wrote, or import into a new one"
-        )
-        raise NotFoundError(message) from None
-    try:
+        # A file beyond the current version is what a broken-off write left.
+        if wanted > current:
+            raise FileNotFoundError
         return Manifest.model_validate_json(_path(hospital, wanted).read_bytes())
     except FileNotFoundError:
         kept = versions(hospital)

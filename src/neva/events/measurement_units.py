@@ -7,6 +7,7 @@ there is a unit that is not among the common ones below.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,7 +24,6 @@ _COMMON: Final = frozenset(
         "10*6/uL",
         "10*9/L",
         "Cel",
-        "IU/L",
         "U/L",
         "U/mL",
         "cm",
@@ -83,7 +83,6 @@ _COMMON: Final = frozenset(
         "mo",
         "wk",
         "/[HPF]",
-        "mL/min/1.73.m2",
         "{beats}/min",
         "{breaths}/min",
         "10*3/mm3",
@@ -115,7 +114,10 @@ _SPELLINGS: Final = {
     "°C": "Cel",
     "°F": "[degF]",
     "degC": "Cel",
+    "IU/L": "[IU]/L",
     "IU/l": "[IU]/L",
+    # Read as UCUM, this multiplies by square metres.
+    "mL/min/1.73.m2": "mL/min/{1.73_m2}",
     "U/l": "U/L",
     "10^9/L": "10*9/L",
     "10^12/L": "10*12/L",
@@ -126,12 +128,24 @@ _SPELLINGS: Final = {
     "sec": "s",
 }
 
+#: Equivalents are amounts of charge: 2 meq of calcium are 1 mmol, 2 meq of
+#: sodium are 2 mmol. Without the valence there is no conversion.
+_EQUIVALENTS: Final = re.compile(r"(?<![A-Za-z])[mun]?eq(?![A-Za-z])")
+
+#: Marks for "no unit" that UCUM would read as newton per ampere or nanoampere.
+_NOT_UNITS: Final = frozenset(["N/A", "NA"])
+
 
 @lru_cache(maxsize=1)
 def _registry() -> Any:
     from ucumvert import PintUcumRegistry
 
     return PintUcumRegistry()
+
+
+def _units_of(unit: str) -> Any:
+    # A bare annotation such as {score} has no dimension: in UCUM it is 1.
+    return getattr(_registry().from_ucum(unit), "units", _registry().dimensionless)
 
 
 @lru_cache(maxsize=10_000)
@@ -144,6 +158,8 @@ def ucum_of(unit: str) -> str | None:
     ('mg/dL', 'mm[Hg]', None)
     """
     text = unit.strip()
+    if text in _NOT_UNITS:
+        return None
     if text in _COMMON:
         return text
     if text in _SPELLINGS:
@@ -160,6 +176,11 @@ def ucum_of(unit: str) -> str | None:
 def is_known(unit: str) -> bool:
     """Tell whether a text is a UCUM unit or an unmistakable spelling of one."""
     return ucum_of(unit) is not None
+
+
+def _exact(number: float) -> float:
+    # 1000 times a thousandth is 1: what arithmetic adds after 13 digits is its own.
+    return float(f"{number:.13g}")
 
 
 @lru_cache(maxsize=10_000)
@@ -194,24 +215,26 @@ def conversion(
     """
     if unit == canonical:
         return 1.0, 0.0
+    if bool(_EQUIVALENTS.search(unit)) != bool(_EQUIVALENTS.search(canonical)):
+        return None
     import pint
 
     registry = _registry()
-    source = registry.from_ucum(unit).units
-    target = registry.from_ucum(canonical).units
+    source, target = _units_of(unit), _units_of(canonical)
     try:
         at_0 = float(registry.Quantity(0.0, source).to(target).magnitude)
         at_1 = float(registry.Quantity(1.0, source).to(target).magnitude)
     except pint.DimensionalityError:
         pass
     else:
-        return at_1 - at_0, at_0
+        return _exact(at_1 - at_0), _exact(at_0)
     if molar_mass is None:
         return None
     mass = registry.Quantity(molar_mass, "gram/mole")
     for through in (1 / mass, mass):
         try:
-            return float((registry.Quantity(1.0, source) * through).to(target).magnitude), 0.0
+            factor = (registry.Quantity(1.0, source) * through).to(target).magnitude
+            return _exact(float(factor)), 0.0
         except pint.DimensionalityError:
             continue
     return None

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -57,15 +59,15 @@ def arrow_schema(columns: Columns) -> pa.Schema:
 def _as_map(chunk: Any) -> Any:
     if chunk.null_count == len(chunk):
         return pa.nulls(len(chunk), _MAP)
-    # Offsets are relative to the child, so a sliced chunk needs no care; a
-    # missing entry is an offset that is missing.
-    offsets = chunk.offsets.cast(pa.int32())
-    if chunk.null_count:
-        missing = chunk.is_null().to_numpy(zero_copy_only=False)
-        offsets = pa.array(offsets.to_numpy(), mask=[*missing.tolist(), False], type=pa.int32())
-    entries = chunk.values
+    # Flattened without what a missing entry or a slice may hide in the child.
+    lengths = pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    entries = chunk.flatten()
     return pa.MapArray.from_arrays(
-        offsets, entries.field("key").cast(pa.string()), entries.field("value").cast(pa.string())
+        pa.array(offsets),
+        entries.field("key").cast(pa.string()),
+        entries.field("value").cast(pa.string()),
+        mask=chunk.is_null() if chunk.null_count else None,
     )
 
 
@@ -229,8 +231,9 @@ def version_of(path: Path) -> int | None:
 
 def file_list(path: Path, version: int) -> list[str]:
     """List the Parquet files of one version of a table, as absolute paths."""
+    # Tables have no partitions: a file's name is all that its address must tell.
     uris = DeltaTable(path, version=version).file_uris()
-    return sorted(uri.removeprefix("file://") for uri in uris)
+    return sorted(str(path.absolute() / uri.rpartition("/")[2]) for uri in uris)
 
 
 def restore(path: Path, version: int | None) -> None:

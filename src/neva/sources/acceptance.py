@@ -6,7 +6,7 @@ needs more than one row (duplicate ids, revisions) is in ``intake``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -141,6 +141,46 @@ def _units_checked(
     return kept.select(rows.columns), joined.filter(unknown).select(rows.columns)
 
 
+def _unique_keys(entries: Iterable[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Number keys that repeat; an entry without a key says nothing that can be found."""
+    taken: dict[str, str | None] = {}
+    for entry in entries:
+        key, number = entry["key"], 1
+        if key is None:
+            continue
+        name = key
+        while name in taken:
+            number += 1
+            name = f"{key} {number}"
+        taken[name] = entry["value"]
+    return [{"key": key, "value": value} for key, value in taken.items()]
+
+
+def _as_maps(rows: pl.DataFrame) -> pl.DataFrame:
+    """Make every row's attributes a map: engines refuse a file with a key twice."""
+    keys = pl.col("attributes").list.eval(pl.element().struct.field("key"))
+    wrong = (keys.list.n_unique() < keys.list.len()) | keys.list.contains(None, nulls_equal=True)
+    at = rows.select(wrong.fill_null(value=False).arg_true()).to_series()
+    if not len(at):
+        return rows
+    mended = [_unique_keys(entries) for entries in rows["attributes"][at].to_list()]
+    return rows.with_columns(
+        rows["attributes"]
+        .to_frame()
+        .with_row_index("at")
+        .join(
+            pl.DataFrame(
+                {"at": at, "mended": mended}, schema={"at": pl.UInt32, "mended": ATTRIBUTES}
+            ),
+            on="at",
+            how="left",
+            maintain_order="left",
+        )
+        .select(attributes=pl.coalesce("mended", "attributes"))
+        .to_series()
+    )
+
+
 def refused_rows(table: str, rows: pl.DataFrame, reason: str, name: str) -> pl.DataFrame:
     """Give the quarantine rows for delivered rows that are refused for one reason."""
     return rows.select(
@@ -210,4 +250,5 @@ def accept(
             refused = pl.concat(
                 [refused, refused_rows(table, strange, "unit-unknown", "value_unit")]
             )
+        rows = _as_maps(rows)
     return rows, refused

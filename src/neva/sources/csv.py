@@ -175,6 +175,9 @@ def _check_columns(document: Document, mapping: Mapping, pairs: list[tuple[Table
 def _need(
     document: Document, at: tuple[str | int, ...], name: str, have: list[str], file: str
 ) -> None:
+    if f"{name}_duplicated_0" in have:
+        what = f"{file} has this column twice; found that {name!r} stands twice in its header; "
+        raise document.error(at, what + "rename one of them")
     if name in have:
         return
     close = difflib.get_close_matches(name, have, 1, cutoff=0.5)

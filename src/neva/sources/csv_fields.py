@@ -11,8 +11,10 @@ from neva.events.clock import read_iso, to_utc
 from neva.events.schema import TIME
 from neva.sources.csv_mapping import Condition, Mapping, Number, Text, Time
 
-__all__ = ["Fields", "kept"]
+__all__ = ["Fields", "kept", "reason_where"]
 
+#: A hundred years: what is added to a time is not more.
+_MOST = {"hours": 876_600, "days": 36_525}
 _MICROSECONDS = {"hours": 3_600_000_000, "days": 86_400_000_000}
 
 
@@ -89,7 +91,7 @@ class Fields:
             unknown = found.is_not_null() & mapped.is_null()
             if unknown.any():
                 reason = "status-unknown" if name == "status" else "value-unreadable"
-                self.refuse(name, _where(unknown, reason))
+                self.refuse(name, reason_where(unknown, reason))
         return mapped
 
     def number(self, spec: Number | None, name: str) -> tuple[pl.Series, pl.Series, pl.Series]:
@@ -109,6 +111,9 @@ class Fields:
             comparator = parts.struct.field("1")
             bare = parts.struct.field("2").zip_with(comparator.is_not_null(), written)
         if self.mapping.decimal != ".":
+            # 1.234 may be a thousand here: not a number that can be read.
+            pointed = bare.str.contains(".", literal=True).fill_null(value=False)
+            bare = bare.zip_with(~pointed, self.missing())
             bare = bare.str.replace(self.mapping.decimal, ".", literal=True)
         number = bare.cast(pl.Float64, strict=False)
         unread = written.is_not_null() & number.is_null()
@@ -117,8 +122,20 @@ class Fields:
         if spec.unreadable == "text":
             none = self.missing()
             return number, none.zip_with(unread, comparator), written.zip_with(unread, none)
-        self.refuse(name, _where(unread, "value-unreadable"))
+        self.refuse(name, reason_where(unread, "value-unreadable"))
         return number, comparator, self.missing()
+
+    def whole(self, spec: Number | None, name: str) -> pl.Series:
+        """Evaluate a whole number of 32 bits; anything else is refused."""
+        number, _, _ = self.number(spec, name)
+        whole = number.cast(pl.Int32, strict=False)
+        self.refuse(
+            name,
+            reason_where(
+                number.is_not_null() & (whole != number).fill_null(value=True), "value-unreadable"
+            ),
+        )
+        return whole
 
     def time(self, spec: Time | None, name: str) -> tuple[pl.Series, pl.Series]:
         """Evaluate a time field: UTC, and its precision."""
@@ -140,6 +157,9 @@ class Fields:
             )
         if spec.plus is not None:
             amount, _, _ = self.number(Number(column=spec.plus), name)
+            beyond = amount.is_not_null() & ~amount.abs().is_between(0, _MOST[spec.plus_unit])
+            self.refuse(name, reason_where(beyond, "value-unreadable"))
+            amount = amount.zip_with(~beyond, self.missing(pl.Float64))
             if spec.plus_unit == "days":
                 # Whole days are days of the calendar: 24 hours later is another
                 # local time when the clock changed in between.
@@ -268,7 +288,7 @@ class Fields:
             )
         unread = written.is_not_null() & time.is_null() & reason.is_null()
         if unread.any():
-            reason = _where(unread, "time-unreadable").zip_with(unread, reason)
+            reason = reason_where(unread, "time-unreadable").zip_with(unread, reason)
         return time, precision, reason
 
     def split(
@@ -303,7 +323,8 @@ class Fields:
         return rows.filter(~bad), refused
 
 
-def _where(mask: pl.Series, reason: str) -> pl.Series:
+def reason_where(mask: pl.Series, reason: str) -> pl.Series:
+    """Return `reason` where `mask` holds, missing elsewhere."""
     none = pl.repeat(None, len(mask), dtype=pl.String, eager=True)
     return pl.repeat(reason, len(mask), dtype=pl.String, eager=True).zip_with(mask, none)
 

@@ -164,13 +164,14 @@ def header(path: Path, mapping: Mapping) -> list[str]:
         raise _unreadable(path, "an empty file", "export it again")
     opener = gzip.open if path.suffix == ".gz" else Path.open
     try:
-        with opener(path, "rb") as file:
-            first = file.readline(_CHUNK)
-        if len(first) == _CHUNK and not first.endswith(b"\n"):
+        with opener(path, "rt", encoding=mapping.encoding, newline="") as file:
+            text = file.readline(_CHUNK)
+        if len(text) == _CHUNK and not text.endswith("\n"):
             raise _unreadable(
-                path, f"a first line of more than {_CHUNK:,} bytes", "give a table with a header"
+                path,
+                f"a first line of more than {_CHUNK:,} characters",
+                "give a table with a header",
             )
-        text = first.decode(mapping.encoding)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise _unreadable(path, "damaged gzip data", "copy it anew") from None
     except UnicodeDecodeError:
@@ -204,22 +205,35 @@ def batches(path: Path, mapping: Mapping) -> Iterator[pl.DataFrame]:
     """
     done = 0
     for frame in _frames(path, mapping):
-        yield frame.with_row_index("_row", offset=done + 1).with_columns(
+        numbered = frame.with_row_index("_row", offset=done + 1).with_columns(
             pl.col("_row").cast(pl.Int64)
         )
+        # Empty lines count as rows of the file and are none of the table.
+        yield numbered.filter(pl.any_horizontal(pl.exclude("_row").is_not_null()))
         done += frame.height
+
+
+def _without(frame: pl.DataFrame, missing: list[str]) -> pl.DataFrame:
+    """Read the texts that mean missing as missing."""
+    texts = pl.col(pl.String)
+    return frame.with_columns(pl.when(~texts.is_in(missing)).then(texts).name.keep())
 
 
 def _frames(path: Path, mapping: Mapping) -> Iterator[pl.DataFrame]:
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                frame = pl.from_arrow(batch)
-                assert isinstance(frame, pl.DataFrame)
-                yield frame
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                    frame = pl.from_arrow(batch)
+                    assert isinstance(frame, pl.DataFrame)
+                    yield _without(frame, mapping.missing)
+        except (OSError, ValueError) as error:
+            raise _unreadable(
+                path, f"a damaged Parquet file ({type(error).__name__})", "export it again"
+            ) from None
         return
     if path.suffix in (".xlsx", ".xls"):
-        yield _excel(path)
+        yield _without(_excel(path), mapping.missing)
         return
     with _plain(path, mapping) as plain:
         try:

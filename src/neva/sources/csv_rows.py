@@ -9,7 +9,7 @@ import polars as pl
 
 from neva.events.codes import join_code
 from neva.events.schema import ATTRIBUTES, TIME
-from neva.sources.csv_fields import Fields, kept
+from neva.sources.csv_fields import Fields, kept, reason_where
 from neva.sources.csv_mapping import (
     BedRule,
     Code,
@@ -32,6 +32,8 @@ from neva.sources.rows import Rows
 __all__ = ["TableReader"]
 
 Rule = EventRule | SubjectRule | StayRule | MovementRule | UnitRule | BedRule | StateRule
+
+_LARGEST_ORDER = 2**63 // 1000
 
 
 @dataclass
@@ -143,11 +145,12 @@ class TableReader:
         if isinstance(order, str):
             return fields.frame["_row"]
         base = fields.frame[order.column].cast(pl.Int64, strict=False)
-        unread = base.is_null()
+        # So large that room for the events of one row would overflow 64 bits.
+        unread = base.is_null() | ~base.is_between(-_LARGEST_ORDER, _LARGEST_ORDER)
         if not unread.any():
             return base
-        fields.refuse(order.column, _reason(unread, "value-unreadable"))
-        return base.fill_null(0)
+        fields.refuse(order.column, reason_where(unread, "value-unreadable"))
+        return base.zip_with(~unread, pl.zeros(len(base), dtype=pl.Int64, eager=True))
 
     def _done(self, fields: Fields, columns: dict[str, pl.Series], table: str) -> Iterator[Rows]:
         rows, refused = fields.split(columns, table, self.file)
@@ -210,7 +213,7 @@ class TableReader:
         columns["text"] = text.zip_with(text.is_not_null(), left)
         columns["status"] = fields.text(rule.status, "status")
         columns["reason"] = fields.text(rule.reason, "reason")
-        columns["rank"] = fields.number(rule.rank, "rank")[0].cast(pl.Int32)
+        columns["rank"] = fields.whole(rule.rank, "rank")
         if rule.attributes:
             columns["attributes"] = self._attributes(rule, fields.frame)
         if rule.description is not None:
@@ -370,8 +373,3 @@ class TableReader:
         for table, rows in told.items():
             if rows.height:
                 yield Rows(table, rows, origin=self.mapping.name)
-
-
-def _reason(mask: pl.Series, reason: str) -> pl.Series:
-    none = pl.repeat(None, len(mask), dtype=pl.String, eager=True)
-    return pl.repeat(reason, len(mask), dtype=pl.String, eager=True).zip_with(mask, none)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import polars as pl
 
 from neva.events.codes import FOLLOW_UP_END, join_code
-from neva.sources.csv_fields import Fields
+from neva.sources.csv_fields import Fields, reason_where
 from neva.sources.csv_mapping import Number, Recorded, StateRule, Text, Time
 
 __all__ = ["state_rows"]
+
+_MOST_DAYS = 36_525
 
 
 def _steps(fields: Fields, rule: StateRule) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -28,7 +30,11 @@ def _steps(fields: Fields, rule: StateRule) -> tuple[pl.DataFrame, pl.DataFrame]
     for k, name in enumerate(rule.states):
         columns[f"state{k}"] = fields.text(Text(column=name, map=names), name)
     for k, name in enumerate(rule.durations):
-        columns[f"days{k}"] = fields.number(Number(column=name), name)[0]
+        days = fields.number(Number(column=name), name)[0]
+        # 100 years; what is not a number is not between either.
+        no_days = days.is_not_null() & ~days.is_between(0, _MOST_DAYS)
+        fields.refuse(name, reason_where(no_days, "value-unreadable"))
+        columns[f"days{k}"] = days
     file = frame["_file"][0] if frame.height else ""
     read, refused = fields.split(columns, "events", file)
     so_far = pl.lit(0.0)

@@ -198,8 +198,8 @@ def import_delivery(
         replaced = same["batch"].to_list() if on_change == "replace" else []
         tally = _Tally()
         batch = writer.next_batch()
-        stage, others, pseudonyms = _stage(writer, delivery, tally, progress)
-        _write_events(writer, delivery, stage, tally, batch=batch, replaced=replaced)
+        stage, others, pseudonyms, shared = _stage(writer, delivery, tally, progress)
+        _write_events(writer, delivery, stage, tally, shared=shared, batch=batch, replaced=replaced)
         _write_others(writer, others, tally, batch=batch, replaced=replaced)
         if tally.quarantine:
             refused = pl.concat(tally.quarantine).with_columns(batch=pl.lit(batch, dtype=pl.Int64))
@@ -253,12 +253,17 @@ def _stage(
     delivery: Delivery,
     tally: _Tally,
     progress: Callable[[int], None] | None,
-) -> tuple[Stage, dict[str, list[pl.DataFrame]], Pseudonyms]:
-    """Read the delivery once; accept, pseudonymise and stage its rows."""
+) -> tuple[Stage, dict[str, list[pl.DataFrame]], Pseudonyms, pl.Series]:
+    """Read the delivery once; accept, pseudonymise and stage its rows.
+
+    The last of what it returns are the event ids that stand in more than one
+    range of subjects: one row id, several subjects.
+    """
     pseudonyms = Pseudonyms(writer.key, delivery.assigner)
     canonical = _canonical_units(writer.snapshot().codes())
     stage = Stage(writer.staging)
     others: dict[str, list[pl.DataFrame]] = {}
+    named: list[pl.DataFrame] = []
     read = 0
     for rows in delivery.rows:
         read += rows.frame.height
@@ -282,12 +287,16 @@ def _stage(
         if rows.table == "events":
             done = frame.filter(pl.col("status") != "planned")
             tally.span(done, "time", "end_time")
+            frame = frame.with_columns(
+                arrival=pl.int_range(read - frame.height, read, dtype=pl.Int64)
+            )
+            named.append(reconcile.named_ids(frame, source=delivery.name))
             stage.add(frame)
         else:
             if rows.table in ("stays", "movements"):
                 tally.span(frame, "start", "end")
             others.setdefault(rows.table, []).append(frame)
-    return stage, others, pseudonyms
+    return stage, others, pseudonyms, reconcile.shared_ids(named)
 
 
 def _recorded(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
@@ -313,6 +322,7 @@ def _write_events(
     stage: Stage,
     tally: _Tally,
     *,
+    shared: pl.Series,
     batch: int,
     replaced: list[int],
 ) -> None:
@@ -321,7 +331,7 @@ def _write_events(
     kept_ids: list[pl.Series] = []
 
     def finished() -> Iterator[pl.DataFrame]:
-        for staged in stage.ranges():
+        for staged in reconcile.ranges(stage.ranges(), shared, source=delivery.name):
             result = reconcile.events(
                 staged,
                 stored,

@@ -7,17 +7,19 @@ refused (two rows of one delivery contradict each other under one id).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import polars as pl
 
 from neva.events.hashing import hash_rows, to_id
-from neva.events.schema import KEYS, ORDER, TABLES, TIME
+from neva.events.schema import KEYS, ORDER, TABLES, TIME, Columns
 from neva.sources.acceptance import refused_rows
+from neva.sources.staging import range_of
 
-__all__ = ["Reconciled", "events", "things"]
+__all__ = ["Reconciled", "events", "named_ids", "ranges", "shared_ids", "things"]
 
 #: What makes the content of an event: everything but when it was known and
 #: where it stood in the file.
@@ -77,6 +79,46 @@ def _not_before(now: datetime, *columns: str) -> pl.Expr:
     return pl.max_horizontal(pl.lit(now, dtype=TIME), *just_after)
 
 
+def _by_row_id(rows: pl.DataFrame, source: str) -> pl.Series:
+    return to_id(hash_rows(rows, ("origin", "row_id"), seed=source))
+
+
+def named_ids(staged: pl.DataFrame, *, source: str) -> pl.DataFrame:
+    """Give the ids of the rows that have a row id, and the range of subjects each is in.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns ``event_id`` (int64) and ``range`` (int8).
+    """
+    rows = staged.select("origin", "row_id", "subject_id").filter(pl.col("row_id").is_not_null())
+    return pl.DataFrame({"event_id": _by_row_id(rows, source), "range": range_of(rows)})
+
+
+def shared_ids(named: list[pl.DataFrame]) -> pl.Series:
+    """Find the event ids that stand in more than one range of subjects."""
+    if not named:
+        return pl.Series(dtype=pl.Int64)
+    pairs = pl.concat(named).unique()
+    return pairs["event_id"].filter(pairs["event_id"].is_duplicated()).unique()
+
+
+def ranges(
+    staged: Iterable[pl.DataFrame], shared: pl.Series, *, source: str
+) -> Iterator[pl.DataFrame]:
+    """Yield the staged ranges; rows whose id stands in several of them come last, together."""
+    aside: list[pl.DataFrame] = []
+    for rows in staged:
+        if not len(shared):
+            yield rows
+            continue
+        is_shared = rows["row_id"].is_not_null() & _by_row_id(rows, source).is_in(shared.implode())
+        aside.append(rows.filter(is_shared))
+        yield rows.filter(~is_shared)
+    if aside:
+        yield pl.concat(aside).sort("arrival")
+
+
 def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFrame:
     """Add ``event_id`` and ``content``.
 
@@ -87,82 +129,184 @@ def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFram
     staged = staged.with_columns(content=to_id(hash_rows(staged, content_columns)))
     has_id = staged["row_id"].is_not_null()
     if has_id.all():
-        return staged.with_columns(
-            event_id=to_id(hash_rows(staged, ("origin", "row_id"), seed=source))
-        )
+        return staged.with_columns(event_id=_by_row_id(staged, source))
     if staged["content"].n_unique() == staged.height:
         repetition = pl.lit(0, dtype=pl.Int64)
     else:
-        repetition = pl.int_range(pl.len(), dtype=pl.Int64).over("content")
+        # Among rows without an id: an equal row that has one is another event.
+        repetition = pl.int_range(pl.len(), dtype=pl.Int64).over(
+            "content", pl.col("row_id").is_null()
+        )
     staged = staged.with_columns(_repetition=repetition)
     by_content = to_id(hash_rows(staged, ("content", "_repetition"), seed=source))
     if has_id.any():
-        by_id = to_id(hash_rows(staged, ("origin", "row_id"), seed=source))
+        by_id = _by_row_id(staged, source)
         ids = pl.select(pl.when(has_id).then(by_id).otherwise(by_content)).to_series()
     else:
         ids = by_content
     return staged.with_columns(event_id=ids).drop("_repetition")
 
 
+@dataclass(slots=True)
+class _Chain:
+    """What one delivery says about one event: the place of each row, and when it ended."""
+
+    places: list[int] = field(default_factory=list)
+    ends: list[datetime | None] = field(default_factory=list)
+    content: int | None = None
+    recorded: datetime | None = None
+    withdrawn: bool = False
+
+
 def _within_delivery(
     staged: pl.DataFrame,
-) -> tuple[pl.DataFrame, pl.DataFrame, int, int, int]:
+) -> tuple[pl.DataFrame, pl.DataFrame, int, int]:
     """Settle rows of one delivery that share an id.
 
     Rows of one id stand in the order in which they were known. A repetition
     is dropped; a withdrawal or a later, explicitly recorded change closes the
     row before it; anything else contradicts it and is refused.
+
+    Returns
+    -------
+    settled : polars.DataFrame
+        The rows that stay, in order, with ``_closed`` (a later row follows)
+        and ``_later`` (it follows another).
+    contradicting : polars.DataFrame
+        The rows refused.
+    known, withdrawals : int
+        How many rows repeated, and how many only ended another.
     """
+    flags = {"_closed": pl.lit(value=False), "_later": pl.lit(value=False)}
     if staged["event_id"].n_unique() == staged.height:
-        return staged.with_columns(_closed=pl.lit(value=False)), staged.clear(), 0, 0, 0
-    single = staged.filter(~pl.col("event_id").is_duplicated()).with_columns(
-        _closed=pl.lit(value=False)
+        return staged.with_columns(**flags), staged.clear(), 0, 0
+    plain = (
+        pl.col("content").n_unique().over("event_id") == 1,
+        pl.col("retracted").is_null().all().over("event_id"),
     )
-    shared = staged.filter(pl.col("event_id").is_duplicated()).with_row_index("_arrival")
-    shared = shared.sort("event_id", pl.col("recorded").fill_null(pl.col("retracted")), "_arrival")
-    before = [
-        pl.col(name).shift(1).over("event_id").alias(f"_{name}") for name in ("content", "recorded")
+    is_plain = staged.select(pl.all_horizontal(plain)).to_series()
+    repeated = staged.filter(is_plain).sort("recorded", maintain_order=True)
+    single = repeated.unique("event_id", keep="first", maintain_order=True)
+    known = repeated.height - single.height
+    shared = staged.filter(~is_plain).sort("event_id", "recorded", maintain_order=True)
+    chains: dict[int, _Chain] = {}
+    refused: list[int] = []
+    withdrawals = 0
+    told = shared.select("event_id", "content", "recorded", "recorded_assumed", "retracted")
+    for place, (event_id, content, recorded, assumed, retracted) in enumerate(told.iter_rows()):
+        chain = chains.setdefault(event_id, _Chain())
+        later = not assumed and (chain.recorded is None or recorded > chain.recorded)
+        if chain.withdrawn and retracted is None:
+            end = chain.ends[-1]
+            later = later and (end is None or recorded >= end)
+        if not chain.places or (later and retracted is None and _differs(chain, content)):
+            if chain.places and not chain.withdrawn:
+                chain.ends[-1] = recorded
+            chain.places.append(place)
+            chain.ends.append(retracted)
+            chain.content, chain.recorded = content, recorded
+            chain.withdrawn = retracted is not None
+        elif retracted is not None and not chain.withdrawn:
+            chain.ends[-1], chain.withdrawn = retracted, True
+            withdrawals += 1
+        elif retracted is not None or content == chain.content:
+            known += 1
+        else:
+            refused.append(place)
+    links = [
+        (place, end, k < len(chain.places) - 1, k > 0)
+        for chain in chains.values()
+        for k, (place, end) in enumerate(zip(chain.places, chain.ends, strict=True))
     ]
-    judged = shared.with_columns(*before).with_columns(
-        _first=pl.col("_content").is_null(),
-        _withdraws=pl.col("_content").is_not_null() & pl.col("retracted").is_not_null(),
-        _same=pl.col("content") == pl.col("_content"),
-        _later=~pl.col("recorded_assumed") & (pl.col("recorded") > pl.col("_recorded")),
+    schema: Columns = {
+        "_place": pl.Int64,
+        "_end": TIME,
+        "_closed": pl.Boolean,
+        "_later": pl.Boolean,
+    }
+    kept = pl.DataFrame(links, schema=schema, orient="row")
+    settled = pl.concat(
+        [
+            single.with_columns(**flags),
+            shared[kept["_place"]]
+            .with_columns(kept["_end"].alias("retracted"), kept["_closed"], kept["_later"])
+            .select(*staged.columns, "_closed", "_later"),
+        ]
     )
-    kind = (
-        pl.when("_first")
-        .then(pl.lit("first"))
-        .when("_withdraws")
+    return settled, shared[refused], known, withdrawals
+
+
+def _differs(chain: _Chain, content: int) -> bool:
+    """Tell whether a row of this content would change what the chain says."""
+    return chain.withdrawn or content != chain.content
+
+
+def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+    """Hold delivered statements against the stored ones of the same ids.
+
+    Adds ``_fate`` (``added``, ``known``, ``revised``, ``withdraws``), ``_old_batch``
+    and ``_ends``: when the stored live row ends; missing if it does not.
+    """
+    live = old.filter(pl.col("retracted").is_null()).select(
+        "event_id", "_old_content", _old_recorded="recorded", _old_batch="batch"
+    )
+    ended = old.group_by("event_id").agg(_ended=pl.col("retracted").max())
+    stored = old.select(
+        "event_id", "recorded", content="_old_content", _stored=pl.lit(value=True)
+    ).unique()
+    seen = (
+        rows.join(live, on="event_id", how="left")
+        .join(ended.with_columns(_met=pl.lit(value=True)), on="event_id", how="left")
+        .join(stored, on=["event_id", "recorded", "content"], how="left")
+        .with_columns(pl.col("_stored", "_met").fill_null(value=False))
+    )
+    is_live = pl.col("_old_batch").is_not_null()
+    equal = is_live & (pl.col("content") == pl.col("_old_content")).fill_null(value=False)
+    # What was known after everything stored can stand in its own time; what a
+    # source only assumes about a row cannot hold for a correction of it.
+    before = pl.max_horizontal("_old_recorded", "_ended")
+    fresh = ~pl.col("recorded_assumed") & (pl.col("recorded") > before) & ~pl.col("_stored")
+    seen = seen.with_columns(_fresh=fresh.fill_null(value=False))
+    # A state that passed between two deliveries ends what was stored before it.
+    passed = pl.col("_fresh") & pl.col("_closed")
+    seen = seen.with_columns(_passed=passed.any().over("event_id"))
+    says_more = pl.col("_fresh") & (pl.col("recorded") < pl.col("retracted"))
+    fate = (
+        pl.when(~pl.col("_met"))
+        .then(pl.when("_later").then(pl.lit("revised")).otherwise(pl.lit("added")))
+        .when("_closed")
+        .then(pl.when("_fresh").then(pl.lit("revised")).otherwise(pl.lit("known")))
+        .when(pl.col("retracted").is_not_null() & is_live & ~equal & says_more)
+        .then(pl.lit("revised"))
+        .when(pl.col("retracted").is_not_null() & is_live & ~pl.col("_passed"))
         .then(pl.lit("withdraws"))
-        .when("_same")
-        .then(pl.lit("same"))
-        .when("_later")
-        .then(pl.lit("later"))
-        .otherwise(pl.lit("contradicts"))
+        .when(pl.col("retracted").is_not_null())
+        .then(pl.when(says_more).then(pl.lit("revised")).otherwise(pl.lit("known")))
+        .when("_passed")
+        .then(pl.lit("revised"))
+        .when(equal | (is_live & pl.col("_stored")))
+        .then(pl.lit("known"))
+        .when(is_live)
+        .then(pl.lit("revised"))
+        .otherwise(pl.lit("added"))
     )
-    judged = judged.with_columns(_kind=kind)
-    chain = judged.filter(pl.col("_kind").is_in(["first", "later", "withdraws"])).with_columns(
-        _next_kind=pl.col("_kind").shift(-1).over("event_id"),
-        _next_recorded=pl.col("recorded").shift(-1).over("event_id"),
-        _next_retracted=pl.col("retracted").shift(-1).over("event_id"),
+    late = (
+        pl.col("_met")
+        & ~pl.col("_fresh")
+        & fate.is_in(["added", "revised"])
+        & pl.col("retracted").is_null()
     )
-    closed = chain.with_columns(
-        _closed=(pl.col("_next_kind") == "later").fill_null(value=False),
-        retracted=pl.when(pl.col("_next_kind") == "later")
-        .then(pl.col("_next_recorded"))
-        .when(pl.col("_next_kind") == "withdraws")
-        .then(pl.col("_next_retracted"))
-        .otherwise(pl.col("retracted")),
-    ).filter(pl.col("_kind") != "withdraws")
-    counts = dict(judged.group_by("_kind").len().iter_rows())
-    settled = pl.concat([single, closed.select(single.columns)])
-    contradicting = judged.filter(pl.col("_kind") == "contradicts").select(staged.columns)
-    return (
-        settled,
-        contradicting,
-        counts.get("same", 0),
-        counts.get("later", 0),
-        counts.get("withdraws", 0),
+    just_after = _not_before(now, "_old_recorded", "_ended")
+    seen = seen.with_columns(
+        _fate=fate,
+        recorded=pl.when(late).then(just_after).otherwise("recorded"),
+        recorded_assumed=pl.col("recorded_assumed") | late,
+    )
+    return seen.with_columns(
+        _ends=pl.when(is_live & (pl.col("_fate") == "withdraws"))
+        .then("retracted")
+        .when(is_live & (pl.col("_fate") == "revised"))
+        .then("recorded")
     )
 
 
@@ -193,83 +337,34 @@ def events(
         Number of this batch.
     """
     rows = _identified(staged, source=source, order=order)
-    rows, contradicting, known, revised, retracted = _within_delivery(rows)
+    rows, contradicting, known, withdrawals = _within_delivery(rows)
     refused = refused_rows("events", contradicting, "id-duplicate", "row_id")
     event_ids = rows["event_id"].unique()
     rows = rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))
     retractions = pl.DataFrame(schema={"event_id": pl.Int64, "batch": pl.Int64, "retracted": TIME})
-    added = rows.height - revised
+    revised = int(rows["_later"].sum())
+    fates = {"added": rows.height - revised, "revised": revised}
     if stored is not None:
         ids = event_ids.to_frame("event_id").lazy()
         old = stored.join(ids, on="event_id", how="semi").collect(engine="streaming")
         if old.height:
             columns = (*_CONTENT, "sequence") if order == "column" else _CONTENT
             old = old.with_columns(_old_content=to_id(hash_rows(old, columns)))
-            live = old.filter(pl.col("retracted").is_null()).select(
-                "event_id",
-                "_old_content",
-                _old_recorded="recorded",
-                _old_batch="batch",
+            seen = _judged(rows, old, now=now)
+            retractions = seen.filter(pl.col("_ends").is_not_null()).select(
+                "event_id", batch="_old_batch", retracted="_ends"
             )
-            ended = old.group_by("event_id").agg(_ended=pl.col("retracted").max())
-            # A revision that was stored and superseded before, delivered once more.
-            history = old.filter(pl.col("retracted").is_not_null()).select(
-                "event_id", "recorded", content="_old_content", _in_history=pl.lit(value=True)
-            )
-            seen = (
-                rows.join(live, on="event_id", how="left")
-                .join(ended, on="event_id", how="left")
-                .join(history.unique(), on=["event_id", "recorded", "content"], how="left")
-            )
-            is_live = pl.col("_old_batch").is_not_null()
-            is_dead = ~is_live & pl.col("_ended").is_not_null()
-            equal = pl.col("content") == pl.col("_old_content")
-            withdraws = pl.col("retracted").is_not_null() & is_live & (~pl.col("_closed") | equal)
-            same = (
-                (is_live & ~withdraws & equal)
-                | (is_dead & pl.col("retracted").is_not_null())
-                | (is_live & pl.col("_in_history").fill_null(value=False))
-            )
-            withdraws &= ~same.fill_null(value=False)
-            revises = is_live & ~withdraws & ~same
-            # What a source assumes about when a row was known cannot hold for its
-            # correction, which was not there at the last import.
-            stale = (
-                revises
-                & (pl.col("recorded_assumed") | (pl.col("recorded") <= pl.col("_old_recorded")))
-            ) | (is_dead & (pl.col("recorded") <= pl.col("_ended")))
-            seen = seen.with_columns(
-                _withdraws=withdraws.fill_null(value=False),
-                _same=same.fill_null(value=False),
-                _revises=revises.fill_null(value=False),
-                recorded_assumed=pl.when(stale)
-                .then(pl.lit(value=True))
-                .otherwise("recorded_assumed"),
-                recorded=pl.when(stale)
-                .then(_not_before(now, "_old_recorded", "_ended"))
-                .otherwise("recorded"),
-            )
-            closing = seen.filter(pl.col("_withdraws") | pl.col("_revises"))
-            retractions = closing.select(
-                "event_id",
-                batch="_old_batch",
-                retracted=pl.when("_withdraws").then("retracted").otherwise("recorded"),
-            )
-            counts = seen.select(pl.col("_withdraws", "_same", "_revises").sum()).row(0)
-            retracted += counts[0]
-            known += counts[1]
-            revised += counts[2]
-            rows = seen.filter(~pl.col("_withdraws"), ~pl.col("_same"))
-            added -= sum(counts)
+            fates = dict(seen.group_by("_fate").len().iter_rows())
+            rows = seen.filter(pl.col("_fate").is_in(["added", "revised"]))
     return Reconciled(
         rows=rows.select(list(TABLES["events"])).sort("subject_id", *ORDER),
         retractions=retractions,
         refused=refused,
         event_ids=event_ids,
-        added=added,
-        known=known,
-        revised=revised,
-        retracted=retracted,
+        added=fates.get("added", 0),
+        known=fates.get("known", 0) + known,
+        revised=fates.get("revised", 0),
+        retracted=fates.get("withdraws", 0) + withdrawals,
     )
 
 

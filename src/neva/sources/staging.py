@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "range_of"]
 
 RANGES = 16
+
+
+def range_of(frame: pl.DataFrame) -> npt.NDArray[np.int8]:
+    """Number the range of subjects that each row is in, 0 to 15."""
+    return (frame["subject_id"].to_numpy() >> (63 - 4)).astype(np.int8)
 
 
 class Stage:
@@ -54,7 +60,7 @@ class Stage:
 
     def _by_range(self) -> tuple[pl.DataFrame, list[int]]:
         frame = pl.concat(self._held, how="diagonal")
-        number = (frame["subject_id"].to_numpy() >> (63 - 4)).astype(np.int8)
+        number = range_of(frame)
         order = np.argsort(number, kind="stable")
         starts = np.searchsorted(number[order], np.arange(RANGES + 1)).tolist()
         return frame[order], starts

@@ -56,3 +56,19 @@ def test_ids_are_never_negative_and_never_change():
 
 
 IDS_OF_VERSION_1 = 5115803869259812864
+
+
+def test_texts_side_by_side_cannot_be_cut_in_two_ways():
+    maps = pl.DataFrame(
+        {
+            "attributes": [
+                [{"key": "a", "value": "1\x1eb\x1f2"}],
+                [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}],
+                [{"key": "a\x1f1", "value": None}],
+                [{"key": "a", "value": "1"}],
+                [],
+                None,
+            ]
+        }
+    )
+    assert len(set(hash_rows(maps, ["attributes"]).tolist())) == maps.height
