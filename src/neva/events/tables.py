@@ -57,15 +57,17 @@ def arrow_schema(columns: Columns) -> pa.Schema:
 def _as_map(chunk: Any) -> Any:
     if chunk.null_count == len(chunk):
         return pa.nulls(len(chunk), _MAP)
-    # Offsets are relative to the child, so a sliced chunk needs no care; a
-    # missing entry is an offset that is missing.
-    offsets = chunk.offsets.cast(pa.int32())
-    if chunk.null_count:
-        missing = chunk.is_null().to_numpy(zero_copy_only=False)
-        offsets = pa.array(offsets.to_numpy(), mask=[*missing.tolist(), False], type=pa.int32())
+    # Offsets are relative to the child, so a sliced chunk needs no care. What is
+    # missing is said by a mask and not by a missing offset, which would give the
+    # entries that a missing list may still have to the row before it. A new
+    # array, since a slice takes no mask.
+    offsets = pa.array(chunk.offsets.to_numpy().astype("int32"))
     entries = chunk.values
     return pa.MapArray.from_arrays(
-        offsets, entries.field("key").cast(pa.string()), entries.field("value").cast(pa.string())
+        offsets,
+        entries.field("key").cast(pa.string()),
+        entries.field("value").cast(pa.string()),
+        mask=chunk.is_null() if chunk.null_count else None,
     )
 
 
