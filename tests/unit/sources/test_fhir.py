@@ -80,9 +80,9 @@ def write(tmp_path, content, name):
         ("one.json", json.dumps(OBSERVATION)),
         ("bom.json", b"\xef\xbb\xbf" + json.dumps(OBSERVATION).encode()),
         ("bundle.json", bundle(OBSERVATION)),
-        ("bundle.json.gz", gzip.compress(bundle(OBSERVATION).encode())),
+        ("bundle.json.gz", gzip.compress(bundle(OBSERVATION).encode(), mtime=0)),
         ("all.ndjson", json.dumps(OBSERVATION) + "\n"),
-        ("all.ndjson.gz", gzip.compress(json.dumps(OBSERVATION).encode())),
+        ("all.ndjson.gz", gzip.compress(json.dumps(OBSERVATION).encode(), mtime=0)),
         ("lines-called.json", json.dumps(OBSERVATION) + "\n" + json.dumps({"resourceType": "X"})),
         ("nested.json", bundle(json.loads(bundle(OBSERVATION)))),
     ],
@@ -109,7 +109,7 @@ def test_a_large_bundle_is_read_piece_by_piece(tmp_path, monkeypatch):
         ("a.json", '{"a": "CANARY \u00e9"}'.encode("latin-1"), "UTF-8"),
         ("a.ndjson", "CANARY-1\nCANARY-2\n", "none of the 2 lines"),
         ("a.ndjson", b'{"a": "CANARY\xff"}\n', "UTF-8"),
-        ("a.json.gz", gzip.compress(bundle(OBSERVATION).encode() * 20)[:-10], "cut short"),
+        ("a.json.gz", gzip.compress(bundle(OBSERVATION).encode() * 20, mtime=0)[:-10], "cut short"),
     ],
 )
 def test_unreadable_file_is_refused_without_quoting_it(tmp_path, name, content, words):
