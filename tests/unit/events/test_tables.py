@@ -20,9 +20,7 @@ def as_lists(table):
 
 
 def as_pairs(rows):
-    return [
-        None if row is None else [(pair["key"], pair["value"]) for pair in row] for row in rows
-    ]
+    return [None if row is None else [(pair["key"], pair["value"]) for pair in row] for row in rows]
 
 
 @given(rows=st.lists(attributes, max_size=8), data=st.data())
