@@ -84,6 +84,7 @@ def import_(
     Example: neva import csv sepsis.csv --mapping sepsis --into hospital --zone Europe/Amsterdam
     """
     from neva.sources.intake import import_delivery
+    from neva.sources.settings import read_settings
 
     if replace and extend:
         message = "--replace, --extend: only one of them makes sense; found both; choose one"
@@ -97,9 +98,9 @@ def import_(
         raise NotFoundError(message)
     hospital, made = _hospital(into, zone)
     try:
-        delivery = doors[kind].load()(
-            source, zone=hospital.settings.zone, mapping=mapping, **_settings(setting or [])
-        )
+        open_source = doors[kind].load()
+        settings = read_settings(open_source, _settings(setting or []), zone=hospital.settings.zone)
+        delivery = open_source(source, zone=hospital.settings.zone, mapping=mapping, **settings)
         with progress(f"importing {source.name}") as update:
             summary = import_delivery(
                 hospital,

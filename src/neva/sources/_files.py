@@ -18,7 +18,7 @@ def existing(path: Path | str) -> Path:
     """Return the path, or say that nothing is there."""
     found = Path(path)
     if not found.exists():
-        raise NotFoundError(f"{found}: no such file or folder; check the path")
+        raise NotFoundError(f"{found}: no such file or folder; found nothing there; check the path")
     return found
 
 
@@ -31,12 +31,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     existing(path)
     if path.is_dir():
-        raise BadInputError(f"{path}: a file is wanted, a folder was found; name the file")
+        raise BadInputError(f"{path}: must be a file; found a folder; name the file")
     with path.open("rb") as plain:
         start = plain.read(2)
         plain.seek(0)
         if not start:
-            raise BadInputError(f"{path}: the file is empty; export or copy it again")
+            raise BadInputError(f"{path}: nothing to read; found an empty file; copy it again")
         if start != _GZIP:
             yield plain
             return
@@ -45,10 +45,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, unpacked)
         except EOFError as error:
             raise BadInputError(
-                f"{path}: the compressed file is cut short; copy it again"
+                f"{path}: the compressed file is cut short; found no end of it; copy it again"
             ) from error
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise BadInputError(f"{path}: the compressed file is damaged; copy it again") from error
+            raise BadInputError(
+                f"{path}: the compressed file is damaged; found wrong check sums; copy it again"
+            ) from error
 
 
 def stem_of(path: Path) -> str:

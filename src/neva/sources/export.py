@@ -104,9 +104,13 @@ def replacing(destination: Path | str, *, overwrite: bool, folder: bool) -> Iter
     """
     final = Path(destination)
     if final.exists() and not overwrite:
-        raise ConflictError(f"{final}: exists already; choose another name or overwrite it")
+        raise ConflictError(
+            f"{final}: is not written over; found something of that name; choose another name"
+        )
     if not final.absolute().parent.is_dir():
-        raise NotFoundError(f"{final.parent}: no such folder to write into; make it first")
+        raise NotFoundError(
+            f"{final.parent}: no folder to write into; found none of that name; make it first"
+        )
     partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
     _remove(partial)
     try:

@@ -86,7 +86,7 @@ def export_xes(
     cannot hold (most control characters) are left out.
     """
     if case not in ("stay", "subject"):
-        raise UsageError(f"case must be stay or subject, not {case!r}")
+        raise UsageError(f"case: must be stay or subject; found {case!r}; choose one of them")
     rows = {"traces": 0, "events": 0}
     with (
         replacing(destination, overwrite=overwrite, folder=False) as partial,

@@ -12,7 +12,6 @@ import polars as pl
 from neva.errors import UsageError
 from neva.events.clock import zone_named
 from neva.events.schema import ROWS
-from neva.sources._files import stem_of
 from neva.sources._frames import new_codes
 from neva.sources.fhir_codes import Context
 from neva.sources.fhir_files import Entry, entries, find_files
@@ -53,8 +52,8 @@ def open_fhir(
         Short names for the hospital's own code systems, by URL. One that is
         not named gets the last part of its URL and six digits of a hash of it.
     name, assigner : str, optional
-        The logical source and who gave its ids; by default ``fhir`` and the
-        name of the file or folder.
+        The logical source and who gave its ids; by default ``fhir``. Give
+        another name where a second server gives ids of its own.
     batch : int
         Resources per batch.
 
@@ -81,14 +80,20 @@ def open_fhir(
     """
     zone_named(zone)
     if mapping is not None:
-        raise UsageError("the fhir source takes no mapping file")
+        raise UsageError(
+            f"--mapping: the fhir source takes none, the standard says what fields mean; found "
+            f"{mapping}; leave it out"
+        )
     if received is not None and received.tzinfo is None:
-        raise UsageError("received must have a time zone")
+        raise UsageError(
+            "received: the time has no zone; found a naive time; add the offset, as in "
+            "2020-05-01T08:00+03:00"
+        )
     place = Path(path)
     files = find_files(place)
     return Delivery(
         name=name or "fhir",
-        assigner=assigner or name or stem_of(place),
+        assigner=assigner or name or "fhir",
         kind="fhir",
         files=files,
         rows=_rows(files, zone, received or datetime.now(UTC), dict(systems or {}), batch),

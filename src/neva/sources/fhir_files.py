@@ -57,7 +57,8 @@ def find_files(path: Path) -> tuple[Path, ...]:
     )
     if not found:
         raise BadInputError(
-            f"{path}: no FHIR files were found (.json, .ndjson, also .gz); check the folder"
+            f"{path}: no FHIR files; found no .json, .ndjson or .jsonl file (or .gz of "
+            "one); check the folder"
         )
     return found
 
@@ -92,7 +93,9 @@ def entries(file: Path) -> Iterator[Entry]:
         with opened(file) as stream:
             yield from _streamed(file, stream)
     except UnicodeDecodeError:
-        raise BadInputError(f"{file}: the file is not UTF-8; convert it and import again") from None
+        raise BadInputError(
+            f"{file}: FHIR is UTF-8; found bytes that are not; convert the file and import again"
+        ) from None
 
 
 def _small(file: Path, content: bytes) -> Iterator[Entry]:
@@ -103,10 +106,14 @@ def _small(file: Path, content: bytes) -> Iterator[Entry]:
             yield from _lines(file, BytesIO(content))
             return
         raise BadInputError(
-            f"{file}: line {error.lineno}, column {error.colno}: not JSON; export the file again"
+            f"{file}: line {error.lineno}, column {error.colno}: not JSON, or cut short; found "
+            f"{len(content):,} bytes that do not end a JSON value; export the file again"
         ) from None
     except RecursionError:
-        raise BadInputError(f"{file}: the JSON is nested too deeply to be FHIR") from None
+        raise BadInputError(
+            f"{file}: no FHIR; found JSON that is nested too deeply; choose a Bundle, a resource "
+            "or an NDJSON export"
+        ) from None
     if not isinstance(read, dict) or "resourceType" not in read:
         raise _not_fhir(file)
     if read["resourceType"] != "Bundle":
@@ -121,8 +128,8 @@ def _small(file: Path, content: bytes) -> Iterator[Entry]:
 
 def _not_fhir(file: Path) -> BadInputError:
     return BadInputError(
-        f"{file}: JSON without a FHIR resource (no resourceType); choose a Bundle, a resource or "
-        "an NDJSON export"
+        f"{file}: no FHIR resource; found JSON with no resourceType; choose a Bundle, a resource "
+        "or an NDJSON export"
     )
 
 
@@ -158,11 +165,12 @@ def _streamed(file: Path, stream: BinaryIO) -> Iterator[Entry]:
     except ijson.JSONError:
         # The parser's own words quote the text: they may hold a patient's values.
         raise BadInputError(
-            f"{file}: after entry {row}: not JSON, or cut short; export the file again"
+            f"{file}: not JSON, or cut short; found an end after entry {row:,}; export it again"
         ) from None
     if row == 0:
         raise BadInputError(
-            f"{file}: a large JSON file without bundle entries; choose a Bundle or an NDJSON export"
+            f"{file}: no Bundle; found a large JSON file without entries; choose a Bundle or an "
+            "NDJSON export"
         )
 
 
@@ -177,8 +185,8 @@ def _lines(file: Path, lines: BinaryIO) -> Iterator[Entry]:
         row += 1
         if len(line) > _LONGEST_LINE:
             raise BadInputError(
-                f"{file}: line {row} is longer than {_LONGEST_LINE >> 20} MB; NDJSON has one "
-                "resource a line; if it is a Bundle, name it .json"
+                f"{file}: line {row}: NDJSON has one resource a line; found one longer than "
+                f"{_LONGEST_LINE >> 20} MB; if it is a Bundle, name it .json"
             )
         if row == 1:
             line = line.removeprefix(_BOM)
@@ -200,5 +208,8 @@ def _lines(file: Path, lines: BinaryIO) -> Iterator[Entry]:
             yield Entry(file.name, row, None)
     if unreadable and not read:
         raise BadInputError(
-            f"{file}: none of the {unreadable} lines is a JSON object; choose an NDJSON export"
+            f"{file}: no NDJSON; found that none of the {unreadable:,} lines is a JSON object; "
+            "choose an NDJSON export"
         )
+    if not unreadable and not read:
+        raise BadInputError(f"{file}: nothing to read; found only empty lines; copy it again")

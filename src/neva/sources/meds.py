@@ -103,7 +103,10 @@ def open_meds(
     """
     zone_named(zone)
     if mapping is not None:
-        raise UsageError("the meds source takes no mapping file")
+        raise UsageError(
+            f"--mapping: the meds source takes none, the standard says what columns mean; found "
+            f"{mapping}; leave it out"
+        )
     place = existing(path)
     root, files = _data_files(place)
     for file in files:
@@ -132,7 +135,7 @@ def _data_files(place: Path) -> tuple[Path, tuple[Path, ...]]:
     )
     if not files:
         raise BadInputError(
-            f"{place}: no Parquet file was found in data/; name the folder of a MEDS dataset"
+            f"{place}: not a MEDS dataset; found no Parquet file in data/; name the folder of one"
         )
     return place, files
 
@@ -142,7 +145,8 @@ def _opened(file: Path) -> pq.ParquetFile:
         return pq.ParquetFile(file)
     except (pa.ArrowException, OSError):
         raise BadInputError(
-            f"{file}: the file is not Parquet, damaged or cut short; copy it again"
+            f"{file}: not Parquet, damaged or cut short; found {file.stat().st_size:,} bytes; "
+            "copy it again"
         ) from None
 
 
@@ -157,7 +161,9 @@ def _check_columns(file: Path) -> None:
         )
     kind = schema.field("time").type
     if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
-        raise BadInputError(f"{file}: the column time is of type {kind}; write it as timestamp[us]")
+        raise BadInputError(
+            f"{file}: the column time must be a time; found {kind}; write it as timestamp[us]"
+        )
 
 
 def _rows(
@@ -183,7 +189,7 @@ def _rows(
                         )
             except (pa.ArrowException, OSError):
                 raise BadInputError(
-                    f"{file}: the file is damaged or cut short; copy it again"
+                    f"{file}: not read to its end; found it damaged or cut short; copy it again"
                 ) from None
         if len(people) > 1:
             people = [_merged(people)]
@@ -195,7 +201,10 @@ def _codes(file: Path) -> pl.DataFrame:
     with _opened(file) as opened:
         frame = pl.DataFrame(opened.read())
     if "code" not in frame.columns:
-        raise BadInputError(f"{file}: the column code is missing; write the codes again")
+        raise BadInputError(
+            f"{file}: the column code is missing; found {', '.join(frame.columns)[:300]}; "
+            "write the codes again, or take the file away"
+        )
     return conform(
         "codes",
         frame.select(
@@ -227,7 +236,7 @@ def _events(
     if schema["subject_id"].is_float():
         if frame.select((subject.abs() >= _EXACT_IN_FLOAT).any()).item():
             raise BadInputError(
-                f"{file}: subject_id is stored as floating-point numbers and has lost digits; "
+                f"{file}: subject_id has lost digits; found floating-point numbers beyond 2^53; "
                 "write it as int64"
             )
         subject = subject.cast(pl.Int64)

@@ -15,7 +15,7 @@ import polars as pl
 from neva.errors import NevaError, UsageError
 from neva.events.clock import start_of_day, zone_named
 from neva.events.schema import TIME
-from neva.sources._files import existing, stem_of
+from neva.sources._files import existing
 from neva.sources._frames import ALWAYS, BATCH, new_codes, quarantined
 from neva.sources.omop_events import EVENT_TABLES, Concepts, events_of, moments
 from neva.sources.omop_tables import CdmFolder, find_tables, unpacked
@@ -91,7 +91,8 @@ def open_omop(
         What a year of birth without day becomes: a missing birth date, or
         1 July of that year. The year itself is always kept, as an event.
     name, assigner : str, optional
-        The logical source and who gave its ids; by default ``omop``.
+        The logical source and who gave its ids; by default ``omop``. Give
+        another name where a second database gives ids of its own.
     batch : int
         Rows per batch.
 
@@ -115,15 +116,19 @@ def open_omop(
     """
     zone_named(zone)
     if mapping is not None:
-        raise UsageError("the omop source takes no mapping file; use its settings")
+        raise UsageError(
+            f"--mapping: the omop source takes none, the model says what columns mean; found "
+            f"{mapping}; leave it out"
+        )
     if birth not in ("exact", "mid-year"):
-        raise UsageError(f"birth must be exact or mid-year, not {birth!r}")
+        raise UsageError(f"birth: must be exact or mid-year; found {birth!r}; choose one of them")
     if movements not in ("auto", "all", "none"):
         try:
             re.compile(movements)
         except re.error as error:
             raise UsageError(
-                f"movements must be auto, all, none or a regular expression: {error}"
+                f"movements: must be auto, all, none or a regular expression; found {movements!r} "
+                f"({error}); mend it"
             ) from error
     place = existing(path)
     holder: TemporaryDirectory[str] | None = None
@@ -144,7 +149,7 @@ def open_omop(
         weakref.finalize(rows, holder.cleanup)
     return Delivery(
         name=name or "omop",
-        assigner=assigner or name or stem_of(place),
+        assigner=assigner or name or "omop",
         kind="omop",
         files=files,
         rows=rows,

@@ -45,15 +45,15 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
             table = _NUMBERED.sub("", path.name.lower().split(".")[0])
             if table in tables:
                 raise BadInputError(
-                    f"{place}: two files for the table {table}: {tables[table][0].name} and "
+                    f"{place}: two files for the table {table}; found {tables[table][0].name} and "
                     f"{path.name}; keep one"
                 )
             tables[table] = parts
         if "person" in tables:
             return tables
     raise BadInputError(
-        f"{folder}: no table person was found (person.csv, .csv.gz or .parquet); "
-        "name the folder with the tables of the Common Data Model"
+        f"{folder}: not the Common Data Model; found no table person (person.csv, .csv.gz or "
+        ".parquet); name the folder with its tables"
     )
 
 
@@ -74,7 +74,8 @@ def unpacked(archive: Path, into: TemporaryDirectory[str]) -> Path:
                     packed.extract(member, into.name)
     except (zipfile.BadZipFile, EOFError) as error:
         raise BadInputError(
-            f"{archive}: the archive is damaged or cut short; copy it again"
+            f"{archive}: not a zip, damaged or cut short; found {archive.stat().st_size:,} bytes; "
+            "copy it again, or name the folder with the tables"
         ) from error
     return Path(into.name)
 
@@ -158,8 +159,8 @@ class CdmFolder:
         for name, value in zip(floats, largest, strict=True):
             if value is not None and value >= _EXACT_IN_FLOAT:
                 raise BadInputError(
-                    f"{self.file(table)}: the ids in {name} are stored as floating-point numbers "
-                    "and have lost digits; export them as 64-bit integers or as text"
+                    f"{self.file(table)}: ids in {name} have lost digits; found floating-point "
+                    "numbers beyond 2^53; export them as 64-bit integers or as text"
                 )
 
     def _explained(self, table: str) -> _Explained:
@@ -178,7 +179,7 @@ class _Explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (pl.exceptions.PolarsError, OSError, EOFError)):
             raise BadInputError(
-                f"{self.file}: the table cannot be read to its end: it is damaged, cut short or "
+                f"{self.file}: the table cannot be read to its end; found it damaged, cut short or "
                 "not UTF-8; export it again"
             ) from None
 

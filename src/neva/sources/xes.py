@@ -128,11 +128,17 @@ def open_xes(
     """
     zone_named(zone)
     if mapping is not None:
-        raise UsageError("the xes source takes no mapping file; use its settings")
+        raise UsageError(
+            f"--mapping: the xes source takes none, but settings; found {mapping}; write for "
+            "example --set case=subject"
+        )
     if case not in ("both", "stay", "subject"):
-        raise UsageError(f"case must be both, stay or subject, not {case!r}")
+        raise UsageError(f"case: must be both, stay or subject; found {case!r}; choose one of them")
     if case == "stay" and subject is None:
-        raise UsageError("case='stay' needs subject=, the key of the trace's patient id")
+        raise UsageError(
+            "case: a trace that is a stay needs its subject; found no subject=; give the key of "
+            "the trace's attribute with the patient's id"
+        )
     file = existing(path)
     with opened(file) as stream:  # an early word about empty and damaged files
         stream.read(1)
@@ -188,19 +194,20 @@ class _Log:
                 parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise BadInputError(
-                f"{self.file}: line {error.lineno}: not well-formed XML "
-                f"({expat.errors.messages[error.code]}); export the log again"
+                f"{self.file}: line {error.lineno}: not well-formed XML; found "
+                f"{expat.errors.messages[error.code]}; export the log again"
             ) from error
         except (LookupError, ValueError) as error:
             raise BadInputError(
-                f"{self.file}: the declared encoding cannot be read; save the log as UTF-8"
+                f"{self.file}: the text cannot be read; found an encoding that is not known; "
+                "save the log as UTF-8"
             ) from error
         yield
 
     def _refuse_doctype(self, *_: object) -> None:
         raise BadInputError(
-            f"{self.file}: the file declares a document type, which an event log does not need "
-            "and which could make the reader open other files; remove <!DOCTYPE ...>"
+            f"{self.file}: a document type could make the reader open other files or fill the "
+            "memory; found <!DOCTYPE ...>, which no event log needs; remove it"
         )
 
     def _start(self, tag: str, given: dict[str, str]) -> None:
@@ -208,7 +215,7 @@ class _Log:
         self._depth += 1
         if self._depth == 1 and tag != "log":
             raise BadInputError(
-                f"{self.file}: the root element is <{tag[:40]}>, an event log has <log>; "
+                f"{self.file}: the root element must be <log>; found <{tag[:40]}>; "
                 "choose an XES file"
             )
         if self._ignored:
