@@ -61,8 +61,8 @@ tables:
     hospital = imported(tmp_path, mapping, {"a.csv": file})
     assert_shows(hospital, "events", """
         time             | code       | value | value_unit | text | attributes
-        2020-05-01 08:00 | L//glucose | 10    | mmol/L | | original_value=180.156, original_unit=mg/dL
-        2020-05-01 09:00 | L//comment |       |        | ok |
+        2020-05-01 08:00 | L//glucose | 10 | mmol/L | | original_value=180.156, original_unit=mg/dL
+        2020-05-01 09:00 | L//comment |    |        | ok |
     """)  # fmt: skip
 
 

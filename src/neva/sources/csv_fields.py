@@ -203,6 +203,8 @@ class Fields:
         allowed = (19, 26) if exact else (16, 16)
         if not (allowed[0] <= int(shortest) and int(longest) <= allowed[1]):  # type: ignore[arg-type]
             return None
+        if written.str.contains(":60", literal=True).any():
+            return None  # a leap second, which the patterns read as the next minute
         read = written.str.to_datetime(pattern, strict=False, time_unit="us")
         if read.null_count() != written.null_count():
             return None

@@ -43,5 +43,6 @@ def test_attributes_of_some_rows_only_are_stored_and_read_again(tmp_path):
     frame = pl.DataFrame({"row": range(5), "attributes": rows}, schema=COLUMNS)
     append(tmp_path / "table", [frame, frame[1:3]], COLUMNS, note="test")
     files = sorted(str(path) for path in (tmp_path / "table").glob("*.parquet"))
-    read = scan(files, COLUMNS).collect()
-    assert read["attributes"].to_list() == [*rows, *rows[1:3]]
+    # How the writer parts rows into files, and what it calls them, is its own matter.
+    read = scan(files, COLUMNS).collect().sort("row")
+    assert read["attributes"].to_list() == [rows[k] for k in (0, 1, 1, 2, 2, 3, 4)]
