@@ -251,3 +251,41 @@ def followed(steps):
 ).via("what was withdrawn and entered again stayed withdrawn")
 def test_a_reader_sees_what_the_model_says(steps):
     followed(steps)
+
+
+def stay_row(state, known):
+    return {
+        "stay": "s", "subject": "1", "start": day(0), "end": day(0), "outcome": state,
+        "recorded": known, "file": "f", "row": 1,
+    }  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(
+    states=st.lists(st.sampled_from("abc"), min_size=1, max_size=6),
+    windows=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=4),
+)
+@example(states=["a", "b", "a"], windows=[(0, 1)]).via("the stay's return was lost")
+@example(states=["a", "b"], windows=[(1, 2)]).via("the older state became the present one")
+def test_overlapping_extracts_of_a_history_leave_it_as_told_at_once(states, windows):
+    """Extracts, oldest first, each a stretch of what is known; the last is the whole."""
+    history = [(state, day(1 + k)) for k, state in enumerate(states)]
+    whole = (0, len(history))
+    stretches = [*sorted(windows, key=lambda window: window[1]), whole, whole]
+    with tempfile.TemporaryDirectory() as folder:
+        hospital = new_hospital(Path(folder))
+        for number, (first, last) in enumerate(stretches):
+            told = history[first:last]
+            if not told:
+                continue
+            stays = [stay_row(*statement) for statement in told]
+            values = [
+                event(row_id="r", value=float(ord(state)), recorded=known, time=day(0))
+                for state, known in told
+            ]
+            take(hospital, Path(folder) / str(number), values, stays=stays, now=day(20))
+        starts = next(first for first, last in stretches if history[first:last])
+        for state, known in history[starts:]:
+            view = hospital.snapshot(as_of=known)
+            assert view.stays().collect()["outcome"].to_list() == [state]
+            assert view.events().collect()["value"].to_list() == [float(ord(state))]

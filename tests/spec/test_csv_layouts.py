@@ -60,10 +60,14 @@ tables:
     )
     hospital = imported(tmp_path, mapping, {"a.csv": file})
     assert_shows(hospital, "events", """
-        time             | code       | value | value_unit | text | attributes
-        2020-05-01 08:00 | L//glucose | 10 | mmol/L | | original_value=180.156, original_unit=mg/dL
-        2020-05-01 09:00 | L//comment |    |        | ok |
+        time             | code       | value | value_unit | text
+        2020-05-01 08:00 | L//glucose | 10    | mmol/L     |
+        2020-05-01 09:00 | L//comment |       |            | ok
     """)  # fmt: skip
+    assert told(hospital, "events", ["attributes"]) == [
+        ["original_value=180.156, original_unit=mg/dL"],
+        [""],
+    ]
 
 
 def test_intervals_have_an_end_and_none_before_their_start(tmp_path):

@@ -26,6 +26,7 @@ import polars as pl
 import yaml
 
 from neva.errors import BadInputError, NotFoundError
+from neva.events import check_catalogue
 from neva.events.check_catalogue import CATALOGUE, Check
 from neva.events.snapshot import Snapshot
 
@@ -176,7 +177,9 @@ def check_hospital(snapshot: Snapshot) -> Measured:
     snapshot : Snapshot
         The hospital as known at a time.
     """
-    catalogue = hashlib.sha256(repr([c.id for c in CATALOGUE]).encode()).hexdigest()[:8]
+    # A check that was changed is another check.
+    told = repr([(check.id, check.category, check.description) for check in CATALOGUE]).encode()
+    catalogue = hashlib.sha256(told + Path(check_catalogue.__file__).read_bytes()).hexdigest()[:8]
     key = hashlib.sha256(f"{snapshot.identity}/{catalogue}".encode()).hexdigest()[:24]
     kept = snapshot.cache / "checks" / f"{key}.json"
     try:
@@ -249,7 +252,8 @@ def read_thresholds(path: Path | None = None) -> dict[str, float]:
                     "brackets"
                 )
                 raise BadInputError(message)
-            if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (is_number and 0 <= value <= 1):
                 message = (
                     f"{path}: {name}: not a share; found {value!r}; write a number from 0 to 1"
                 )

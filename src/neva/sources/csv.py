@@ -127,8 +127,6 @@ def _columns_named(
     table: Table, at: tuple[str | int, ...]
 ) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     yield from _texts(table, at)
-    for name in table.fill_down:
-        yield name, (*at, "fill_down")
     if not isinstance(table.order, str):
         yield table.order.column, (*at, "order", "column")
     rules: Iterable[str] = ("events", "subjects", "stays", "movements", "units", "beds", "states")
@@ -155,6 +153,8 @@ def _check_columns(document: Document, mapping: Mapping, pairs: list[tuple[Table
     for table, path in pairs:
         number = mapping.tables.index(table)
         have = csv_files.header(path, mapping)
+        for name in table.fill_down:
+            _need(document, ("tables", number, "fill_down"), name, have, path.name)
         for k, (join, other) in enumerate(_joined(path, table)):
             at = ("tables", number, "join", k)
             if not other.exists():
@@ -228,7 +228,7 @@ def _read(
             # A key that repeats would multiply rows: its first row counts.
             joins.append((join, other.select(wanted).unique(keys, keep="first")))
         for frame in csv_files.batches(path, mapping):
-            yield from reader.rows(_join(frame, joins))
+            yield from reader.rows(_join(reader.filled_down(frame), joins))
 
 
 def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: Any) -> Delivery:

@@ -6,11 +6,23 @@ The model is frozen and validated; ``docs/sources/csv.md`` is its manual and
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 __all__ = [
     "Code",
@@ -23,6 +35,7 @@ __all__ = [
     "Text",
     "Time",
     "duration",
+    "json_schema",
 ]
 
 _UNITS = {
@@ -51,11 +64,22 @@ def duration(text: Any) -> timedelta:
     return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
 
 
-Duration = Annotated[timedelta, BeforeValidator(duration)]
+_DURATION = {"type": "string", "examples": ["15 min", "1 h", "2 days"]}
+Duration = Annotated[timedelta, BeforeValidator(duration), WithJsonSchema(_DURATION)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _ShortPart(_Part):
+    """A part that may be written as one text."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(core_schema))]}
 
 
 def _texts(value: Any) -> Any:
@@ -65,10 +89,11 @@ def _texts(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-Cell = Annotated[str, BeforeValidator(_texts)]
+_CELL = {"type": ["string", "number", "boolean"]}
+Cell = Annotated[str, BeforeValidator(_texts), WithJsonSchema(_CELL)]
 
 
-class Text(_Part):
+class Text(_ShortPart):
     """Where a text comes from; a bare string means the column of that name."""
 
     column: str | None = Field(None, description="the column that holds it")
@@ -178,7 +203,7 @@ class _Rule(_Part):
     stay: Text | None = Field(None, description="instead of the table's")
 
 
-class WideColumn(_Part):
+class WideColumn(_ShortPart):
     """One column of a wide table: its code and unit."""
 
     code: str
@@ -357,3 +382,13 @@ class Mapping(_Part):
     )
     codes: dict[str, CodeEntry] = Field(default_factory=dict)
     tables: list[Table] = Field(min_length=1)
+
+
+def json_schema() -> str:
+    """Return the JSON schema of a mapping, for editors."""
+    schema = Mapping.model_json_schema(by_alias=True)
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json_schema())

@@ -61,7 +61,6 @@ class TableReader:
 
     def rows(self, frame: pl.DataFrame) -> Iterator[Rows]:
         """Yield the rows of one batch (columns as text, ``_row`` beside them)."""
-        frame = self._filled_down(frame)
         for number, rule in enumerate(self.table.units):
             yield from self._units(rule, frame, number)
         for beds in self.table.beds:
@@ -80,7 +79,8 @@ class TableReader:
             else:
                 yield from self._wide(events, frame, number)
 
-    def _filled_down(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def filled_down(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Write again what the file writes only where it changes; carried over batches."""
         for name in self.table.fill_down:
             column = frame[name].forward_fill()
             if name in self._carried and column.null_count():

@@ -442,10 +442,17 @@ def things(
             pl.lit(value=True),
             *(pl.col(name).eq_missing(pl.col(f"_old_{name}")) for name in columns),
         )
-        nothing = is_stored & pl.when(withdraws).then(is_gone).otherwise(equal & ~is_gone)
+        unchanged = is_stored & pl.when(withdraws).then(is_gone).otherwise(equal & ~is_gone)
         late = is_stored & (
             pl.col("recorded_assumed") | (pl.col("recorded") <= pl.col("_old_recorded"))
         )
+        # A history says the same of what is stored only up to its first change;
+        # a state that had passed before that was known is not the present one.
+        told = pl.coalesce("retracted", "recorded")
+        changed = pl.when(is_stored & ~unchanged & (withdraws | ~late)).then(told)
+        after_change = (changed.min().over(keys) < told).fill_null(value=False)
+        passed = late & ~withdraws & (told < told.max().over(keys))
+        nothing = passed | (unchanged & ~after_change)
         seen = seen.with_columns(
             _nothing=nothing,
             _revises=is_stored & ~nothing & ~withdraws,
