@@ -36,6 +36,9 @@ from neva.reports.words import duration, number, share
 
 __all__ = ["Report", "make_report"]
 
+#: A map of more activities is not drawn: it takes minutes and nobody can read it.
+DRAWN_ACTIVITIES = 150
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -183,7 +186,8 @@ def _view(report: Report) -> dict[str, Any]:
         "loaded": _loaded(snapshot, local),
         "checks": report.checks.rows(),
         "checks_summary": report.checks.summary(),
-        "map_svg": report.map.to_svg(),
+        "map_svg": report.map.to_svg() if report.map.nodes.height <= DRAWN_ACTIVITIES else None,
+        "map_activities": report.map.nodes.height,
         "edges": _edges(report.map),
         "edges_all": report.map.edges.height,
         "case_word": "stays" if report.log.case_kind == "stay" else "patients' timelines",
