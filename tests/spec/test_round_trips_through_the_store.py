@@ -96,11 +96,15 @@ def named(hospital, events):
     )
 
 
-@pytest.mark.parametrize("source", ["log", "fhir", "omop"])
-@pytest.mark.parametrize("kind", ["meds", "xes", "fhir"])
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    # Not OMOP through FHIR: the store does not keep the kind of a row, which FHIR must name.
+    [
+        *((source, kind) for source in ("log", "fhir", "omop") for kind in ("meds", "xes")),
+        *((source, "fhir") for source in ("log", "fhir")),
+    ],
+)
 def test_events_survive_the_way_through_a_file(neva, tmp_path, hospitals, source, kind):
-    if (source, kind) == ("omop", "fhir"):
-        pytest.skip("the store does not keep the type of resource of OMOP rows")
     first = hospitals(source)
     out = tmp_path / {"xes": "log.xes.gz"}.get(kind, kind)
     done(neva("export", kind, first, out))
