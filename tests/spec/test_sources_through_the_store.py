@@ -361,3 +361,22 @@ def test_a_new_hospital_needs_a_zone_and_an_old_one_keeps_its(neva, tmp_path):
     again = ("import", "fhir", source, "--into", hospital, "--zone")
     assert neva(*again, "Europe/Berlin").code == 0
     assert neva(*again, "UTC").code == 5
+
+
+def test_the_order_of_a_trace_tells_which_hour_was_meant(neva, tmp_path):
+    """The clock of Berlin showed 02:00 to 03:00 twice on 31 October 2021."""
+    log = tmp_path / "log.xes"
+    times = ["02:40:00", "02:10:00", "02:20:00", "03:00:00"]
+    log.write_text(
+        '<log><trace><string key="concept:name" value="1"/>'
+        + "".join(
+            f'<event><string key="concept:name" value="a"/>'
+            f'<date key="time:timestamp" value="2021-10-31T{time}"/></event>'
+            for time in times
+        )
+        + "</trace></log>"
+    )
+    imported(neva, "xes", log, tmp_path / "hospital")
+    events = open_hospital(tmp_path / "hospital").snapshot().events().collect()
+    found = events.sort("sequence")["time"].dt.strftime("%H:%M").to_list()
+    assert found == ["00:40", "01:10", "01:20", "02:00"]
