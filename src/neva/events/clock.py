@@ -27,6 +27,7 @@ __all__ = [
     "INSTANT",
     "MOMENT",
     "first_moment",
+    "in_order",
     "instant",
     "read_iso",
     "start_of_day",
@@ -410,6 +411,75 @@ def read_iso(text: pl.Series, zone: str, *, ambiguous: Ambiguous = "earliest") -
         )
         .to_series()
     )
+
+
+_OFFSET: Final = r"(?:Z|z|[+-]\d{2}(?::?\d{2})?)$"
+
+
+def in_order(
+    time: pl.Series, written: pl.Series | None, zone: str, *, whose: pl.Series, order: pl.Series
+) -> pl.Series:
+    """Let the order of rows tell which of two instants a local time meant.
+
+    When the clock is put back it shows an hour twice. Read as the first, a
+    time may lie before the row that precedes it; if the second does not, it
+    was the second.
+
+    Parameters
+    ----------
+    time : polars.Series
+        UTC, the first instant where there are two.
+    written : polars.Series or None
+        The texts that were read; those with an offset leave nothing to tell.
+        None: no time had an offset.
+    zone : str
+        The zone that the times were read in.
+    whose, order : polars.Series
+        Whose row it is, and where it stands among the rows of the same.
+
+    Returns
+    -------
+    polars.Series
+        Like `time`.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> texts = pl.Series(["2021-10-31T02:40", "2021-10-31T02:10"])
+    >>> first = read_iso(texts, "Europe/Berlin").struct.field("time")
+    >>> one, places = pl.Series(["1", "1"]), pl.Series([0, 1])
+    >>> in_order(first, texts, "Europe/Berlin", whose=one, order=places).dt.to_string().to_list()
+    ['2021-10-31 00:40:00.000000+00:00', '2021-10-31 01:10:00.000000+00:00']
+    """
+    local = time.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    second = to_utc(local, zone, ambiguous="latest").struct.field("time")
+    twice = (second != time).fill_null(value=False)
+    if written is not None:
+        twice &= ~written.str.strip_chars().str.contains(_OFFSET).fill_null(value=True)
+    if not twice.any():
+        return time
+    rows = pl.DataFrame(
+        {"whose": whose, "order": order, "time": time, "second": second, "twice": twice}
+    ).with_row_index("at")
+    touched = rows.filter("twice").select("whose").unique()
+    rows = rows.join(touched, on="whose", how="semi").sort("whose", "order", "at")
+    while True:
+        before = pl.col("time").cum_max().shift(1).over("whose")
+        late = (
+            pl.col("twice")
+            & (pl.col("time") < before)
+            & (before <= pl.col("second"))
+            & (pl.col("time") != pl.col("second"))
+        ).fill_null(value=False)
+        # One after the other: what is settled decides about the next.
+        first = rows.filter(late).unique("whose", keep="first", maintain_order=True)["at"]
+        if not len(first):
+            break
+        rows = rows.with_columns(
+            time=pl.when(pl.col("at").is_in(first.implode())).then("second").otherwise("time")
+        )
+    settled = rows.filter(pl.col("time") == pl.col("second"), pl.col("twice"))
+    return time.scatter(settled["at"], settled["time"])
 
 
 def first_moment(day: date, zone: str) -> datetime:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from neva.events.clock import read_iso, to_utc
+from neva.events.clock import in_order, read_iso, to_utc
 from neva.events.schema import TIME
 from neva.sources.csv_mapping import Condition, Mapping, Number, Text, Time
 
@@ -232,38 +232,12 @@ class Fields:
         subject, order : polars.Series
             Whose row it is and where it stands.
         """
-        local = time.dt.convert_time_zone(self.zone).dt.replace_time_zone(None)
-        second = to_utc(local, self.zone, ambiguous="latest").struct.field("time")
-        twice = (second != time).fill_null(value=False)
-        if not twice.any():
-            return time
         raw = self._raw(spec)
         if raw.dtype == pl.String:
-            twice &= ~raw.str.contains(r"(?:Z|[+-]\d{2}(?::?\d{2})?)$").fill_null(value=True)
-        elif getattr(raw.dtype, "time_zone", None):
+            return in_order(time, raw, self.zone, whose=subject, order=order)
+        if getattr(raw.dtype, "time_zone", None):
             return time
-        rows = pl.DataFrame(
-            {"subject": subject, "order": order, "time": time, "second": second, "twice": twice}
-        ).with_row_index("at")
-        touched = rows.filter("twice").select("subject").unique()
-        rows = rows.join(touched, on="subject", how="semi").sort("subject", "order", "at")
-        while True:
-            before = pl.col("time").cum_max().shift(1).over("subject")
-            late = (
-                pl.col("twice")
-                & (pl.col("time") < before)
-                & (before <= pl.col("second"))
-                & (pl.col("time") != pl.col("second"))
-            ).fill_null(value=False)
-            # One after the other: what is settled decides about the next.
-            first = rows.filter(late).unique("subject", keep="first", maintain_order=True)["at"]
-            if not len(first):
-                break
-            rows = rows.with_columns(
-                time=pl.when(pl.col("at").is_in(first.implode())).then("second").otherwise("time")
-            )
-        settled = rows.filter(pl.col("time") == pl.col("second"), pl.col("twice"))
-        return time.scatter(settled["at"], settled["time"])
+        return in_order(time, None, self.zone, whose=subject, order=order)
 
     def _formatted(
         self, written: pl.Series, formats: list[str]

@@ -10,19 +10,19 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from neva.events.clock import zone_named
 from neva.sources.export import BATCH, Exported, Snapshot, events_by_subject, replacing
-from neva.sources.fhir_codes import SYSTEM_URLS, UNKNOWN
+from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS, UNKNOWN
 
 __all__ = ["export_fhir"]
 
 Resource = dict[str, Any]
 
-_OWN_SYSTEMS: Final = "https://neva.invalid/CodeSystem/"
 _ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _CLASS_BY_KIND: Final = {
     "inpatient": "IMP",
@@ -339,7 +339,7 @@ def _coding(code: str, display: str | None = None) -> Resource:
         system, plain = "LOCAL", code
     return _compact(
         {
-            "system": SYSTEM_URLS.get(system) or _OWN_SYSTEMS + re.sub(r"[^\w.\-]", "-", system),
+            "system": SYSTEM_URLS.get(system) or OWN_SYSTEMS + quote(system, safe=""),
             "code": plain,
             "display": display,
         }

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote
 
 from neva.events.clock import first_moment, instant
 
 __all__ = [
+    "OWN_SYSTEMS",
     "SYSTEM_URLS",
     "UNKNOWN",
     "Context",
@@ -60,6 +62,10 @@ _SHORT_NAMES: Final = {
 }
 
 
+#: Under this our export writes code systems that it knows no URL of; the rest
+#: is their name. It resolves nowhere (RFC 2606).
+OWN_SYSTEMS: Final = "https://neva.invalid/CodeSystem/"
+
 # HL7 gives each last part once; an OID is all in its last part.
 _UNIQUE_LAST_PART: Final = re.compile(
     r"https?://(terminology\.)?hl7\.org/(fhir/)?(CodeSystem/|sid/)?[^/]+/?$|urn:"
@@ -68,7 +74,7 @@ _UNIQUE_LAST_PART: Final = re.compile(
 
 def is_known_system(url: str | None) -> bool:
     """Say whether a code system has a short name of its own."""
-    return not url or url.rstrip("/") in _SHORT_NAMES
+    return not url or url.startswith(OWN_SYSTEMS) or url.rstrip("/") in _SHORT_NAMES
 
 
 @lru_cache(maxsize=4096)
@@ -76,6 +82,8 @@ def _system(url: str) -> str:
     known = _SHORT_NAMES.get(url.rstrip("/"))
     if known:
         return known
+    if url.startswith(OWN_SYSTEMS):
+        return unquote(url.removeprefix(OWN_SYSTEMS))
     last = re.split(r"[/#|:]", url.rstrip("/"))[-1]
     short = re.sub(r"[^\w.]+", "-", last).upper() or "LOCAL"
     if _UNIQUE_LAST_PART.match(url) and short not in SYSTEM_URLS:

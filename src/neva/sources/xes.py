@@ -15,7 +15,7 @@ from xml.parsers import expat
 import polars as pl
 
 from neva.errors import BadInputError, UsageError
-from neva.events.clock import read_iso, zone_named
+from neva.events.clock import in_order, read_iso, zone_named
 from neva.events.schema import TIME
 from neva.sources._files import existing, opened, stem_of
 from neva.sources._frames import (
@@ -358,17 +358,26 @@ def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFra
     start, stamp = frame["start_text"], frame["time_text"]
     begin = pl.select(pl.coalesce(start, stamp)).to_series()
     finish = pl.select(pl.when(start.is_not_null()).then(stamp)).to_series()
+    begun = read_iso(begin, zone)
     value_text = pl.coalesce("value", "value_text")
     return (
         frame.with_columns(
-            begin=read_iso(begin, zone),
+            begin=begun,
             finish=read_iso(finish, zone),
             known=read_iso(frame["recorded_text"], zone),
             number=value_text.cast(pl.Float64, strict=False),
             value_text=value_text,
         )
         .with_columns(
-            time=pl.col("begin").struct.field("time"),
+            time=pl.Series(
+                in_order(
+                    begun.struct.field("time"),
+                    begin,
+                    zone,
+                    whose=frame["case"],
+                    order=frame["position"],
+                )
+            ),
             end_time=pl.col("finish").struct.field("time"),
             precision=pl.when("is_timed")
             .then(

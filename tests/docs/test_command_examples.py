@@ -1,0 +1,90 @@
+"""The example in the help of every command runs, and every command speaks JSON."""
+
+import json
+import re
+import shlex
+
+import pytest
+import typer
+from tests.shared_data import shared
+
+from neva.cli import app
+
+ACTIVITIES = ("ER Triage", "ER Sepsis Triage", "IV Antibiotics", "Admission IC", "Release A")
+EXAMPLE = re.compile(r"^\s*Example: (neva .*(?:\n(?!\s*$).*)*)", re.MULTILINE)
+
+
+def commands(group, *names):
+    """Every command under a group, with its words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, neva):
+    """A folder with the files and the hospital that the examples name."""
+    monkeypatch.chdir(tmp_path)
+    header = "case_id,activity,timestamp\n"
+    (tmp_path / "log.csv").write_text(
+        header
+        + "".join(
+            f"{case},{name},2020-05-{day:02} 08:00\n"
+            for case in range(1, 6)
+            for day, name in enumerate(ACTIVITIES, 1)
+            if case % 2 or name != "Admission IC"
+        )
+    )
+    (tmp_path / "log.yaml").write_text(
+        "neva: 1\nname: log\ntables:\n  - subject: case_id\n    stay: case_id\n"
+        "    recorded: {after: time}\n    events:\n"
+        "      - {code: {system: LOG, column: activity}, time: timestamp}\n"
+    )
+    said = neva(
+        "import", "csv", "log.csv", "--mapping", "log.yaml", "--into", "hospital",
+        "--zone", "Europe/Amsterdam",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    return tmp_path
+
+
+def test_every_command_has_an_example():
+    without = [
+        " ".join(words) for words, command in COMMANDS.items() if not EXAMPLE.search(command.help)
+    ]
+    assert without == []
+    assert ("pathways", "map") in COMMANDS
+
+
+def words_of(command):
+    return shlex.split(" ".join(EXAMPLE.search(command.help)[1].split()))[1:]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_example_of_a_command_runs(neva, place, words):
+    example = words_of(COMMANDS[words])
+    assert tuple(example[: len(words)]) == words
+    if words == ("import",):
+        # It names the sepsis log and a hospital that it makes.
+        (place / "sepsis.csv").symlink_to(shared("data", "sepsis-eventlog", "sepsis.csv"))
+        (place / "hospital").rename(place / "other")
+    said = neva(*example)
+    assert said.code == 0, said.err
+    assert said.out
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_prints_json(neva, place, words):
+    assert any("--json" in parameter.opts for parameter in COMMANDS[words].params)
+    example = words_of(COMMANDS[words])
+    if words == ("import",):
+        example = ["import", "csv", "log.csv", "--mapping", "log.yaml", "--into", "new",
+                   "--zone", "UTC"]  # fmt: skip
+    said = neva(*example, "--json")
+    assert (said.code, said.err) == (0, "")
+    assert isinstance(json.loads(said.out), (dict, list))
