@@ -173,10 +173,13 @@ def test_omop_stays_have_plausible_lengths(neva, mimic):
     assert 500 < sum(row["intervals"] for row in found["frame"]) <= 905
 
 
-def test_a_map_that_nobody_can_read_is_not_drawn(neva, mimic, tmp_path):
+def test_a_map_of_too_many_activities_is_reduced_and_shifted_dates_have_no_census(
+    neva, mimic, tmp_path
+):
     report(neva, mimic, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "activities cannot be read and is not drawn" in html
+    assert "Drawn with the 25 most frequent of" in html
+    assert "shifted patient by patient" in html
 
 
 def test_omop_importing_the_same_again_adds_nothing(neva, mimic):
