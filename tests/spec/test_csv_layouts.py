@@ -429,3 +429,28 @@ def _split(folder, rows, monkeypatch=None):
 def test_batches_of_any_size_store_the_same_rows(whole, tmp_path_factory, rows):
     with pytest.MonkeyPatch.context() as patch:
         assert _split(tmp_path_factory.mktemp("split"), rows, patch) == whole
+
+
+def test_beds_say_whether_they_stand_in_a_side_room(tmp_path):
+    mapping = """\
+neva: 1
+name: beds
+tables:
+  - recorded: {after: time}
+    beds:
+      - {unit: ward, bed: bed, start: from, state: {constant: open}, side_room: single}
+"""
+    file = "\n".join(
+        [
+            "ward,bed,from,single",
+            "W1,1,2020-01-01,Yes",
+            "W1,2,2020-01-01,0",
+            "W1,3,2020-01-01,",
+            "W1,4,2020-01-01,perhaps",
+        ]
+    )
+    hospital = imported(tmp_path, mapping, {"a.csv": file})
+    beds = hospital.snapshot().beds().collect().sort("bed")
+    assert beds.select("bed", "side_room").rows() == [("1", True), ("2", False), ("3", None)]
+    refused = hospital.snapshot().quarantine().collect()
+    assert refused.select("row", "field", "reason").rows() == [(4, "side_room", "value-unreadable")]

@@ -76,8 +76,10 @@ class Measured:
             schema={"check": pl.String, "threshold": pl.Float64},
         )
         verdict = (
-            pl.when((pl.col("denominator") == 0) | pl.col("threshold").is_null())
+            pl.when(pl.col("denominator") == 0)
             .then(pl.lit("not applicable"))
+            .when(pl.col("threshold").is_null())
+            .then(pl.lit("reported"))
             .when(pl.col("share") <= pl.col("threshold"))
             .then(pl.lit("within"))
             .otherwise(pl.lit("outside"))
@@ -103,7 +105,8 @@ class Checked:
     frame : polars.DataFrame
         As in :class:`Measured`, with ``share`` (0-1, missing where nothing was
         looked at), ``threshold`` and ``verdict`` (``within``, ``outside``,
-        ``not applicable``).
+        ``reported`` where there is no threshold, ``not applicable`` where there
+        is nothing to look at).
     identity : str
         The view of the data.
     """
@@ -132,8 +135,8 @@ class Checked:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the judged checks as texts, those outside first; for pages."""
-        order = {"outside": 0, "within": 1, "not applicable": 2}
-        css = {"outside": "fail", "within": "pass", "not applicable": "na"}
+        order = {"outside": 0, "within": 1, "reported": 2, "not applicable": 3}
+        css = {"outside": "fail", "within": "pass", "reported": "na", "not applicable": "na"}
         ranked = sorted(self.frame.iter_rows(named=True), key=lambda row: order[row["verdict"]])
         return [
             {
@@ -152,7 +155,7 @@ class Checked:
         """Return the judged checks as plain text."""
         lines = [f"data {self.identity}", ""]
         for row in self.rows():
-            sign = "ok  " if row["verdict"] == "within" else "FAIL"
+            sign = {"within": "ok  ", "outside": "FAIL"}.get(row["verdict"], "    ")
             lines.append(
                 f"{sign} {row['share']:>8} of {row['denominator']:>12}  (tolerated "
                 f"{row['threshold']:>7})  {row['description']}  [{row['check']}]"

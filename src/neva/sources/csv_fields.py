@@ -15,6 +15,7 @@ __all__ = ["Fields", "kept", "reason_where"]
 
 #: A hundred years: what is added to a time is not more.
 _MOST = {"hours": 876_600, "days": 36_525}
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _MICROSECONDS = {"hours": 3_600_000_000, "days": 86_400_000_000}
 
 
@@ -93,6 +94,17 @@ class Fields:
                 reason = "status-unknown" if name == "status" else "value-unreadable"
                 self.refuse(name, reason_where(unknown, reason))
         return mapped
+
+    def truth(self, spec: Text | None, name: str) -> pl.Series:
+        """Evaluate a field that is true or false (or yes/no, 1/0, in any case)."""
+        if spec is None:
+            return self.missing(pl.Boolean)
+        written = self.text(spec, name).str.strip_chars().str.to_lowercase()
+        read = written.replace_strict(_TRUTHS, default=None, return_dtype=pl.Boolean)
+        unread = written.is_not_null() & read.is_null()
+        if unread.any():
+            self.refuse(name, reason_where(unread, "value-unreadable"))
+        return read
 
     def number(self, spec: Number | None, name: str) -> tuple[pl.Series, pl.Series, pl.Series]:
         """Evaluate a number field: the number, its comparator, and what stays text."""

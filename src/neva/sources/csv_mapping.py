@@ -289,6 +289,8 @@ class BedRule(_Rule):
     end: Time | None = None
     state: Text
     sex: Text | None = None
+    side_room: Text | None = Field(None, description="true or false, or yes/no, 1/0")
+    isolation: Text | None = Field(None, description="true or false, or yes/no, 1/0")
 
 
 class StateRule(_Rule):

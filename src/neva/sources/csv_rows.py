@@ -349,6 +349,8 @@ class TableReader:
                 name: fields.text(getattr(rule, name), name)
                 for name in ("unit", "bed", "state", "sex")
             },
+            "side_room": fields.truth(rule.side_room, "side_room"),
+            "isolation": fields.truth(rule.isolation, "isolation"),
         }
         yield from self._done(fields, columns, "beds")
 

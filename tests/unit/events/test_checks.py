@@ -220,7 +220,7 @@ def test_a_hospitals_own_thresholds_come_before_the_shipped_ones(hospital, tmp_p
     at_the_limit = read_thresholds(written(tmp_path, "recorded: 0.5\n"))
     assert verdict(at_the_limit) == ("within", 0.5, 0.5)
     only_reported = read_thresholds(written(tmp_path, "recorded: null\n"))
-    assert verdict(only_reported) == ("not applicable", None, 0.5)
+    assert verdict(only_reported) == ("reported", None, 0.5)
 
 
 @pytest.mark.parametrize(
