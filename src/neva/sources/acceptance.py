@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from neva.events.measurement_units import conversion, ucum_of
-from neva.events.schema import ATTRIBUTES, PRECISIONS, STATUSES
+from neva.events.schema import ATTRIBUTES, PRECISIONS, ROWS, STATUSES
 
 __all__ = ["CanonicalUnit", "accept", "refused_rows"]
 
@@ -231,15 +231,7 @@ def accept(
         )
         rows = rows.filter(~bad)
     else:
-        refused = pl.DataFrame(
-            schema={
-                "file": pl.String,
-                "row": pl.Int64,
-                "table": pl.String,
-                "field": pl.String,
-                "reason": pl.String,
-            }
-        )
+        refused = pl.DataFrame(schema=ROWS["quarantine"])
     if table == "events":
         unknown = [value for value in rows["precision"].unique() if value not in PRECISIONS]
         if unknown:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from neva.events.clock import in_order, read_iso, to_utc
-from neva.events.schema import TIME
+from neva.events.schema import ROWS, TIME
 from neva.sources.csv_mapping import Condition, Mapping, Number, Text, Time
 
 __all__ = ["Fields", "kept", "reason_where"]
@@ -284,15 +284,7 @@ class Fields:
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Part the evaluated rows into those read and those refused."""
         rows = pl.DataFrame(columns).with_columns(file=pl.lit(file), row=self.frame["_row"])
-        refused = pl.DataFrame(
-            schema={
-                "file": pl.String,
-                "row": pl.Int64,
-                "table": pl.String,
-                "field": pl.String,
-                "reason": pl.String,
-            }
-        )
+        refused = pl.DataFrame(schema=ROWS["quarantine"])
         if not self._reasons:
             return rows, refused
         why = self.missing()
