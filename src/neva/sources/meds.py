@@ -406,13 +406,20 @@ def _attributes(schema: pl.Schema, others: list[str]) -> pl.Expr:
 def _people(events: pl.DataFrame) -> pl.DataFrame:
     """First time, birth and death of the subjects of one batch."""
     code = pl.col("code")
-    return events.group_by("subject").agg(
-        pl.col("time").min().alias("first"),
-        pl.col("time").filter(code.str.starts_with(_BIRTH)).min().alias("birth"),
-        pl.col("time").filter(code.str.starts_with(_DEATH)).min().alias("death"),
-        pl.col("precision").filter(code.str.starts_with(_DEATH)).first().alias("death_precision"),
-        code.filter(code.str.starts_with(_GENDER)).first().alias("sex"),
+    kinds = {kind: code.str.starts_with(kind) for kind in (_BIRTH, _DEATH, _GENDER)}
+    # Few rows say something about the person: only those are grouped with conditions.
+    facts = (
+        events.filter(pl.any_horizontal(kinds.values()))
+        .group_by("subject")
+        .agg(
+            pl.col("time").filter(kinds[_BIRTH]).min().alias("birth"),
+            pl.col("time").filter(kinds[_DEATH]).min().alias("death"),
+            pl.col("precision").filter(kinds[_DEATH]).first().alias("death_precision"),
+            code.filter(kinds[_GENDER]).first().alias("sex"),
+        )
     )
+    first = events.group_by("subject").agg(pl.col("time").min().alias("first"))
+    return first.join(facts, on="subject", how="left")
 
 
 def _merged(people: list[pl.DataFrame]) -> pl.DataFrame:
