@@ -120,3 +120,13 @@ def test_a_withdrawn_stay_is_gone_from_then_on(hospital, tmp_path):
     take(hospital, tmp_path / "b", stays=[stay | {"retracted": day(3)}], now=day(4))
     seen = [hospital.snapshot(as_of=day(d)).stays().collect().height for d in (2, 3)]
     assert (seen, hospital.snapshot().stays().collect().height) == ([1, 0], 0)
+
+
+def test_refused_rows_of_a_replaced_file_are_not_counted_any_more(hospital, tmp_path):
+    take(hospital, tmp_path / "a", [*rows(1), event(code="", row=2)])
+    assert hospital.snapshot().quarantine().collect().height == 1
+    take(hospital, tmp_path / "b", [event(code="", row=2)])
+    take(hospital, tmp_path / "a", rows(1, 2), on_change="replace")
+    left = hospital.snapshot().quarantine().collect()
+    assert left["batch"].to_list() == [2]
+    assert hospital.snapshot(version=1).quarantine().collect().height == 1

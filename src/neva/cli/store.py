@@ -122,7 +122,11 @@ def import_(
         lines.append(table(summary.to_frame()))
         for reason, number in sorted(summary.refusals.items()):
             code = reason.rpartition(": ")[2]
-            lines.append(f"refused {number:,} rows of {reason} ({REASONS.get(code, '')})")
+            lines.append(f"refused, {number:,} of {reason} ({REASONS.get(code, '')})")
+        if summary.refusals:
+            lines += ["", "the first refused rows (counted without the header):"]
+            refused = hospital.snapshot().quarantine().filter(pl.col("batch") == summary.batch)
+            lines.append(table(refused.drop("batch").head(10).collect()))
         if summary.order == "none":
             lines.append(
                 "order: the source has none; events of one time are ordered by code and value"

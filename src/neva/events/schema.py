@@ -284,7 +284,7 @@ REASONS: Final = {
     "time-ambiguous": "the clock showed this local time twice and the order does not tell which",
     "time-nonexistent": "the clock never showed this local time (it was put forward)",
     "end-before-start": "the end lies before the start",
-    "value-unreadable": "a number could not be read",
+    "value-unreadable": "a number could not be read, or the mapping does not know the text",
     "value-not-finite": "a number is infinite or not a number",
     "unit-unknown": "the unit of measurement is not known for this code",
     "status-unknown": "the status is none that the mapping or the standard knows",

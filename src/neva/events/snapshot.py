@@ -136,8 +136,15 @@ class Snapshot:
         return self._seen("codes")
 
     def quarantine(self) -> pl.LazyFrame:
-        """Refused rows; columns of ``TABLES["quarantine"]``."""
-        return self.stored("quarantine")
+        """Refused rows of what was not replaced since; columns of ``TABLES["quarantine"]``."""
+        batches = self.batches().select("batch", "source", "file", "replaces").collect()
+        last = batches.filter(pl.col("replaces").is_not_null()).group_by("source", "file")
+        replaced = (
+            batches.join(last.agg(_by=pl.col("batch").max()), on=["source", "file"])
+            .filter(pl.col("batch") < pl.col("_by"))["batch"]
+            .to_list()
+        )
+        return self.stored("quarantine").filter(~pl.col("batch").is_in(replaced))
 
     def batches(self) -> pl.LazyFrame:
         """What was imported; columns of ``TABLES["batches"]``."""

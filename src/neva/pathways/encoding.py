@@ -113,7 +113,10 @@ def _draw(snapshot: Snapshot, activities: ActivityFile) -> ActivityLog:
     left_out["another status (planned, not done, cancelled)"] = total - rows.height
     total = rows.height
     rows = rows.filter(pl.col("label").is_not_null())
-    left_out["no activity in the activity file"] = total - rows.height
+    if activities.events == "none":
+        left_out["the map shows units entered, not events"] = total - rows.height
+    else:
+        left_out["no activity in the activity file"] = total - rows.height
 
     case_kind: Literal["stay", "subject"] = activities.case or (
         "stay" if rows["stay_id"].null_count() == 0 else "subject"

@@ -241,7 +241,11 @@ class ActivityLog:
             import difflib
 
             near = difflib.get_close_matches(label, self.labels, n=3, cutoff=0.4)
-            hint = f"did you mean {', '.join(near)}?" if near else "see log.labels"
+            hint = (
+                f"did you mean {', '.join(near)}?"
+                if near
+                else f"this log has {', '.join(self.labels[:12])}"
+            )
             raise UsageError(
                 f"no activity {label!r} among the {len(self.labels)} of this log; {hint}"
             ) from None

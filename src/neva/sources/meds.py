@@ -6,6 +6,7 @@ row: whole Parquet batches pass through as columns.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -71,7 +72,8 @@ def open_meds(
         Columns ``subject_id``, ``time``, ``code``; perhaps ``numeric_value``,
         ``text_value`` and others.
     zone : str
-        IANA name of the zone of the times, which MEDS writes without one.
+        IANA name of the zone of the times, which MEDS writes without one. An
+        export of Neva's own is read as UTC, which it is written in.
     mapping : path, optional
         Not used by this source: the standard says what the columns mean.
     name, assigner : str, optional
@@ -111,6 +113,8 @@ def open_meds(
     root, files = _data_files(place)
     for file in files:
         _check_columns(file)
+    if _is_our_export(root):
+        zone = "UTC"  # MEDS writes times without a zone; our export writes UTC
     codes = root / "metadata" / "codes.parquet"
     described = codes if codes.is_file() else None
     return Delivery(
@@ -164,6 +168,14 @@ def _check_columns(file: Path) -> None:
         raise BadInputError(
             f"{file}: the column time must be a time; found {kind}; write it as timestamp[us]"
         )
+
+
+def _is_our_export(root: Path) -> bool:
+    try:
+        told = json.loads((root / "metadata" / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("etl_name") == "neva"
 
 
 def _rows(

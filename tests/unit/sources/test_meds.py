@@ -100,3 +100,30 @@ def test_damaged_and_missing_files_are_told(tmp_path):
     (dataset(tmp_path) / "data" / "0.parquet").write_bytes(b"PAR1 CANARY")
     with pytest.raises(BadInputError, match="not Parquet"):
         open_meds(tmp_path, zone="UTC")
+
+
+def test_an_export_of_our_own_is_read_as_utc(tmp_path):
+    """MEDS has no zone; what we wrote in UTC must not shift in another hospital."""
+    import json
+    from datetime import datetime
+
+    import polars as pl
+
+    from neva.sources.meds import open_meds
+
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "metadata").mkdir()
+    moment = datetime(2024, 3, 20, 19, 12)  # noqa: DTZ001 -- MEDS has naive times
+    pl.DataFrame({"subject_id": [1], "time": [moment], "code": ["L//a"]}).write_parquet(
+        data / "0.parquet"
+    )
+
+    def hour() -> int:
+        delivery = open_meds(tmp_path, zone="Europe/Berlin")
+        frames = [rows.frame for rows in delivery.rows if rows.table == "events"]
+        return frames[0]["time"].dt.hour()[0]
+
+    assert hour() == 18
+    (tmp_path / "metadata" / "dataset.json").write_text(json.dumps({"etl_name": "neva"}))
+    assert hour() == 19
