@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import polars as pl
 import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, snapshot_of, table, tell
@@ -44,7 +45,16 @@ def census(
     _, snapshot = snapshot_of(hospital, as_of)
     period: Literal["1h", "1d"] = "1h" if every == "1h" else "1d"
     result = count(intervals_by(snapshot, by, states), every=period)
-    tell(as_json, result, lambda: f"{result.what} ({result.identity})\n\n" + table(result.frame))
+    local = result.frame.with_columns(
+        pl.col("time", "until").dt.convert_time_zone(result.zone).dt.replace_time_zone(None)
+    )
+    tell(
+        as_json,
+        result,
+        lambda: (
+            f"{result.what}, local time of {result.zone} ({result.identity})\n\n" + table(local)
+        ),
+    )
 
 
 @app.command()

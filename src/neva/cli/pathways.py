@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, moment, snapshot_of, table, tell
@@ -70,6 +71,13 @@ def _log(
     return log
 
 
+def _in_words(*columns: str) -> pl.Expr:
+    """Write seconds as people do; for tables on the terminal."""
+    from neva.pathways.words import duration_in_words
+
+    return pl.col(columns).map_elements(duration_in_words, return_dtype=pl.String, skip_nulls=False)
+
+
 def _origin(log: object) -> str:
     hospital = getattr(log, "hospital", "")
     said = getattr(log, "provenance", ())
@@ -117,9 +125,8 @@ def map_(
                     f"{found.case_count:,} cases, {found.event_count:,} events, "
                     f"{found.nodes.height} activities, {found.edges.height} paths ({_origin(log)})"
                 ),
-                "times in seconds",
                 "",
-                table(found.edges),
+                table(found.edges.with_columns(_in_words("median", "mean", "p90"))),
             ]
         ),
     )
@@ -144,8 +151,6 @@ def variants(
 
     Example: neva pathways variants hospital --top 10
     """
-    import polars as pl
-
     from neva.pathways import ActivityLog, find_variants
 
     log = _log(
@@ -161,7 +166,9 @@ def variants(
         "filters": log.provenance,
         "top": frame,
     }
-    shown = frame.with_columns(pl.col("pathway").list.join(" → "))
+    shown = frame.with_columns(
+        pl.col("pathway").list.join(" → "), _in_words("median_seconds").alias("median")
+    ).drop("median_seconds")
     tell(
         as_json,
         content,

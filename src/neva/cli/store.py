@@ -158,7 +158,8 @@ def export(
         raise UsageError(message)
     _, snapshot = snapshot_of(hospital, as_of)
     written = exports[kind](snapshot, destination)
-    tell(as_json, written, f"written: {destination}")
+    counts = ", ".join(f"{count:,} {name}" for name, count in written.rows.items())
+    tell(as_json, written, f"written: {destination} ({counts})")
 
 
 def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> None:

@@ -319,6 +319,23 @@ def _within_stay(snapshot: Snapshot) -> pl.LazyFrame:
 
 
 @_check(
+    "movement-within-stay",
+    "plausibility",
+    "movements that begin before their stay or end after it",
+)
+def _movement_within_stay(snapshot: Snapshot) -> pl.LazyFrame:
+    stays = snapshot.stays().select("stay_id", _from="start", _to="end")
+    return (
+        snapshot.movements()
+        .join(stays, on="stay_id", how="inner")
+        .select(
+            fails=(pl.col("start") < pl.col("_from"))
+            | (pl.coalesce("end", "start") > pl.col("_to"))
+        )
+    )
+
+
+@_check(
     "overlapping-stays", "plausibility", "in-patient stays that begin before the last one ended"
 )
 def _overlapping_stays(snapshot: Snapshot) -> pl.LazyFrame:

@@ -135,6 +135,19 @@ CASES = {
         2,
         4,
     ),
+    "movement-within-stay": (
+        {
+            "movements": [
+                move(),
+                move(start=day(2), end=day(3), unit="X"),
+                move(start=day(2), end=day(4), unit="Y"),
+                move(start=day(1, 7), unit="Z"),
+            ],
+            "stays": [stay()],
+        },
+        2,
+        4,
+    ),
     "overlapping-stays": (
         {
             "stays": [
