@@ -16,28 +16,8 @@ KEPT = {
              "status", "reason", "rank", "attributes"),
     "xes": ("time", "end_time", "precision", "code", "value", "comparator", "value_unit", "text",
             "status", "reason", "rank", "attributes"),
-    "csv": ("time", "end_time", "precision", "code", "value", "comparator", "value_unit",
-            "status", "reason", "rank"),
     "fhir": ("time", "end_time", "code", "value", "value_unit", "text", "status"),
 }  # fmt: skip
-CSV = """\
-neva: 1
-name: export
-tables:
-  - files: [events.csv]
-    subject: subject_id
-    stay: stay_id
-    recorded: {column: recorded}
-    events:
-      - code: code
-        time: time
-        end_time: end_time
-        value: value
-        comparator: comparator
-        value_unit: value_unit
-        text: text
-        row_id: event_id
-"""
 
 
 def done(said):
