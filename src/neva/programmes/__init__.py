@@ -1,0 +1,1 @@
+"""Fields of medicine: definitions, codelists and guidance, each in its folder."""

@@ -1,0 +1,1 @@
+"""Was the treatment good: measures, charts over time, comparison of units."""

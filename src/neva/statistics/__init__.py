@@ -1,0 +1,1 @@
+"""Intervals, calibration and other statistics that more than one subject needs."""

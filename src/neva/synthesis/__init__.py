@@ -1,0 +1,1 @@
+"""The synthetic hospital: invented patients with a known truth."""
