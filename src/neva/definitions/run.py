@@ -1,0 +1,354 @@
+"""Running definitions: a whole hospital by the relational engine, or patient by patient.
+
+Both engines take the same outputs and points and give the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from neva.definitions import model as m
+from neva.definitions.binding import Binding, bind, hierarchy_of
+from neva.definitions.local_time import FOREVER, LocalClock, clock_of, microseconds
+from neva.definitions.points import (
+    AtEach,
+    EachStay,
+    EachSubject,
+    Population,
+    points_of_stays,
+    points_of_subjects,
+)
+from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
+from neva.definitions.relational import POINT_COLUMNS, Plan, compile_plan, plan_key
+from neva.definitions.timeline import timelines
+from neva.definitions.warehouse import DuckWarehouse, Warehouse
+from neva.events.schema import TIME
+from neva.events.snapshot import Snapshot
+
+__all__ = ["Answers", "Engine", "answer", "plan_of", "points_of"]
+
+Engine = Literal["relational", "reference"]
+
+_DTYPES: Final = {
+    "boolean": pl.Boolean,
+    "number": pl.Float64,
+    "time": TIME,
+    "text": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What definitions answered at each point.
+
+    Attributes
+    ----------
+    frame : polars.DataFrame
+        ``point_id``, ``subject_id``, ``stay_id``?, ``now``, and one column for
+        each output: boolean, float64, datetime (UTC) or string; missing is
+        unknown. In the order of ``point_id``.
+    errors : polars.DataFrame
+        Points that were not evaluated, because what is known of the patient
+        contradicts itself: ``point_id``, ``subject_id``, ``stay_id``,
+        ``reason`` (a key of ``neva.definitions.reference.DEFECTS``).
+    units : dict of str to str
+        Units of the numbers, by output.
+    engine : str
+        Which engine answered.
+    """
+
+    frame: pl.DataFrame
+    errors: pl.DataFrame
+    units: dict[str, str]
+    engine: str
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return ``frame``."""
+        return self.frame
+
+
+def points_of(snapshot: Snapshot, population: Any) -> pl.DataFrame:
+    """Build a population; columns of ``neva.definitions.points.POINTS``."""
+    if isinstance(population, EachSubject):
+        return points_of_subjects(snapshot)
+    if isinstance(population, AtEach):
+        return _points_at_each(snapshot, population)
+    return points_of_stays(snapshot, population)
+
+
+def _points_at_each(snapshot: Snapshot, population: AtEach) -> pl.DataFrame:
+    # A question for each row whose answer is no number but the row itself
+    # does not exist; the rows are few, and the reference engine finds them.
+    parents, masses = hierarchy_of(snapshot)
+    place = Place(snapshot.zone, parents, masses)
+    cut = microseconds(snapshot.now)
+    known = FOREVER if snapshot.as_of is None else cut
+    found = []
+    for subject, timeline in sorted(timelines(snapshot).items()):
+        rows = rows_of(population.frame, timeline, Point(cut, known), place) or []
+        for row in rows:
+            at = max(row.time, row.recorded)
+            if at <= cut:
+                found.append((subject, row.stay_id, at))
+    frame = pl.DataFrame(
+        found, schema={"subject_id": pl.Int64, "stay_id": pl.Int64, "now": pl.Int64}, orient="row"
+    )
+    return (
+        frame.unique()
+        .sort("subject_id", "stay_id", "now")
+        .with_row_index("point_id")
+        .select(
+            pl.col("point_id").cast(pl.Int64),
+            "subject_id",
+            "stay_id",
+            pl.col("now").cast(TIME),
+            pl.col("now").cast(TIME).alias("known"),
+        )
+    )
+
+
+def _revised(snapshot: Snapshot, table: str, key: str) -> pl.LazyFrame:
+    """Return every revision with ``known_until``."""
+    rows = snapshot.stored(table)
+    if snapshot.as_of is not None:
+        rows = rows.filter(pl.col("recorded") <= snapshot.as_of)
+    forever = pl.lit(FOREVER + 1, dtype=pl.Int64)
+    following = pl.col("recorded").shift(-1).over(key)
+    return rows.sort(key, "recorded", "batch").with_columns(
+        pl.min_horizontal(
+            pl.col("retracted").dt.epoch("us").fill_null(forever),
+            following.dt.epoch("us").fill_null(forever),
+        ).alias("known_until"),
+        pl.col("recorded").dt.epoch("us").alias("recorded"),
+    )
+
+
+def _as_known(points: pl.LazyFrame, revisions: pl.LazyFrame, key: str) -> pl.LazyFrame:
+    return points.join(revisions, on=key, how="inner").filter(
+        pl.col("recorded") <= pl.col("known"), pl.col("known_until") > pl.col("known")
+    )
+
+
+def _context(snapshot: Snapshot, points: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add what is known of stay and patient to points; set aside what contradicts itself."""
+    base = points.lazy().with_columns(pl.col("now", "known").dt.epoch("us"))
+    stays = _as_known(
+        base.select("point_id", "stay_id", "now", "known"),
+        _revised(snapshot, "stays", "stay_id").select(
+            "stay_id", "start", "end", "kind", "source", "outcome", "recorded", "known_until"
+        ),
+        "stay_id",
+    ).select(
+        "point_id",
+        pl.col("start").dt.epoch("us").alias("stay_start"),
+        pl.col("end").dt.epoch("us").alias("_end"),
+        pl.col("kind").alias("stay_kind"),
+        pl.col("source").alias("stay_source"),
+        pl.col("outcome").alias("stay_outcome"),
+    )
+    subjects = _as_known(
+        base.select("point_id", "subject_id", "now", "known"),
+        _revised(snapshot, "subjects", "subject_id").select(
+            "subject_id", "birth_date", "sex", "death", "recorded", "known_until"
+        ),
+        "subject_id",
+    ).select("point_id", "birth_date", "sex", "death")
+    joined = base.join(stays, on="point_id", how="left").join(subjects, on="point_id", how="left")
+    zone = snapshot.zone
+    today = pl.col("now").cast(TIME).dt.convert_time_zone(zone).dt.date()
+    born = pl.col("birth_date")
+    defect = (
+        pl.when(born > today)
+        .then(pl.lit("birth-after-now"))
+        .when(today.dt.year() - born.dt.year() > 130)
+        .then(pl.lit("age-above-130"))
+        .when(pl.col("death").dt.convert_time_zone(zone).dt.date() < born)
+        .then(pl.lit("death-before-birth"))
+        .when(pl.col("_end") < pl.col("stay_start"))
+        .then(pl.lit("end-before-start"))
+        .when(pl.col("stay_start") >= pl.col("death").dt.epoch("us") + 86_400_000_000)
+        .then(pl.lit("stay-after-death"))
+    )
+    whole = joined.with_columns(_defect=defect).collect()
+    errors = whole.filter(pl.col("_defect").is_not_null()).select(
+        "point_id", "subject_id", "stay_id", pl.col("_defect").alias("reason")
+    )
+    seen = pl.col("stay_start") <= pl.col("now")
+    over = pl.col("_end") <= pl.col("now")
+    kept = (
+        whole.filter(pl.col("_defect").is_null())
+        .with_columns(
+            pl.when(seen & over).then("_end").alias("stay_end"),
+            pl.when(seen & over).then("stay_outcome").alias("stay_outcome"),
+            pl.when(seen).then("stay_kind").alias("stay_kind"),
+            pl.when(seen).then("stay_source").alias("stay_source"),
+            pl.when(seen).then("stay_start").alias("stay_start"),
+            pl.when(pl.col("death").dt.epoch("us") <= pl.col("now"))
+            .then(pl.col("death").dt.epoch("us"))
+            .alias("death"),
+            (born.dt.year() * 10_000 + born.dt.month().cast(pl.Int32) * 100 + born.dt.day())
+            .cast(pl.Int64)
+            .alias("birth"),
+        )
+        .select(list(POINT_COLUMNS))
+    )
+    return kept, errors
+
+
+def _clock(snapshot: Snapshot, outputs: Mapping[str, Any]) -> LocalClock:
+    """Return the hospital's clock over the years that can matter."""
+    years = [snapshot.now.year]
+    low = (
+        snapshot.stored("events").select(pl.col("time").min()).collect().item(),
+        snapshot.stored("stays").select(pl.col("start").min()).collect().item(),
+    )
+    high = (
+        snapshot.stored("events").select(pl.col("time").max()).collect().item(),
+        snapshot.stored("stays").select(pl.col("end").max()).collect().item(),
+    )
+    for time in (*low, *high):
+        if isinstance(time, datetime):
+            years.append(time.year)
+    for output in outputs.values():
+        years += [node.value.year for node in m.walk(output) if isinstance(node, m.Moment)]
+    return clock_of(snapshot.zone, min(years) - 2, max(years) + 3)
+
+
+@lru_cache(maxsize=64)
+def _kept_plan(key: str) -> list[Plan]:
+    del key
+    return []
+
+
+def plan_of(
+    snapshot: Snapshot, outputs: Mapping[str, Any], warehouse: Warehouse | None = None
+) -> Plan:
+    """Compile expressions for a hospital, or take the plan from its cache.
+
+    The plan depends on the definitions and the hospital's zone, not on its
+    patients or codes.
+    """
+    engine = DuckWarehouse() if warehouse is None else warehouse
+    clock = _clock(snapshot, outputs)
+    key = plan_key(outputs, clock, engine.dialect)
+    kept = _kept_plan(key)
+    if not kept:
+        file = snapshot.cache / "plans" / f"{key}.json"
+        try:
+            kept.append(Plan.from_json(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            plan = compile_plan(outputs, clock=clock, sql=engine.sql)
+            kept.append(plan)
+            _keep(file, plan.to_json())
+    return kept[0]
+
+
+def _keep(file: Any, text: str) -> None:
+    """Write a file whole; a cache that cannot be written is no cache."""
+    draft = file.with_suffix(f".{datetime.now(UTC).timestamp()}.draft")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+
+
+def answer(
+    snapshot: Snapshot,
+    outputs: Mapping[str, Any],
+    *,
+    population: Population | None = None,
+    points: pl.DataFrame | None = None,
+    engine: Engine = "relational",
+    warehouse: Warehouse | None = None,
+    binding: Binding | None = None,
+) -> Answers:
+    """Evaluate expressions at every point of a population.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The hospital; rows recorded after its ``as_of`` are never looked at.
+    outputs : mapping of str to expression
+        Nodes of :mod:`neva.definitions.model`.
+    population : Population, optional
+        Each stay at the data cut by default.
+    points : polars.DataFrame, optional
+        Points themselves instead; columns of ``neva.definitions.points.POINTS``.
+    engine : {"relational", "reference"}
+        The relational one for a hospital, the reference for few patients.
+    warehouse : Warehouse, optional
+        Where the relational engine runs; DuckDB by default.
+    binding : Binding, optional
+        The hospital's codes if they were read before.
+
+    Returns
+    -------
+    Answers
+    """
+    placed = points_of(snapshot, population or EachStay()) if points is None else points
+    if engine == "reference":
+        frame, errors = _by_reference(snapshot, outputs, placed)
+    else:
+        context, errors = _context(snapshot, placed)
+        place = DuckWarehouse() if warehouse is None else warehouse
+        plan = plan_of(snapshot, outputs, place)
+        bound = bind(snapshot) if binding is None else binding
+        answers = place.run(plan, snapshot, bound, context)
+        frame = placed.join(answers, on="point_id", how="inner").select(
+            "point_id",
+            "subject_id",
+            "stay_id",
+            "now",
+            *(
+                pl.col(f"out_{name}").cast(_DTYPES[node.type.name]).alias(name)
+                for name, node in outputs.items()
+            ),
+        )
+    return Answers(
+        frame=frame.sort("point_id"),
+        errors=errors.sort("point_id"),
+        units={
+            name: node.type.unit or "1"
+            for name, node in outputs.items()
+            if node.type.name == "number"
+        },
+        engine=engine,
+    )
+
+
+def _by_reference(
+    snapshot: Snapshot, outputs: Mapping[str, Any], points: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    parents, masses = hierarchy_of(snapshot)
+    place = Place(snapshot.zone, parents, masses)
+    people = timelines(snapshot, points["subject_id"].to_list())
+    rows, errors = [], []
+    for point_id, subject, stay, now, known in points.iter_rows():
+        point = Point(microseconds(now), microseconds(known), stay)
+        timeline = people[subject]
+        reason = defect_of(timeline, point, snapshot.zone)
+        if reason is not None:
+            assert reason in DEFECTS  # each has its words
+            errors.append((point_id, subject, stay, reason))
+            continue
+        found = evaluate(outputs, timeline, point, place)
+        rows.append((point_id, subject, stay, microseconds(now), *found.values()))
+    keys = {"point_id": pl.Int64, "subject_id": pl.Int64, "stay_id": pl.Int64}
+    plain = {
+        name: pl.Int64 if node.type.name == "time" else _DTYPES[node.type.name]
+        for name, node in outputs.items()
+    }
+    frame = pl.DataFrame(rows, schema={**keys, "now": pl.Int64, **plain}, orient="row")
+    frame = frame.with_columns(
+        pl.col("now").cast(TIME),
+        *(pl.col(n).cast(TIME) for n, node in outputs.items() if node.type.name == "time"),
+    )
+    return frame, pl.DataFrame(errors, schema={**keys, "reason": pl.String}, orient="row")
