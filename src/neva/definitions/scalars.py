@@ -24,6 +24,7 @@ DTYPES: Final = {"boolean": "boolean", "number": "float64", "time": "int64", "te
 #: Names and types of a table's columns.
 Schema = dict[str, str]
 
+_SOME: Final = {"boolean": True, "number": 0.0, "time": 0, "text": ""}
 _LARGEST: Final = 1.7e308
 #: Doubles from here on are whole numbers anyway.
 _WHOLE: Final = 9.0e15
@@ -98,7 +99,9 @@ def constant(node: Any) -> Any:
         case m.Moment():
             return ibis.literal(microseconds(node.value), type="int64")
         case m.Missing():
-            return _missing(DTYPES[node.of])
+            # Not a plain null: Ibis would turn a comparison with it into "is null".
+            value = ibis.literal(_SOME[node.of], type=DTYPES[node.of])
+            return value.nullif(value)
     return None
 
 
