@@ -106,9 +106,10 @@ def binomial_limits(
 
     Notes
     -----
-    Counts are discrete: the probability of lying outside is near `tail`, not
-    equal to it, and may exceed it for small denominators. Formula of Spiegelhalter's appendix as we
-    remember it; not checked against the text.
+    Counts are discrete, so `tail` is met only about: the probability of lying
+    below the lower limit is at most `tail`, that of lying above the upper one at
+    least `tail` (up to one count's probability more). The formula is that of
+    Spiegelhalter's appendix from memory, not checked against its text.
 
     References
     ----------
@@ -118,9 +119,11 @@ def binomial_limits(
     --------
     >>> lower, upper = binomial_limits([100], 0.2, 0.025)
     >>> lower.round(4).tolist(), upper.round(4).tolist()
-    ([0.1236], [0.2799])
+    ([0.1197], [0.2765])
     """
     sizes = np.atleast_1d(np.asarray(n, dtype=np.float64))
+    if reference in {0.0, 1.0}:  # nothing else can be observed
+        return np.full_like(sizes, reference), np.full_like(sizes, reference)
 
     def limit(share: float) -> FloatArray:
         count = stats.binom.ppf(share, sizes, reference)
@@ -195,7 +198,7 @@ def over_dispersion(
     --------
     >>> phi, tau2 = over_dispersion([-3, -1, 1, 3], [0.1] * 4, trim="winsorise")
     >>> round(phi, 2), round(tau2, 4)
-    (3.38, 0.035)
+    (3.38, 0.0351)
     """
     scores, errors = np.asarray(z, dtype=np.float64), np.asarray(error, dtype=np.float64)
     if not len(scores):
@@ -212,7 +215,7 @@ def over_dispersion(
     phi = float(np.mean(scores**2))
     weights = 1 / errors**2
     spread = float(weights.sum() - (weights**2).sum() / weights.sum())
-    if n * phi < n - 1 or spread <= 0:
+    if n < 2 or n * phi < n - 1:
         return phi, 0.0
     return phi, (n * phi - (n - 1)) / spread
 
