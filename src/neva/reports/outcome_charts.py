@@ -17,7 +17,7 @@ from neva.statistics.calibration import Calibration
 __all__ = ["calibration_chart", "interval_chart", "sequential_chart"]
 
 # A sequence of more cases is drawn through so many of them.
-_MOST_CASES: Final = 3000
+_MOST_CASES: Final = 1500
 
 
 def _thinned(frame: pl.DataFrame, keep: pl.Expr) -> pl.DataFrame:
@@ -28,7 +28,9 @@ def _thinned(frame: pl.DataFrame, keep: pl.Expr) -> pl.DataFrame:
 
 
 def _panel(words: str) -> Any:
-    return alt.TitleParams(words, anchor="start", fontSize=12, fontWeight="normal", offset=6)
+    return alt.TitleParams(
+        words, anchor="start", frame="group", fontSize=12, fontWeight="normal", offset=6
+    )
 
 
 def sequential_chart(display: Vlad, cusum: RiskAdjustedCusum, about: About) -> dict[str, Any]:
@@ -46,7 +48,8 @@ def sequential_chart(display: Vlad, cusum: RiskAdjustedCusum, about: About) -> d
     dict
         Vega-Lite: two panels on one axis of cases. Above: expected minus observed;
         below: the CUSUM for worse (upwards) and for better (downwards) with
-        their limits, and signals as marks on both panels.
+        their limits, and signals as marks on both panels. Of more than 1,500 cases
+        only about so many are drawn, evenly spaced, and all signals.
     """
     signals = cusum.frame.filter(pl.col("signal").is_not_null())
     cases: dict[str, Any] = {

@@ -7,6 +7,7 @@ never alone: shapes and dashes say the same.
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -48,7 +49,9 @@ _POINTS: Final = {
     "low": (PURPLE, "triangle-down"),
 }
 _HEIGHT: Final = 260
-# More denominators than this do not fit under the axis.
+# Width of a digit of the denominators under the axis, pixels.
+_DIGIT_WIDTH: Final = 6
+# Charts of more periods than this have none there.
 _MOST_LABELS: Final = 40
 
 
@@ -121,6 +124,8 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
     dates = {"format": "%b %Y"} if is_time else {"format": "d", "tickMinStep": 1}
     place = f"at:{kind}"
     x_scale = alt.Scale(nice=False, zero=False, padding=8)
+    if not rows:  # an axis of nothing has no ends of its own
+        x_scale = alt.Scale(domain=[0, 1])
     x = alt.X(
         place,
         title=axis_title,
@@ -224,7 +229,7 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
             .encode(x=x, y=alt.value(_HEIGHT), text="mark:N", tooltip=tooltip[:1])
         )
     if last is not None:
-        centre = "median" if chart.kind == "g" else "mean"
+        centre = {"g": "median", "t": "centre"}.get(chart.kind, "mean")
         named = [(centre, last["centre"]), ("upper", last["upper"]), ("lower", last["lower"])]
         labels = [(about.word(key), place) for key, place in named if place is not None]
         if chart.target is not None:
@@ -243,19 +248,23 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
             .encode(x=alt.value(_WIDTH), y=y("place"), text="text:N")
         )
     drawn: Any = alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
-    counted = [row for row in rows if row["denominator"] is not None]
+    counted = [
+        {"at": row["at"], "n": _short(row["denominator"])}
+        for row in rows
+        if row["denominator"] is not None
+    ]
     if counted and len(rows) <= _MOST_LABELS:
+        # Only as many as fit beside each other; the tooltips have them all.
+        longest = max(len(row["n"]) for row in counted)
+        every = math.ceil((longest + 0.5) * _DIGIT_WIDTH * len(rows) / _WIDTH)
         strip = (
-            alt.Chart(_data(counted))
+            alt.Chart(_data(counted[::every]))
             .mark_text(fontSize=9, color="#444444")
-            .encode(
-                x=alt.X(place, axis=None, scale=x_scale),
-                text=alt.Text("denominator:Q", format="~s" if _large(counted) else "~g"),
-            )
+            .encode(x=alt.X(place, axis=None, scale=x_scale), text="n:N")
         )
         name = (
             alt.Chart(_data([{"text": about.word("n")}]))
-            .mark_text(fontSize=10, align="right", dx=-10, color="#444444")
+            .mark_text(fontSize=10, align="right", dx=-14, color="#444444")
             .encode(x=alt.value(0), text="text:N")
         )
         below = alt.layer(strip, name).properties(width=_WIDTH, height=12)
@@ -268,8 +277,11 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
     return finished(drawn, about, notes)
 
 
-def _large(rows: list[dict[str, Any]]) -> bool:
-    return any(row["denominator"] >= 1000 for row in rows)
+def _short(count: float) -> str:
+    """Write a denominator in at most five characters: 7, 812, 1.3k, 12k."""
+    if count < 1000:
+        return f"{count:.0f}"
+    return f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
 
 
 def funnel_chart(funnel: Funnel, about: About) -> dict[str, Any]:

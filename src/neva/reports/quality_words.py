@@ -48,6 +48,7 @@ TEXTS: Final[dict[Language, dict[str, str]]] = {
         "meaning": "point",
         "mean": "mean",
         "median": "median",
+        "centre": "centre",
         "upper": "upper limit",
         "lower": "lower limit",
         "target": "target",
@@ -138,6 +139,7 @@ TEXTS: Final[dict[Language, dict[str, str]]] = {
         "meaning": "точка",
         "mean": "среднее",
         "median": "медиана",
+        "centre": "центр",
         "upper": "верхняя граница",
         "lower": "нижняя граница",
         "target": "цель",
@@ -261,12 +263,12 @@ def number_in(language: Language, value: float | None, digits: int) -> str:
 
     Examples
     --------
-    >>> number_in("en", 1.25, 1), number_in("ru", 1.35, 2), number_in("en", None, 2)
-    ('1.2', '1,35', '–')
+    >>> number_in("en", -1.25, 1), number_in("ru", 1.35, 2), number_in("en", None, 2)
+    ('−1.2', '1,35', '–')
     """
     if value is None:
         return "–"
-    written = f"{value:.{digits}f}"
+    written = f"{value:.{digits}f}".replace("-", "−")
     return written.replace(".", ",") if language == "ru" else written
 
 
