@@ -128,7 +128,7 @@ def binomial_limits(
     def limit(share: float) -> FloatArray:
         count = stats.binom.ppf(share, sizes, reference)
         below = stats.binom.cdf(count, sizes, reference)
-        mass = stats.binom.pmf(count, sizes, reference)
+        mass = below - stats.binom.cdf(count - 1, sizes, reference)
         part = np.divide(below - share, mass, out=np.zeros_like(mass), where=mass > 0)
         cut: FloatArray = np.clip((count - part) / sizes, 0.0, 1.0)
         return cut

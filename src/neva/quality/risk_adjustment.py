@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -273,7 +274,8 @@ class ExpectedModel(_Frozen):
         )
 
 
-class ExpectedOutcomes(BaseModel):
+@dataclass(frozen=True, eq=False)
+class ExpectedOutcomes:
     """Predictions of a model for the rows of a table.
 
     Attributes
@@ -288,8 +290,6 @@ class ExpectedOutcomes(BaseModel):
         ``other-population`` (recalibrated, but on others, or it was not said which
         these are): O/E then mixes quality with drift of the model.
     """
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     model: ExpectedModel
     frame: pl.DataFrame

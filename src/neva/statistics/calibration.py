@@ -30,6 +30,10 @@ NotEstimable = Literal["no-outcomes", "all-outcomes", "separated", "constant-pre
 
 _MOST_STEPS = 100
 _SMALL_STEP = 1e-10
+# As a share of the predictor's range.
+_SMALL_OVERLAP = 1e-9
+# Below this a predictor is constant: its square would be 0 in floating point.
+_SMALLEST_RANGE = 1e-100
 
 
 def _pairs(outcome: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -128,9 +132,9 @@ class LogisticFit:
     intercept_error, slope_error : float or None
         Standard errors; `slope_error` is missing where the slope was fixed.
     problem : str or None
-        ``no-cases``, ``no-outcomes``, ``all-outcomes``, ``separated`` (the predictor splits
-        outcomes perfectly, so that the best slope is infinite) or
-        ``constant-predictor``.
+        ``no-cases``, ``no-outcomes``, ``all-outcomes``, ``separated`` (the predictor
+        splits outcomes perfectly or nearly so, and the best slope is beyond
+        bounds) or ``constant-predictor``.
     """
 
     intercept: float | None
@@ -148,10 +152,12 @@ def _problem(y: FloatArray, x: FloatArray, *, free_slope: bool) -> NotEstimable 
     if y.all():
         return "all-outcomes"
     if free_slope:
-        if x.min() == x.max():
+        if x.max() - x.min() < _SMALLEST_RANGE:
             return "constant-predictor"
         with_event, without = x[y == 1], x[y == 0]
-        if with_event.min() >= without.max() or without.min() >= with_event.max():
+        # An overlap too small for floating point gives a slope without end, too.
+        overlap = min(without.max() - with_event.min(), with_event.max() - without.min())
+        if overlap <= _SMALL_OVERLAP * (x.max() - x.min()):
             return "separated"
     return None
 
@@ -227,6 +233,8 @@ def logistic_recalibration(
         beta, current = beta + step, trial
         if np.abs(step).max() < _SMALL_STEP:
             break
+    else:  # the slope still grows: separated but for a hair
+        return LogisticFit(None, None, None, None, "separated")
     covariance = np.linalg.inv(information)
     if fixed_slope is not None:
         return LogisticFit(float(beta[0]), fixed_slope, float(np.sqrt(covariance[0, 0])), None)
