@@ -1,1 +1,38 @@
 """Was the treatment good: measures, charts over time, comparison of units."""
+
+from neva.quality.cases import Decision, decisions
+from neva.quality.control_charts import count_chart, g_chart, measure_chart, t_chart
+from neva.quality.figures import Figures, exclusion_counts, figures, suppressed
+from neva.quality.funnel import Funnel, funnel_proportions, funnel_ratios
+from neva.quality.measuring import MeasureRun, run_measures
+from neva.quality.risk_adjustment import ExpectedModel, observed_expected, recalibrate
+from neva.quality.run_charts import RunChart, run_chart
+from neva.quality.sequential import risk_adjusted_cusum, vlad
+from neva.quality.spc import ControlChart, xmr
+
+__all__ = [
+    "ControlChart",
+    "Decision",
+    "ExpectedModel",
+    "Figures",
+    "Funnel",
+    "MeasureRun",
+    "RunChart",
+    "count_chart",
+    "decisions",
+    "exclusion_counts",
+    "figures",
+    "funnel_proportions",
+    "funnel_ratios",
+    "g_chart",
+    "measure_chart",
+    "observed_expected",
+    "recalibrate",
+    "risk_adjusted_cusum",
+    "run_chart",
+    "run_measures",
+    "suppressed",
+    "t_chart",
+    "vlad",
+    "xmr",
+]

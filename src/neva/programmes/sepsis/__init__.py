@@ -136,6 +136,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             description="Of everybody registered, triaged for sepsis or not.",
             population=(events(registration).during(stay).exists() | triaged) & in_hospital,
             numerator=~drug.exists(),
+            period_time=first_known(events(registration).during(stay).first().time, stay.start),
             better="neutral",
             **words,
         ),
@@ -161,6 +162,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             population=triaged if each == "stay" else events(registration).exists() | triaged,
             due=stay.end if each == "stay" else None,
             numerator=icu,
+            period_time=first_known(stay.start, events(registration).first().time),
             better="neutral",
             **words,
         ),
@@ -173,7 +175,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             clock_start=ended,
             clock_title="release",
             due=days(28),
-            numerator=back <= ended + days(28),
+            numerator=first_known(back <= ended + days(28), False),
             interval=back - ended,
             better="lower",
             **words,
@@ -201,7 +203,7 @@ def _released() -> Time:
 
 
 def _back(ended: Time) -> Time:
-    """When the patient came back after the release; far ahead if never."""
+    """When the patient came back after the release; missing if never."""
     again = (
         stays("inpatient", "emergency")
         .where(true_or_unknown(row.reason != "elective"))
@@ -209,8 +211,7 @@ def _back(ended: Time) -> Time:
         .first()
         .time
     )
-    never = ended + hours(24 * 365 * 100)
-    made: Time = least(again, events(returned).after(ended).first().time, never)
+    made: Time = least(again, events(returned).after(ended).first().time)
     return made
 
 
