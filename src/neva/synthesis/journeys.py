@@ -25,7 +25,7 @@ from neva.synthesis.plan import Plan
 from neva.synthesis.rates import CARE, CATEGORIES, COMORBIDITIES, RETURNS
 from neva.synthesis.returns import plant_at_the_cut, plant_returns
 from neva.synthesis.subjects import attributes, link_returns
-from neva.synthesis.support import supports
+from neva.synthesis.support import need_names, supports
 
 __all__ = ["NUMBER", "journeys"]
 
@@ -49,7 +49,8 @@ def journeys(plan: Plan) -> pl.DataFrame:
     polars.DataFrame
         One row a stay, by arrival. Times are int64 microseconds, -1 where
         there is none: ``start``, ``end`` (true, also after the data cut),
-        ``end_known``, ``known`` (first contact), ``death``, ``death_known``,
+        ``end_known``, ``known`` (first contact), ``booked`` (of an operation),
+        ``death``, ``death_known``,
         ``pcr`` (first positive test), for each support its ``_start`` and
         ``_end``, ``need`` (first need of advanced support, or death),
         ``intensive_start``, ``intensive_end`` (wanted), ``theatre_start``,
@@ -109,6 +110,7 @@ def journeys(plan: Plan) -> pl.DataFrame:
     columns["pcr"] = _first_positive(plan, rng, columns)
     columns |= supports(plan, columns)
     columns |= _deaths(plan, columns, before)
+    columns |= _bookings(rng, columns, root)
     return _named(columns, rng, root=root, inpatient=inpatient)
 
 
@@ -223,6 +225,19 @@ def _deaths(
     }
 
 
+def _bookings(
+    rng: np.random.Generator, columns: dict[str, npt.NDArray[np.generic]], root: _Integers
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Draw when operations were booked: the first that is known of some subjects."""
+    start, theatre = columns["start"].astype(np.int64), columns["theatre_start"].astype(np.int64)
+    known = columns["known"].astype(np.int64)
+    size = len(start)
+    booked = np.where(theatre != NEVER, start - hours(rng.uniform(14, 14 * 24, size)), NEVER)
+    earliest = known.copy()
+    np.minimum.at(earliest, root, np.where(booked == NEVER, known, booked))
+    return {"booked": booked, "known": earliest[root]}
+
+
 def _named(
     columns: dict[str, npt.NDArray[np.generic]],
     rng: np.random.Generator,
@@ -258,7 +273,8 @@ def _named(
             np.where(leaving > 0.96, "other-hospital", "home"),
         ),
     )
-    frame = pl.DataFrame({name: values for name, values in columns.items() if name != "need_kind"})
+    needs = need_names(columns["need_number"].astype(np.int64))
+    frame = pl.DataFrame(columns).drop("need_number")
     return frame.with_columns(
         stay=pl.concat_str(pl.lit("S"), pl.col("number").cast(pl.String).str.zfill(7)),
         subject=pl.concat_str(pl.lit("P"), pl.Series(root).cast(pl.String).str.zfill(7)),
@@ -266,5 +282,6 @@ def _named(
         kind=pl.Series(np.where(inpatient, "inpatient", "emergency")),
         source=pl.Series(source),
         outcome=pl.Series(outcome),
+        need_kind=pl.Series(needs),
         comorbidities=pl.sum_horizontal(pl.col(list(COMORBIDITIES)).cast(pl.Int64)),
     )

@@ -13,13 +13,13 @@ from neva.synthesis.drawing import DAY, HOUR, MINUTE, Times, local_ticks
 from neva.synthesis.plan import Plan
 from neva.synthesis.rates import CATEGORIES
 
-__all__ = ["days_later", "plant_at_the_cut", "plant_returns"]
+__all__ = ["BEFORE_CUT", "days_later", "plant_at_the_cut", "plant_returns"]
 
 #: Calendar days in which a return counts, after the stay before.
 _RETURN_DAYS: Final = {"covid": 30, "sepsis": 28}
 #: Distances of planted arrivals from the data cut: clocks that close at the
 #: cut itself, or a microsecond after it.
-_BEFORE_CUT: Final = (14 * HOUR, 48 * HOUR, 14 * HOUR - 1, 48 * HOUR - 1, 24 * HOUR, 24 * HOUR - 1)
+BEFORE_CUT: Final = (14 * HOUR, 48 * HOUR, 14 * HOUR - 1, 48 * HOUR - 1, 24 * HOUR, 24 * HOUR - 1)
 
 
 def days_later(ticks: Times, days: int, zone: str) -> Times:
@@ -89,7 +89,7 @@ def plant_at_the_cut(plan: Plan, arrival: Times, fresh: npt.NDArray[np.int64]) -
     _, cut = plan.microseconds()
     moved = arrival.copy()
     # The last ones move least.
-    for number, distance in zip(fresh[::-1].tolist(), _BEFORE_CUT, strict=False):
+    for number, distance in zip(fresh[::-1].tolist(), BEFORE_CUT, strict=False):
         moved[number] = cut - distance
     moved[:] = np.minimum(moved, cut - 10 * MINUTE)
     return moved

@@ -11,7 +11,7 @@ from neva.synthesis.drawing import HOUR, NEVER, SECOND, Times, choose, generator
 from neva.synthesis.plan import Plan
 from neva.synthesis.rates import CATEGORIES
 
-__all__ = ["EPISODES", "supports"]
+__all__ = ["EPISODES", "need_names", "supports"]
 
 #: Column prefixes of the episodes of a stay, in the order in which they follow
 #: each other, and what each is.
