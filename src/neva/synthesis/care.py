@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from neva.synthesis.covid import antibiotic_course, planted, share, some
+from neva.synthesis.covid import antibiotic_course, planted, some
 from neva.synthesis.drawing import DAY, HOUR, MINUTE, NEVER, SECOND, Times, hours
 from neva.synthesis.journeys import NUMBER
 from neva.synthesis.ledger import Ledger
 from neva.synthesis.measurements import laboratory_values
-from neva.synthesis.rates import CATEGORIES, COMORBIDITIES, MISSING
+from neva.synthesis.rates import CARE, CATEGORIES, COMORBIDITIES, MISSING
 from neva.synthesis.support import EPISODES
 
 __all__ = ["diagnoses", "emergency_and_sepsis", "support_and_flags", "surgery", "vascular"]
@@ -29,11 +29,11 @@ def emergency_and_sepsis(ledger: Ledger) -> None:
     ledger.add("CARE//emergency-triage", at, triage, delay_minutes=(0, 3))
 
     septic = np.isin(block["category"][at], [NUMBER["sepsis"], NUMBER["sepsis-home"]])
-    septic &= rng.random(len(at)) < share("sepsis_triage")
+    septic &= rng.random(len(at)) < CARE["sepsis_triage"]
     at, start, registered, triage = at[septic], start[septic], registered[septic], triage[septic]
     recognised = start + rng.integers(17 * 60, 45 * 60, len(at)) * SECOND
     ledger.add("CARE//sepsis-triage", at, recognised, delay_minutes=(0, 3))
-    dose = some(rng, share("sepsis_antibiotic_in_time"), recognised, 0.02, 0.97)
+    dose = some(rng, CARE["sepsis_antibiotic_in_time"], recognised, 0.02, 0.97)
     dose = np.where(dose == NEVER, some(rng, 0.85, recognised, 1.02, 7), dose)
     for clock in (registered, triage, recognised):
         dose, _ = planted(rng, dose, clock, (HOUR, HOUR + 1, HOUR + MINUTE))
@@ -41,7 +41,7 @@ def emergency_and_sepsis(ledger: Ledger) -> None:
     dose = np.where(early, recognised - 4 * MINUTE, dose)
     course = np.clip((block["end"][at] - dose) // (12 * HOUR) + 1, 1, 14)
     antibiotic_course(ledger, at, dose, course)
-    lactate = some(rng, share("lactate_in_time"), recognised, -0.3, 2.8)
+    lactate = some(rng, CARE["lactate_in_time"], recognised, -0.3, 2.8)
     lactate = np.where(lactate == NEVER, some(rng, 0.6, recognised, 3.1, 9), lactate)
     lactate, _ = planted(rng, lactate, recognised, (3 * HOUR, 3 * HOUR + 1))
     ledger.add("LOINC//2524-7", at, lactate,
@@ -100,7 +100,7 @@ def vascular(ledger: Ledger) -> None:
     ledger.every("ATC//B01AC06", at, first, step_hours=24, times=times, value=100.0)
     home = np.where(block["died"][at], NEVER, end)
     fibrillation = block["ICD10//I48.9"][at]
-    not_done = some(rng, share("antithrombotic_not_done"), home, -24, -2)
+    not_done = some(rng, CARE["antithrombotic_not_done"], home, -24, -2)
     reasons = np.array(["REASON//contraindicated", "REASON//refused"])
     reason = reasons[rng.integers(0, 2, size)]
     code = np.where(fibrillation, "ATC//B01AF02", "ATC//B01AC06")
@@ -108,8 +108,8 @@ def vascular(ledger: Ledger) -> None:
         mine = code == one
         ledger.add(one, at[mine], not_done[mine], status="not-done", reason=reason[mine])
     given = (home != NEVER) & (not_done == NEVER)
-    given &= rng.random(size) < share("antithrombotic_at_discharge")
-    anticoagulated = fibrillation & (rng.random(size) < share("anticoagulant_for_fibrillation"))
+    given &= rng.random(size) < CARE["antithrombotic_at_discharge"]
+    anticoagulated = fibrillation & (rng.random(size) < CARE["anticoagulant_for_fibrillation"])
     drug = np.where(
         anticoagulated,
         np.array(["ATC//B01AA03", "ATC//B01AF01", "ATC//B01AF02"])[rng.integers(0, 3, size)],

@@ -20,13 +20,6 @@ __all__ = ["covid_care", "planted", "tests_for_the_virus"]
 _Integers = npt.NDArray[np.int64]
 
 
-def share(name: str) -> float:
-    """Return a rate of care that is one number."""
-    value = CARE[name]
-    assert isinstance(value, float)
-    return value
-
-
 def planted(
     rng: np.random.Generator, usual: Times, base: Times, offsets: Sequence[int]
 ) -> tuple[Times, npt.NDArray[np.bool_]]:
@@ -50,7 +43,7 @@ def planted(
     is_planted : numpy.ndarray of bool, shape (n,)
         Who has one.
     """
-    chosen = (rng.random(len(base)) < share("boundary") * len(offsets)) & (base != NEVER)
+    chosen = (rng.random(len(base)) < CARE["boundary"] * len(offsets)) & (base != NEVER)
     offset = np.asarray(offsets)[rng.integers(0, len(offsets), len(base))]
     return np.where(chosen, base + offset, usual), chosen
 
@@ -106,22 +99,21 @@ def covid_care(ledger: Ledger, first_alarm: Times) -> None:
     _antibiotics(ledger, at, start)
     _baseline(ledger, at, start)
     _alarms(ledger, at, first_alarm[at])
-    _immunosuppressants(ledger, at, start)
+    _immunosuppressants(ledger, at)
 
 
 def _flags(ledger: Ledger, at: _Integers, start: Times) -> None:
     rng = ledger.rng
-    nobody = np.full(len(at), NEVER)
     contraindicated = some(rng, 0.03, start, 0.5, 30)
     ledger.add("CARE//steroid-contraindicated", at, contraindicated)
     ledger.add("CARE//other-steroid-indication", at, some(rng, 0.04, start, 0.5, 40))
-    therapeutic = some(rng, share("therapeutic_anticoagulation"), start, -20, 12)
+    therapeutic = some(rng, CARE["therapeutic_anticoagulation"], start, -20, 12)
     offsets = (-24 * HOUR, -24 * HOUR - 1, 14 * HOUR, 14 * HOUR + 1)
     therapeutic, _ = planted(rng, therapeutic, start, offsets)
     ledger.add("CARE//anticoagulation-therapeutic", at, therapeutic, before=True)
     anticoagulant = some(rng, 0.04, start, 0.3, 20)
     ledger.add("CARE//anticoagulant-contraindicated", at, anticoagulant)
-    immune, _ = planted(rng, some(rng, 0.05, start, 1, 40), nobody, (0,))
+    immune = some(rng, 0.05, start, 1, 40)
     ledger.add("CARE//immunosuppressant-contraindicated", at, immune)
 
 
@@ -133,12 +125,12 @@ def _is_at_the_cut(ledger: Ledger, start: Times) -> npt.NDArray[np.bool_]:
 def _steroids(ledger: Ledger, at: _Integers, start: Times, oxygen: Times) -> None:
     block, rng = ledger.block, ledger.rng
     has = oxygen != NEVER
-    dose = some(rng, share("steroid_on_oxygen"), oxygen, 0.3, 16)
+    dose = some(rng, CARE["steroid_on_oxygen"], oxygen, 0.3, 16)
     late = some(rng, 0.5, oxygen, 24.2, 60)
     dose = np.where(dose == NEVER, late, dose)
     offsets = (DAY, DAY + 1, DAY + MINUTE, DAY - 1)
     dose, _ = planted(rng, dose, oxygen, offsets)
-    without = some(rng, share("steroid_without_oxygen"), start, 2, 60)
+    without = some(rng, CARE["steroid_without_oxygen"], start, 2, 60)
     dose = np.where(has, dose, without)
     # Given before the admission, and never again: an hour, and around a day, before it.
     earlier, early = planted(rng, dose, np.where(has, start, NEVER), (-HOUR, -DAY, -DAY + 1))
@@ -164,10 +156,10 @@ def _steroids(ledger: Ledger, at: _Integers, start: Times, oxygen: Times) -> Non
 
 def _heparin(ledger: Ledger, at: _Integers, start: Times) -> None:
     block, rng = ledger.block, ledger.rng
-    dose = some(rng, share("heparin"), start, 1, 12)
+    dose = some(rng, CARE["heparin"], start, 1, 12)
     late = some(rng, 0.5, start, 14.1, 40)
     dose = np.where(dose == NEVER, late, dose)
-    not_done = some(rng, share("heparin_not_done"), start, 1, 10)
+    not_done = some(rng, CARE["heparin_not_done"], start, 1, 10)
     dose = np.where(not_done == NEVER, dose, NEVER)
     close = 14 * HOUR
     dose, _ = planted(rng, dose, start, (close, close + 1, close - 1))
@@ -188,7 +180,7 @@ def _heparin(ledger: Ledger, at: _Integers, start: Times) -> None:
 def _antibiotics(ledger: Ledger, at: _Integers, start: Times) -> None:
     block, rng = ledger.block, ledger.rng
     size = len(at)
-    evidence = rng.random(size) < share("bacterial_evidence")
+    evidence = rng.random(size) < CARE["bacterial_evidence"]
     which = rng.random(size)
     suspected = some(rng, np.where(evidence & (which < 0.5), 1.0, 0.0), start, 0.5, 40)
     suspected, _ = planted(rng, suspected, start, (2 * DAY, 2 * DAY + 1))
@@ -196,7 +188,8 @@ def _antibiotics(ledger: Ledger, at: _Integers, start: Times) -> None:
     culture = some(rng, np.where(evidence, 0.8, 0.12), start, 0.5, 30)
     is_positive = evidence & (which > 0.4) & (which < 0.8)
     # Cultures grow for days: the result of the second day is known on the fourth.
-    ledger.add("CARE//blood-culture", at, culture, text=np.where(is_positive, "positive", "negative"),
+    grown = np.where(is_positive, "positive", "negative")
+    ledger.add("CARE//blood-culture", at, culture, text=grown,
                delay_minutes=(1200, 4300))  # fmt: skip
     procalcitonin = some(rng, 0.4, start, 0.5, 44)
     value = np.where(evidence & (which > 0.7), np.round(rng.uniform(0.5, 9, size), 2),
@@ -204,7 +197,7 @@ def _antibiotics(ledger: Ledger, at: _Integers, start: Times) -> None:
     edge = rng.random(size)
     value = np.where(edge < 0.03, 0.5, np.where(edge < 0.06, 0.49, value))
     ledger.add("LOINC//33959-8", at, procalcitonin, value=value, delay_minutes=(60, 300))
-    chance = np.where(evidence, 0.88, share("antibiotic_without_evidence"))
+    chance = np.where(evidence, 0.88, CARE["antibiotic_without_evidence"])
     dose = some(rng, chance, start, 0.5, 40)
     dose = np.where(dose == NEVER, some(rng, 0.05, start, 49, 100), dose)
     dose, _ = planted(rng, dose, start, (2 * DAY, 2 * DAY + 1))
@@ -212,7 +205,7 @@ def _antibiotics(ledger: Ledger, at: _Integers, start: Times) -> None:
     course = np.clip((block["end"][at] - dose) // (12 * HOUR) + 1, 1, rng.integers(4, 14, size))
     antibiotic_course(ledger, at, dose, course)
     close = 72 * HOUR
-    reviewed = some(rng, share("antibiotic_review"), dose, 20, 71)
+    reviewed = some(rng, CARE["antibiotic_review"], dose, 20, 71)
     reviewed = np.where(reviewed == NEVER, some(rng, 0.5, dose, 73, 110), reviewed)
     reviewed, _ = planted(rng, reviewed, dose, (close, close + 1, 0, 1))
     stopped = rng.random(size) < 0.3
@@ -236,7 +229,7 @@ def antibiotic_course(ledger: Ledger, at: _Integers, first: Times, times: _Integ
 def _baseline(ledger: Ledger, at: _Integers, start: Times) -> None:
     """Add the examinations of the first day; some are missing, one or other is late."""
     block, rng = ledger.block, ledger.rng
-    incomplete = rng.random(len(at)) >= share("baseline_complete")
+    incomplete = rng.random(len(at)) >= CARE["baseline_complete"]
     items = (
         "LOINC//2532-0", "LOINC//2276-4", "LOINC//48065-7",
         "CARE//chest-imaging", "CARE//electrocardiogram",
@@ -275,7 +268,7 @@ def _baseline(ledger: Ledger, at: _Integers, start: Times) -> None:
 def _alarms(ledger: Ledger, at: _Integers, alarm: Times) -> None:
     """Add the reviews that a high NEWS2 asks for, and daily rounds."""
     block, rng = ledger.block, ledger.rng
-    review = some(rng, share("review_after_news2"), alarm, 0.02, 0.47)
+    review = some(rng, CARE["review_after_news2"], alarm, 0.02, 0.47)
     review = np.where(review == NEVER, some(rng, 0.8, alarm, 0.52, 5), review)
     half = 30 * MINUTE
     review, _ = planted(rng, review, alarm, (half, half + 1, 0, half - 1))
@@ -288,7 +281,7 @@ def _alarms(ledger: Ledger, at: _Integers, alarm: Times) -> None:
     ledger.add("CARE//clinical-review", at[repeated], rounds)
 
 
-def _immunosuppressants(ledger: Ledger, at: _Integers, start: Times) -> None:
+def _immunosuppressants(ledger: Ledger, at: _Integers) -> None:
     block, rng = ledger.block, ledger.rng
     need = np.where(block["level"][at] >= 2, block["need"][at], NEVER)
     given = some(rng, 0.4, need, 1, 30)

@@ -15,6 +15,7 @@ from neva.events.hospital import Hospital, open_hospital
 from neva.events.synthetic import SYNTHETIC_SOURCE
 from neva.sources.intake import ImportSummary, import_delivery
 from neva.synthesis.generation import Generation
+from neva.synthesis.measures import as_text
 from neva.synthesis.plan import Plan
 
 __all__ = ["TRUTH", "Synthesis", "deterioration", "plan_of", "synthesise", "truth"]
@@ -105,8 +106,8 @@ def synthesise(
     )
     if not (folder / _MEASURES).exists() or answers:
         answers = answers or [generation.truth_of(*block) for block in generation.blocks()]
-        _write(pl.concat(answers), folder / _MEASURES)
-        _write(generation.deterioration(), folder / _DETERIORATION)
+        _write(as_text(pl.concat(answers).lazy()), folder / _MEASURES)
+        _write(generation.deterioration().lazy(), folder / _DETERIORATION)
     later = None
     if after_cut:
         file = folder / _AFTER
@@ -121,9 +122,9 @@ def synthesise(
     return Synthesis(plan=plan, summary=summary, after=later, truth=folder)
 
 
-def _write(frame: pl.DataFrame, path: Path) -> None:
+def _write(rows: pl.LazyFrame, path: Path) -> None:
     new = path.with_suffix(".new")
-    frame.write_parquet(new)
+    rows.sink_parquet(new)
     new.replace(path)
 
 

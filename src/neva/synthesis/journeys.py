@@ -22,7 +22,7 @@ from neva.synthesis.drawing import (
     local_ticks,
 )
 from neva.synthesis.plan import Plan
-from neva.synthesis.rates import CARE, CATEGORIES, COMORBIDITIES, RETURNS
+from neva.synthesis.rates import CARE, CATEGORIES, COMORBIDITIES, RETURNS, SUPPORT
 from neva.synthesis.returns import plant_at_the_cut, plant_returns
 from neva.synthesis.subjects import attributes, link_returns
 from neva.synthesis.support import need_names, supports
@@ -64,18 +64,17 @@ def journeys(plan: Plan) -> pl.DataFrame:
     size = plan.stays
     inpatient = np.array([c.kind == "inpatient" for c in CATEGORIES])[category]
     covid = category == NUMBER["covid"]
-    level = np.where(covid, choose(rng, CARE["support"], size), 0)
+    shares, deaths = np.array(list(SUPPORT.values())).T
+    level = np.where(covid, choose(rng, shares, size), 0)
     risk = rng.random(size)
     base = np.array([c.deaths for c in CATEGORIES])[category]
-    died = risk < np.where(covid, np.asarray(CARE["support_deaths"])[level], base)
+    died = risk < np.where(covid, deaths[level], base)
     end = _ends(plan, rng, start, category, level, died=died)
 
     before = link_returns(plan, start, end, category, ~died)
     moved = plant_returns(plan, start, end, category, before) - start
     start, end = start + moved, end + moved
-    fresh = np.flatnonzero(
-        covid & (before < 0) & ~np.isin(np.arange(size), before) & (level > 0)
-    )
+    fresh = np.flatnonzero(covid & (before < 0) & ~np.isin(np.arange(size), before) & (level > 0))
     moved = plant_at_the_cut(plan, start, fresh) - start
     start, end = start + moved, end + moved
 
@@ -107,7 +106,7 @@ def journeys(plan: Plan) -> pl.DataFrame:
         "known": start + rng.integers(0, 3 * 60, size) * SECOND,
         **told,
     }
-    columns["pcr"] = _first_positive(plan, rng, columns)
+    columns["pcr"] = _first_positive(rng, columns)
     columns |= supports(plan, columns)
     columns |= _deaths(plan, columns, before)
     columns |= _bookings(rng, columns, root)
@@ -175,9 +174,7 @@ def _birthdays(
     return days
 
 
-def _first_positive(
-    plan: Plan, rng: np.random.Generator, columns: dict[str, npt.NDArray[np.generic]]
-) -> Times:
+def _first_positive(rng: np.random.Generator, columns: dict[str, npt.NDArray[np.generic]]) -> Times:
     """Draw when the first sample that turns out positive was taken."""
     start = columns["start"].astype(np.int64)
     length = columns["end"].astype(np.int64) - start
@@ -188,7 +185,7 @@ def _first_positive(
     earlier = -hours(rng.uniform(20, 240, size))
     offset = np.where(rng.random(size) < 0.15, earlier, offset)
     kind = rng.random(size)
-    boundary = float(CARE["boundary"])  # type: ignore[arg-type]
+    boundary = CARE["boundary"]
     week, fortnight = 7 * DAY, 14 * DAY
     admitted = category == NUMBER["covid"]
     for turn, planted in enumerate((-fortnight, -fortnight - 1, week, week + 1)):

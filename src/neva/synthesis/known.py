@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -94,9 +93,7 @@ class Known:
 
         subject = pl.DataFrame({"subject": self.subject, "row": np.arange(self.size)})
         counted = known_rows(rows, cut).filter(~pl.col("code").is_in(_UNUSED))
-        counted = counted.with_columns(
-            subject=pl.Series(self.subject[counted["at"].to_numpy()])
-        )
+        counted = counted.with_columns(subject=pl.Series(self.subject[counted["at"].to_numpy()]))
         saturation = counted.filter(pl.col("code") == _SATURATION)
         self.saturation = saturation.select("subject", "time", "value")
         pairs = counted.filter(pl.col("code") != _SATURATION).join(

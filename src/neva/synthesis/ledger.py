@@ -12,7 +12,7 @@ from neva.synthesis.drawing import DAY, HOUR, MINUTE, NEVER, SECOND, Times
 from neva.synthesis.rates import MISSING
 from neva.synthesis.vocabulary import VALUE_UNITS
 
-__all__ = ["Block", "Ledger"]
+__all__ = ["Block", "Ledger", "units_of"]
 
 Mask = npt.NDArray[np.bool_]
 #: Columns of the ledger; times are int64 microseconds, -1 where there is none.
@@ -31,7 +31,20 @@ _COLUMNS: Final[dict[str, Any]] = {
     "recorded": pl.Int64,
     "is_decision": pl.Boolean,
 }
-#: Beyond these a corrected value would be no value at all.
+#: Values without decimals.
+_WHOLE: Final = (
+    "LOINC//59408-5", "LOINC//9279-1", "LOINC//8867-4", "LOINC//8480-6", "LOINC//8462-4",
+    "LOINC//9269-2", "CARE//news2", "CARE//radiographic-infiltrates",
+)  # fmt: skip
+#: How texts are mistaken for each other.
+_SWAPPED: Final = {
+    "detected": "not detected",
+    "not detected": "detected",
+    "positive": "negative",
+    "negative": "positive",
+    "A": "C",
+}
+#: Beyond these a wrong value would be no value at all.
 _LIMITS: Final = {"LOINC//59408-5": 100.0, "LOINC//9269-2": 15.0, "CARE//news2": 20.0}
 
 
@@ -134,7 +147,9 @@ class Ledger:
             kept &= time >= start
         if recorded is None:
             low, high = delay_minutes
-            recorded = time + (self.rng.uniform(low, high, len(time)) * 60).astype(np.int64) * SECOND
+            recorded = (
+                time + (self.rng.uniform(low, high, len(time)) * 60).astype(np.int64) * SECOND
+            )
         count = int(kept.sum())
         if not count:
             return
@@ -173,14 +188,10 @@ class Ledger:
             The columns of the ledger, and ``row_id`` (text; missing where the
             row is never spoken of again), ``retracted`` (withdrawn as an
             error), ``superseded`` (recorded time of the correction that took
-            the row's place). A correction is a row of its own with the same
-            ``row_id``.
+            the row's place). Row and correction are two rows with the same
+            ``row_id``; the correction is right.
         """
-        rows = (
-            pl.concat(self._frames)
-            if self._frames
-            else pl.DataFrame(schema=_COLUMNS)
-        )
+        rows = pl.concat(self._frames) if self._frames else pl.DataFrame(schema=_COLUMNS)
         rng, size = self.rng, rows.height
         decision = rows["is_decision"].to_numpy()
         done = (rows["status"] == "done").to_numpy() & (rows["end_time"] == NEVER).to_numpy()
@@ -202,57 +213,53 @@ class Ledger:
             retracted=pl.Series(np.where(withdrawn, recorded + later, NEVER)),
             superseded=pl.lit(NEVER, dtype=pl.Int64),
         )
-        changed = self._changed(rows.filter(pl.Series(corrected)), later[corrected])
-        # A row that nothing could be changed of stays as it was.
-        superseded = changed.select("row_id", _by="recorded")
-        rows = rows.join(superseded, on="row_id", how="left", maintain_order="left").with_columns(
-            superseded=pl.coalesce("_by", "superseded")
+        wrong = self._wrong(rows.filter(pl.Series(corrected)))
+        first = wrong["recorded"].to_numpy()
+        right = rows.join(
+            wrong.select("row_id"), on="row_id", how="semi", maintain_order="left"
+        ).with_columns(
+            recorded=pl.Series(first + rng.integers(10 * 60, 60 * 3600, len(first)) * SECOND)
         )
-        return pl.concat([rows.drop("_by"), changed])
+        wrong = wrong.with_columns(superseded=right["recorded"])
+        others = rows.join(wrong.select("row_id"), on="row_id", how="anti", maintain_order="left")
+        return pl.concat([others, wrong, right])
 
-    def _changed(self, rows: pl.DataFrame, later: Times) -> pl.DataFrame:
-        """Return corrected rows: another value, another text, or another time."""
+    def _wrong(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows as they were first recorded: another value, another text, or another time.
+
+        Rows of which nothing could be wrong are left out.
+        """
         rng, size = self.rng, rows.height
         at = rows["at"].to_numpy()
         start, end = self.block["start"][at], self.block["end"][at]
+        code, value = pl.col("code"), pl.col("value")
         time = rows["time"].to_numpy()
         shift = rng.integers(-90, 91, size) * MINUTE
         moved = np.clip(time + shift, np.minimum(start, time), np.maximum(end, time))
-        is_drug = rows["code"].str.starts_with("ATC//").to_numpy()
-        is_point = rows["value"].is_null().to_numpy() & rows["text"].is_null().to_numpy()
-        is_diagnosis = rows["code"].str.starts_with("ICD10//").to_numpy()
-        time = np.where((is_drug | is_point) & ~is_diagnosis, moved, time)
-        recorded = rows["recorded"].to_numpy() + later
+        is_drug = code.str.starts_with("ATC//")
+        is_point = value.is_null() & pl.col("text").is_null() & ~code.str.starts_with("ICD10//")
         factor = pl.Series(rng.choice([0.6, 0.8, 1.25, 1.6], size))
-        limit = pl.col("code").replace_strict(_LIMITS, default=1e9, return_dtype=pl.Float64)
-        new_value = pl.min_horizontal((pl.col("value") * factor).round(1), limit)
-        whole = pl.col("code").is_in(
-            ["LOINC//59408-5", "LOINC//9269-2", "CARE//news2", "CARE//radiographic-infiltrates"]
+        # A temperature is never wrong by half: 10 degrees at most.
+        scaled = (
+            pl.when(code == "LOINC//8310-5")
+            .then(value + 10 * (factor - 1))
+            .otherwise(value * factor)
         )
-        swapped = {
-            "detected": "not detected",
-            "not detected": "detected",
-            "positive": "negative",
-            "negative": "positive",
-            "A": "C",
-        }
-        is_test = pl.col("code") == "LOINC//94500-6"
-        # A first positive test is not taken back so often that no case is left.
-        keep_text = pl.Series(rng.random(size) < 0.5)
-        changed = rows.with_columns(
-            time=pl.Series(time),
-            value=pl.when(pl.col("code").str.starts_with("ATC//"))
-            .then("value")
-            .when(whole)
-            .then(new_value.round(0))
-            .otherwise(new_value),
-            text=pl.when(is_test & keep_text).then("text").otherwise(pl.col("text").replace(swapped)),
-            recorded=pl.Series(np.maximum(recorded, time + MINUTE)),
-        )
+        limit = code.replace_strict(_LIMITS, default=np.inf, return_dtype=pl.Float64)
+        scaled = pl.when(scaled > limit).then(limit).otherwise(scaled)
+        wrong = rows.with_columns(
+            time=pl.when(is_drug | is_point).then(pl.Series(moved)).otherwise("time"),
+            value=pl.when(is_drug)
+            .then(value)
+            .when(code.is_in(_WHOLE))
+            .then(scaled.round(0))
+            .otherwise(scaled.round(2)),
+            text=pl.col("text").replace(_SWAPPED),
+        ).with_columns(recorded=pl.max_horizontal("recorded", pl.col("time") + MINUTE))
         same = pl.all_horizontal(
-            pl.col(name).eq_missing(pl.Series(rows[name])) for name in ("time", "value", "text")
+            pl.col(name).eq_missing(rows[name]) for name in ("time", "value", "text")
         )
-        return changed.filter(~same)
+        return wrong.filter(~same)
 
     def every(
         self,
@@ -279,7 +286,7 @@ class Ledger:
         return np.maximum(at_least, np.asarray(count) // DAY).astype(np.int64)
 
 
-def units_of(rows: pl.DataFrame) -> pl.Expr:
-    """Return the unit of measurement of each value of a ledger."""
+def units_of() -> pl.Expr:
+    """Return the unit of measurement of each value, by its code."""
     units = pl.col("code").replace_strict(VALUE_UNITS, default=None, return_dtype=pl.String)
     return pl.when(pl.col("value").is_not_null()).then(units)

@@ -7,7 +7,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from neva.synthesis.drawing import DAY, HOUR, MINUTE, NEVER, SECOND, Times, hours, local_ticks
+from neva.synthesis.drawing import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NEVER,
+    SECOND,
+    Times,
+    choose,
+    hours,
+    local_ticks,
+)
 from neva.synthesis.journeys import NUMBER
 from neva.synthesis.ledger import Block, Ledger
 from neva.synthesis.rates import MISSING
@@ -158,7 +168,8 @@ def vital_signs(ledger: Ledger) -> Times:
     temperature = 36.7 + np.where(infectious, 1.5, 0.4) * severity + 0.35 * noise[5]
     temperature = np.round(np.clip(temperature, 34.2, 41.2), 1)
     dulled = rng.random(size) < np.where(severity > 0.8, 0.18, 0.01)
-    acvpu = np.where(dulled, rng.choice(np.array(["C", "V", "P", "U"]), size, p=[.4, .35, .2, .05]), "A")  # fmt: skip
+    dull = np.array(["C", "V", "P", "U"])[choose(rng, (0.4, 0.35, 0.2, 0.05), size)]
+    acvpu = np.where(dulled, dull, "A")
     coma = np.where(dulled, rng.integers(7, 15, size), 15).astype(float)
     total = news2(
         respiration=respiration,
@@ -257,4 +268,5 @@ def laboratory_values(rng: np.random.Generator, code: str, severity: _Floats) ->
     """Draw values of a laboratory test for patients as ill as that."""
     median, factor, spread, decimals = _LABORATORY[code]
     drawn = median * factor**severity * np.exp(spread * rng.standard_normal(len(severity)))
-    return np.round(np.maximum(drawn, 10.0**-decimals), decimals)
+    lowest = 0.1**decimals
+    return np.asarray(np.maximum(drawn, lowest).round(decimals), dtype=float)

@@ -12,7 +12,7 @@ import polars as pl
 from neva.synthesis.drawing import NEVER, Times, as_time
 from neva.synthesis.known import Known, Mask
 
-__all__ = ["STATUSES", "Answers", "Verdict", "timed", "verdict"]
+__all__ = ["STATUSES", "Answers", "Verdict", "as_text", "timed", "verdict"]
 
 #: ``outside``: not in the population. ``pending``: the clock has not closed.
 #: ``unknown``: it cannot be said, as where the date of birth is missing.
@@ -38,6 +38,9 @@ class Verdict:
     value: npt.NDArray[np.float64]
 
 
+_STATUS: Final = pl.Enum(STATUSES)
+
+
 class Answers:
     """Collects verdicts, measure by measure."""
 
@@ -53,8 +56,8 @@ class Answers:
             pl.DataFrame(
                 {
                     "stay": self._stays,
-                    "measure": pl.repeat(measure, self.known.size, eager=True),
-                    "status": pl.Series(answer.status),
+                    "measure": pl.repeat(measure, self.known.size, eager=True).cast(pl.Categorical),
+                    "status": pl.Series(answer.status).cast(_STATUS),
                     "due": as_time(np.where(answered, answer.due, NEVER)),
                     "value": pl.Series(
                         np.where(answer.status == "met", answer.value, np.nan)
@@ -64,8 +67,15 @@ class Answers:
         )
 
     def frame(self) -> pl.DataFrame:
-        """Return ``stay``, ``measure``, ``status``, ``due``, ``value``: one row each."""
+        """Return ``stay``, ``measure``, ``status``, ``due``, ``value``: one row each.
+
+        Measures and statuses are kept as numbers; :func:`as_text` makes them texts."""
         return pl.concat(self._frames)
+
+
+def as_text(answers: pl.LazyFrame) -> pl.LazyFrame:
+    """Write out measures and statuses."""
+    return answers.with_columns(pl.col("measure", "status").cast(pl.String))
 
 
 def verdict(

@@ -48,9 +48,7 @@ def covid_measures(known: Known, answers: Answers) -> None:
     answers.add("covid19.no-antibiotic-without-evidence", _no_antibiotic(k, covid))
     answers.add("covid19.antibiotic-review-72-hours", _antibiotic_review(k, covid))
     answers.add("covid19.baseline-set-24-hours", _baseline(k, covid))
-    answers.add(
-        "covid19.oxygen-in-target-range", _in_target_range(k, covid, oxygen, targeted)
-    )
+    answers.add("covid19.oxygen-in-target-range", _in_target_range(k, covid, oxygen, targeted))
     answers.add("covid19.review-after-news2", _review(k, covid))
     answers.add("covid19.hours-to-intensive-care", _hours_to_intensive_care(k, covid))
     died = k.outcome == "died"
@@ -191,9 +189,9 @@ def _in_target_range(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Ve
         )
         .join(subjects, on="subject")
         .with_columns(
-            held=(
-                pl.min_horizontal("until", "stop") - pl.max_horizontal("time", "begun")
-            ).clip(lower_bound=0)
+            held=(pl.min_horizontal("until", "stop") - pl.max_horizontal("time", "begun")).clip(
+                lower_bound=0
+            )
         )
     )
     low = pl.when("targeted").then(88.0).otherwise(92.0)

@@ -173,9 +173,9 @@ def _give(
             continue  # it waited there until it was wanted there again
         else:
             for unit in units:
-                heap = free.get(unit)
-                if heap and heap[0][0] <= at:
-                    found = (unit, heapq.heappop(heap)[1])
+                empty = free.get(unit)
+                if empty and empty[0][0] <= at:
+                    found = (unit, heapq.heappop(empty)[1])
                     break
             if found is None:
                 if number not in lies:

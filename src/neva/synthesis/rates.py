@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CARE", "CATEGORIES", "COMORBIDITIES", "MISSING", "RETURNS", "Category"]
+__all__ = ["CARE", "CATEGORIES", "COMORBIDITIES", "MISSING", "RETURNS", "SUPPORT", "Category"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,18 @@ MISSING: Final = {
     "decision_withdrawn": 0.012,
 }
 
+#: Respiratory support that COVID-19 makes necessary, in order of strength:
+#: (share of admitted patients, share of these that die).
+SUPPORT: Final = {
+    "none": (0.30, 0.008),
+    "mask": (0.47, 0.06),
+    "high flow": (0.10, 0.20),
+    "non-invasive ventilation": (0.06, 0.30),
+    "invasive ventilation": (0.07, 0.45),
+}
+
 #: Shares of stays in which care happens, 0-1.
 CARE: Final = {
-    # COVID-19: respiratory support needed (none, mask, high flow, non-invasive, invasive)
-    "support": (0.30, 0.47, 0.10, 0.06, 0.07),
-    "support_deaths": (0.008, 0.06, 0.20, 0.30, 0.45),
     "steroid_on_oxygen": 0.84,
     "steroid_without_oxygen": 0.12,
     "heparin": 0.82,

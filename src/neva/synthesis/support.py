@@ -87,6 +87,11 @@ def supports(plan: Plan, columns: dict[str, npt.NDArray[Any]]) -> dict[str, npt.
     result: dict[str, npt.NDArray[Any]] = {
         name: _ticks(start, end, values) for name, values in episodes.items()
     }
+    # What would end before it begins, in a stay too short for it, is not given.
+    for name in EPISODES:
+        given = result[f"{name}_end"] > result[f"{name}_start"]
+        for part in ("start", "end"):
+            result[f"{name}_{part}"] = np.where(given, result[f"{name}_{part}"], NEVER)
     result["need"] = _ticks(start, end, needed)
     # Who dies dies at the end itself.
     result["need"] = np.where(died & ~advanced, end, result["need"])

@@ -114,9 +114,7 @@ def event_rows(block: Block, ledger: pl.DataFrame, cut: int, *, after: bool) -> 
         # Whatever is spoken of again needs a name.
         row_id=pl.when(is_open & pl.col("row_id").is_null())
         .then(
-            pl.concat_str(
-                pl.lit(f"{block.number}-until-"), pl.int_range(pl.len()).cast(pl.String)
-            )
+            pl.concat_str(pl.lit(f"{block.number}-until-"), pl.int_range(pl.len()).cast(pl.String))
         )
         .otherwise("row_id")
     )
@@ -155,7 +153,7 @@ def event_rows(block: Block, ledger: pl.DataFrame, cut: int, *, after: bool) -> 
         "retracted",
         "row_id",
         stay=pl.when("in_stay").then("stay"),
-        value_unit=units_of(rows),
+        value_unit=units_of(),
         attributes=pl.when("is_discharge").then(_DISCHARGE),
         sequence=pl.col("code").replace_strict(SEQUENCE, return_dtype=pl.Int64),
         recorded_assumed=pl.lit(value=False),

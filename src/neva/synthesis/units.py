@@ -158,7 +158,9 @@ def bed_rows(plan: Plan, beds: list[Bed]) -> pl.DataFrame:
 def unit_rows(plan: Plan) -> pl.DataFrame:
     """Return the delivered rows of ``units``: the units and the divisions above them."""
     begins, _ = plan.microseconds()
-    rows = [(unit.name, unit.title, unit.parent, unit.kind, unit.specialty) for unit in UNITS]
+    rows: list[tuple[str | None, ...]] = [
+        (unit.name, unit.title, unit.parent, unit.kind, unit.specialty) for unit in UNITS
+    ]
     rows += [(name, name.replace("-", " ").capitalize(), None, None, None) for name in _PARENTS]
     frame = pl.DataFrame(rows, schema=["unit", "name", "parent", "kind", "specialty"], orient="row")
     return frame.with_columns(recorded=as_time(np.full(frame.height, begins)))

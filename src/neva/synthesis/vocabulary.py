@@ -170,8 +170,7 @@ VALUE_UNITS: Final = {
 #: Order of events of one time: registration before triage before measurements
 #: before drugs before diagnoses. No two codes share a number.
 SEQUENCE: Final = {
-    code: number
-    for number, code in enumerate((*_CARE, *_MEASURED, *_DRUGS, *_DIAGNOSES), start=1)
+    code: number for number, code in enumerate((*_CARE, *_MEASURED, *_DRUGS, *_DIAGNOSES), start=1)
 }
 
 
