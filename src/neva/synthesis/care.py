@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from neva.synthesis.covid import antibiotic_course, planted, some
@@ -13,6 +15,9 @@ from neva.synthesis.rates import CARE, CATEGORIES, COMORBIDITIES, MISSING
 from neva.synthesis.support import EPISODES
 
 __all__ = ["diagnoses", "emergency_and_sepsis", "support_and_flags", "surgery", "vascular"]
+
+#: A unit of insulin aspart is 0.035 mg (label of the product); doses are in mg.
+_MG_PER_UNIT: Final = 0.035
 
 
 def emergency_and_sepsis(ledger: Ledger) -> None:
@@ -63,7 +68,7 @@ def support_and_flags(ledger: Ledger) -> None:
     everybody = np.arange(block.size)
     for name, code in EPISODES.items():
         ledger.add(code, everybody, block[f"{name}_start"], until=block[f"{name}_end"])
-    ledger.add("CARE//intensive-care-admission", everybody, block["intensive_start"])
+    ledger.add("CARE//intensive-care-admission", everybody, block["intensive_admitted"])
     start, length = block["start"], block["end"] - block["start"]
     target = np.where(block["hypercapnic"] & (block["level"] > 0), start, NEVER)
     ledger.add("CARE//saturation-target-88-92", everybody, some(rng, 1.0, target, 0.4, 4))
@@ -82,7 +87,7 @@ def support_and_flags(ledger: Ledger) -> None:
     diabetic = np.where(block["ICD10//E11.9"] & (length > 10 * HOUR), start, NEVER)
     ledger.every("ATC//A10AB05", everybody, some(rng, 0.6, diabetic, 1, 8), step_hours=8,
                  times=np.clip(length // (8 * HOUR), 1, 60),
-                 value=np.round(rng.uniform(4, 14, block.size)))  # fmt: skip
+                 value=np.round(_MG_PER_UNIT * rng.integers(4, 15, block.size), 3))  # fmt: skip
 
 
 def vascular(ledger: Ledger) -> None:

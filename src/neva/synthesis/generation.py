@@ -23,7 +23,7 @@ from neva.synthesis.measures_acute import sepsis_measures, stroke_measures
 from neva.synthesis.measures_covid import covid_measures
 from neva.synthesis.movements import Movements, move
 from neva.synthesis.plan import Plan
-from neva.synthesis.units import bed_rows, unit_rows
+from neva.synthesis.units import UNITS, bed_rows, unit_rows
 from neva.synthesis.vocabulary import code_rows
 
 __all__ = ["Generation"]
@@ -42,7 +42,8 @@ class Generation:
     plan : Plan
         What it follows from.
     journeys : polars.DataFrame
-        Every stay's decisions.
+        Every stay's decisions, and ``intensive_admitted``: when it first had a
+        bed in intensive care.
     movements : Movements
         Where every stay lies, and the beds.
     """
@@ -55,7 +56,17 @@ class Generation:
     def of(cls, plan: Plan) -> Generation:
         """Decide the hospital of a plan."""
         stays = journeys(plan)
-        return cls(plan=plan, journeys=stays, movements=move(plan, stays))
+        moved = move(plan, stays)
+        intensive = [unit.name for unit in UNITS if unit.kind == "icu"]
+        admitted = (
+            moved.frame.filter(pl.col("unit").is_in(intensive))
+            .group_by("number")
+            .agg(intensive_admitted=pl.col("start").min())
+        )
+        stays = stays.join(admitted, on="number", how="left", maintain_order="left").with_columns(
+            pl.col("intensive_admitted").fill_null(NEVER)
+        )
+        return cls(plan=plan, journeys=stays, movements=moved)
 
     def blocks(self) -> Iterator[tuple[Block, pl.DataFrame]]:
         """Yield blocks of whole subjects with their ledgers."""

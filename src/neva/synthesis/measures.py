@@ -69,7 +69,8 @@ class Answers:
     def frame(self) -> pl.DataFrame:
         """Return ``stay``, ``measure``, ``status``, ``due``, ``value``: one row each.
 
-        Measures and statuses are kept as numbers; :func:`as_text` makes them texts."""
+        Measures and statuses are kept as numbers; :func:`as_text` makes them texts.
+        """
         return pl.concat(self._frames)
 
 
