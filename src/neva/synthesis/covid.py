@@ -110,8 +110,10 @@ def _flags(ledger: Ledger, at: _Integers, start: Times) -> None:
     therapeutic = some(rng, CARE["therapeutic_anticoagulation"], start, -20, 12)
     offsets = (-24 * HOUR, -24 * HOUR - 1, 14 * HOUR, 14 * HOUR + 1)
     therapeutic, _ = planted(rng, therapeutic, start, offsets)
+    therapeutic = np.where(_is_at_the_cut(ledger, start), NEVER, therapeutic)
     ledger.add("CARE//anticoagulation-therapeutic", at, therapeutic, before=True)
     anticoagulant = some(rng, 0.04, start, 0.3, 20)
+    anticoagulant = np.where(_is_at_the_cut(ledger, start), NEVER, anticoagulant)
     ledger.add("CARE//anticoagulant-contraindicated", at, anticoagulant)
     immune = some(rng, 0.05, start, 1, 40)
     ledger.add("CARE//immunosuppressant-contraindicated", at, immune)
@@ -160,6 +162,7 @@ def _heparin(ledger: Ledger, at: _Integers, start: Times) -> None:
     late = some(rng, 0.5, start, 14.1, 40)
     dose = np.where(dose == NEVER, late, dose)
     not_done = some(rng, CARE["heparin_not_done"], start, 1, 10)
+    not_done = np.where(_is_at_the_cut(ledger, start), NEVER, not_done)
     dose = np.where(not_done == NEVER, dose, NEVER)
     close = 14 * HOUR
     dose, _ = planted(rng, dose, start, (close, close + 1, close - 1))
@@ -181,6 +184,7 @@ def _antibiotics(ledger: Ledger, at: _Integers, start: Times) -> None:
     block, rng = ledger.block, ledger.rng
     size = len(at)
     evidence = rng.random(size) < CARE["bacterial_evidence"]
+    evidence &= ~_is_at_the_cut(ledger, start)
     which = rng.random(size)
     suspected = some(rng, np.where(evidence & (which < 0.5), 1.0, 0.0), start, 0.5, 40)
     suspected, _ = planted(rng, suspected, start, (2 * DAY, 2 * DAY + 1))

@@ -30,7 +30,7 @@ __all__ = ["Generation"]
 
 #: Subjects in a block. A block draws from its own stream, so this number is
 #: part of the generator: another one makes another hospital.
-_SUBJECTS_PER_BLOCK: Final = 1000
+_SUBJECTS_PER_BLOCK: Final = 500
 
 
 @dataclass(frozen=True)

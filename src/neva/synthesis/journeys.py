@@ -23,7 +23,7 @@ from neva.synthesis.drawing import (
 )
 from neva.synthesis.plan import Plan
 from neva.synthesis.rates import CARE, CATEGORIES, COMORBIDITIES, RETURNS, SUPPORT
-from neva.synthesis.returns import plant_at_the_cut, plant_returns
+from neva.synthesis.returns import BEFORE_CUT, plant_at_the_cut, plant_returns
 from neva.synthesis.subjects import attributes, link_returns
 from neva.synthesis.support import need_names, supports
 
@@ -106,7 +106,7 @@ def journeys(plan: Plan) -> pl.DataFrame:
         "known": start + rng.integers(0, 3 * 60, size) * SECOND,
         **told,
     }
-    columns["pcr"] = _first_positive(rng, columns)
+    columns["pcr"] = _first_positive(rng, columns, cut=plan.microseconds()[1])
     columns |= supports(plan, columns)
     columns |= _deaths(plan, columns, before)
     columns |= _bookings(rng, columns, root)
@@ -174,7 +174,9 @@ def _birthdays(
     return days
 
 
-def _first_positive(rng: np.random.Generator, columns: dict[str, npt.NDArray[np.generic]]) -> Times:
+def _first_positive(
+    rng: np.random.Generator, columns: dict[str, npt.NDArray[np.generic]], *, cut: int
+) -> Times:
     """Draw when the first sample that turns out positive was taken."""
     start = columns["start"].astype(np.int64)
     length = columns["end"].astype(np.int64) - start
@@ -192,6 +194,8 @@ def _first_positive(rng: np.random.Generator, columns: dict[str, npt.NDArray[np.
         reached = admitted & (length > planted + HOUR)
         here = (kind >= turn * boundary / 3) & (kind < (turn + 1) * boundary / 3)
         offset = np.where(here & reached, planted, offset)
+    # Whose clocks close at the data cut had the result before they came.
+    offset = np.where(np.isin(cut - start, BEFORE_CUT), -DAY, offset)
     # Caught in the hospital.
     others = np.isin(category, [NUMBER["medical"], NUMBER["elective"], NUMBER["stroke"]])
     caught = others & (length > 8 * DAY) & (rng.random(size) < 0.12)

@@ -88,8 +88,9 @@ def plant_at_the_cut(plan: Plan, arrival: Times, fresh: npt.NDArray[np.int64]) -
     """
     _, cut = plan.microseconds()
     moved = arrival.copy()
-    # The last ones move least.
-    for number, distance in zip(fresh[::-1].tolist(), BEFORE_CUT, strict=False):
+    # The last ones move least; each distance comes twice where there are enough.
+    chosen = fresh[::-1][: max(len(BEFORE_CUT), len(fresh) // 6)].tolist()
+    for number, distance in zip(chosen, 2 * BEFORE_CUT, strict=False):
         moved[number] = cut - distance
     moved[:] = np.minimum(moved, cut - 10 * MINUTE)
     return moved
