@@ -15,7 +15,7 @@ from neva.synthesis.measurements import laboratory_values
 from neva.synthesis.rates import CARE
 from neva.synthesis.returns import BEFORE_CUT
 
-__all__ = ["covid_care", "planted", "tests_for_the_virus"]
+__all__ = ["antibiotic_course", "covid_care", "planted", "some", "tests_for_the_virus"]
 
 _Integers = npt.NDArray[np.int64]
 

@@ -23,7 +23,7 @@ from neva.synthesis.ledger import Block, Ledger
 from neva.synthesis.rates import MISSING
 from neva.synthesis.support import EPISODES
 
-__all__ = ["laboratory", "news2", "vital_signs"]
+__all__ = ["laboratory", "laboratory_values", "news2", "vital_signs"]
 
 _Floats = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]

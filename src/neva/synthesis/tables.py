@@ -19,6 +19,7 @@ __all__ = [
     "split",
     "stay_rows",
     "subject_rows",
+    "timed",
 ]
 
 _DISCHARGE = pl.lit([{"key": "category", "value": "discharge"}], dtype=ATTRIBUTES)

@@ -11,7 +11,7 @@ import polars as pl
 from neva.synthesis.drawing import DAY, HOUR, Times, as_time, generator
 from neva.synthesis.plan import Plan
 
-__all__ = ["GROUPS", "UNITS", "Bed", "bed_rows", "furnish", "unit_rows"]
+__all__ = ["GROUPS", "UNITS", "WITHOUT_BEDS", "Bed", "bed_rows", "furnish", "unit_rows"]
 
 
 @dataclass(frozen=True, slots=True)
