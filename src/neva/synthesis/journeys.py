@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -87,7 +88,7 @@ def journeys(plan: Plan) -> pl.DataFrame:
     root = _roots(before)
 
     told = attributes(plan, start, category, root)
-    told["birth_day"] = _birthdays(plan, start, told["birth_day"], covid, before, root)
+    _plant_ages(plan, start, told, covid, root)
     age = told["age"].astype(float)
     ceiling = covid & (rng.random(size) < np.where(age > 80, 0.4, 0.03))
     level = np.where(ceiling, np.minimum(level, 1), level)
@@ -152,26 +153,28 @@ def _roots(before: _Integers) -> _Integers:
     return root
 
 
-def _birthdays(
+def _plant_ages(
     plan: Plan,
     start: Times,
-    birth_day: npt.NDArray[np.generic],
+    told: dict[str, npt.NDArray[np.generic]],
     covid: _Booleans,
-    before: _Integers,
     root: _Integers,
-) -> _Integers:
-    """Plant admissions on the 18th birthday and on the day before it."""
-    days = birth_day.astype(np.int64)
-    single = np.bincount(root, minlength=len(root)) == 1
-    young = np.flatnonzero(covid & (before < 0) & single)
-    rng = generator(plan.seed, "birthdays")
-    chosen = rng.permutation(young)[: max(2, len(young) // 150)]
+) -> None:
+    """Plant admissions on the 18th birthday and on the day before it, and missing birth dates."""
+    days = told["birth_day"].astype(np.int64)
+    is_known = told["has_birth_date"].astype(bool)
+    single = np.flatnonzero(covid & (np.bincount(root, minlength=len(root)) == 1))
+    count = max(2, len(single) // 150)
+    mixed = generator(plan.seed, "ages").permutation(single)
+    chosen = mixed[:count]
     local = pl.Series(local_ticks(start[chosen], plan.zone)).cast(pl.Datetime("us")).dt.date()
     for turn, (number, today) in enumerate(zip(chosen.tolist(), local.to_list(), strict=True)):
         eighteen_ago = today.replace(year=today.year - 18, day=min(today.day, 28))
         lag = (today.day - eighteen_ago.day) + turn % 2
-        days[number] = (eighteen_ago.toordinal() - 719_163) + lag
-    return days
+        days[number] = (eighteen_ago - date(1970, 1, 1)).days + lag
+    is_known[chosen] = True
+    is_known[mixed[count : count + 2]] = False
+    told |= {"birth_day": days, "has_birth_date": is_known}
 
 
 def _first_positive(
