@@ -13,7 +13,7 @@ import traceback
 
 import typer
 
-from neva.cli import flow, pathways, report, store
+from neva.cli import flow, pathways, report, store, synthesis
 from neva.errors import NevaError
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 store.add_to(app)
+synthesis.add_to(app)
 app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
 report.add_to(app)
