@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from neva.definitions.documents import Measure
 from neva.definitions.language import (
     Boolean,
+    Quantity,
     Rows,
     Time,
     all_of,
@@ -22,6 +24,7 @@ from neva.definitions.language import (
     minutes,
     movements,
     now,
+    number,
     row,
     stay,
     stays,
@@ -408,15 +411,10 @@ def _observation(of: _Patients) -> list[Measure]:
     ]
     begin = of.oxygen.first().time
     finish = first_known(of.oxygen.last().end_time, now)
-    readings = events(codes.saturation).between(begin, finish)
-    low, high = value("%") >= 92, value("%") <= 96
-    carry = hours(4)
+    in_force = _hours_in_force(events(codes.saturation), begin, finish)
     on_target = case(
-        (
-            of.hypercapnic,
-            readings.hours_where((value("%") >= 88) & (value("%") <= 92), carry=carry),
-        ),
-        otherwise=readings.hours_where(low & high, carry=carry),
+        (of.hypercapnic, in_force((value("%") >= 88) & (value("%") <= 92))),
+        otherwise=in_force((value("%") >= 92) & (value("%") <= 96)),
     )
     alarm = (
         events(codes.news2_recorded).where(value("{score}") >= 7).during(stay).first().time
@@ -464,7 +462,7 @@ def _observation(of: _Patients) -> list[Measure]:
             ),
             notes=("Target ranges unconfirmed (NIH, WHO).",),
             population=of.covid & begin.is_known(),
-            observation=on_target / readings.hours_where(carry=carry),
+            observation=on_target / in_force(None),
             clock_start=begin,
             clock_title="oxygen started",
             stratifiers=of.stratifiers,
@@ -486,6 +484,31 @@ def _observation(of: _Patients) -> list[Measure]:
             better="higher",
         ),
     ]
+
+
+def _hours_in_force(
+    readings: Rows, begin: Time, finish: Time
+) -> Callable[[Boolean | None], Quantity]:
+    """Hours between two times under readings that satisfy a condition.
+
+    A reading holds until the next one, at most four hours; the one in force
+    when the period begins counts from there. What lies before the period is
+    taken off again.
+    """
+    carry = hours(4)
+
+    def hours_of(condition: Boolean | None) -> Quantity:
+        parts = [
+            first_known(rows.hours_where(condition, carry=carry), number(0, "h"))
+            for rows in (
+                readings.between(begin - carry, finish),
+                readings.between(begin - carry, begin),
+            )
+        ]
+        made: Quantity = parts[0] - parts[1]
+        return made
+
+    return hours_of
 
 
 def stay_and_test(of: _Patients) -> Boolean:
@@ -524,7 +547,7 @@ def _outcomes(of: _Patients) -> list[Measure]:
             title="Hours from advanced respiratory support to intensive care",
             title_ru="Часы от респираторной поддержки до реанимации",
             notes=("Descriptive; from the first state of 6 or more on the WHO scale.",),
-            population=of.covid & intensive.exists(),
+            population=of.covid & support.is_known() & intensive.exists(),
             clock_start=support,
             clock_title="advanced respiratory support",
             observation=intensive.first().time - support,
