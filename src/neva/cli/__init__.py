@@ -13,7 +13,7 @@ import traceback
 
 import typer
 
-from neva.cli import flow, pathways, report, store, synthesis
+from neva.cli import flow, pathways, quality, report, store, synthesis
 from neva.errors import NevaError
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ store.add_to(app)
 synthesis.add_to(app)
 app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
+app.add_typer(quality.app, name="quality")
 report.add_to(app)
 
 

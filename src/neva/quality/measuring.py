@@ -25,7 +25,7 @@ from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["CASES", "MeasureRun", "Sources", "run_measures"]
+__all__ = ["CASES", "MeasureRun", "Sources", "outputs_of", "run_measures"]
 
 #: Columns of the cases, and their types.
 CASES: Final = {
@@ -190,6 +190,14 @@ def _outputs(measure: Measure, key: str) -> dict[str, Any]:
     return outputs
 
 
+def outputs_of(measures: Sequence[Measure]) -> dict[str, Any]:
+    """Return everything that is asked of the engine for some measures."""
+    outputs: dict[str, Any] = {}
+    for number, measure in enumerate(measures):
+        outputs |= _outputs(measure, f"m{number}")
+    return outputs
+
+
 def _named_true(key: str, letter: str, names: Sequence[str]) -> pl.Expr:
     if not names:
         return pl.lit([], dtype=pl.List(pl.String))
@@ -287,6 +295,7 @@ def run_measures(
     snapshot: Snapshot,
     measures: Programme | Sequence[Measure],
     *,
+    only: Sequence[Measure] | None = None,
     engine: Engine = "relational",
     warehouse: Warehouse | None = None,
     subjects: Sequence[int] | None = None,
@@ -299,6 +308,8 @@ def run_measures(
         The hospital as known at one time; that time is *now* of the measures.
     measures : Programme or sequence of Measure
         What to run.
+    only : sequence of Measure, optional
+        Of a programme only these.
     engine : {"relational", "reference"}
         The reference engine is for few patients.
     warehouse : Warehouse, optional
@@ -320,6 +331,8 @@ def run_measures(
     """
     programme = measures if isinstance(measures, Programme) else None
     chosen = tuple(measures.measures if isinstance(measures, Programme) else measures)
+    if only is not None:
+        chosen = tuple(only)
     binding = bind(snapshot)
     parts: list[pl.DataFrame] = []
     errors: list[pl.DataFrame] = []
@@ -333,11 +346,13 @@ def run_measures(
         if subjects is not None:
             placed = placed.filter(pl.col("subject_id").is_in(list(subjects)))
         points[each] = placed
-        outputs: dict[str, Any] = {}
-        for number, measure in enumerate(these):
-            outputs |= _outputs(measure, f"m{number}")
         answers = answer(
-            snapshot, outputs, points=placed, engine=engine, warehouse=warehouse, binding=binding
+            snapshot,
+            outputs_of(these),
+            points=placed,
+            engine=engine,
+            warehouse=warehouse,
+            binding=binding,
         )
         errors.append(answers.errors.select("subject_id", "stay_id", "reason"))
         for number, measure in enumerate(these):

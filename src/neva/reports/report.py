@@ -22,6 +22,7 @@ from neva.census import Census, Intervals, LengthOfStay, census, intervals_by, l
 from neva.events.checks import Checked, check_hospital, read_thresholds
 from neva.events.schema import REASONS
 from neva.events.snapshot import Snapshot
+from neva.events.synthetic import is_synthetic
 from neva.pathways import (
     ActivityFile,
     ActivityLog,
