@@ -26,9 +26,7 @@ Setting = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="a setting of the programme"),
 ]
 Every = Annotated[str, typer.Option(help="all, week, month, quarter or year")]
-Ask = Annotated[
-    list[str] | None, typer.Option("--measure", metavar="ID", help="only this measure")
-]
+Ask = Annotated[list[str] | None, typer.Option("--measure", metavar="ID", help="only this measure")]
 
 
 def settings_of(snapshot: Snapshot, programme: str, given: list[str] | None) -> dict[str, Any]:
@@ -128,8 +126,10 @@ def measure(
         tell(
             as_json,
             waiting,
-            lambda: f"{waiting.height:,} open clocks at {run.now.isoformat()}\n\n"
-            + table(_local(waiting, run.zone)),
+            lambda: (
+                f"{waiting.height:,} open clocks at {run.now.isoformat()}\n\n"
+                + table(_local(waiting, run.zone))
+            ),
         )
         return
     content = {
@@ -261,7 +261,7 @@ def _text(snapshot: Snapshot, run: Any, found: Any) -> str:
         table(pl.DataFrame(rows), rows=200),
         "",
         "value: met of closed clocks; a median for continuous measures. Exact 95 % intervals.",
-        f"not evaluated, the record contradicts itself: {run.errors.height:,}; "
+        f"not evaluated, the record contradicts itself: {run.errors.height:,}",
         f"rows in quarantine: {run.refused:,}",
     ]
     assumed = {name: one.assumed for name, one in run.sources.items() if one.assumed}
@@ -333,7 +333,7 @@ def chart(
     elif kind == "funnel":
         funnel = funnel_of(run, one)
         if funnel is not None:
-            frame, drawing = funnel.units, funnel_chart(funnel, told)
+            frame, drawing = funnel.frame, funnel_chart(funnel, told)
     else:
         units = units_of(run, one)
         if units.height:

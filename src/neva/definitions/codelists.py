@@ -48,9 +48,7 @@ class Codelist(BaseModel):
         for code in codes:
             system, mark, text = code.partition("//")
             if not (system and mark and text) or "*" in code[:-1]:
-                message = (
-                    f"code {code!r} is not of the form SYSTEM//code, or SYSTEM//beginning*"
-                )
+                message = f"code {code!r} is not of the form SYSTEM//code, or SYSTEM//beginning*"
                 raise ValueError(message)
         return tuple(sorted(set(codes)))
 

@@ -67,7 +67,7 @@ class Place:
         return self._ancestors[code]
 
     def belongs(self, code: str, codelist: Codelist) -> bool:
-        """Is a code in a codelist?"""
+        """Tell whether a code is in a codelist."""
         key = (code, codelist)
         if key not in self._members:
 
@@ -129,11 +129,7 @@ def defect_of(timeline: Timeline, point: Point, zone: str) -> Defect | None:
     if stay is not None:
         if stay.end is not None and stay.end < stay.start:
             return "end-before-start"
-        if (
-            person is not None
-            and person.death is not None
-            and stay.start >= person.death + DAY
-        ):
+        if person is not None and person.death is not None and stay.start >= person.death + DAY:
             return "stay-after-death"
     return None
 
@@ -390,8 +386,7 @@ class _Engine:
         times = [(row.time - self.point.now) / HOUR for row, _ in values]
         middle = math.fsum(times) / len(times)
         over = math.fsum(
-            (time - middle) * (value - mean)
-            for time, (_, value) in zip(times, values, strict=True)
+            (time - middle) * (value - mean) for time, (_, value) in zip(times, values, strict=True)
         )
         return _finite(over / math.fsum((time - middle) ** 2 for time in times))
 
@@ -399,9 +394,7 @@ class _Engine:
         window = self._window(frame, item)
         assert window is not None  # the rows are known
         low, high = window[0], min(window[1], self.point.now)
-        spans = sorted(
-            (max(row.time, low), min(self._last_known(row), high)) for row in rows
-        )
+        spans = sorted((max(row.time, low), min(self._last_known(row), high)) for row in rows)
         covered, until = 0, _NEVER
         for start, end in spans:
             if end > max(start, until):
@@ -574,7 +567,7 @@ def _case(parts: Sequence[Any], branches: int) -> Any:
     return parts[branches]
 
 
-def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:  # noqa: PLR0911, PLR0912
+def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
     """Evaluate a node from the values of its parts."""
     zone = engine.place.zone
     match node:

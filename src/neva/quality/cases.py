@@ -22,7 +22,7 @@ from neva.quality.measuring import MeasureRun
 
 __all__ = ["Decision", "decisions"]
 
-EVENTS = {
+EVENTS: dict[str, Any] = {
     "role": pl.String,
     "event_id": pl.Int64,
     "time": TIME,
@@ -158,7 +158,12 @@ def decisions(
         if defect is not None:
             found.append(
                 Decision(
-                    one.id, subject, stay, "error", {"reason": DEFECTS[defect]}, pl.DataFrame(schema=EVENTS)
+                    one.id,
+                    subject,
+                    stay,
+                    "error",
+                    {"reason": DEFECTS[defect]},
+                    pl.DataFrame(schema=EVENTS),
                 )
             )
             continue

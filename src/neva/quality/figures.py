@@ -59,9 +59,7 @@ class Figures:
 def _grouped(cases: pl.DataFrame, every: Every, zone: str, by: Sequence[str]) -> pl.DataFrame:
     period: pl.Expr = pl.lit(None, dtype=pl.Date)
     if every != "all":
-        period = (
-            pl.col("placed").dt.convert_time_zone(zone).dt.date().dt.truncate(_TRUNCATE[every])
-        )
+        period = pl.col("placed").dt.convert_time_zone(zone).dt.date().dt.truncate(_TRUNCATE[every])
     frame = cases.with_columns(period.alias("period"))
     columns: list[pl.Expr] = []
     for name in by:
@@ -70,9 +68,7 @@ def _grouped(cases: pl.DataFrame, every: Every, zone: str, by: Sequence[str]) ->
         columns.append(
             pl.col("strata")
             .list.eval(
-                pl.element()
-                .filter(pl.element().struct.field("name") == name)
-                .struct.field("value")
+                pl.element().filter(pl.element().struct.field("name") == name).struct.field("value")
             )
             .list.first()
             .alias("stratum")
@@ -181,14 +177,23 @@ def figures(
     )
     if every == "all" and not by:
         frame = _with_empty(frame, ids)
-    frame = frame.with_columns(
-        denominator=pl.col("met") + pl.col("failed") + pl.col("measured")
-    )
+    frame = frame.with_columns(denominator=pl.col("met") + pl.col("failed") + pl.col("measured"))
     frame = _rates(frame)
     observed = pl.DataFrame(
-        [_observed(values or [], per or []) for values, per in frame.select("_values", "_per").iter_rows()],
+        [
+            _observed(values or [], per or [])
+            for values, per in frame.select("_values", "_per").iter_rows()
+        ],
         schema=dict.fromkeys(
-            ("median", "lower_quartile", "upper_quartile", "mean", "ratio", "median_low", "median_high"),
+            (
+                "median",
+                "lower_quartile",
+                "upper_quartile",
+                "mean",
+                "ratio",
+                "median_low",
+                "median_high",
+            ),
             pl.Float64,
         ),
     )
@@ -307,9 +312,7 @@ def suppressed(found: Figures, *, below: int = 5) -> pl.DataFrame:
             suppressed=pl.col("suppressed") | pl.col("_row").is_in(more["_row"].implode())
         )
     hidden = [
-        name
-        for name in found.frame.columns
-        if name not in ("measure", "period", "unit", "stratum")
+        name for name in found.frame.columns if name not in ("measure", "period", "unit", "stratum")
     ]
     return frame.drop("_row").with_columns(
         pl.when(~pl.col("suppressed")).then(pl.col(name)).alias(name) for name in hidden

@@ -28,7 +28,7 @@ from neva.events.snapshot import Snapshot
 __all__ = ["CASES", "MeasureRun", "Sources", "outputs_of", "run_measures"]
 
 #: Columns of the cases, and their types.
-CASES: Final = {
+CASES: Final[dict[str, Any]] = {
     "measure": pl.String,
     "subject_id": pl.Int64,
     "stay_id": pl.Int64,
@@ -279,16 +279,16 @@ def _sources(
         )
         .collect(engine="streaming")
     )
-    found = {}
+    sources: dict[str, Sources] = {}
     for name, codes in codes_of.items():
         some = counted.filter(pl.col("code").is_in(list(codes)))
         rows = int(some["rows"].sum())
-        found[name] = Sources(
+        sources[name] = Sources(
             rows=rows,
             assumed=int(some["assumed"].sum()) / rows if rows else None,
             dates_only=int(some["dates"].sum()) / rows if rows else None,
         )
-    return found
+    return sources
 
 
 def run_measures(

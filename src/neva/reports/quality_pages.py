@@ -78,7 +78,9 @@ def chart_of(
     continuous = measure.observation is not None
     table = found.select(
         "period",
-        (pl.col("mean") * pl.col("denominator") if continuous else pl.col("met")).alias("numerator"),
+        (pl.col("mean") * pl.col("denominator") if continuous else pl.col("met")).alias(
+            "numerator"
+        ),
         "denominator",
     )
     return measure_chart(
@@ -125,7 +127,9 @@ def _local(time: datetime | None, zone: str) -> str:
 def period_of(run: MeasureRun, measure: Measure) -> str:
     """Say from when to when the cases of a measure are."""
     cases = run.of(measure.id)
-    return f"{_local(_at(cases, 'min'), run.zone)[:10]} to {_local(_at(cases, 'max'), run.zone)[:10]}"
+    return (
+        f"{_local(_at(cases, 'min'), run.zone)[:10]} to {_local(_at(cases, 'max'), run.zone)[:10]}"
+    )
 
 
 def _at(cases: pl.DataFrame, which: str) -> datetime | None:
@@ -150,7 +154,7 @@ def about(
 
 
 def _is_share(measure: Measure) -> bool:
-    """Is the observation a quotient of two like things?"""
+    """Tell whether the observation is a quotient of two like things."""
     return measure.observation is not None and measure.observation.type.unit == "1"
 
 
@@ -164,7 +168,7 @@ def _icons(chart: ControlChart | None) -> tuple[str, str]:
 
 def _row(measure: Measure, figure: dict[str, Any], chart: ControlChart | None) -> _Cell:
     share_like = measure.observation is None or _is_share(measure)
-    write = (lambda v: share(v)) if share_like else (lambda v: number(v, digits=1))
+    write = share if share_like else (lambda v: number(v, digits=1))
     value = figure["rate"] if measure.observation is None else figure["median"]
     second = ""
     if measure.treated is not None:
@@ -255,9 +259,7 @@ def _cases(
     if not wanted.height:
         return []
     keys = set(wanted.select("subject_id", "stay_id").iter_rows())
-    found = decisions(
-        snapshot, run, measure.id, subjects=wanted["subject_id"].unique().to_list()
-    )
+    found = decisions(snapshot, run, measure.id, subjects=wanted["subject_id"].unique().to_list())
     return [_decided(one, run.zone) for one in found if (one.subject_id, one.stay_id) in keys]
 
 
@@ -319,7 +321,10 @@ def page(
                 "evidence": list(measure.evidence),
                 "period": period_of(run, measure) if figure["population"] else "no case",
                 "outside": number(run.outside[measure.id]),
-                "figure": {key: number(value) if isinstance(value, int) else value for key, value in figure.items()},
+                "figure": {
+                    key: number(value) if isinstance(value, int) else value
+                    for key, value in figure.items()
+                },
                 "exclusions": exclusion_counts(run, measure.id).to_dicts(),
                 "components": _components(run, measure),
                 "charts": drawn,
@@ -369,7 +374,9 @@ def _pending(run: MeasureRun, *, most: int = 15) -> dict[str, Any]:
                 "title": titles[row["measure"]],
                 "subject": str(row["subject_id"]),
                 "unit": row["unit"] or "–",
-                "due": "at the end of the stay" if row["due"] is None else _local(row["due"], run.zone),
+                "due": "at the end of the stay"
+                if row["due"] is None
+                else _local(row["due"], run.zone),
             }
             for row in pending.head(most).iter_rows(named=True)
         ],

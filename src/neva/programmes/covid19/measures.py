@@ -124,7 +124,11 @@ class _Patients:
         return [
             named(
                 "age-group",
-                case((age < 50, _text("under 50")), (age < 70, _text("50-69")), otherwise=_text("70 and over")),
+                case(
+                    (age < 50, _text("under 50")),
+                    (age < 70, _text("50-69")),
+                    otherwise=_text("70 and over"),
+                ),
                 "age group",
                 "возраст",
             ),
@@ -233,10 +237,9 @@ def _drugs(of: _Patients) -> list[Measure]:
     )
     early = start + hours(choices.antibiotic_hours)
     next_day = start.start_of_day() + days(2)
-    full_dose = (
-        events("CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated")
-        .since(start - hours(24))
-    )
+    full_dose = events(
+        "CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated"
+    ).since(start - hours(24))
 
     def heparin_exclusions(until: Time) -> list[Any]:
         return [
@@ -255,9 +258,7 @@ def _drugs(of: _Patients) -> list[Measure]:
             ),
         ]
 
-    oxygen_or_low = least(
-        of.oxygen.first().time, low_saturation(92).first().time
-    )
+    oxygen_or_low = least(of.oxygen.first().time, low_saturation(92).first().time)
     inflamed = events(codes.crp).where(value("mg/L") >= 75).during(stay).first().time
     on_steroid = events(codes.systemic_steroid).after(start - hours(24)).first().time
     met_all = oxygen_or_low.is_known() & inflamed.is_known() & on_steroid.is_known()
@@ -340,7 +341,10 @@ def _drugs(of: _Patients) -> list[Measure]:
             exclusions=[
                 named(
                     "left-before",
-                    (first_known(stay.end, now + hours(24 * 365)) < first_antibiotic + hours(choices.review_hours))
+                    (
+                        first_known(stay.end, now + hours(24 * 365))
+                        < first_antibiotic + hours(choices.review_hours)
+                    )
                     & ~reviewed.exists(),
                     "left before the review was due",
                 )
@@ -416,10 +420,10 @@ def _observation(of: _Patients) -> list[Measure]:
         (of.hypercapnic, in_force((value("%") >= 88) & (value("%") <= 92))),
         otherwise=in_force((value("%") >= 92) & (value("%") <= 96)),
     )
-    alarm = (
-        events(codes.news2_recorded).where(value("{score}") >= 7).during(stay).first().time
+    alarm = events(codes.news2_recorded).where(value("{score}") >= 7).during(stay).first().time
+    review = events("CARE//clinical-review").between(
+        alarm, alarm + minutes(choices.response_minutes)
     )
-    review = events("CARE//clinical-review").between(alarm, alarm + minutes(choices.response_minutes))
     return [
         measure(
             "covid19.baseline-set-24-hours",
@@ -457,8 +461,8 @@ def _observation(of: _Patients) -> list[Measure]:
             title="Share of time on oxygen within the target range",
             title_ru="Доля времени на кислороде в целевом диапазоне",
             description=(
-                "92-96 %, or 88-92 % where that target is recorded. A reading holds until the next, "
-                "at most 4 hours. Each patient's time counts, not the number of readings."
+                "92-96 %, or 88-92 % where that target is recorded. A reading holds until the next "
+                "one, at most 4 hours. Each patient's time counts, not the number of readings."
             ),
             notes=("Target ranges unconfirmed (NIH, WHO).",),
             population=of.covid & begin.is_known(),
@@ -560,8 +564,8 @@ def _outcomes(of: _Patients) -> list[Measure]:
             title="Death in hospital",
             title_ru="Внутрибольничная летальность",
             notes=(
-                "Deaths after discharge are not counted. Compare with an expectation only for "
-                "this outcome and a recalibrated model.",
+                "Deaths after discharge are not counted.",
+                "Compare with an expectation only for this outcome and a recalibrated model.",
             ),
             population=of.covid & stay.end.is_known(),
             numerator=stay.outcome == "died",
@@ -588,9 +592,7 @@ def _outcomes(of: _Patients) -> list[Measure]:
             title="Progression from low-flow oxygen to advanced support or death",
             title_ru="Прогрессирование до респираторной поддержки или смерти",
             evidence=("doi:10.1016/S1473-3099(20)30483-7",),
-            population=of.covid
-            & first_low.is_known()
-            & ~advanced.before(first_low).exists(),
+            population=of.covid & first_low.is_known() & ~advanced.before(first_low).exists(),
             clock_start=first_low,
             clock_title="low-flow oxygen",
             due=stay.end,

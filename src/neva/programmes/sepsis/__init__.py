@@ -33,9 +33,7 @@ registration = codelist(
     "SEPSIS//ER Registration",
     title="Registration in the emergency department",
 )
-triage = codelist(
-    "emergency-triage", "CARE//emergency-triage", "SEPSIS//ER Triage", title="Triage"
-)
+triage = codelist("emergency-triage", "CARE//emergency-triage", "SEPSIS//ER Triage", title="Triage")
 sepsis_triage = codelist(
     "sepsis-triage", "CARE//sepsis-triage", "SEPSIS//ER Sepsis Triage", title="Triage for sepsis"
 )
@@ -49,9 +47,7 @@ intensive_care = codelist(
     "SEPSIS//Admission IC",
     title="Admission to intensive care",
 )
-release = codelist(
-    "release", *(f"SEPSIS//Release {letter}" for letter in "ABCDE"), title="Release"
-)
+release = codelist("release", *(f"SEPSIS//Release {letter}" for letter in "ABCDE"), title="Release")
 returned = codelist("emergency-return", "SEPSIS//Return ER", title="Return to the emergency room")
 
 #: Name, codelist, words and words in Russian of each time zero.
@@ -110,7 +106,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
                 evidence=("CEUR-WS 1859, pp 72-80",),
                 notes=(
                     "The answer moves by several points with the choice of time zero.",
-                    "One hour for every suspicion drives overuse; stratify by shock where recorded.",
+                    "One hour for every suspicion drives overuse: stratify by shock if recorded.",
                 ),
                 population=triaged,
                 clock_start=zero,
