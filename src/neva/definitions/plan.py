@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from neva.definitions import model as m
@@ -173,7 +175,15 @@ class Plan:
         )
 
 
+@lru_cache(maxsize=1)
+def _compiler() -> str:
+    """Name the compiler by its source: a plan of another one is not taken from a cache."""
+    folder = Path(__file__).parent
+    names = ("model.py", "plan.py", "questions.py", "relational.py", "scalars.py")
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+
+
 def plan_key(outputs: Mapping[str, Any], clock: LocalClock, dialect: str) -> str:
     """Name a plan by what it is made from."""
-    parts = [dialect, repr(clock), *(f"{name}={node.digest}" for name, node in outputs.items())]
+    parts = [_compiler(), dialect, repr(clock), *(f"{name}={node.digest}" for name, node in outputs.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

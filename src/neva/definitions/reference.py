@@ -306,6 +306,10 @@ class _Engine:
             high = min(high, time if bound.closed else time - 1)
         return low, high
 
+    def _lasts_at(self, row: Row, time: int) -> bool:
+        """Tell whether a row that began before a time was still going on then."""
+        return time <= self.point.now and row.end_time is not None and row.end_time > time
+
     def _last_known(self, row: Row) -> int:
         """Until when a row is known to have lasted."""
         if row.end_time is None:
@@ -327,7 +331,7 @@ class _Engine:
                 if row.source == frame.source
                 and row.status in frame.statuses
                 and row.time <= high
-                and (row.time >= low or (frame.overlapping and self._last_known(row) > low))
+                and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
                 and (not frame.of_stay or self._of_stay(row))
                 and self._coded(row, frame)
                 and (frame.where is None or self._holds(frame.where, row, item) is True)

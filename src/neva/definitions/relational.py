@@ -510,10 +510,10 @@ class _Compiler:
             needed.add("value")
         of_stay = any(frame.of_stay for frame in frames_of_uses.values())
         overlapping = any(frame.overlapping for frame in frames_of_uses.values())
-        spans = overlapping or any(getattr(node, "how", None) == "hours" for node in nodes)
+        spans = any(getattr(node, "how", None) == "hours" for node in nodes)
         if of_stay:
             needed.add("stay_id")
-        if spans:
+        if spans or overlapping:
             needed.add("end_time")
         if "text" in needed:
             needed |= {"of_stays", "end_time"}
@@ -539,7 +539,9 @@ class _Compiler:
         )
         starts = joined.time >= joined.low
         if overlapping:
-            starts |= joined.overlapping & (_last_known(joined) > joined.low)
+            # Still going on at the window's start, which is not later than now.
+            lasts = (joined.end_time > joined.low) & (joined.low <= joined.now)
+            starts |= joined.overlapping & lasts
         keep &= starts
         if of_stay:
             keep &= ~joined.of_stay | (joined.stay_id == joined.point_stay_id)

@@ -27,7 +27,7 @@ from neva.definitions.points import (
 )
 from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
 from neva.definitions.relational import compile_plan
-from neva.definitions.timeline import timelines
+from neva.definitions.timeline import Timeline, timelines
 from neva.definitions.warehouse import DuckWarehouse, Warehouse
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -332,7 +332,7 @@ def _by_reference(
     rows, errors = [], []
     for point_id, subject, stay, now, known in points.iter_rows():
         point = Point(microseconds(now), microseconds(known), stay)
-        timeline = people[subject]
+        timeline = people.get(subject) or Timeline(subject)
         reason = defect_of(timeline, point, snapshot.zone)
         if reason is not None:
             assert reason in DEFECTS  # each has its words

@@ -14,7 +14,7 @@ from neva.definitions.binding import hierarchy_of
 from neva.definitions.documents import Measure
 from neva.definitions.local_time import microseconds, moment
 from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
-from neva.definitions.timeline import Row, timelines
+from neva.definitions.timeline import Row, Timeline, timelines
 from neva.errors import NotFoundError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -153,7 +153,7 @@ def decisions(
     found = []
     for _, subject, stay, now, known in points.iter_rows():
         point = Point(microseconds(now), microseconds(known), stay)
-        timeline = people[subject]
+        timeline = people.get(subject) or Timeline(subject)
         defect = defect_of(timeline, point, snapshot.zone)
         if defect is not None:
             found.append(
