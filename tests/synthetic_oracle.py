@@ -109,6 +109,7 @@ class Oracle:
         self.born = {
             s["subject_id"]: s["birth_date"] for s in snapshot.subjects().collect().to_dicts()
         }
+        self.sex = {s["subject_id"]: s["sex"] for s in snapshot.subjects().collect().to_dicts()}
         self.events = defaultdict(list)
         for e in snapshot.events().collect().to_dicts():
             if e["time"] <= cut and e["recorded"] <= cut:
@@ -244,7 +245,7 @@ def in_target_range(p):
             total += held
             if low <= value <= high:
                 inside += held
-    return ("met", None, inside / total) if total else "unknown"
+    return ("measured", None, inside / total) if total else "unknown"
 
 
 def review_after_news2(p):
@@ -268,7 +269,7 @@ def hours_to_intensive_care(p):
     moves = [t for t in p.movements if support and p.inside(t) and t >= support]
     if said := p.covid(support is not None, bool(moves)):
         return said
-    return "met", None, (min(moves) - support) / HOUR
+    return "measured", None, (min(moves) - support) / HOUR
 
 
 def death(p):
@@ -297,6 +298,69 @@ def nosocomial(p):
     if said := p.covid():
         return said
     return "met" if p.positive() > p.start + 7 * 24 * HOUR else "failed"
+
+
+def covid_length(p):
+    if said := p.covid(p.end is not None):
+        return said
+    return "measured", None, (p.end - p.start) / (24 * HOUR)
+
+
+def thromboprophylaxis_by_the_next_day(p):
+    if said := p.covid():
+        return said
+    zone = p.oracle.zone
+    day = p.start.astimezone(zone).date() + timedelta(days=2)
+    due = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+    flags = {"CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated"}
+    flagged = [t for t in p.times(flags, during=False) if p.start - timedelta(days=1) <= t <= due]
+    withheld = p.times(HEPARINS, status="not-done", during=False, reason="REASON//contraindicated")
+    if flagged or any(p.start <= t <= due for t in withheld):
+        return "excluded"
+    return p.clocked(any(p.start <= t < due for t in p.times(HEPARINS, during=False)), due)
+
+
+def blocker(p):
+    hypoxic = p.times(OXYGEN) + [
+        e["time"]
+        for e in p.events
+        if e["code"] == "LOINC//59408-5" and e["value"] < 92 and p.inside(e["time"])
+    ]
+    inflamed = [
+        e["time"]
+        for e in p.events
+        if e["code"] == "LOINC//1988-5" and e["value"] >= 75 and p.inside(e["time"])
+    ]
+    steroids = [t for t in p.times(STEROIDS, during=False) if t > p.start - timedelta(hours=24)]
+    if said := p.covid(bool(hypoxic), bool(inflamed), bool(steroids)):
+        return said
+    flags = {
+        "CARE//palliative-care",
+        "CARE//ceiling-of-care",
+        "CARE//immunosuppressant-contraindicated",
+    }
+    if p.times(flags):
+        return "excluded"
+    due = max(min(hypoxic), min(inflamed), min(steroids), p.start) + 48 * HOUR
+    given = p.times({"ATC//L04AC07", "ATC//L04AF02"}, during=False)
+    return p.clocked(any(p.start <= t <= due for t in given), due)
+
+
+def recordable(p):
+    if p.stay["kind"] != "inpatient" or p.positive() is None or p.adult() is False:
+        return "outside"
+    due = p.start + timedelta(days=1)
+    codes = ["LOINC//9279-1", "LOINC//59408-5", "LOINC//9269-2", "LOINC//22664-7", "LOINC//1988-5"]
+    complete = p.adult() is not None and p.oracle.sex.get(p.stay["subject_id"]) is not None
+    for code in codes:
+        complete &= any(p.start <= t <= due for t in p.times(code, during=False))
+    return p.clocked(complete, due)
+
+
+def no_antibiotics_at_all(p):
+    if not septic(p) and not p.times("CARE//emergency-registration"):
+        return "outside"
+    return "failed" if p.antibiotics() else "met"
 
 
 def septic(p):
@@ -338,7 +402,7 @@ def sepsis_return(p):
 def sepsis_length(p):
     if not septic(p) or p.end is None:
         return "outside"
-    return "met", None, (p.end - p.start) / (24 * HOUR)
+    return "measured", None, (p.end - p.start) / (24 * HOUR)
 
 
 def stroke(*, fibrillation, drugs):
@@ -358,7 +422,7 @@ def stroke(*, fibrillation, drugs):
             )
         if said := p.population(*parts):
             return said
-        withheld = p.times(ANTITHROMBOTICS, status="not-done")
+        withheld = p.times(drugs, status="not-done")
         if p.times("CARE//palliative-care") or withheld:
             return "excluded"
         prescribed = any(
@@ -375,6 +439,11 @@ MEASURES = {
     "covid19.steroid-when-on-oxygen": steroid_when_on_oxygen,
     "covid19.no-steroid-without-oxygen": no_steroid_without_oxygen,
     "covid19.thromboprophylaxis-14-hours": thromboprophylaxis,
+    "covid19.thromboprophylaxis-day-0-or-1": thromboprophylaxis_by_the_next_day,
+    "covid19.il-6-or-jak-blocker-48-hours": blocker,
+    "covid19.4c-recordable-24-hours": recordable,
+    "covid19.length-of-stay": covid_length,
+    "sepsis.no-antibiotics": no_antibiotics_at_all,
     "covid19.no-antibiotic-without-evidence": no_antibiotic,
     "covid19.antibiotic-review-72-hours": antibiotic_review,
     "covid19.baseline-set-24-hours": baseline,

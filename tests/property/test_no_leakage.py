@@ -73,9 +73,7 @@ def test_what_becomes_known_later_changes_nothing(engine: Any, data: st.DataObje
     after = changed_later(tables, now, FUTURE)
     snapshots = [snapshot_of(before), snapshot_of(after), snapshot_of(after, as_of=now)]
     try:
-        answers = [
-            answer(snapshot, outputs, points=point, engine=engine) for snapshot in snapshots
-        ]
+        answers = [answer(snapshot, outputs, points=point, engine=engine) for snapshot in snapshots]
         for other in answers[1:]:
             assert answers[0].errors.equals(other.errors)
             assert differences(answers[0].frame, other.frame) == []

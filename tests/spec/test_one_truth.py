@@ -83,9 +83,7 @@ def test_the_confirmed_need_moves_patients_between_the_measures_and_counts_none_
 def test_the_report_says_the_same() -> None:
     snapshot = six().snapshot(hour(96))
     programme = load_programme("covid19")
-    run = run_measures(
-        snapshot, programme, only=[programme.document(ON), programme.document(OFF)]
-    )
+    run = run_measures(snapshot, programme, only=[programme.document(ON), programme.document(OFF)])
     said = page(snapshot, run, synthetic=False)
     on, off = said["rows"]
     assert (on.counts, on.excluded, on.pending) == ("1 of 1", 2, 1)

@@ -89,9 +89,7 @@ def test_intensive_care_and_length_of_stay(run: MeasureRun) -> None:
 
 
 def test_both_engines_give_the_same_cases(snapshot: Snapshot, run: MeasureRun) -> None:
-    reference = run_measures(
-        snapshot, load_programme("sepsis", each="subject"), engine="reference"
-    )
+    reference = run_measures(snapshot, load_programme("sepsis", each="subject"), engine="reference")
     assert reference.cases.equals(run.cases)
 
 

@@ -185,5 +185,10 @@ def _compiler() -> str:
 
 def plan_key(outputs: Mapping[str, Any], clock: LocalClock, dialect: str) -> str:
     """Name a plan by what it is made from."""
-    parts = [_compiler(), dialect, repr(clock), *(f"{name}={node.digest}" for name, node in outputs.items())]
+    parts = [
+        _compiler(),
+        dialect,
+        repr(clock),
+        *(f"{name}={node.digest}" for name, node in outputs.items()),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -25,11 +25,13 @@ Mask = npt.NDArray[np.bool_]
 
 #: Codes that no measure looks at: most rows, left out before anything else.
 _UNUSED: Final = (
-    "LOINC//9279-1", "LOINC//8867-4", "LOINC//8480-6", "LOINC//8462-4", "LOINC//8310-5",
-    "LOINC//9269-2", "CARE//acvpu", "LOINC//731-0", "LOINC//15074-8", "LOINC//777-3",
+    "LOINC//8867-4", "LOINC//8480-6", "LOINC//8462-4", "LOINC//8310-5",
+    "CARE//acvpu", "LOINC//731-0", "LOINC//15074-8", "LOINC//777-3",
     "LOINC//67151-1", "ATC//A10AB05",
 )  # fmt: skip
 _SATURATION: Final = "LOINC//59408-5"
+#: Looked at only on the first day of a stay.
+_CHARTED: Final = ("LOINC//9279-1", "LOINC//9269-2")
 _INTENSIVE: Final = tuple(unit.name for unit in UNITS if unit.kind == "icu")
 
 
@@ -96,7 +98,12 @@ class Known:
         counted = counted.with_columns(subject=pl.Series(self.subject[counted["at"].to_numpy()]))
         saturation = counted.filter(pl.col("code") == _SATURATION)
         self.saturation = saturation.select("subject", "time", "value")
-        pairs = counted.filter(pl.col("code") != _SATURATION).join(
+        self._charted = counted.filter(pl.col("code").is_in(_CHARTED)).select(
+            "subject", "time", "code"
+        )
+        self.has_sex: Mask = (journeys["sex"] != "").to_numpy()
+        apart = [_SATURATION, *_CHARTED]
+        pairs = counted.filter(~pl.col("code").is_in(apart)).join(
             subject, on="subject", how="inner", maintain_order="left"
         )
         self.row: npt.NDArray[np.int64] = pairs["row"].to_numpy().astype(np.int64)
@@ -190,6 +197,45 @@ class Known:
     def within(self, low: Times, high: Times) -> Mask:
         """Mask the pairs in ``[low, high]``, limits given for each stay."""
         return (self.time >= self.at(low)) & (self.time <= self.at(high))
+
+    def _stays(self, until: Times) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "subject": self.subject,
+                "row": np.arange(self.size),
+                "start": self.start,
+                "until": until,
+            }
+        )
+
+    def _there(self, readings: pl.DataFrame, until: Times) -> Mask:
+        found = readings.join(self._stays(until), on="subject").filter(
+            pl.col("time") >= pl.col("start"), pl.col("time") <= pl.col("until")
+        )
+        mask = np.zeros(self.size, dtype=bool)
+        mask[found["row"].to_numpy()] = True
+        return mask
+
+    def saturation_by(self, until: Times) -> Mask:
+        """Tell which stays have a saturation between their start and `until`."""
+        return self._there(self.saturation, until)
+
+    def charted_by(self, code: str, until: Times) -> Mask:
+        """Tell which stays have this vital sign between their start and `until`."""
+        return self._there(self._charted.filter(pl.col("code") == code), until)
+
+    def first_saturation(self, *, below: float) -> Times:
+        """First time during each stay of a saturation below a limit; -1 where there is none."""
+        low = self.saturation.filter(pl.col("value") < below)
+        found = (
+            low.join(self._stays(self.limit), on="subject")
+            .filter(pl.col("time") >= pl.col("start"), pl.col("time") <= pl.col("until"))
+            .group_by("row")
+            .agg(pl.col("time").min())
+        )
+        first = np.full(self.size, NEVER)
+        first[found["row"].to_numpy()] = found["time"].to_numpy()
+        return first
 
     def returns(self, until: Times) -> Mask:
         """Tell which stays were followed by another, not elective one, by `until`."""

@@ -15,8 +15,9 @@ from neva.synthesis.known import Known, Mask
 __all__ = ["STATUSES", "Answers", "Verdict", "as_text", "timed", "verdict"]
 
 #: ``outside``: not in the population. ``pending``: the clock has not closed.
+#: ``measured``: a continuous measure has its value.
 #: ``unknown``: it cannot be said, as where the date of birth is missing.
-STATUSES: Final = ("outside", "unknown", "excluded", "met", "failed", "pending")
+STATUSES: Final = ("outside", "unknown", "excluded", "met", "failed", "measured", "pending")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Verdict:
     Attributes
     ----------
     status : numpy.ndarray of str, shape (n,)
-        Of :data:`STATUSES`. Of a continuous measure, ``met`` where it has a value.
+        Of :data:`STATUSES`; ``measured`` where a continuous measure has a value.
     due : numpy.ndarray of int64, shape (n,)
         When the clock closes; -1 where no clock runs or it is not known.
     value : numpy.ndarray of float64, shape (n,)
@@ -60,7 +61,7 @@ class Answers:
                     "status": pl.Series(answer.status).cast(_STATUS),
                     "due": as_time(np.where(answered, answer.due, NEVER)),
                     "value": pl.Series(
-                        np.where(answer.status == "met", answer.value, np.nan)
+                        np.where(answer.status == "measured", answer.value, np.nan)
                     ).fill_nan(None),
                 }
             )
@@ -127,7 +128,14 @@ def verdict(
             met,
             failed,
         ],
-        ["outside", "unknown", "excluded", "unknown", "met", "failed"],
+        [
+            "outside",
+            "unknown",
+            "excluded",
+            "unknown",
+            "met" if value is None else "measured",
+            "failed",
+        ],
         "pending",
     )
     return Verdict(

@@ -40,6 +40,12 @@ def sepsis_measures(known: Known, answers: Answers) -> None:
                 adult=False,
             ),
         )
+    registered = k.any(k.done & k.code("CARE//emergency-registration") & k.inside)
+    untreated = ~k.any(k.antibiotic & k.inside)
+    answers.add(
+        "sepsis.no-antibiotics",
+        verdict(k, population=registered | septic, met=untreated, failed=~untreated, adult=False),
+    )
     due = np.where(septic, recognised + 3 * HOUR, NEVER)
     lactate = k.done & k.code("LOINC//2524-7") & k.inside & (k.time <= k.at(due))
     answers.add(
@@ -90,8 +96,7 @@ def stroke_measures(known: Known, answers: Answers) -> None:
     stroke = k.any(k.done & k.diagnosis("I63") & k.rank(1) & k.inside)
     home = k.is_over & np.isin(k.outcome, ("home", "care-facility"))
     population = k.inpatient & home & stroke
-    withheld = k.antithrombotic & k.not_done & k.inside
-    excluded = k.any(k.done & k.code("CARE//palliative-care") & k.inside) | k.any(withheld)
+    palliative = k.any(k.done & k.code("CARE//palliative-care") & k.inside)
     prescribed = k.done & k.discharge & k.inside
     for name, here, given in (
         ("antithrombotic-at-discharge", population, k.antithrombotic),
@@ -102,6 +107,7 @@ def stroke_measures(known: Known, answers: Answers) -> None:
         ),
     ):
         met = k.any(prescribed & given)
+        excluded = palliative | k.any(given & k.not_done & k.inside)
         answers.add(
             f"stroke.{name}",
             verdict(k, population=here, excluded=excluded, met=met, failed=~met),

@@ -8,7 +8,7 @@ import polars as pl
 from neva.synthesis.drawing import DAY, HOUR, MINUTE, NEVER, Times
 from neva.synthesis.known import Known, Mask
 from neva.synthesis.measures import Answers, Verdict, timed, verdict
-from neva.synthesis.returns import days_later
+from neva.synthesis.returns import days_later, second_midnight
 from neva.synthesis.vocabulary import STRONGER_SUPPORT
 
 __all__ = ["covid_measures"]
@@ -45,6 +45,9 @@ def covid_measures(known: Known, answers: Answers) -> None:
     answers.add("covid19.steroid-when-on-oxygen", _steroid(k, covid, oxygen, targeted))
     answers.add("covid19.no-steroid-without-oxygen", _no_steroid(k, covid, oxygen))
     answers.add("covid19.thromboprophylaxis-14-hours", _thromboprophylaxis(k, covid))
+    answers.add("covid19.thromboprophylaxis-day-0-or-1", _by_the_next_day(k, covid))
+    answers.add("covid19.il-6-or-jak-blocker-48-hours", _blocker(k, covid, oxygen))
+    answers.add("covid19.4c-recordable-24-hours", _recordable(k, covid))
     answers.add("covid19.no-antibiotic-without-evidence", _no_antibiotic(k, covid))
     answers.add("covid19.antibiotic-review-72-hours", _antibiotic_review(k, covid))
     answers.add("covid19.baseline-set-24-hours", _baseline(k, covid))
@@ -63,6 +66,11 @@ def covid_measures(known: Known, answers: Answers) -> None:
         timed(k, population=covid & k.is_over & alive, met=k.returns(until), due=until),
     )
     answers.add("covid19.progression", _progression(k, covid))
+    days = np.where(k.is_over, (k.end - k.start) / DAY, np.nan)
+    answers.add(
+        "covid19.length-of-stay",
+        verdict(k, population=covid & k.is_over, met=k.is_over, failed=~k.is_over, value=days),
+    )
     late = first_positive > k.start + 7 * DAY
     answers.add("covid19.nosocomial", verdict(k, population=covid, met=late, failed=~late))
 
@@ -108,12 +116,21 @@ def _no_steroid(k: Known, covid: Mask, oxygen: Times) -> Verdict:
 
 def _thromboprophylaxis(k: Known, covid: Mask) -> Verdict:
     due = k.start + 14 * HOUR
+    on_time = k.within(k.start, due)
+    return _heparin_by(k, covid, due, on_time)
+
+
+def _by_the_next_day(k: Known, covid: Mask) -> Verdict:
+    due = second_midnight(k.start, k.zone)
+    return _heparin_by(k, covid, due, k.within(k.start, due) & (k.time < k.at(due)))
+
+
+def _heparin_by(k: Known, covid: Mask, due: Times, on_time: Mask) -> Verdict:
     flagged = k.done & k.code(
         "CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated"
     )
     flagged &= k.within(k.start - DAY, due)
-    on_time = k.within(k.start, due)
-    refused = k.heparin & k.not_done & k.contraindicated & on_time
+    refused = k.heparin & k.not_done & k.contraindicated & k.within(k.start, due)
     return timed(
         k,
         population=covid,
@@ -121,6 +138,41 @@ def _thromboprophylaxis(k: Known, covid: Mask) -> Verdict:
         met=k.any(k.heparin & k.done & on_time),
         due=due,
     )
+
+
+def _blocker(k: Known, covid: Mask, oxygen: Times) -> Verdict:
+    low = k.first_saturation(below=92.0)
+    far = np.iinfo(np.int64).max
+    hypoxic = np.minimum(np.where(oxygen == NEVER, far, oxygen), np.where(low == NEVER, far, low))
+    inflamed = k.first(k.done & k.code("LOINC//1988-5") & (k.value >= 75) & k.inside)
+    steroid = k.first(k.steroid & (k.time > k.at(k.start) - DAY))
+    all_three = (hypoxic != far) & (inflamed != NEVER) & (steroid != NEVER)
+    since = np.maximum.reduce([hypoxic, inflamed, steroid, k.start])
+    due = np.where(all_three, np.where(all_three, since, 0) + 2 * DAY, NEVER)
+    given = k.done & k.code("ATC//L04AC07", "ATC//L04AF02") & k.within(k.start, due)
+    return timed(
+        k,
+        population=covid & all_three,
+        excluded=_flag(
+            k,
+            "CARE//palliative-care",
+            "CARE//ceiling-of-care",
+            "CARE//immunosuppressant-contraindicated",
+        ),
+        met=k.any(given),
+        due=due,
+    )
+
+
+def _recordable(k: Known, covid: Mask) -> Verdict:
+    due = k.start + DAY
+    early = k.done & k.within(k.start, due)
+    complete = (k.adult >= 0) & k.has_sex & k.saturation_by(due)
+    for code in ("LOINC//22664-7", "LOINC//1988-5"):
+        complete &= k.any(early & k.code(code))
+    for code in ("LOINC//9279-1", "LOINC//9269-2"):
+        complete &= k.charted_by(code, due)
+    return timed(k, population=covid & (k.adult != 0), met=complete, due=due, adult=False)
 
 
 def _no_antibiotic(k: Known, covid: Mask) -> Verdict:

@@ -13,7 +13,7 @@ from neva.synthesis.drawing import DAY, HOUR, MINUTE, Times, local_ticks
 from neva.synthesis.plan import Plan
 from neva.synthesis.rates import CATEGORIES
 
-__all__ = ["BEFORE_CUT", "days_later", "plant_at_the_cut", "plant_returns"]
+__all__ = ["BEFORE_CUT", "days_later", "plant_at_the_cut", "plant_returns", "second_midnight"]
 
 #: Calendar days in which a return counts, after the stay before.
 _RETURN_DAYS: Final = {"covid": 30, "sepsis": 28}
@@ -25,6 +25,19 @@ BEFORE_CUT: Final = (14 * HOUR, 48 * HOUR, 14 * HOUR - 1, 48 * HOUR - 1, 24 * HO
 def days_later(ticks: Times, days: int, zone: str) -> Times:
     """Return the same local time of day so many calendar days later."""
     local = pl.Series(local_ticks(ticks, zone) + days * DAY).cast(pl.Datetime("us"))
+    return (
+        to_utc(local, zone, nonexistent="forward")
+        .struct.field("time")
+        .cast(pl.Int64)
+        .fill_null(-1)
+        .to_numpy()
+    )
+
+
+def second_midnight(ticks: Times, zone: str) -> Times:
+    """Return the start of the calendar day after the next: the end of day 1, counted from 0."""
+    days = np.floor_divide(local_ticks(ticks, zone), DAY) + 2
+    local = pl.Series(days * DAY).cast(pl.Datetime("us"))
     return (
         to_utc(local, zone, nonexistent="forward")
         .struct.field("time")

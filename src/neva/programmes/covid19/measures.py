@@ -406,7 +406,7 @@ def _observation(of: _Patients) -> list[Measure]:
     ]
     for_4c = [
         named("age", subject.age_at(start).is_known(), "age"),
-        named("sex", subject.sex.one_of("female", "male"), "sex"),
+        named("sex", first_known(subject.sex.one_of("female", "male"), False), "sex"),
         named("respiratory-rate", by_then(codes.respiratory_rate), "respiratory rate"),
         named("saturation", by_then(codes.saturation), "saturation"),
         named("coma-score", by_then(codes.coma_score), "Glasgow coma score"),
