@@ -179,7 +179,7 @@ class Plan:
 def _compiler() -> str:
     """Name the compiler by its source: a plan of another one is not taken from a cache."""
     folder = Path(__file__).parent
-    names = ("model.py", "plan.py", "questions.py", "relational.py", "scalars.py")
+    names = ("model.py", "plan.py", "questions.py", "relational.py", "scalars.py", "warehouse.py")
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 

@@ -391,7 +391,14 @@ class SparkWarehouse:
 
     def sql(self, table: Any) -> str:
         """Compile an Ibis table."""
-        return str(self._ibis.compile(table))
+        from sqlglot import exp, parse_one
+
+        tree = parse_one(str(self._ibis.compile(table)), read="spark")
+        # Spark reads 0.1 as a decimal and would round what is made of it.
+        for literal in list(tree.find_all(exp.Literal)):
+            if not literal.is_string and not literal.this.isdigit():
+                literal.replace(exp.cast(literal.copy(), "double"))
+        return str(tree.sql(dialect="spark"))
 
     def run(
         self, plan: Plan, snapshot: Snapshot, binding: Binding, points: pl.DataFrame
