@@ -256,6 +256,20 @@ def attacked(run, report):
             attack.says(*keys.values())
             # Whoever met the measure met each of its parts.
             attack.says((other["id"], "no", "met"))
+    # Nobody who failed has both parts: the measure asks for all of them.
+    failed = run.cases.filter(pl.col("status") == "failed")
+    only = {
+        name: attack.unknown(
+            ("only", name), failed.filter(pl.col("components_met").list.contains(name)).height
+        )
+        for name in ("a", "b")
+    }
+    neither = attack.unknown(
+        ("neither",), failed.filter(pl.col("components_met").list.len() == 0).height
+    )
+    attack.says(*only.values(), neither, minus=[whole["failed"]])
+    for name, key in only.items():
+        attack.says(key, minus=[(f"component-{name}", "yes", "failed")])
     return attack
 
 
