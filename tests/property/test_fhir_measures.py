@@ -141,6 +141,17 @@ def runs(draw):
     return made_run([row for row, count in groups for _ in range(count)])
 
 
+def two_parts():
+    """Three who had neither part: known from the total if both parts are shown."""
+    patterns = [["a", "b"]] * 20 + [["a"]] * 6 + [["b"]] * 6 + [[]] * 3
+    return made_run(
+        [
+            ("met" if len(parts) == 2 else "failed", "f", "old", "icu", False, [], parts, True)
+            for parts in patterns
+        ]
+    )
+
+
 class Attack:
     """What somebody can work out who has a report: unknowns, and what is known of their sums."""
 
@@ -276,6 +287,7 @@ def attacked(run, report):
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=150)
 @given(runs())
 @example(made_run([]))
+@example(two_parts())
 def test_no_small_count_can_be_worked_out_from_a_summary(run):
     report = summary_report(
         run, MEASURE.id, synthetic=False, by=["sex", "age", "unit"], below=BELOW
