@@ -6,6 +6,7 @@ tables with many ties, corrections, withdrawals and late records.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -46,6 +47,12 @@ def times() -> st.SearchStrategy[datetime]:
 
 
 # ------------------------------------------------------------------- definitions
+
+
+def _named_by_content(codelist: Codelist) -> Codelist:
+    """Two codelists of one definition that differ must differ in their ids."""
+    mark = hashlib.sha256(codelist.model_dump_json().encode()).hexdigest()[:8]
+    return codelist.model_copy(update={"id": f"list-{mark}"})
 
 
 class Definitions:
@@ -413,7 +420,7 @@ class Definitions:
             ).map(tuple),
             descendants=st.booleans(),
             excluding=st.sampled_from([(), ("A//a1",), ("B//*",)]),
-        )
+        ).map(_named_by_content)
         bounds = st.lists(bound, max_size=2).map(tuple)
         where = st.none() if depth <= 0 else st.none() | self.boolean(depth - 1, row="%", item=item)
         events = st.builds(

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from neva.definitions.run import answer
 from tests.definition_strategies import definitions, hospitals, points, snapshot_of
 from tests.property.test_engines_agree import differences
+
+from neva.definitions.run import answer
 
 FUTURE = timedelta(days=40)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+from tests.people import People, hour
 
 from neva.definitions.programme import load_programme
 from neva.quality import run_measures
 from neva.reports.quality_pages import page
-from tests.people import People, hour
 
 
 @pytest.mark.parametrize("engine", ["relational", "reference"])

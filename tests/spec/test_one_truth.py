@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from tests.people import People, hour
 
 from neva.definitions.programme import load_programme
 from neva.quality import MeasureRun, decisions, run_measures
 from neva.reports.quality_pages import page
-from tests.people import People, hour
 
 ON = "covid19.steroid-when-on-oxygen"
 OFF = "covid19.no-steroid-without-oxygen"

@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-
-from neva.definitions.programme import load_programme
 from tests.people import People, both, hour
 from tests.shared_data import shared
+
+from neva.definitions.programme import load_programme
 
 COVID = load_programme("covid19")
 
@@ -48,7 +48,7 @@ def measured(people: People, subject: int, **values: float) -> None:
 
 def in_level(level: str) -> list[float]:
     """Values at both ends of a published band, and in the gaps that bands leave."""
-    text = level.split(" ")[0]
+    text = level.split(" ", maxsplit=1)[0]
     if text.startswith("<"):
         limit = float(text[1:])
         return [limit - 0.5, math.nextafter(limit, 0)]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.hospitals import new_hospital, take_csv
+from tests.shared_data import shared
 
 from neva.definitions.programme import load_programme
 from neva.events.snapshot import Snapshot
 from neva.quality import MeasureRun, decisions, figures, run_measures
-from tests.hospitals import new_hospital, take_csv
-from tests.shared_data import shared
 
 MAPPING = Path(__file__).parents[2] / "src/neva/sources/mappings/sepsis.yaml"
 

@@ -298,7 +298,8 @@ def chart(
 ) -> None:
     """Draw a measure over time, as a funnel, or by unit.
 
-    Example: neva quality chart hospital --programme sepsis --measure no-antibiotics --out chart.svg
+    Example: neva quality chart hospital --programme sepsis
+        --measure antibiotics-1-hour-from-triage --out chart.svg
     """
     from neva.errors import NotFoundError, UsageError
     from neva.reports.charts import to_svg
@@ -398,7 +399,8 @@ def explain(
 ) -> None:
     """Show who is behind a figure, and what decided a patient's status.
 
-    Example: neva quality explain hospital --programme sepsis --measure no-antibiotics --status met
+    Example: neva quality explain hospital --programme sepsis
+        --measure antibiotics-1-hour-from-triage --status failed
     """
     from neva.errors import UsageError
     from neva.quality import decisions

@@ -94,6 +94,13 @@ class Document(BaseModel):
                     )
                     raise ValueError(message)
             _no_free_items(expression)
+        lists: dict[str, Codelist] = {}
+        for expression in self._expressions():
+            for node in m.walk(expression):
+                for one in node.codelists if isinstance(node, m.Frame) else ():
+                    if lists.setdefault(one.id, one) != one:
+                        message = f"two codelists have the id {one.id!r} and differ; rename one"
+                        raise ValueError(message)
         return self
 
 
@@ -229,6 +236,9 @@ class Measure(Document):
                 if named.of.type.name != "boolean":
                     message = f"{named.name} must be a boolean; found a {named.of.type}"
                     raise ValueError(message)
+        if "unit" in {named.name for named in self.stratifiers}:
+            message = "a stratifier cannot be called unit: units are always there"
+            raise ValueError(message)
         names = [named.name for named in (*self.exclusions, *self.components, *self.stratifiers)]
         if len(names) != len(set(names)):
             message = "two exclusions, components or stratifiers have one name"

@@ -890,7 +890,11 @@ def events(*what: str | Codelist) -> Rows:
 
 
 def _frame(source: str, what: Sequence[str | Codelist]) -> m.Frame:
-    lists = {one.id: one for one in what if isinstance(one, Codelist)}
+    lists: dict[str, Codelist] = {}
+    for one in what:
+        if isinstance(one, Codelist) and lists.setdefault(one.id, one) != one:
+            message = f"two codelists have the id {one.id!r} and differ; rename one of them"
+            raise UsageError(message)
     return make(
         m.Frame,
         source=source,

@@ -2,6 +2,17 @@
 
 from neva.quality.cases import Decision, decisions
 from neva.quality.control_charts import count_chart, g_chart, measure_chart, t_chart
+from neva.quality.fhir_codelists import codelist_to_fhir
+from neva.quality.fhir_measure import measure_to_fhir
+from neva.quality.fhir_measure_reading import measure_from_fhir
+from neva.quality.fhir_report import (
+    ReportedMeasure,
+    individual_reports,
+    report_from_fhir,
+    subject_list_report,
+    summary_report,
+    write_reports,
+)
 from neva.quality.figures import Figures, exclusion_counts, figures, suppressed
 from neva.quality.funnel import Funnel, funnel_proportions, funnel_ratios
 from neva.quality.measuring import MeasureRun, run_measures
@@ -17,7 +28,9 @@ __all__ = [
     "Figures",
     "Funnel",
     "MeasureRun",
+    "ReportedMeasure",
     "RunChart",
+    "codelist_to_fhir",
     "count_chart",
     "decisions",
     "exclusion_counts",
@@ -25,14 +38,21 @@ __all__ = [
     "funnel_proportions",
     "funnel_ratios",
     "g_chart",
+    "individual_reports",
     "measure_chart",
+    "measure_from_fhir",
+    "measure_to_fhir",
     "observed_expected",
     "recalibrate",
+    "report_from_fhir",
     "risk_adjusted_cusum",
     "run_chart",
     "run_measures",
+    "subject_list_report",
+    "summary_report",
     "suppressed",
     "t_chart",
     "vlad",
+    "write_reports",
     "xmr",
 ]

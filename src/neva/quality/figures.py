@@ -39,8 +39,8 @@ class Figures:
         exact interval ``low`` and ``high``; of a narrower denominator
         ``treated``, ``treated_met`` and ``treated_rate``; of the interval from
         clock start ``interval_n``, ``before_clock`` (negative ones) and
-        ``interval_median`` (hours); of an observation ``median``, ``lower_quartile``,
-        ``upper_quartile``, ``mean``, and for a median ``low`` and ``high``.
+        ``interval_median`` (hours); ``ratio`` of sums, without an interval; of an
+        observation ``median``, ``lower_quartile``, ``upper_quartile``, ``mean``, and for a median ``low`` and ``high``.
     by : tuple of str
         What the rows are grouped by.
     every : str
@@ -212,6 +212,11 @@ def figures(
         low=pl.when(pl.col("measured") > 0).then("median_low").otherwise("low"),
         high=pl.when(pl.col("measured") > 0).then("median_high").otherwise("high"),
     ).drop("median_low", "median_high")
+    # The interval is of the median, not of a ratio of sums.
+    frame = frame.with_columns(
+        pl.when(pl.col("ratio").is_null()).then(pl.col(name)).alias(name)
+        for name in ("low", "high")
+    )
     return Figures(frame=frame, by=tuple(by), every=every)
 
 
@@ -269,13 +274,33 @@ _COUNTS: Final = (
 )
 
 
+#: Order statistics of fewer patients than this are nearly single patients' values.
+FEWEST_FOR_QUANTILES: Final = 20
+
+
+def _differences() -> list[pl.Expr]:
+    """Counts that a reader can work out from those shown."""
+    return [
+        pl.col("denominator") - pl.col("treated"),
+        pl.col("treated") - pl.col("treated_met"),
+        pl.col("met") - pl.col("treated_met"),
+        pl.col("interval_n") - pl.col("before_clock"),
+    ]
+
+
+def _small(count: pl.Expr, below: int) -> pl.Expr:
+    return (count > 0) & (count < below)
+
+
 def suppressed(found: Figures, *, below: int = 5) -> pl.DataFrame:
     """Return figures for outside the hospital, without small cells.
 
-    A row in which any count of patients lies between 1 and `below` - 1 loses
-    all its counts and what is made of them. If exactly one row of a measure
-    and period is hidden, the smallest other one is hidden too, since the total
-    would give it away.
+    A row in which any count of patients, or the difference of two, lies
+    between 1 and `below` - 1 loses all its counts and what is made of them. If
+    what is hidden in one measure and period would, taken together, be small
+    again, further rows are hidden, the smallest first, since the total gives
+    the remainder away. A hidden row does not name its stratum. Quartiles and
+    the interval of a median are left out for fewer than 20 patients.
 
     Parameters
     ----------
@@ -289,31 +314,44 @@ def suppressed(found: Figures, *, below: int = 5) -> pl.DataFrame:
     polars.DataFrame
         The columns of ``Figures.frame`` and ``suppressed`` (bool).
     """
+    frame = found.frame
+    of_treated = pl.col("treated") > 0
     small = pl.any_horizontal(
-        *((pl.col(name) > 0) & (pl.col(name) < below) for name in _COUNTS),
-        # The difference of two shown denominators is a count as well.
-        (pl.col("denominator") - pl.col("treated")).is_between(1, below - 1)
-        & (pl.col("treated") > 0),
+        *(_small(pl.col(name), below) for name in _COUNTS),
+        *(_small(difference, below) & of_treated for difference in _differences()[:3]),
+        _small(_differences()[3], below) & (pl.col("before_clock") > 0),
     )
-    frame = found.frame.with_columns(suppressed=small).with_row_index("_row")
-    if found.by:
-        again = frame.filter(~pl.col("suppressed") & (pl.col("population") > 0)).sort("population")
-        alone = (
-            frame.group_by("measure", "period")
-            .agg(pl.col("suppressed").sum().alias("_hidden"))
-            .filter(pl.col("_hidden") == 1)
+    frame = frame.with_columns(suppressed=small)
+    if found.by and frame.height:
+        frame = pl.concat(
+            _with_complements(group, below)
+            for group in frame.partition_by("measure", "period", maintain_order=True)
         )
-        more = (
-            again.join(alone, on=["measure", "period"], nulls_equal=True)
-            .group_by("measure", "period")
-            .agg(pl.col("_row").first())
-        )
-        frame = frame.with_columns(
-            suppressed=pl.col("suppressed") | pl.col("_row").is_in(more["_row"].implode())
-        )
-    hidden = [
-        name for name in found.frame.columns if name not in ("measure", "period", "unit", "stratum")
-    ]
-    return frame.drop("_row").with_columns(
+    few = (pl.col("measured") > 0) & (pl.col("denominator") < FEWEST_FOR_QUANTILES)
+    frame = frame.with_columns(
+        pl.when(~few).then(pl.col(name)).alias(name)
+        for name in ("low", "high", "lower_quartile", "upper_quartile")
+    )
+    hidden = [name for name in found.frame.columns if name not in ("measure", "period")]
+    return frame.with_columns(
         pl.when(~pl.col("suppressed")).then(pl.col(name)).alias(name) for name in hidden
     )
+
+
+def _with_complements(group: pl.DataFrame, below: int) -> pl.DataFrame:
+    """Hide further rows of one measure and period until the hidden sum says nothing."""
+    hidden = group["suppressed"].to_list()
+    counts = group.select(_COUNTS).rows()
+    order = sorted(range(len(hidden)), key=lambda at: counts[at][0])
+
+    def sum_is_small() -> bool:
+        return any(
+            0
+            < sum(row[column] for row, is_hidden in zip(counts, hidden, strict=True) if is_hidden)
+            < below
+            for column in range(len(_COUNTS))
+        )
+
+    while sum_is_small() and not all(hidden):
+        hidden[next(at for at in order if not hidden[at])] = True
+    return group.with_columns(suppressed=pl.Series(hidden, dtype=pl.Boolean))

@@ -125,11 +125,10 @@ def test_long_and_strange_names_become_ids():
     assert measure_from_fhir(resource) == one
 
 
-def test_two_codelists_of_one_id_are_two_value_sets():
+def test_two_codelists_of_one_id_are_refused():
     first, second = (Codelist(id="same", codes=(code,)) for code in ("A//a", "A//b"))
-    one = composed(numerator=events(first).exists() & events(second).exists())
-    resource = validated(measure_to_fhir(one))
-    assert sum(part["resourceType"] == "ValueSet" for part in resource["contained"]) == 2
+    with pytest.raises(UsageError, match="two codelists have the id 'same' and differ"):
+        composed(numerator=events(first).exists() & events(second).exists())
 
 
 def test_a_status_that_fhir_does_not_have_is_refused():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from scipy import stats
+from tests.people import People, hour
 
 from neva.definitions.language import days, events, hours, row, stay, value
 from neva.definitions.writing import measure, named
 from neva.errors import UsageError
 from neva.quality import MeasureRun, exclusion_counts, figures, run_measures, suppressed
-from tests.people import People, hour
 
 
 def treated(exclude: bool = True) -> object:
@@ -44,7 +44,7 @@ def _sex() -> object:
 
 
 def hospital() -> People:
-    """Twelve stays: met 4, failed 3 (1 never treated), excluded 2, pending 1, unknown 1, outside 1."""
+    """Twelve stays: 4 met, 3 failed, 2 excluded, 1 pending, 1 unknown, 1 outside."""
     people = People()
     for subject in range(1, 13):
         kind = "emergency" if subject == 12 else "inpatient"
