@@ -314,10 +314,15 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "kind.feature": ("A value of a patient.", "Показатель пациента."),
     "kind.score": (
-        "A score from {0} to {1}: the points of the items add up. "
-        "While an item is unknown, so is the total; the points known are given as “at least”.",
-        "Шкала от {0} до {1}: баллы пунктов складываются. "
-        "Пока какой-либо пункт неизвестен, неизвестна и сумма; известные баллы даются как «не менее».",
+        (
+            "A score from {0} to {1}: the points of the items add up. "
+            "While an item is unknown, so is the total; the points known are given as “at least”."
+        ),
+        (
+            "Шкала от {0} до {1}: баллы пунктов складываются. "
+            "Пока какой-либо пункт неизвестен, неизвестна и сумма; "
+            "известные баллы даются как «не менее»."
+        ),
     ),
     "kind.measure": (
         "A measure of quality; each stay counts once. {0}",
@@ -334,16 +339,24 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "Ни рост, ни снижение сами по себе не лучше.",
     ),
     "early.met": (
-        "As soon as this holds, the answer is “met” and final. "
-        "Until the deadline it is otherwise “pending”, after it “failed”.",
-        "Как только это верно, ответ «выполнено» окончателен. "
-        "Иначе до срока ответ — «ожидается», после срока — «не выполнено».",
+        (
+            "As soon as this holds, the answer is “met” and final. "
+            "Until the deadline it is otherwise “pending”, after it “failed”."
+        ),
+        (
+            "Как только это верно, ответ «выполнено» окончателен. "
+            "Иначе до срока ответ — «ожидается», после срока — «не выполнено»."
+        ),
     ),
     "early.failed": (
-        "As soon as this no longer holds, the answer is “failed” and final. "
-        "Until the deadline it is otherwise “pending”, after it “met”.",
-        "Как только это неверно, ответ «не выполнено» окончателен. "
-        "Иначе до срока ответ — «ожидается», после срока — «выполнено».",
+        (
+            "As soon as this no longer holds, the answer is “failed” and final. "
+            "Until the deadline it is otherwise “pending”, after it “met”."
+        ),
+        (
+            "Как только это неверно, ответ «не выполнено» окончателен. "
+            "Иначе до срока ответ — «ожидается», после срока — «выполнено»."
+        ),
     ),
     "early.never": (
         "The answer is pending until the deadline, whatever has happened.",

@@ -32,7 +32,7 @@ class Said:
 
     @property
     def is_short(self) -> bool:
-        """Does it fit into another phrase?"""
+        """Whether it fits into another phrase."""
         return not self.below and len(self.text) <= LONGEST
 
     def lines(self, depth: int = 0) -> list[str]:
@@ -104,7 +104,7 @@ def ladder_of(node: m.Node) -> Any:
         return None
     found = []
     for branch in node.branches:
-        when = branch.when
+        when: Any = branch.when
         if isinstance(when, m.OneOf):
             found.append(when.of)
         elif isinstance(when, m.Compare) and isinstance(when.right, (m.Number, m.Text)):
@@ -193,7 +193,7 @@ class Phrases:
             self.first.discard(node.digest)
             said = self.say(node, case, whole=True)
             return replace(said, text=self.word("part.mark", said.text, name))
-        return getattr(self, f"_{type(node).__name__.lower()}")(node, case)  # type: ignore[no-any-return]
+        return getattr(self, f"_{type(node).__name__.lower()}")(node, case)
 
     # -------------------------------------------------------------- constants
 
@@ -206,16 +206,16 @@ class Phrases:
         written = words.number(value, self.language)
         return written if unit == "1" else f"{written} {words.unit(unit, self.language)}"
 
-    def _number(self, node: m.Number, case: str) -> Said:
+    def _number(self, node: m.Number, _: str) -> Said:
         return Said(self.number(node.value, node.unit))
 
-    def _flag(self, node: m.Flag, case: str) -> Said:
+    def _flag(self, node: m.Flag, _: str) -> Said:
         return Said(self.word("flag.true" if node.value else "flag.false"))
 
-    def _text(self, node: m.Text, case: str) -> Said:
+    def _text(self, node: m.Text, _: str) -> Said:
         return Said(self.word("text", node.value))
 
-    def _moment(self, node: m.Moment, case: str) -> Said:
+    def _moment(self, node: m.Moment, _: str) -> Said:
         return Said(self.word("moment", f"{node.value:%Y-%m-%d %H:%M}"))
 
     def _missing(self, node: m.Missing, case: str) -> Said:
@@ -224,7 +224,7 @@ class Phrases:
     def _pointfield(self, node: m.PointField, case: str) -> Said:
         return Said(self.word(f"point.{node.name}", case=case))
 
-    def _age(self, node: m.Age, case: str) -> Said:
+    def _age(self, node: m.Age, _: str) -> Said:
         if isinstance(node.at, m.PointField):
             if node.at.name == "now":
                 return Said(self.word("age.now"))
@@ -241,7 +241,7 @@ class Phrases:
     def _rowfield(self, node: m.RowField, case: str) -> Said:
         return Said(self._field(node.name, node.unit, case))
 
-    def _attribute(self, node: m.Attribute, case: str) -> Said:
+    def _attribute(self, node: m.Attribute, _: str) -> Said:
         return Said(self.word("field.attribute", node.key))
 
     def _itemfield(self, node: m.ItemField, case: str) -> Said:
@@ -302,10 +302,9 @@ class Phrases:
             hours = _look_back(back)
             assert hours is not None  # chosen so
             found.append(Said(self.word("within", words.amount(hours, "hours", self.language))))
-        whole = [lower, upper, found]
         if (
             frame.overlapping
-            and [len(part) for part in whole] == [1, 1, 0]
+            and (len(lower), len(upper), len(found)) == (1, 1, 0)
             and lower == upper
             and lower[0].closed
         ):
@@ -368,7 +367,7 @@ class Phrases:
         whole = self.word("pick", "{field}", noun)
         return self.rows(frame, "gen", whole.replace("{field}", field_text).replace("{0}", "{}"))
 
-    def _aggregate(self, node: m.Aggregate, case: str) -> Said:
+    def _aggregate(self, node: m.Aggregate, _: str) -> Said:
         if node.how == "exists":
             return self.rows(node.frame, "one", self.word(f"{node.frame.source}.any", "{}"))
         unit = ""
@@ -376,7 +375,7 @@ class Phrases:
             unit = f" ({words.unit(str(node.unit), self.language)})"
         return self.rows(node.frame, "many:gen", self.word(f"how.{node.how}", "{}", unit))
 
-    def _hourswhere(self, node: m.HoursWhere, case: str) -> Said:
+    def _hourswhere(self, node: m.HoursWhere, _: str) -> Said:
         carry = words.amount(node.carry, "hours", self.language, genitive=True)
         readings = self.joined("hours-where.readings", self.say(node.frame))
         if node.condition is None:
@@ -384,16 +383,16 @@ class Phrases:
         condition = self.joined("hours-where.condition", self.say(node.condition))
         return Said(self.word("hours-where", carry), (condition, readings))
 
-    def _days(self, node: m.Days, case: str) -> Said:
+    def _days(self, node: m.Days, _: str) -> Said:
         return self.joined("days", self.say(node.start, ":from"), self.say(node.end, ":from"))
 
-    def _every(self, node: m.Every, case: str) -> Said:
+    def _every(self, node: m.Every, _: str) -> Said:
         step = Said(words.amount(node.hours, "hours", self.language))
         return self.joined(
             "every", self.say(node.start, ":from"), self.say(node.end, ":from"), step
         )
 
-    def _foreach(self, node: m.ForEach, case: str) -> Said:
+    def _foreach(self, node: m.ForEach, _: str) -> Said:
         asked = "each.condition" if node.how in ("any", "all", "count") else "each.value"
         return Said(
             self.word(f"each.{node.how}"),
@@ -405,7 +404,7 @@ class Phrases:
 
     # ------------------------------------------------------------- arithmetic
 
-    def _arithmetic(self, node: m.Arithmetic, case: str) -> Said:
+    def _arithmetic(self, node: m.Arithmetic, _: str) -> Said:
         if node.operation == "add":
             parts = [*self._summands(node.left), *self._summands(node.right)]
             if len(parts) > 2:
@@ -438,10 +437,10 @@ class Phrases:
             bare = not isinstance(node, (m.Function, m.Case, m.Extreme, m.FirstKnown))
         return said if bare else replace(said, text=f"({said.text})")
 
-    def _function(self, node: m.Function, case: str) -> Said:
+    def _function(self, node: m.Function, _: str) -> Said:
         return self.joined(node.name, self._factor(node.of), strict=True)
 
-    def _convert(self, node: m.Convert, case: str) -> Said:
+    def _convert(self, node: m.Convert, _: str) -> Said:
         return self.joined("convert", self.say(node.of), Said(words.unit(node.unit, self.language)))
 
     def _extreme(self, node: m.Extreme, case: str) -> Said:
@@ -460,10 +459,10 @@ class Phrases:
         long = Said(words.amount(abs(value), node.unit, self.language))
         return self.joined(key, long, self.say(node.time, ":from"), case=case)
 
-    def _elapsed(self, node: m.Elapsed, case: str) -> Said:
+    def _elapsed(self, node: m.Elapsed, _: str) -> Said:
         return self.joined("elapsed", self.say(node.start, ":from"), self.say(node.end, ":from"))
 
-    def _calendardays(self, node: m.CalendarDays, case: str) -> Said:
+    def _calendardays(self, node: m.CalendarDays, _: str) -> Said:
         return self.joined(
             "calendar-days", self.say(node.start, ":from"), self.say(node.end, ":from")
         )
@@ -471,12 +470,12 @@ class Phrases:
     def _startofday(self, node: m.StartOfDay, case: str) -> Said:
         return self.joined("start-of-day", self.say(node.of), case=case)
 
-    def _clockpart(self, node: m.ClockPart, case: str) -> Said:
+    def _clockpart(self, node: m.ClockPart, _: str) -> Said:
         return self.joined(f"clock.{node.part}", self.say(node.of))
 
     # ------------------------------------------------------------------ logic
 
-    def _compare(self, node: m.Compare, case: str) -> Said:
+    def _compare(self, node: m.Compare, _: str) -> Said:
         kind = node.left.type.name
         second = ":gen" if kind == "time" and node.operation not in ("==", "!=") else ""
         left, right = self.say(node.left), self.say(node.right, second)
@@ -485,7 +484,7 @@ class Phrases:
             left = Said(self._field(node.left.name, None))
         return self.joined(f"{kind}{node.operation}", left, right)
 
-    def _oneof(self, node: m.OneOf, case: str) -> Said:
+    def _oneof(self, node: m.OneOf, _: str) -> Said:
         if len(node.values) == 1:
             return self.joined("text==", self.say(node.of), Said(self.word("text", node.values[0])))
         values = ", ".join(self.word("text", one) for one in node.values)
@@ -496,13 +495,13 @@ class Phrases:
             return self.say(parts[0])
         return Said(self.word(key), tuple(self.say(part) for part in parts), is_list=True)
 
-    def _allof(self, node: m.AllOf, case: str) -> Said:
+    def _allof(self, node: m.AllOf, _: str) -> Said:
         return self._several("all", node.of)
 
-    def _anyof(self, node: m.AnyOf, case: str) -> Said:
+    def _anyof(self, node: m.AnyOf, _: str) -> Said:
         return self._several("any", node.of)
 
-    def _not(self, node: m.Not, case: str) -> Said:
+    def _not(self, node: m.Not, _: str) -> Said:
         of = node.of
         if of.digest not in self.names:
             if isinstance(of, m.Aggregate) and of.how == "exists":
@@ -513,7 +512,7 @@ class Phrases:
                 return self._known("is-known", of.of)
         return self.joined("not", self.say(of))
 
-    def _ismissing(self, node: m.IsMissing, case: str) -> Said:
+    def _ismissing(self, node: m.IsMissing, _: str) -> Said:
         return self._known("is-missing", node.of)
 
     def _known(self, key: str, node: Any) -> Said:
@@ -532,7 +531,7 @@ class Phrases:
             )
         return self.listed("first-known", [self.say(one) for one in node.of], case=case)
 
-    def _branch(self, node: m.Branch, case: str) -> Said:
+    def _branch(self, node: m.Branch, _: str) -> Said:
         lines = self._line(self.say(node.when), self.say(node.then))
         return lines[0] if len(lines) == 1 else Said(self.word("case"), tuple(lines), is_list=True)
 
@@ -561,7 +560,7 @@ class Phrases:
     def _table(self, node: m.Case, case: str, say: Callable[[Any], Said]) -> Said:
         asked = ladder_of(node)
         if asked is not None:
-            above = self.joined("ladder", self.say(asked))
+            above: Said = self.joined("ladder", self.say(asked))
             steps = [self._step(one, say(one.then)) for one in node.branches]
             last = self.joined("case.otherwise", say(node.otherwise))
             return Said(above.text, (*above.below, *steps, last), is_list=True)
@@ -577,7 +576,7 @@ class Phrases:
 
     def _step(self, branch: m.Branch, then: Said) -> Said:
         """A line of a table whose lines all ask about one thing: the limit and the result."""
-        when = branch.when
+        when: Any = branch.when
         if isinstance(when, m.OneOf):
             limit = ", ".join(self.word("text", one) for one in when.values)
         else:

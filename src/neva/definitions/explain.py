@@ -173,12 +173,13 @@ class _Page:
     def _measure(self, document: Measure) -> None:
         subject = ".subject" if document.each == "subject" else ""
         self.say(f"kind.measure{subject}", self.phrases.word(f"better.{document.better}"))
-        several = isinstance(document.population, m.AllOf) and len(document.population.of) > 1
+        population: Any = document.population
+        several = isinstance(population, m.AllOf) and len(population.of) > 1
         self.section(
             f"population{subject}{'.all' if several else ''}",
-            [self.phrases.say(part) for part in document.population.of]
+            [self.phrases.say(part) for part in population.of]
             if several
-            else self.expression(document.population),
+            else self.expression(population),
         )
         self.section("exclusions", self.named(document.exclusions))
         if document.clock_start is not None:

@@ -74,7 +74,7 @@ def drawn(most):
 
 @pytest.fixture(scope="module")
 def nodes():
-    return drawn(600)
+    return drawn(1500)
 
 
 def test_every_kind_of_node_has_words_in_both_languages(nodes):
@@ -161,8 +161,8 @@ OPTIONS = {
         STEROID.after(stay.start - hours(24)), "позже чем за 24 часа до начала госпитализации"),
     "from the start of the stay to 2 calendar days after the start of the stay, both included": (
         STEROID.between(stay.start, stay.start + days(2)),
-        "от начала госпитализации до момента через 2 календарных дня после начала "
-        "госпитализации включительно"),
+        ("от начала госпитализации до момента через 2 календарных дня после начала "
+        "госпитализации включительно")),
     "recorded as not done": (STEROID.not_done(), "со статусом «не сделано»"),
     "recorded as done or planned": (
         STEROID.status("planned", "done"), "со статусом «сделано» или «запланировано»"),
@@ -205,10 +205,10 @@ SENTENCES = [
      "value (mg/L) of the 2nd-last record of “Steroid”",
      "значение (мг/л) 2-й с конца записи «Steroid»"),
     (stay.length() > 48,
-     "hours from the start of the stay to the end of the stay, or, if that is unknown, now "
-     "> 48 hours",
-     "часы от начала госпитализации до конца госпитализации, а если это неизвестно — текущего "
-     "момента > 48 часов"),
+     ("hours from the start of the stay to the end of the stay, or, if that is unknown, now "
+     "> 48 hours"),
+     ("часы от начала госпитализации до конца госпитализации, а если это неизвестно — текущего "
+     "момента > 48 часов")),
     (subject.age_at(now) >= 21, "age now ≥ 21 years", "возраст на текущий момент ≥ 21 год"),
     (true_or_unknown(stay.outcome != "died"),
      "the outcome of the stay is not “died” (or this is unknown)",
@@ -254,8 +254,10 @@ def test_a_question_for_each_day_is_said():
     assert explain(asked.all()).splitlines() == [
         "all of the following fulfil the condition:",
         "- of: calendar days from the start of the stay to now",
-        "- condition for each: there is a record of “Steroid”, at or after time of that one, "
-        "before time of the end of that one",
+        (
+            "- condition for each: there is a record of “Steroid”, at or after time of that one, "
+            "before time of the end of that one"
+        ),
     ]
     assert "все следующие элементы отвечают условию" in explain(asked.all(), "ru")
 
@@ -407,12 +409,16 @@ def test_a_score_is_said_with_its_points():
         ],
     )
     assert explain(document).splitlines()[2:9] == [
-        "A score from 0 to 3: the points of the items add up. While an item is unknown, so is the "
-        "total; the points known are given as “at least”.",
+        (
+            "A score from 0 to 3: the points of the items add up. While an item is unknown, so is the "
+            "total; the points known are given as “at least”."
+        ),
         "",
         "Items:",
-        "- breathing: by value (per minute) of the last record of “Respiratory rate”, "
-        "in the last 24 hours:",
+        (
+            "- breathing: by value (per minute) of the last record of “Respiratory rate”, "
+            "in the last 24 hours:"
+        ),
         "  - ≥ 30 per minute: 3 points",
         "  - ≥ 20 per minute: 1 point",
         "  - otherwise 0 points",
