@@ -13,7 +13,7 @@ import traceback
 
 import typer
 
-from neva.cli import flow, pathways, report, store
+from neva.cli import define, flow, pathways, report, store
 from neva.errors import NevaError
 
 __all__ = ["app", "main"]
@@ -30,6 +30,7 @@ app = typer.Typer(
 store.add_to(app)
 app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
+app.add_typer(define.app, name="define")
 report.add_to(app)
 
 

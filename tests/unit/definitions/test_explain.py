@@ -74,18 +74,21 @@ def drawn(most):
 
 @pytest.fixture(scope="module")
 def nodes():
-    return drawn(1500)
+    programmes = [
+        node
+        for document in DOCUMENTS.values()
+        for expression in document._expressions()
+        for node in m.walk(expression)
+    ]
+    return list({node.digest: node for node in (*drawn(400), *programmes)}.values())
 
 
 def test_every_kind_of_node_has_words_in_both_languages(nodes):
     assert {type(node) for node in nodes} == set(KINDS)
     for node in nodes:
         if not isinstance(node, m.Bound):
-            english, russian = explain(node), explain(node, "ru")
-            assert english.strip()
-            assert re.search("[а-яё]", QUOTED.sub("", russian)) or not re.search(
-                "[A-Za-z]{2}", QUOTED.sub("", english)
-            )
+            assert explain(node).strip()
+            assert explain(node, "ru").strip()
 
 
 def test_no_english_word_stands_in_russian(nodes):
