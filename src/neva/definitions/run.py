@@ -26,7 +26,7 @@ from neva.definitions.points import (
 )
 from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
 from neva.definitions.relational import POINT_COLUMNS, Plan, compile_plan, plan_key
-from neva.definitions.timeline import timelines
+from neva.definitions.timeline import Timeline, timelines
 from neva.definitions.warehouse import DuckWarehouse, Warehouse
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -333,7 +333,8 @@ def _by_reference(
     rows, errors = [], []
     for point_id, subject, stay, now, known in points.iter_rows():
         point = Point(microseconds(now), microseconds(known), stay)
-        timeline = people[subject]
+        # A point may be given for somebody of whom nothing is recorded.
+        timeline = people.get(subject) or Timeline(subject)
         reason = defect_of(timeline, point, snapshot.zone)
         if reason is not None:
             assert reason in DEFECTS  # each has its words
