@@ -204,8 +204,14 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "elapsed": ("hours from {0} to {1}", "часы от {0} до {1}"),
     "calendar-days": ("midnights between {0} and {1}", "число полуночей от {0} до {1}"),
-    "start-of-day": ("midnight before {0}", "полночь перед моментом: {0}"),
-    "start-of-day:gen": ("midnight before {0}", "полуночи перед моментом: {0}"),
+    "start-of-day": (
+        "the start of the day of {0}",
+        "начало дня, на который приходится {0}",
+    ),
+    "start-of-day:gen": (
+        "the start of the day of {0}",
+        "начала дня, на который приходится {0}",
+    ),
     "clock.hour": ("hour of the day (0–23) of {0}", "час суток (0–23) в момент: {0}"),
     "clock.weekday": (
         "day of the week (1 Monday – 7 Sunday) of {0}",
@@ -240,10 +246,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "is-known": ("{0} is known", "известно: {0}"),
     "known-true": ("it is known that {0}", "известно, что {0}"),
     "or-unknown": ("{0} (or this is unknown)", "{0} (или это неизвестно)"),
-    "first-known.two": ("{0}, or, if that is unknown, {1}", "{0}, а если это неизвестно — {1}"),
-    "first-known.two:gen": (
-        "{0}, or, if that is unknown, {1}",
-        "{0}, а если это неизвестно — {1}",
+    "first-known.two": (
+        "({0}, or, if that is unknown, {1})",
+        "({0}, а если это неизвестно — {1})",
     ),
     "first-known": ("the first that is known of", "первое известное из"),
     "first-known:gen": ("the first that is known of", "первого известного из"),

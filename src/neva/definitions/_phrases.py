@@ -333,8 +333,13 @@ class Phrases:
             found.append(Said(self.word("of-stay")))
         return found + self._window(frame)
 
-    def rows(self, frame: m.Frame, form: str = "many", template: str = "{}") -> Said:
-        """Say a frame, put into a template; what narrows it follows, or stands below."""
+    def rows(
+        self, frame: m.Frame, form: str = "many", template: str = "{}", *, inside: bool = True
+    ) -> Said:
+        """Say a frame, put into a template; what narrows it follows, or stands below.
+
+        In brackets where more may follow (`inside`).
+        """
         text = self._what(frame, form)
         narrowed = []
         if frame.digest in self.first:
@@ -344,7 +349,8 @@ class Phrases:
         elif frame.digest not in self.names:
             narrowed = self.narrowed(frame)
         text = template.format(text)
-        flat = ", ".join([text, *(one.text for one in narrowed)])
+        told = ", ".join(one.text for one in narrowed)
+        flat = text if not narrowed else f"{text} ({told})" if inside else f"{text}, {told}"
         if all(one.is_short for one in narrowed) and len(flat) <= LONGEST:
             return Said(flat)
         return Said(text, tuple(narrowed))
@@ -369,7 +375,9 @@ class Phrases:
 
     def _aggregate(self, node: m.Aggregate, _: str) -> Said:
         if node.how == "exists":
-            return self.rows(node.frame, "one", self.word(f"{node.frame.source}.any", "{}"))
+            return self.rows(
+                node.frame, "one", self.word(f"{node.frame.source}.any", "{}"), inside=False
+            )
         unit = ""
         if node.unit not in (None, "1"):
             unit = f" ({words.unit(str(node.unit), self.language)})"
@@ -507,7 +515,7 @@ class Phrases:
             if isinstance(of, m.Aggregate) and of.how == "exists":
                 key = "rows.none.movements" if of.frame.source == "movements" else "rows.none"
                 form = "one" if self.language == "en" else "gen"
-                return self.rows(of.frame, form, self.word(key, "{}"))
+                return self.rows(of.frame, form, self.word(key, "{}"), inside=False)
             if isinstance(of, m.IsMissing):
                 return self._known("is-known", of.of)
         return self.joined("not", self.say(of))

@@ -55,7 +55,7 @@ def explain(definition: Any, language: str = "en") -> str:
     >>> from neva.definitions.language import *
     >>> saturation = events(codelist("saturation", "LOINC//59408-5", title="SpO2"))
     >>> print(explain(saturation.within(hours(24)).last().value("%") < 92))
-    value (%) of the last record of “SpO2”, in the last 24 hours < 92 %
+    value (%) of the last record of “SpO2” (in the last 24 hours) < 92 %
     """
     if language not in words.LANGUAGES:
         message = (

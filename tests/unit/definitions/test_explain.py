@@ -208,10 +208,10 @@ SENTENCES = [
      "value (mg/L) of the 2nd-last record of “Steroid”",
      "значение (мг/л) 2-й с конца записи «Steroid»"),
     (stay.length() > 48,
-     ("hours from the start of the stay to the end of the stay, or, if that is unknown, now "
+     ("hours from the start of the stay to (the end of the stay, or, if that is unknown, now) "
      "> 48 hours"),
-     ("часы от начала госпитализации до конца госпитализации, а если это неизвестно — текущего "
-     "момента > 48 часов")),
+     ("часы от начала госпитализации до (конца госпитализации, а если это неизвестно — "
+     "текущего момента) > 48 часов")),
     (subject.age_at(now) >= 21, "age now ≥ 21 years", "возраст на текущий момент ≥ 21 год"),
     (true_or_unknown(stay.outcome != "died"),
      "the outcome of the stay is not “died” (or this is unknown)",
@@ -345,7 +345,7 @@ Left out:
 - palliative care: there is a record of “CARE//palliative”, during the stay
 
 The clock starts:
-- “oxygen needed”: time of the first record of “Oxygen”, during the stay
+- “oxygen needed”: time of the first record of “Oxygen” (during the stay)
 Where that time is unknown, so is the answer.
 
 Deadline:
@@ -413,14 +413,14 @@ def test_a_score_is_said_with_its_points():
     )
     assert explain(document).splitlines()[2:9] == [
         (
-            "A score from 0 to 3: the points of the items add up. While an item is unknown, so is the "
-            "total; the points known are given as “at least”."
+            "A score from 0 to 3: the points of the items add up. While an item is unknown, "
+            "so is the total; the points known are given as “at least”."
         ),
         "",
         "Items:",
         (
-            "- breathing: by value (per minute) of the last record of “Respiratory rate”, "
-            "in the last 24 hours:"
+            "- breathing: by value (per minute) of the last record of “Respiratory rate” "
+            "(in the last 24 hours):"
         ),
         "  - ≥ 30 per minute: 3 points",
         "  - ≥ 20 per minute: 1 point",
