@@ -45,6 +45,10 @@ def place(tmp_path, monkeypatch, neva):
         "    recorded: {after: time}\n    events:\n"
         "      - {code: {system: SEPSIS, column: activity}, time: timestamp}\n"
     )
+    (tmp_path / "admissions.py").write_text(
+        'feature("demo.intensive", events("LOG//Admission IC").during(stay).exists(), '
+        'version="1.0.0")\n'
+    )
     said = neva(
         "import", "csv", "log.csv", "--mapping", "log.yaml", "--into", "hospital",
         "--zone", "Europe/Amsterdam",

@@ -282,7 +282,10 @@ class Time(_Ordered):
             return self._shifted(other, sign=-1)
         if isinstance(other, Time):
             return Quantity(make(m.Elapsed, start=other.node, end=self.node))
-        message = f"a time minus a duration or a time; found {type(other).__name__}"
+        message = (
+            f"a time minus a duration or a time; found {type(other).__name__}; "
+            "write hours(...), minutes(...) or days(...)"
+        )
         raise UsageError(message)
 
     def _shifted(self, duration: Duration, *, sign: int) -> Time:

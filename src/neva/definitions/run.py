@@ -332,6 +332,7 @@ def _by_reference(
     rows, errors = [], []
     for point_id, subject, stay, now, known in points.iter_rows():
         point = Point(microseconds(now), microseconds(known), stay)
+        # A point may be given for somebody of whom nothing is recorded.
         timeline = people.get(subject) or Timeline(subject)
         reason = defect_of(timeline, point, snapshot.zone)
         if reason is not None:

@@ -60,10 +60,8 @@ def frames_table(plan: Plan, binding: Binding) -> pl.DataFrame:
     taken: dict[tuple[str, Any], pl.DataFrame] = {}
     for use in plan.uses:
         frame = use.frame
-        key = (
-            frame.source,
-            (frame.codes, tuple(one.id + one.version for one in frame.codelists), frame.statuses),
-        )
+        # By the content of codelists: an id may stand for two of them.
+        key = (frame.source, (frame.codes, frame.codelists, frame.statuses))
         found = taken.get(key)
         if found is None:
             found = kinds.filter(

@@ -40,7 +40,8 @@ class Figures:
         ``treated``, ``treated_met`` and ``treated_rate``; of the interval from
         clock start ``interval_n``, ``before_clock`` (negative ones) and
         ``interval_median`` (hours); ``ratio`` of sums, without an interval; of an
-        observation ``median``, ``lower_quartile``, ``upper_quartile``, ``mean``, and for a median ``low`` and ``high``.
+        observation ``median``, ``lower_quartile``, ``upper_quartile``, ``mean``; ``low``
+        and ``high`` are of the median then.
     by : tuple of str
         What the rows are grouped by.
     every : str
