@@ -100,15 +100,15 @@ def binomial_limits(
     Returns
     -------
     lower, upper : arrays, shape (k,)
-        ``(r - a) / n`` with r the smallest count that has ``P(R <= r) >= q`` and
-        ``a = (P(R <= r) - q) / P(R = r)``, for q = `tail` and ``1 - tail``; cut to
-        [0, 1].
+        Below: ``(r - a) / n`` with r the smallest count that has ``P(R <= r) >= tail``
+        and ``a = (P(R <= r) - tail) / P(R = r)``; above: the same for the cases
+        that are no events. Cut to [0, 1].
 
     Notes
     -----
-    Counts are discrete, so `tail` is met only about: the probability of lying
-    below the lower limit is at most `tail`, that of lying above the upper one at
-    least `tail` (up to one count's probability more). The formula is that of
+    Counts are discrete: the probability of lying beyond either limit is below
+    `tail`, never above. Taking both sides alike matters for small units: one
+    event in one case is not outside of anything. The interpolation is that of
     Spiegelhalter's appendix from memory, not checked against its text.
 
     References
@@ -119,21 +119,21 @@ def binomial_limits(
     --------
     >>> lower, upper = binomial_limits([100], 0.2, 0.025)
     >>> lower.round(4).tolist(), upper.round(4).tolist()
-    ([0.1197], [0.2765])
+    ([0.1197], [0.2865])
     """
     sizes = np.atleast_1d(np.asarray(n, dtype=np.float64))
     if reference in {0.0, 1.0}:  # nothing else can be observed
         return np.full_like(sizes, reference), np.full_like(sizes, reference)
 
-    def limit(share: float) -> FloatArray:
-        count = stats.binom.ppf(share, sizes, reference)
-        below = stats.binom.cdf(count, sizes, reference)
-        mass = below - stats.binom.cdf(count - 1, sizes, reference)
-        part = np.divide(below - share, mass, out=np.zeros_like(mass), where=mass > 0)
+    def below(proportion: float) -> FloatArray:
+        count = stats.binom.ppf(tail, sizes, proportion)
+        reached = stats.binom.cdf(count, sizes, proportion)
+        mass = reached - stats.binom.cdf(count - 1, sizes, proportion)
+        part = np.divide(reached - tail, mass, out=np.zeros_like(mass), where=mass > 0)
         cut: FloatArray = np.clip((count - part) / sizes, 0.0, 1.0)
         return cut
 
-    return limit(tail), limit(1 - tail)
+    return below(reference), 1.0 - below(1.0 - reference)
 
 
 def poisson_limits(expected: npt.ArrayLike, tail: float) -> tuple[FloatArray, FloatArray]:

@@ -69,6 +69,12 @@ def _stretches(frame: pl.DataFrame, column: str) -> pl.Series:
     return (missing | missing.shift(1, fill_value=False) | new_group).cum_sum().cast(pl.Int64)
 
 
+def _closer_than_months(periods: pl.Series) -> bool:
+    """Tell whether a month would stand under more than one period."""
+    gaps = periods.diff().drop_nulls().dt.total_days()
+    return bool(gaps.len()) and int(gaps.min() or 0) < 28  # type: ignore[arg-type]
+
+
 def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
     """Draw a control chart.
 
@@ -121,7 +127,11 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
     events = chart.kind in {"t", "g"}
     axis_title = about.word("event-axis" if events else "period-axis")
     kind = "T" if is_time else "Q"
-    dates = {"format": "%b %Y"} if is_time else {"format": "d", "tickMinStep": 1}
+    dates = (
+        {"format": "%-d %b %Y" if _closer_than_months(frame["period"]) else "%b %Y"}
+        if is_time
+        else {"format": "d", "tickMinStep": 1}
+    )
     place = f"at:{kind}"
     x_scale = alt.Scale(nice=False, zero=False, padding=8)
     if not rows:  # an axis of nothing has no ends of its own

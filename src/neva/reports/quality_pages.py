@@ -117,7 +117,9 @@ def funnel_of(run: MeasureRun, measure: Measure) -> Funnel | None:
     units = units_of(run, measure).filter(pl.col("n") > 0)
     if measure.observation is not None or units.height < 3:
         return None
-    return funnel_proportions(units.select("unit", "events", "n"), method="exact")
+    return funnel_proportions(
+        units.select("unit", numerator="events", denominator="n"), method="exact"
+    )
 
 
 def _local(time: datetime | None, zone: str) -> str:
@@ -365,7 +367,9 @@ def _components(run: MeasureRun, measure: Measure) -> list[dict[str, Any]]:
 
 
 def _pending(run: MeasureRun, *, most: int = 15) -> dict[str, Any]:
-    pending = run.pending()
+    # Waiting for something that should not happen is nobody's work.
+    wanted = [one.id for one in run.measures if one.better == "higher"]
+    pending = run.pending().filter(pl.col("measure").is_in(wanted))
     titles = {one.id: one.title or one.id for one in run.measures}
     return {
         "count": pending.height,

@@ -42,17 +42,23 @@ def test_exact_ratio_limits_are_the_chi_squared_quantiles():
 
 @pytest.mark.parametrize("n", [5, 40, 333])
 @pytest.mark.parametrize("reference", [0.02, 0.3, 0.9])
-def test_exact_proportion_limits_are_met_within_the_probability_of_one_count(n, reference):
+def test_beyond_either_exact_limit_lies_less_than_the_tail_and_one_count_more_would_be_too_much(
+    n, reference
+):
     (low,), (high,) = binomial_limits([n], reference, 0.025)
     counts = np.arange(n + 1)
     mass = stats.binom.pmf(counts, n, reference)
     below, above = mass[counts / n < low - 1e-12].sum(), mass[counts / n > high + 1e-12].sum()
     assert below <= 0.025 + 1e-12
-    assert above >= 0.025 - 1e-12 or high == 1
-    # One count further in, or out, would be too many, or too few.
+    assert above <= 0.025 + 1e-12
     assert below + mass[round(np.ceil(low * n - 1e-9))] >= 0.025 or low == 0
-    further = counts > round(np.floor(high * n + 1e-9)) + 1
-    assert mass[further].sum() <= 0.025
+    assert above + mass[round(np.floor(high * n + 1e-9))] >= 0.025 or high == 1
+
+
+def test_one_event_in_one_case_is_outside_of_nothing():
+    small = pl.DataFrame({"unit": list("abc"), "numerator": [1, 2, 3], "denominator": [1, 2, 3]})
+    flags = funnel_proportions(small, reference=0.8).frame["flag"].to_list()
+    assert flags == ["in", "in", "in"]
 
 
 def test_a_proportion_of_none_or_all_has_limits():
