@@ -77,13 +77,16 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Load the real cohort that comes with Neva and report on it.
+    """Load the real cohort that comes with Neva, make invented patients, and report on both.
 
     Example: neva demo build/demo
     """
-    from neva.reports.example import run_example
+    from neva.quality import figures
+    from neva.reports.example import run_example, run_synthetic_example
 
     made, summary, path = run_example(folder, now=now())
+    invented, second = run_synthetic_example(folder, now=now())
+    measured = figures(invented.quality[0])
 
     def text() -> str:
         loaded = (
@@ -94,7 +97,31 @@ def demo(
         )
         lines = [made.title, f"({loaded}; hospital version {summary.version})", ""]
         lines += [f"• {line}" for line in made.findings]
-        lines += ["", f"report: {path.resolve()}", f"hospital: {(folder / 'hospital').resolve()}"]
+        lines += [
+            "",
+            invented.title,
+            "(invented patients: no figure says anything of a real one)",
+            "",
+        ]
+        titles = {one.id: one.title for one in invented.quality[0].measures}
+        lines += [
+            f"• {titles[row['measure']]}: {row['met']:,} of {row['denominator']:,}, "
+            f"{row['excluded']:,} excluded, {row['pending']:,} pending"
+            for row in measured.frame.head(5).iter_rows(named=True)
+        ]
+        lines += [
+            "",
+            f"report: {path.resolve()}",
+            f"report: {second.resolve()}",
+            f"hospital: {(folder / 'hospital').resolve()}",
+        ]
         return "\n".join(lines)
 
-    tell(as_json, {"report": path, "findings": made.findings, "import": summary}, text)
+    content = {
+        "report": path,
+        "synthetic_report": second,
+        "findings": made.findings,
+        "import": summary,
+        "measures": measured.frame,
+    }
+    tell(as_json, content, text)

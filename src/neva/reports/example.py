@@ -1,4 +1,4 @@
-"""The embedded example: real COVID-19 in-patients, loaded and reported on."""
+"""The embedded examples: real COVID-19 in-patients, and invented ones with wards and drugs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
+from neva.definitions.programme import load_programme
+from neva.definitions.record import record_definitions
 from neva.events.hospital import create_hospital, open_hospital
 from neva.pathways import Activity, ActivityFile
+from neva.quality.measuring import run_measures
 from neva.reports.report import Report, make_report
 from neva.sources.csv import open_csv
 from neva.sources.intake import ImportSummary, import_delivery
+from neva.synthesis import Plan, synthesise
 
-__all__ = ["example_activities", "run_example"]
+__all__ = ["example_activities", "run_example", "run_synthetic_example"]
 
 TITLE = "COVID-19 in-patients, Israel, spring 2020"
 NOTE = (
@@ -67,3 +71,43 @@ def run_example(folder: Path, *, now: datetime) -> tuple[Report, ImportSummary, 
     written = folder / "report.html"
     report.write(written)
     return report, summary, written
+
+
+SYNTHETIC_TITLE = "A synthetic hospital: treatment quality in COVID-19"
+SYNTHETIC_NOTE = (
+    "Synthetic data: every patient here is invented, and no figure says anything about a real "
+    "hospital. It shows what the cohort of real patients lacks: wards, drugs, tests, deadlines."
+)
+
+
+def run_synthetic_example(folder: Path, *, now: datetime) -> tuple[Report, Path]:
+    """Make a hospital of invented patients and write ``folder/synthetic.html``.
+
+    Parameters
+    ----------
+    folder : Path
+        The hospital goes to ``folder/synthetic``; a second run adds nothing.
+    now : datetime
+        Aware.
+    """
+    path = folder / "synthetic"
+    plan = Plan(stays=1000, seed=1, zone="Europe/Moscow")
+    if (path / "current").exists():
+        hospital = open_hospital(path)
+    else:
+        hospital = create_hospital(path, zone=plan.zone, now=now)
+    synthesise(hospital, plan, now=now)
+    snapshot = hospital.snapshot()
+    run = run_measures(snapshot, load_programme("covid19"))
+    record_definitions(hospital, run.measures, now=now)
+    report = make_report(
+        snapshot,
+        made=now,
+        title=SYNTHETIC_TITLE,
+        by="unit",
+        notes=(SYNTHETIC_NOTE,),
+        quality=(run,),
+    )
+    written = folder / "synthetic.html"
+    report.write(written)
+    return report, written
