@@ -6,6 +6,7 @@ tables with many ties, corrections, withdrawals and late records.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -48,6 +49,12 @@ def times() -> st.SearchStrategy[datetime]:
 # ------------------------------------------------------------------- definitions
 
 
+def _named_by_content(codelist: Codelist) -> Codelist:
+    """Two codelists of one definition that differ must differ in their ids."""
+    mark = hashlib.sha256(codelist.model_dump_json().encode()).hexdigest()[:8]
+    return codelist.model_copy(update={"id": f"list-{mark}"})
+
+
 class Definitions:
     """Strategies for nodes; `row` and `item` say which leaves may stand there."""
 
@@ -79,9 +86,7 @@ class Definitions:
                 left=same,
                 right=same,
             ),
-            st.builds(
-                m.Function, name=st.sampled_from(["negate", "absolute", "floor"]), of=same
-            ),
+            st.builds(m.Function, name=st.sampled_from(["negate", "absolute", "floor"]), of=same),
             st.builds(
                 m.Extreme,
                 which=st.sampled_from(["least", "greatest"]),
@@ -208,7 +213,11 @@ class Definitions:
             slope = st.builds(m.Aggregate, frame=frame, how=st.just("slope"), unit=st.just("mg/L"))
             if unit == "mg/L/h":
                 return slope
-        return st.one_of(made) if made else st.builds(m.Missing, of=st.just("number"), unit=st.just(unit))
+        return (
+            st.one_of(made)
+            if made
+            else st.builds(m.Missing, of=st.just("number"), unit=st.just(unit))
+        )
 
     def case(
         self, then: st.SearchStrategy[Any], depth: int, **below: Any
@@ -411,7 +420,7 @@ class Definitions:
             ).map(tuple),
             descendants=st.booleans(),
             excluding=st.sampled_from([(), ("A//a1",), ("B//*",)]),
-        )
+        ).map(_named_by_content)
         bounds = st.lists(bound, max_size=2).map(tuple)
         where = st.none() if depth <= 0 else st.none() | self.boolean(depth - 1, row="%", item=item)
         events = st.builds(
@@ -494,7 +503,13 @@ def hospitals(draw: Any) -> dict[str, list[dict[str, Any]]]:
                     "subject_id": subject,
                     "birth_date": draw(
                         st.sampled_from(
-                            [date(1950, 3, 28), date(1980, 2, 29), date(2002, 3, 29), None, date(2021, 1, 1)]
+                            [
+                                date(1950, 3, 28),
+                                date(1980, 2, 29),
+                                date(2002, 3, 29),
+                                None,
+                                date(2021, 1, 1),
+                            ]
                         )
                     ),
                     "sex": draw(st.sampled_from(["female", "male", None])),
@@ -515,7 +530,8 @@ def hospitals(draw: Any) -> dict[str, list[dict[str, Any]]]:
                         "subject_id": subject,
                         "start": start,
                         "end": draw(
-                            st.none() | st.integers(-1, 60).map(lambda h, s=start: s + timedelta(hours=h))
+                            st.none()
+                            | st.integers(-1, 60).map(lambda h, s=start: s + timedelta(hours=h))
                         ),
                         "precision": "instant",
                         "kind": draw(st.sampled_from(["inpatient", "emergency", None])),
@@ -535,7 +551,8 @@ def hospitals(draw: Any) -> dict[str, list[dict[str, Any]]]:
                     "subject_id": subject,
                     "start": start,
                     "end": draw(
-                        st.none() | st.integers(0, 40).map(lambda h, s=start: s + timedelta(hours=h))
+                        st.none()
+                        | st.integers(0, 40).map(lambda h, s=start: s + timedelta(hours=h))
                     ),
                     "precision": "instant",
                     "unit": draw(st.sampled_from(["w", "icu-1", None])),
@@ -563,13 +580,13 @@ def hospitals(draw: Any) -> dict[str, list[dict[str, Any]]]:
                     "value_unit": unit,
                     "text": draw(st.sampled_from([None, "x", "home"])),
                     "status": draw(
-                        st.sampled_from(["done", "done", "done", "planned", "not-done", "cancelled"])
+                        st.sampled_from(
+                            ["done", "done", "done", "planned", "not-done", "cancelled"]
+                        )
                     ),
                     "reason": draw(st.sampled_from([None, "R//no"])),
                     "rank": draw(st.sampled_from([None, 1, 2])),
-                    "attributes": draw(
-                        st.sampled_from([None, [{"key": "place", "value": "x"}]])
-                    ),
+                    "attributes": draw(st.sampled_from([None, [{"key": "place", "value": "x"}]])),
                     "sequence": draw(st.integers(0, 1)),
                     **kept(time),
                 }
@@ -598,9 +615,7 @@ def points(draw: Any, tables: dict[str, list[dict[str, Any]]]) -> pl.DataFrame:
     subjects = {row["subject_id"] for name in tables for row in tables[name] if "subject_id" in row}
     found = []
     for subject in sorted(subjects):
-        stays = sorted(
-            {row["stay_id"] for row in tables["stays"] if row["subject_id"] == subject}
-        )
+        stays = sorted({row["stay_id"] for row in tables["stays"] if row["subject_id"] == subject})
         for _ in range(draw(st.integers(1, 2))):
             now = draw(times())
             known = draw(st.sampled_from([now, now, now, moment(FOREVER)]))

@@ -43,7 +43,7 @@ def place(tmp_path, monkeypatch, neva):
     (tmp_path / "log.yaml").write_text(
         "neva: 1\nname: log\ntables:\n  - subject: case_id\n    stay: case_id\n"
         "    recorded: {after: time}\n    events:\n"
-        "      - {code: {system: LOG, column: activity}, time: timestamp}\n"
+        "      - {code: {system: SEPSIS, column: activity}, time: timestamp}\n"
     )
     (tmp_path / "admissions.py").write_text(
         'feature("demo.intensive", events("LOG//Admission IC").during(stay).exists(), '

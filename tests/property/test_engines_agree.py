@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.definition_strategies import definitions, hospitals, points, snapshot_of
 
 from neva.definitions import model as m
 from neva.definitions.run import answer
-from tests.definition_strategies import definitions, hospitals, points, snapshot_of
 
 #: Several definitions are asked of each hospital: a plan costs more than an answer.
 AT_ONCE = 5
@@ -56,9 +56,7 @@ def test_both_engines_give_the_same_answers(data: st.DataObject) -> None:
 KINDS = sorted(
     name
     for name, kind in vars(m).items()
-    if isinstance(kind, type)
-    and issubclass(kind, m.Node)
-    and "kind" in kind.model_fields
+    if isinstance(kind, type) and issubclass(kind, m.Node) and "kind" in kind.model_fields
 )
 
 

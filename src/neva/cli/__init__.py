@@ -13,7 +13,7 @@ import traceback
 
 import typer
 
-from neva.cli import define, flow, pathways, report, store
+from neva.cli import define, flow, pathways, quality, report, store, synthesis
 from neva.errors import NevaError
 
 __all__ = ["app", "main"]
@@ -28,8 +28,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 store.add_to(app)
+synthesis.add_to(app)
 app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
+app.add_typer(quality.app, name="quality")
 app.add_typer(define.app, name="define")
 report.add_to(app)
 

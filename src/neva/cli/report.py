@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, tell
+from neva.cli.quality import run_of
 
 __all__ = ["add_to"]
 
@@ -29,6 +30,12 @@ def report(
     thresholds: Annotated[
         Path | None, typer.Option(help="YAML file with thresholds of data quality")
     ] = None,
+    programme: Annotated[
+        list[str] | None, typer.Option(help="a programme whose measures the report shows")
+    ] = None,
+    cases: Annotated[
+        int, typer.Option(help="patients of each measure to take apart; 0 to leave the hospital")
+    ] = 5,
     title: Annotated[str, typer.Option(help="title of the report")] = "Hospital report",
     note: Annotated[
         list[str] | None, typer.Option(help="a sentence that the reader must know")
@@ -36,7 +43,7 @@ def report(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML file: loading, quality, pathways, census, stays.
+    """Write one self-contained HTML file: loading, quality, pathways, census, stays, measures.
 
     Example: neva report hospital --out report.html
     """
@@ -53,6 +60,8 @@ def report(
         states=tuple(state or ()),
         thresholds=thresholds,
         notes=tuple(note or ()),
+        quality=tuple(run_of(hospital, as_of, name, None)[1] for name in programme or ()),
+        cases=cases,
     )
     made.write(out)
     tell(

@@ -14,6 +14,7 @@ from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_o
 from neva.errors import ConflictError, NotFoundError, UsageError
 from neva.events.hospital import Hospital, create_hospital, open_hospital
 from neva.events.schema import REASONS
+from neva.events.synthetic import is_synthetic
 
 __all__ = ["add_to"]
 
@@ -194,8 +195,10 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
         .sort("batch")
         .collect()
     )
+    synthetic = is_synthetic(snapshot)
     content = {
         "hospital": store.settings.hospital,
+        "synthetic": synthetic,
         "zone": store.settings.zone,
         "version": snapshot.version,
         "as_of": snapshot.as_of,
@@ -213,6 +216,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
                 f"zone {store.settings.zone}"
             ),
             f"from {_time(manifest.first)} to {_time(manifest.last)} UTC",
+            *(["synthetic: invented patients"] if synthetic else []),
             "",
             *(f"{name:>14} {number:>14,}" for name, number in counts.items()),
             f"{'':>14} {named:>14,} subjects have events",

@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
 
 import polars as pl
 
@@ -117,6 +120,32 @@ def bind(snapshot: Snapshot) -> Binding:
         The parents in the table of codes form a cycle.
     """
     parents, masses = hierarchy_of(snapshot)
+    file = snapshot.cache / "kinds" / f"{_FORMAT}-{snapshot.hospital}-{snapshot.version}.parquet"
+    try:
+        kinds = pl.read_parquet(file)
+    except (OSError, pl.exceptions.PolarsError):
+        kinds = _kinds(snapshot)
+        _keep(kinds, file)
+    return Binding(zone=snapshot.zone, parents=parents, molar_mass=masses, kinds=kinds)
+
+
+#: Raised when the content of the kept table changes meaning.
+_FORMAT: Final = 1
+
+
+def _keep(kinds: pl.DataFrame, file: Path) -> None:
+    """Keep the table beside the hospital; a cache that cannot be written is no cache."""
+    draft = file.with_suffix(f".{uuid4().hex}.draft")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kinds.write_parquet(draft)
+        draft.replace(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+
+
+def _kinds(snapshot: Snapshot) -> pl.DataFrame:
+    """Find the combinations of code, unit of measurement and status that occur."""
     one = pl.lit(None, dtype=pl.String)
     events = (
         snapshot.stored("events")
@@ -146,11 +175,10 @@ def bind(snapshot: Snapshot) -> Binding:
             pl.lit("done").alias("status"),
         )
     )
-    kinds = (
+    return (
         pl.concat([events, movements, stays])
         .collect(engine="streaming")
         .sort("source", "code", "value_unit", "status")
         .with_row_index("kind")
         .with_columns(pl.col("kind").cast(pl.Int32))
     )
-    return Binding(zone=snapshot.zone, parents=parents, molar_mass=masses, kinds=kinds)

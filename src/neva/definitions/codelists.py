@@ -34,7 +34,7 @@ class Codelist(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._/-]*$")
     version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
     title: str = ""
     codes: tuple[str, ...] = ()
@@ -48,9 +48,7 @@ class Codelist(BaseModel):
         for code in codes:
             system, mark, text = code.partition("//")
             if not (system and mark and text) or "*" in code[:-1]:
-                message = (
-                    f"code {code!r} is not of the form SYSTEM//code, or SYSTEM//beginning*"
-                )
+                message = f"code {code!r} is not of the form SYSTEM//code, or SYSTEM//beginning*"
                 raise ValueError(message)
         return tuple(sorted(set(codes)))
 

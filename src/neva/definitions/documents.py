@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -54,7 +54,8 @@ class Document(BaseModel):
     id : str
         ``programme.name``, unique in a library.
     version : str
-        major.minor.patch; a version is never used for other content.
+        major.minor.patch, with a mark such as ``+a1b2c3`` where settings of a
+        programme differ from its own; a version is never used for other content.
     title, title_ru, description : str
         In words.
     evidence : tuple of str
@@ -66,7 +67,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$")
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+(\+[0-9a-z]+)?$")
     title: str = ""
     title_ru: str = ""
     description: str = ""
@@ -93,6 +94,13 @@ class Document(BaseModel):
                     )
                     raise ValueError(message)
             _no_free_items(expression)
+        lists: dict[str, Codelist] = {}
+        for expression in self._expressions():
+            for node in m.walk(expression):
+                for one in node.codelists if isinstance(node, m.Frame) else ():
+                    if lists.setdefault(one.id, one) != one:
+                        message = f"two codelists have the id {one.id!r} and differ; rename one"
+                        raise ValueError(message)
         return self
 
 
@@ -141,7 +149,7 @@ class Score(Document):
 
 
 class Measure(Document):
-    """Was a patient treated as they should have been?
+    """The answer to: was a patient treated as they should have been.
 
     Attributes
     ----------
@@ -228,6 +236,9 @@ class Measure(Document):
                 if named.of.type.name != "boolean":
                     message = f"{named.name} must be a boolean; found a {named.of.type}"
                     raise ValueError(message)
+        if "unit" in {named.name for named in self.stratifiers}:
+            message = "a stratifier cannot be called unit: units are always there"
+            raise ValueError(message)
         names = [named.name for named in (*self.exclusions, *self.components, *self.stratifiers)]
         if len(names) != len(set(names)):
             message = "two exclusions, components or stratifiers have one name"
@@ -241,9 +252,7 @@ class Measure(Document):
             return self.period_time
         if self.clock_start is not None:
             return self.clock_start
-        return m.FirstKnown(
-            of=(m.PointField(name="stay_end"), m.PointField(name="stay_start"))
-        )
+        return m.FirstKnown(of=(m.PointField(name="stay_end"), m.PointField(name="stay_start")))
 
     @property
     def status(self) -> Any:
@@ -297,7 +306,7 @@ class Measure(Document):
         return m.Case(branches=tuple(lines), otherwise=text("failed"))
 
 
-Definition = Annotated[Union[Feature, Score, Measure], Field(discriminator="kind")]
+Definition = Annotated[Feature | Score | Measure, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Definition)
 
 

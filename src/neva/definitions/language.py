@@ -81,7 +81,9 @@ def make(kind: type[_N], /, **parts: Any) -> _N:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"] if isinstance(step, str))
         text = str(first["msg"]).removeprefix("Value error, ")
-        found = f"; found {first['input']!r}" if isinstance(first["input"], (str, int, float)) else ""
+        found = (
+            f"; found {first['input']!r}" if isinstance(first["input"], (str, int, float)) else ""
+        )
         where = f"{place}: " if place else ""
         message = f"{where}{text}{found}"
         raise UsageError(message) from None
@@ -139,11 +141,11 @@ class Value:
         return f"<{self.node.type} {self.node.digest[:8]}>"
 
     def is_missing(self) -> Boolean:
-        """Is it unknown?"""
+        """Tell whether it is unknown."""
         return Boolean(make(m.IsMissing, of=self.node))
 
     def is_known(self) -> Boolean:
-        """Is it known?"""
+        """Tell whether it is known."""
         return ~self.is_missing()
 
     def _compare(self, operation: str, other: Any) -> Boolean:
@@ -159,7 +161,7 @@ class Value:
 
 class _Ordered(Value):
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __lt__(self, other: Any) -> Boolean:
         return self._compare("<", other)
@@ -178,7 +180,7 @@ class Boolean(Value):
     """True, false or unknown."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __and__(self, other: Boolean | bool) -> Boolean:
         return all_of(self, other)
@@ -198,10 +200,10 @@ class Words(Value):
     """A text."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def one_of(self, *values: str) -> Boolean:
-        """Is it one of these?"""
+        """Tell whether it is one of these."""
         return Boolean(make(m.OneOf, of=self.node, values=values))
 
 
@@ -209,7 +211,7 @@ class Quantity(_Ordered):
     """A number in a unit."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def to(self, unit: str) -> Quantity:
         """Convert to another unit."""
@@ -262,7 +264,7 @@ class Quantity(_Ordered):
         return Quantity(make(m.Function, name="floor", of=self.node))
 
     def between(self, lowest: float, highest: float) -> Boolean:
-        """Is it at least `lowest` and at most `highest`?"""
+        """Tell whether it is at least `lowest` and at most `highest`."""
         return (self >= lowest) & (self <= highest)
 
 
@@ -270,7 +272,7 @@ class Time(_Ordered):
     """A time."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __add__(self, other: Duration) -> Time:
         return self._shifted(other, sign=1)
@@ -622,7 +624,7 @@ class Row(_RowFields):
         return made
 
     def exists(self) -> Boolean:
-        """Is there such a row?"""
+        """Tell whether there is such a row."""
         return self.time.is_known()
 
 
@@ -638,17 +640,17 @@ class _ForEach:
         return wrap(make(m.ForEach, items=self._items, value=self._value.node, how=how))
 
     def any(self) -> Boolean:
-        """Is it true for one of them?"""
+        """Tell whether it is true for one of them."""
         made: Boolean = self._all("any")
         return made
 
     def all(self) -> Boolean:
-        """Is it true for all of them?"""
+        """Tell whether it is true for all of them."""
         made: Boolean = self._all("all")
         return made
 
     def count(self) -> Quantity:
-        """For how many is it true?"""
+        """Count those for which it is true."""
         made: Quantity = self._all("count")
         return made
 
@@ -768,9 +770,9 @@ class Rows:
         While the stay is open there is no upper bound. At a point without a
         stay: all rows of the patient.
         """
-        return self._bounded(
-            "lower", this.start, closed=True, open_if_missing=True
-        )._bounded("upper", this.end, closed=True, open_if_missing=True)
+        return self._bounded("lower", this.start, closed=True, open_if_missing=True)._bounded(
+            "upper", this.end, closed=True, open_if_missing=True
+        )
 
     def active_or_started_between(self, start: Time, end: Time) -> Rows:
         """Rows that began between two times, or were still going on at the first."""
@@ -805,17 +807,17 @@ class Rows:
         return wrap(make(m.Aggregate, frame=self.frame, how=how, unit=known))
 
     def exists(self) -> Boolean:
-        """Is there a row?"""
+        """Tell whether there is a row."""
         made: Boolean = self._aggregate("exists")
         return made
 
     def count(self) -> Quantity:
-        """How many rows?"""
+        """Count the rows."""
         made: Quantity = self._aggregate("count")
         return made
 
     def codes(self) -> Quantity:
-        """How many different codes?"""
+        """Count different codes."""
         made: Quantity = self._aggregate("codes")
         return made
 
@@ -891,7 +893,11 @@ def events(*what: str | Codelist) -> Rows:
 
 
 def _frame(source: str, what: Sequence[str | Codelist]) -> m.Frame:
-    lists = {one.id: one for one in what if isinstance(one, Codelist)}
+    lists: dict[str, Codelist] = {}
+    for one in what:
+        if isinstance(one, Codelist) and lists.setdefault(one.id, one) != one:
+            message = f"two codelists have the id {one.id!r} and differ; rename one of them"
+            raise UsageError(message)
     return make(
         m.Frame,
         source=source,
@@ -986,4 +992,3 @@ class _Subject:
 stay: Final = _Stay()
 subject: Final = _Subject()
 now: Final = Time(m.PointField(name="now"))
-

@@ -22,7 +22,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, NamedTuple, Union
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -107,9 +107,10 @@ class Node(BaseModel):
     @cached_property
     def digest(self) -> str:
         """Name the node by its content: equal nodes have equal digests."""
-        parts = [type(self).__name__]
-        for name in type(self).model_fields:
-            parts.append(f"{name}={_digest_of(getattr(self, name))}")
+        parts = [
+            type(self).__name__,
+            *(f"{name}={_digest_of(getattr(self, name))}" for name in type(self).model_fields),
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def __hash__(self) -> int:
@@ -509,9 +510,7 @@ class Aggregate(Node):
 
     kind: Literal["aggregate"] = "aggregate"
     frame: Frame
-    how: Literal[
-        "exists", "count", "codes", "minimum", "maximum", "mean", "sum", "slope", "hours"
-    ]
+    how: Literal["exists", "count", "codes", "minimum", "maximum", "mean", "sum", "slope", "hours"]
     unit: str | None = None
 
     @model_validator(mode="after")
@@ -560,7 +559,7 @@ class HoursWhere(Node):
         if self.condition is not None:
             _need(self.condition, "the condition of rows", "boolean")
             # Checked as the condition of a frame is.
-            self.frame.model_copy(update={"where": self.condition})._check()
+            Frame(where=self.condition)
         return self
 
     @property
@@ -600,7 +599,7 @@ class Every(Node):
         return self
 
 
-Items = Annotated[Union[Frame, Days, Every], Field(discriminator="kind")]
+Items = Annotated[Frame | Days | Every, Field(discriminator="kind")]
 
 
 class ItemField(Node):
@@ -1005,39 +1004,37 @@ class Case(Node):
 
 
 Expression = Annotated[
-    Union[
-        Number,
-        Flag,
-        Text,
-        Moment,
-        Missing,
-        PointField,
-        Age,
-        RowField,
-        Attribute,
-        Pick,
-        Aggregate,
-        HoursWhere,
-        ItemField,
-        ForEach,
-        Arithmetic,
-        Function,
-        Convert,
-        Extreme,
-        Shift,
-        Elapsed,
-        CalendarDays,
-        StartOfDay,
-        ClockPart,
-        Compare,
-        OneOf,
-        AllOf,
-        AnyOf,
-        Not,
-        IsMissing,
-        FirstKnown,
-        Case,
-    ],
+    Number
+    | Flag
+    | Text
+    | Moment
+    | Missing
+    | PointField
+    | Age
+    | RowField
+    | Attribute
+    | Pick
+    | Aggregate
+    | HoursWhere
+    | ItemField
+    | ForEach
+    | Arithmetic
+    | Function
+    | Convert
+    | Extreme
+    | Shift
+    | Elapsed
+    | CalendarDays
+    | StartOfDay
+    | ClockPart
+    | Compare
+    | OneOf
+    | AllOf
+    | AnyOf
+    | Not
+    | IsMissing
+    | FirstKnown
+    | Case,
     Field(discriminator="kind"),
 ]
 

@@ -8,7 +8,7 @@ point is another matter (``known``).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal, Union
+from typing import Annotated, Final, Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -98,7 +98,7 @@ class AtTimes(_Population):
 
 
 Population = Annotated[
-    Union[EachStay, EachSubject, EveryHours, AtEach, AtTimes], Field(discriminator="kind")
+    EachStay | EachSubject | EveryHours | AtEach | AtTimes, Field(discriminator="kind")
 ]
 
 

@@ -6,9 +6,11 @@ A programme is an installed package with a function that returns a
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -80,8 +82,6 @@ class Programme:
     @property
     def hash(self) -> str:
         """SHA-256 over the contents of its definitions."""
-        import hashlib
-
         text = "\n".join(sorted(content_hash(one) for one in self.documents))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -139,6 +139,21 @@ def load_programme(name: str, **settings: Any) -> Programme:
                 f"it has {', '.join(sorted(known)) or 'none'}"
             )
             raise UsageError(message)
-    return make(
-        **{key: _converted(name, key, value, known[key]) for key, value in settings.items()}
+    chosen = {key: _converted(name, key, value, known[key]) for key, value in settings.items()}
+    differing = {key: value for key, value in chosen.items() if value != known[key]}
+    return _marked(make(**chosen), differing)
+
+
+def _marked(programme: Programme, differing: Mapping[str, Any]) -> Programme:
+    """Mark versions where settings are not the programme's own: their content differs."""
+    if not differing:
+        return programme
+    text = json.dumps(dict(sorted(differing.items())), sort_keys=True)
+    mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return replace(
+        programme,
+        documents=tuple(
+            one.model_copy(update={"version": f"{one.version}+{mark}"})
+            for one in programme.documents
+        ),
     )

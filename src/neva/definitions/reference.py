@@ -67,7 +67,7 @@ class Place:
         return self._ancestors[code]
 
     def belongs(self, code: str, codelist: Codelist) -> bool:
-        """Is a code in a codelist?"""
+        """Tell whether a code is in a codelist."""
         key = (code, codelist)
         if key not in self._members:
 
@@ -129,11 +129,7 @@ def defect_of(timeline: Timeline, point: Point, zone: str) -> Defect | None:
     if stay is not None:
         if stay.end is not None and stay.end < stay.start:
             return "end-before-start"
-        if (
-            person is not None
-            and person.death is not None
-            and stay.start >= person.death + DAY
-        ):
+        if person is not None and person.death is not None and stay.start >= person.death + DAY:
             return "stay-after-death"
     return None
 
@@ -310,6 +306,10 @@ class _Engine:
             high = min(high, time if bound.closed else time - 1)
         return low, high
 
+    def _lasts_at(self, row: Row, time: int) -> bool:
+        """Tell whether a row that began before a time was still going on then."""
+        return time <= self.point.now and row.end_time is not None and row.end_time > time
+
     def _last_known(self, row: Row) -> int:
         """Until when a row is known to have lasted."""
         if row.end_time is None:
@@ -331,7 +331,7 @@ class _Engine:
                 if row.source == frame.source
                 and row.status in frame.statuses
                 and row.time <= high
-                and (row.time >= low or (frame.overlapping and self._last_known(row) > low))
+                and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
                 and (not frame.of_stay or self._of_stay(row))
                 and self._coded(row, frame)
                 and (frame.where is None or self._holds(frame.where, row, item) is True)
@@ -390,8 +390,7 @@ class _Engine:
         times = [(row.time - self.point.now) / HOUR for row, _ in values]
         middle = math.fsum(times) / len(times)
         over = math.fsum(
-            (time - middle) * (value - mean)
-            for time, (_, value) in zip(times, values, strict=True)
+            (time - middle) * (value - mean) for time, (_, value) in zip(times, values, strict=True)
         )
         return _finite(over / math.fsum((time - middle) ** 2 for time in times))
 
@@ -399,9 +398,7 @@ class _Engine:
         window = self._window(frame, item)
         assert window is not None  # the rows are known
         low, high = window[0], min(window[1], self.point.now)
-        spans = sorted(
-            (max(row.time, low), min(self._last_known(row), high)) for row in rows
-        )
+        spans = sorted((max(row.time, low), min(self._last_known(row), high)) for row in rows)
         covered, until = 0, _NEVER
         for start, end in spans:
             if end > max(start, until):
@@ -574,7 +571,7 @@ def _case(parts: Sequence[Any], branches: int) -> Any:
     return parts[branches]
 
 
-def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:  # noqa: PLR0911, PLR0912
+def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
     """Evaluate a node from the values of its parts."""
     zone = engine.place.zone
     match node:

@@ -23,8 +23,6 @@ supplies (:mod:`neva.definitions.warehouse`):
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -33,9 +31,29 @@ import ibis
 
 from neva.definitions import model as m
 from neva.definitions.local_time import HOUR, LocalClock
+from neva.definitions.plan import (
+    FRAME_COLUMNS,
+    MORE_ROW_COLUMNS,
+    POINT_COLUMNS,
+    ROW_COLUMNS,
+    FrameUse,
+    Plan,
+    Schema,
+)
+from neva.definitions.questions import (
+    Kinds,
+    asked,
+    condition_unit,
+    conditions,
+    frames_of,
+    item_unit,
+    needs,
+    needs_order,
+    pick_name,
+    scalars_of_condition,
+)
 from neva.definitions.scalars import (
     DTYPES,
-    Schema,
     combine,
     constant,
     layers,
@@ -43,162 +61,11 @@ from neva.definitions.scalars import (
     midnight,
 )
 
-__all__ = ["FRAME_COLUMNS", "POINT_COLUMNS", "FrameUse", "Plan", "compile_plan"]
+__all__ = ["compile_plan"]
 
-POINT_COLUMNS: Final[Schema] = {
-    "point_id": "int64",
-    "subject_id": "int64",
-    "stay_id": "int64",
-    "now": "int64",
-    "known": "int64",
-    "stay_start": "int64",
-    "stay_end": "int64",
-    "stay_kind": "string",
-    "stay_source": "string",
-    "stay_outcome": "string",
-    "sex": "string",
-    "death": "int64",
-    "birth": "int64",
-}
-
-#: Always there, and those that only some plans read.
-_ROW_COLUMNS: Final[Schema] = {
-    "subject_id": "int64",
-    "kind": "int32",
-    "time": "int64",
-    "recorded": "int64",
-    "known_until": "int64",
-    "planned": "boolean",
-}
-_MORE_ROW_COLUMNS: Final[Schema] = {
-    "position": "int64",
-    "stay_id": "int64",
-    "end_time": "int64",
-    "value": "float64",
-    "rank": "float64",
-    "event_id": "string",
-    "code": "string",
-    "text": "string",
-    "comparator": "string",
-    "value_unit": "string",
-    "status": "string",
-    "reason": "string",
-    "of_stays": "boolean",
-}
-
-FRAME_COLUMNS: Final[Schema] = {
-    "pass_id": "int32",
-    "frame": "int32",
-    "window": "int32",
-    "of_stay": "boolean",
-    "overlapping": "boolean",
-    "kind": "int32",
-    "condition_factor": "float64",
-    "condition_offset": "float64",
-    "value_factor": "float64",
-    "value_offset": "float64",
-}
-
+_WHOLE_NUMBERS: Final = frozenset(["first", "last", "first_time", "last_time", "codes"])
 _NEVER: Final = -(2**62)
 _FAR: Final = 2**62
-
-
-@dataclass(frozen=True)
-class FrameUse:
-    """A frame as one pass of the plan uses it."""
-
-    pass_id: int
-    number: int
-    window: int
-    frame: m.Frame
-    condition_unit: str | None
-    value_unit: str | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the relational engine runs.
-
-    Attributes
-    ----------
-    statements : tuple of (str, str)
-        Name of a table and the query that makes it, in order.
-    uses : tuple of FrameUse
-        What the table ``frames`` must hold.
-    row_columns : tuple of str
-        Columns of ``timeline`` that the plan reads.
-    attributes : tuple of str
-        Keys of attributes that it reads, as columns ``attribute_0``, ...
-    result : str
-        Table that holds the answers, one row for each point.
-    types : dict of str to str
-        Outputs and their column types.
-    """
-
-    statements: tuple[tuple[str, str], ...]
-    uses: tuple[FrameUse, ...]
-    row_columns: tuple[str, ...]
-    attributes: tuple[str, ...]
-    result: str
-    types: dict[str, str]
-
-    def to_json(self) -> str:
-        """Write the plan for a cache."""
-        return json.dumps(
-            {
-                "statements": self.statements,
-                "uses": [
-                    {
-                        **{name: getattr(use, name) for name in _USE_FIELDS},
-                        "frame": use.frame.model_dump(mode="json"),
-                    }
-                    for use in self.uses
-                ],
-                "row_columns": self.row_columns,
-                "attributes": self.attributes,
-                "result": self.result,
-                "types": self.types,
-            },
-            ensure_ascii=False,
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """Read a plan from a cache."""
-        plain = json.loads(text)
-        return cls(
-            statements=tuple((name, query) for name, query in plain["statements"]),
-            uses=tuple(
-                FrameUse(
-                    frame=m.Frame.model_validate(use["frame"]),
-                    **{name: use[name] for name in _USE_FIELDS},
-                )
-                for use in plain["uses"]
-            ),
-            row_columns=tuple(plain["row_columns"]),
-            attributes=tuple(plain["attributes"]),
-            result=plain["result"],
-            types=plain["types"],
-        )
-
-    def to_sql(self) -> str:
-        """Show the statements as one text."""
-        return "\n\n".join(
-            f"-- {name}\nCREATE TEMPORARY TABLE {name} AS\n{query};"
-            for name, query in self.statements
-        )
-
-
-_USE_FIELDS: Final = ("pass_id", "number", "window", "condition_unit", "value_unit")
-
-
-_ASKS: Final = (m.Pick, m.Aggregate, m.HoursWhere, m.ForEach)
-
-
-def plan_key(outputs: Mapping[str, Any], clock: LocalClock, dialect: str) -> str:
-    """Name a plan by what it is made from."""
-    parts = [dialect, repr(clock), *(f"{name}={node.digest}" for name, node in outputs.items())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def compile_plan(
@@ -224,74 +91,15 @@ def compile_plan(
     return Plan(
         statements=tuple(compiler.statements),
         uses=tuple(compiler.uses),
-        row_columns=tuple(
-            [*_ROW_COLUMNS, *(name for name in _MORE_ROW_COLUMNS if name in compiler.row_columns)]
+        row_columns=(
+            *ROW_COLUMNS,
+            *(name for name in MORE_ROW_COLUMNS if name in compiler.row_columns),
         ),
         attributes=tuple(compiler.attributes),
+        ordered=tuple(sorted(compiler.ordered)),
         result=result,
         types={name: DTYPES[node.type.name] for name, node in outputs.items()},
     )
-
-
-def _asked(node: Any) -> list[Any]:
-    """Return what is asked of rows in an expression itself, not within what is asked."""
-    found: dict[str, Any] = {}
-
-    def visit(at: Any) -> None:
-        if isinstance(at, _ASKS):
-            found.setdefault(at.digest, at)
-            return
-        for part in m.children(at):
-            visit(part)
-
-    visit(node)
-    return list(found.values())
-
-
-def _frames_of(node: Any) -> list[Any]:
-    """Return the frames, or grids, of something asked."""
-    return [node.items if isinstance(node, m.ForEach) else node.frame]
-
-
-def _scalars_of_condition(condition: Any) -> list[Any]:
-    """Return the largest parts of a condition of rows that do not look at the row."""
-    found: dict[str, Any] = {}
-
-    def visit(at: Any) -> None:
-        if isinstance(at, (m.RowField, m.Attribute)):
-            return
-        if not any(isinstance(part, (m.RowField, m.Attribute)) for part in m.row_nodes(at)):
-            if not isinstance(at, m.Branch) and constant(at) is None:
-                found.setdefault(at.digest, at)
-                return
-        for part in m.children(at):
-            visit(part)
-
-    visit(condition)
-    return list(found.values())
-
-
-def _conditions(node: Any) -> list[Any]:
-    found = []
-    for items in _frames_of(node):
-        if isinstance(items, m.Frame) and items.where is not None:
-            found.append(items.where)
-    if isinstance(node, m.HoursWhere) and node.condition is not None:
-        found.append(node.condition)
-    return found
-
-
-def _needs(node: Any) -> list[Any]:
-    """Return the expressions that must be known at the point before something is asked."""
-    found: list[Any] = []
-    for items in _frames_of(node):
-        if isinstance(items, m.Frame):
-            found += [bound.time for bound in (*items.lower, *items.upper)]
-        else:
-            found += [items.start, items.end]
-    for condition in _conditions(node):
-        found += _scalars_of_condition(condition)
-    return found
 
 
 @dataclass
@@ -310,6 +118,7 @@ class _Compiler:
         self.uses: list[FrameUse] = []
         self.row_columns: set[str] = set()
         self.attributes: list[str] = []
+        self.ordered: set[str] = set()
         self._passes = 0
         self._levels = 0
 
@@ -320,8 +129,11 @@ class _Compiler:
 
     def _timeline(self, *more: str) -> Any:
         """The table of rows, with columns beyond those always there."""
-        self.row_columns.update(name for name in more if name in _MORE_ROW_COLUMNS)
-        wanted = {**_ROW_COLUMNS, **{n: _MORE_ROW_COLUMNS[n] for n in more if n not in _ROW_COLUMNS}}
+        self.row_columns.update(name for name in more if name in MORE_ROW_COLUMNS)
+        wanted = {
+            **ROW_COLUMNS,
+            **{n: MORE_ROW_COLUMNS[n] for n in more if n not in ROW_COLUMNS},
+        }
         wanted |= {f"attribute_{k}": "string" for k in range(len(self.attributes))}
         return ibis.table(wanted, name="timeline")
 
@@ -330,20 +142,20 @@ class _Compiler:
     def level(self, outputs: Mapping[str, Any], *, base: str, schema: Schema, prefix: str) -> str:
         """Compile expressions over a table of points; return the table of answers."""
         stage: dict[str, int] = {}
-        asked: dict[str, Any] = {}
+        found: dict[str, Any] = {}
 
         def stage_of(node: Any) -> int:
             if node.digest not in stage:
-                below = [stage_of(one) for need in _needs(node) for one in _asked(need)]
+                below = [stage_of(one) for need in needs(node) for one in asked(need)]
                 stage[node.digest] = max(below, default=0) + 1
-                asked[node.digest] = node
+                found[node.digest] = node
             return stage[node.digest]
 
         for output in outputs.values():
-            for node in _asked(output):
+            for node in asked(output):
                 stage_of(node)
         columns: dict[str, str] = {
-            digest: f"{prefix}q{number}" for number, digest in enumerate(asked)
+            digest: f"{prefix}q{number}" for number, digest in enumerate(found)
         }
         known: dict[str, str] = {}
 
@@ -356,7 +168,7 @@ class _Compiler:
 
         context, context_schema = base, dict(schema)
         for number in range(1, max(stage.values(), default=0) + 1):
-            these = [asked[digest] for digest, at in stage.items() if at == number]
+            these = [found[digest] for digest, at in stage.items() if at == number]
             context, context_schema = self._stage(
                 these, columns, context, context_schema, leaf, f"{prefix}{number}"
             )
@@ -390,7 +202,7 @@ class _Compiler:
         scalars: dict[str, Any] = {}
         names: dict[str, str] = {}
         for node in nodes:
-            for need in _needs(node):
+            for need in needs(node):
                 if need.digest not in names:
                     names[need.digest] = f"{prefix}s{len(names)}"
                     scalars[names[need.digest]] = need
@@ -406,14 +218,17 @@ class _Compiler:
         )
         self._add(given, query)
         over_frames = [
-            node for node in nodes if not isinstance(node, m.ForEach) or isinstance(node.items, m.Frame)
+            node
+            for node in nodes
+            if not isinstance(node, m.ForEach) or isinstance(node.items, m.Frame)
         ]
         over_grids = [node for node in nodes if node not in over_frames]
         made: list[tuple[str, Schema]] = []
         if over_frames:
             made += self._pass(over_frames, columns, given, schema, names, prefix)
-        for node in over_grids:
-            made.append(self._grid(node, columns[node.digest], given, schema, names, prefix))
+        made += [
+            self._grid(node, columns[node.digest], given, schema, names) for node in over_grids
+        ]
         # The context, the answers beside it.
         table = ibis.table(schema, name=given)
         dropped = set(scalars)
@@ -452,7 +267,7 @@ class _Compiler:
                 value = ibis.cases((table[f"{column}_n"].isnull(), empty), else_=value)
             elif empty is not None:
                 value = ibis.coalesce(value, empty)
-        items = _frames_of(node)[0]
+        items = frames_of(node)[0]
         needed = (
             [bound.time for bound in (*items.lower, *items.upper) if not bound.open_if_missing]
             if isinstance(items, m.Frame)
@@ -479,11 +294,13 @@ class _Compiler:
         this = _Pass(self._passes)
         use_of = {node.digest: self._use(this, node) for node in nodes}
         windows = self._windows(this, given, schema, names, prefix, nodes)
-        kinds = _Kinds(nodes)
+        kinds = Kinds(nodes)
         made: list[tuple[str, Schema]] = []
 
         def pivot(name: str, source: Any, cells: Mapping[str, tuple[Any, str]]) -> None:
-            made.append((name, {"point_id": "int64"} | {own: cell[1] for own, cell in cells.items()}))
+            made.append(
+                (name, {"point_id": "int64"} | {own: cell[1] for own, cell in cells.items()})
+            )
             self._add(
                 name,
                 source.group_by("point_id").agg(
@@ -491,7 +308,7 @@ class _Compiler:
                 ),
             )
 
-        def cell(source: Any, at: Any, value: Any, dtype: str) -> tuple[Any, str]:
+        def cell(at: Any, value: Any, dtype: str) -> tuple[Any, str]:
             return ibis.cases((at, value), else_=ibis.null(dtype)), dtype
 
         grouped = f"{prefix}grouped"
@@ -505,6 +322,9 @@ class _Compiler:
                     "first": selected.position.min(),
                     "last": selected.position.max(),
                 }
+            for which, own in (("first", "min"), ("last", "max")):
+                if any(node.which == which for node in kinds.times):
+                    aggregates[f"{which}_time"] = getattr(selected.time, own)()
             hows = {node.how for node in kinds.aggregates}
             if wants_values:
                 for how, own in (
@@ -519,7 +339,7 @@ class _Compiler:
                 aggregates["codes"] = selected.code.nunique()
             self._add(grouped, selected.group_by("point_id", "frame").agg(**aggregates))
             types = {"point_id": "int64", "frame": "int32", "n": "int64"} | {
-                own: {"first": "int64", "last": "int64", "codes": "int64"}.get(own, "float64")
+                own: "int64" if own in _WHOLE_NUMBERS else "float64"
                 for own in aggregates
                 if own != "n"
             }
@@ -528,22 +348,23 @@ class _Compiler:
             for node in kinds.aggregates:
                 at = source.frame == use_of[node.digest].number
                 if node.how == "exists":
-                    cells[columns[node.digest]] = cell(source, at, source.n > 0, "boolean")
+                    cells[columns[node.digest]] = cell(at, source.n > 0, "boolean")
                 else:
                     own = "n" if node.how == "count" else node.how
                     value = source[own].cast("float64")
                     if node.how in ("mean", "sum"):
-                        value = ibis.cases((value.abs() < 1.7e308, value), else_=ibis.null("float64"))
-                    cells[columns[node.digest]] = cell(source, at, value, "float64")
+                        value = ibis.cases(
+                            (value.abs() < 1.7e308, value), else_=ibis.null("float64")
+                        )
+                    cells[columns[node.digest]] = cell(at, value, "float64")
+            for pick in kinds.times:
+                at = source.frame == use_of[pick.digest].number
+                cells[columns[pick.digest]] = cell(at, source[f"{pick.which}_time"], "int64")
             if cells:
                 pivot(f"{prefix}aggregates", source, cells)
             for which in ("first", "last"):
                 wanted = sorted(
-                    {
-                        use_of[node.digest].number
-                        for node in kinds.ends
-                        if node.which == which
-                    }
+                    {use_of[node.digest].number for node in kinds.ends if node.which == which}
                 )
                 if wanted:
                     picked.append(
@@ -558,23 +379,29 @@ class _Compiler:
         if picked:
             made.append(
                 self._fields(
-                    [*kinds.ends, *kinds.ranked], picked, use_of, columns, given, schema, this, prefix
+                    [*kinds.ends, *kinds.ranked],
+                    picked,
+                    use_of,
+                    columns,
+                    given,
+                    schema,
+                    prefix,
                 )
             )
         for name, node in kinds.special(columns):
-            made.append(self._special(node, name, this, windows, use_of, names, prefix))
-        for node in kinds.nested:
-            made.append(
-                self._nested(node, columns[node.digest], given, schema, this, windows, use_of, names)
-            )
+            made.append(self._special(node, name, this, windows, names, prefix))
+        made += [
+            self._nested(one, columns[one.digest], given, schema, this, windows, names)
+            for one in kinds.nested
+        ]
         return made
 
     def _use(self, this: _Pass, node: Any) -> FrameUse:
-        frame = _frames_of(node)[0]
+        frame = frames_of(node)[0]
         if isinstance(node, m.HoursWhere):
-            unit = _condition_unit(node.condition)
+            unit = condition_unit(node.condition)
         elif isinstance(node, m.ForEach):
-            unit = _item_unit(node)
+            unit = item_unit(node)
         else:
             unit = node.unit
         # Conditions of different hours-where must not share a use: each is its own.
@@ -608,8 +435,8 @@ class _Compiler:
         carried = {
             names[part.digest]
             for node in nodes
-            for condition in _conditions(node)
-            for part in _scalars_of_condition(condition)
+            for condition in conditions(node)
+            for part in scalars_of_condition(condition)
         }
         kept = ["point_id", "subject_id", "stay_id", "now", "known", *sorted(carried)]
 
@@ -628,7 +455,9 @@ class _Compiler:
                 found.append(value)
             if not found:
                 return far
-            whole = found[0] if len(found) == 1 else (ibis.greatest if lower else ibis.least)(*found)
+            whole = (
+                found[0] if len(found) == 1 else (ibis.greatest if lower else ibis.least)(*found)
+            )
             if len(found) > 1 and unknown:
                 whole = ibis.cases(*[(one, ibis.null("int64")) for one in unknown], else_=whole)
             return whole
@@ -647,7 +476,11 @@ class _Compiler:
         union = union.filter(union.low <= union.high)
         name = f"{prefix}windows"
         self._add(name, union)
-        own = {one: schema[one] for one in kept} | {"window": "int32", "low": "int64", "high": "int64"}
+        own = {one: schema[one] for one in kept} | {
+            "window": "int32",
+            "low": "int64",
+            "high": "int64",
+        }
         return name, own
 
     def _selected(
@@ -663,22 +496,24 @@ class _Compiler:
         """Return the rows that the frames of some nodes take, once for each point and frame."""
         uses = {use.number: use for use in (self._use(this, node) for node in nodes)}
         frames_of_uses = {use.frame.digest: use.frame for use in uses.values()}
-        conditions = [use.frame.where for use in uses.values() if use.frame.where is not None]
+        wheres = [use.frame.where for use in uses.values() if use.frame.where is not None]
         needed: set[str] = set(fields)
-        for condition in [*conditions, *(c for node in nodes for c in _conditions(node))]:
+        for condition in [*wheres, *(c for node in nodes for c in conditions(node))]:
             needed |= self._row_fields(condition)
-        if any(isinstance(node, m.Pick) or not isinstance(node, m.Aggregate) for node in nodes):
+        ordered = [node for node in nodes if needs_order(node)]
+        if ordered or "position" in needed:
             needed.add("position")
+            self.ordered |= {frames_of(node)[0].source for node in ordered or nodes}
         if any(getattr(node, "how", None) == "codes" for node in nodes):
             needed.add("code")
         if value or any(use.condition_unit for use in uses.values()):
             needed.add("value")
         of_stay = any(frame.of_stay for frame in frames_of_uses.values())
         overlapping = any(frame.overlapping for frame in frames_of_uses.values())
-        spans = overlapping or any(getattr(node, "how", None) == "hours" for node in nodes)
+        spans = any(getattr(node, "how", None) == "hours" for node in nodes)
         if of_stay:
             needed.add("stay_id")
-        if spans:
+        if spans or overlapping:
             needed.add("end_time")
         if "text" in needed:
             needed |= {"of_stays", "end_time"}
@@ -691,7 +526,10 @@ class _Compiler:
         points = ibis.table(own, name=name)
         points = points.rename({"point_stay_id": "stay_id"})
         joined = rows.join(frames, rows.kind == frames.kind)
-        conditions_of_join = [joined.subject_id == points.subject_id, joined.window == points.window]
+        conditions_of_join = [
+            joined.subject_id == points.subject_id,
+            joined.window == points.window,
+        ]
         joined = joined.join(points, conditions_of_join)
         keep = (
             (joined.recorded <= joined.known)
@@ -701,11 +539,13 @@ class _Compiler:
         )
         starts = joined.time >= joined.low
         if overlapping:
-            starts |= joined.overlapping & (_last_known(joined) > joined.low)
+            # Still going on at the window's start, which is not later than now.
+            lasts = (joined.end_time > joined.low) & (joined.low <= joined.now)
+            starts |= joined.overlapping & lasts
         keep &= starts
         if of_stay:
             keep &= ~joined.of_stay | (joined.stay_id == joined.point_stay_id)
-        if conditions:
+        if wheres:
             lines = [
                 (
                     joined.frame == number,
@@ -719,9 +559,7 @@ class _Compiler:
         if value:
             extra["value"] = joined.value * joined.value_factor + joined.value_offset
         kept = ["point_id", "frame", "time", "low", "high", "now"]
-        for one in ("position", "code"):
-            if one in needed:
-                kept.append(one)
+        kept += [one for one in ("position", "code") if one in needed]
         for one in fields:
             if one not in kept and one != "value":
                 extra[one] = self._row_field(one, joined)
@@ -766,15 +604,11 @@ class _Compiler:
             )
         return joined[name]
 
-    def _condition(
-        self, node: Any, joined: Any, names: Mapping[str, str], reading: str
-    ) -> Any:
+    def _condition(self, node: Any, joined: Any, names: Mapping[str, str], reading: str) -> Any:
         """Return the condition of rows as a column over rows joined with windows."""
         if isinstance(node, m.RowField):
             if node.name == "value":
-                return (
-                    joined.value * joined[f"{reading}_factor"] + joined[f"{reading}_offset"]
-                )
+                return joined.value * joined[f"{reading}_factor"] + joined[f"{reading}_offset"]
             return self._row_field(node.name, joined)
         if isinstance(node, m.Attribute):
             return joined[f"attribute_{self.attributes.index(node.key)}"]
@@ -821,7 +655,7 @@ class _Compiler:
             picks: dict[str, list[tuple[int, int]]] = {}
             for number, several in by_use.items():
                 for node in several:
-                    picks.setdefault(_pick_name(node), []).append((number, abs(node.n or 1) - 1))
+                    picks.setdefault(pick_name(node), []).append((number, abs(node.n or 1) - 1))
             for name, wanted in picks.items():
                 rank = wanted[0][1]
                 numbers = sorted({number for number, _ in wanted})
@@ -843,7 +677,6 @@ class _Compiler:
         columns: Mapping[str, str],
         given: str,
         schema: Schema,
-        this: _Pass,
         prefix: str,
     ) -> tuple[str, Schema]:
         """Read the fields of picked rows."""
@@ -883,7 +716,7 @@ class _Compiler:
                 if node.field == "value"
                 else self._row_field(node.field, joined)
             )
-            at = (joined.frame == use_of[node.digest].number) & (joined.pick == _pick_name(node))
+            at = (joined.frame == use_of[node.digest].number) & (joined.pick == pick_name(node))
             cells[columns[node.digest]] = (
                 ibis.cases((at, value.cast(dtype)), else_=ibis.null(dtype)),
                 dtype,
@@ -903,7 +736,6 @@ class _Compiler:
         column: str,
         this: _Pass,
         windows: tuple[str, Schema],
-        use_of: Mapping[str, FrameUse],
         names: Mapping[str, str],
         prefix: str,
     ) -> tuple[str, Schema]:
@@ -981,13 +813,11 @@ class _Compiler:
         schema: Schema,
         this: _Pass,
         windows: tuple[str, Schema],
-        use_of: Mapping[str, FrameUse],
         names: Mapping[str, str],
     ) -> tuple[str, Schema]:
         """A question for each row of a frame."""
         fields = sorted(
-            {part.name for part in m.walk(node.value) if isinstance(part, m.ItemField)}
-            | {"time"}
+            {part.name for part in m.walk(node.value) if isinstance(part, m.ItemField)} | {"time"}
         )
         own = [name for name in fields if name not in ("time", "value")]
         selected = self._selected(
@@ -1010,11 +840,9 @@ class _Compiler:
         given: str,
         schema: Schema,
         names: Mapping[str, str],
-        prefix: str,
     ) -> tuple[str, Schema]:
         """A question for each day, or each of times every so many hours."""
         assert not isinstance(node.items, m.Frame)  # frames have rows
-        del prefix
         table = ibis.table(schema, name=given)
         start = table[names[node.items.start.digest]]
         end = ibis.cases(
@@ -1025,9 +853,7 @@ class _Compiler:
         counter = ibis.table({"k": "int64"}, name="counter")
         if isinstance(node.items, m.Days):
             first = local_day(start, self.clock)
-            last = ibis.cases(
-                (end >= start, local_day(end, self.clock)), else_=ibis.null("int64")
-            )
+            last = ibis.cases((end >= start, local_day(end, self.clock)), else_=ibis.null("int64"))
             spans = table.select(outer_id=table.point_id, first=first, last=last)
             joined = spans.join(counter, spans.first + counter.k <= spans["last"])
             day = joined["first"] + joined.k
@@ -1117,52 +943,6 @@ class _Compiler:
             final = grouped.select(point_id=grouped.outer_id, **{column: found})
         self._add(name, final)
         return name, own
-
-
-class _Kinds:
-    """The questions of a pass, by how they are answered."""
-
-    def __init__(self, nodes: list[Any]) -> None:
-        self.aggregates = [
-            node
-            for node in nodes
-            if isinstance(node, m.Aggregate) and node.how not in ("slope", "hours")
-        ]
-        picks = [node for node in nodes if isinstance(node, m.Pick)]
-        self.ends = [node for node in picks if node.which in ("first", "last")]
-        self.ranked = [node for node in picks if node.which not in ("first", "last")]
-        self.grouped = [*self.aggregates, *self.ends]
-        self.nested = [node for node in nodes if isinstance(node, m.ForEach)]
-        self._special = [
-            node
-            for node in nodes
-            if isinstance(node, m.HoursWhere)
-            or (isinstance(node, m.Aggregate) and node.how in ("slope", "hours"))
-        ]
-
-    def special(self, columns: Mapping[str, str]) -> list[tuple[str, Any]]:
-        """Slopes and hours with their columns."""
-        return [(columns[node.digest], node) for node in self._special]
-
-
-def _pick_name(node: m.Pick) -> str:
-    return node.which if node.n is None else f"nth {node.n}"
-
-
-def _condition_unit(condition: Any) -> str | None:
-    if condition is None:
-        return None
-    for node in m.row_nodes(condition):
-        if isinstance(node, m.RowField) and node.name == "value":
-            return node.unit
-    return None
-
-
-def _item_unit(node: m.ForEach) -> str | None:
-    for part in m.walk(node.value):
-        if isinstance(part, m.ItemField) and part.name == "value":
-            return part.unit
-    return None
 
 
 def _last_known(joined: Any) -> Any:

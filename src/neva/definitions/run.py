@@ -16,6 +16,7 @@ import polars as pl
 from neva.definitions import model as m
 from neva.definitions.binding import Binding, bind, hierarchy_of
 from neva.definitions.local_time import FOREVER, LocalClock, clock_of, microseconds
+from neva.definitions.plan import POINT_COLUMNS, Plan, plan_key
 from neva.definitions.points import (
     AtEach,
     EachStay,
@@ -25,7 +26,7 @@ from neva.definitions.points import (
     points_of_subjects,
 )
 from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
-from neva.definitions.relational import POINT_COLUMNS, Plan, compile_plan, plan_key
+from neva.definitions.relational import compile_plan
 from neva.definitions.timeline import Timeline, timelines
 from neva.definitions.warehouse import DuckWarehouse, Warehouse
 from neva.events.schema import TIME
@@ -35,7 +36,7 @@ __all__ = ["Answers", "Engine", "answer", "plan_of", "points_of"]
 
 Engine = Literal["relational", "reference"]
 
-_DTYPES: Final = {
+_DTYPES: Final[dict[str, Any]] = {
     "boolean": pl.Boolean,
     "number": pl.Float64,
     "time": TIME,
@@ -212,9 +213,7 @@ def _clock(snapshot: Snapshot, outputs: Mapping[str, Any]) -> LocalClock:
         snapshot.stored("events").select(pl.col("time").max()).collect().item(),
         snapshot.stored("stays").select(pl.col("end").max()).collect().item(),
     )
-    for time in (*low, *high):
-        if isinstance(time, datetime):
-            years.append(time.year)
+    years += [time.year for time in (*low, *high) if isinstance(time, datetime)]
     for output in outputs.values():
         years += [node.value.year for node in m.walk(output) if isinstance(node, m.Moment)]
     return clock_of(snapshot.zone, min(years) - 2, max(years) + 3)
@@ -342,7 +341,7 @@ def _by_reference(
             continue
         found = evaluate(outputs, timeline, point, place)
         rows.append((point_id, subject, stay, microseconds(now), *found.values()))
-    keys = {"point_id": pl.Int64, "subject_id": pl.Int64, "stay_id": pl.Int64}
+    keys: dict[str, Any] = {"point_id": pl.Int64, "subject_id": pl.Int64, "stay_id": pl.Int64}
     plain = {
         name: pl.Int64 if node.type.name == "time" else _DTYPES[node.type.name]
         for name, node in outputs.items()

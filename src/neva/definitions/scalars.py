@@ -14,15 +14,13 @@ import ibis
 
 from neva.definitions import model as m
 from neva.definitions.local_time import DAY, HOUR, LocalClock, microseconds
+from neva.definitions.plan import Schema
 from neva.definitions.reference import MOST_DAYS, MOST_HOURS
 
-__all__ = ["DTYPES", "Schema", "combine", "constant", "layers", "local_day", "midnight"]
+__all__ = ["DTYPES", "combine", "constant", "layers", "local_day", "midnight"]
 
 #: Column types of the four types of expressions; times are microseconds.
 DTYPES: Final = {"boolean": "boolean", "number": "float64", "time": "int64", "text": "string"}
-
-#: Names and types of a table's columns.
-Schema = dict[str, str]
 
 _SOME: Final = {"boolean": True, "number": 0.0, "time": 0, "text": ""}
 _LARGEST: Final = 1.7e308
@@ -171,7 +169,7 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def combine(node: Any, parts: list[Any], clock: LocalClock, birth: Any) -> Any:  # noqa: PLR0911, PLR0912
+def combine(node: Any, parts: list[Any], clock: LocalClock, birth: Any) -> Any:
     """Return the column of a node from the columns of its parts.
 
     Parameters
@@ -292,6 +290,7 @@ def layers(
             if level > 0 and not isinstance(nodes[digest], m.Branch)
         )
     }
+    digests = {own: digest for digest, own in names.items()}
     used: dict[str, int] = {}
     for digest in names:
         for part in m.children(nodes[digest]):
@@ -324,18 +323,15 @@ def layers(
                 made[own] = combine(node, parts, clock, birth).cast(DTYPES[node.type.name])
         # What no later layer needs is dropped on the way.
         kept = [
-            one
-            for one in columns
-            if one in schema or used.get(_digest(names, one), 0) > level
+            one for one in columns if one in schema or used.get(digests.get(one, ""), 0) > level
         ]
         query = table.select(*[table[one] for one in kept], **made)
         name = f"layer{level}"
         columns = {one: columns[one] for one in kept} | {
-            own: DTYPES[nodes[digest].type.name]
-            for digest, own in names.items()
-            if own in made
+            own: DTYPES[nodes[digest].type.name] for digest, own in names.items() if own in made
         }
-        steps.append(f'{_quoted(name)} AS (\n{sql(query)}\n)')
+        # Plain lower-case names need no quotes in any dialect.
+        steps.append(f"{name} AS (\n{sql(query)}\n)")
     table = ibis.table(columns, name=name)
     final = table.select(
         *[table[one] for one in keep],
@@ -351,12 +347,3 @@ def layers(
         target: DTYPES[node.type.name] for target, node in wanted.items()
     }
     return text, result
-
-
-def _digest(names: Mapping[str, str], own: str) -> str:
-    return next((digest for digest, name in names.items() if name == own), "")
-
-
-def _quoted(name: str) -> str:
-    # Plain lower-case names need no quotes in any dialect.
-    return name

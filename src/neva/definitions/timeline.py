@@ -118,9 +118,7 @@ def _revisions(
         yield {**row, "recorded": microseconds(row["recorded"]), "known_until": min(ends)}
 
 
-def timelines(
-    snapshot: Snapshot, subjects: Iterable[int] | None = None
-) -> dict[int, Timeline]:
+def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict[int, Timeline]:
     """Read whole patients.
 
     Parameters

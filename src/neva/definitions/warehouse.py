@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import polars as pl
 
 from neva.definitions.binding import Binding, reading
-from neva.definitions.relational import FRAME_COLUMNS, POINT_COLUMNS, Plan
+from neva.definitions.local_time import microseconds
+from neva.definitions.plan import FRAME_COLUMNS, Plan
 from neva.events.snapshot import Snapshot
 
 __all__ = ["DuckWarehouse", "SparkWarehouse", "Warehouse", "frames_table"]
@@ -29,6 +30,11 @@ _POLARS: Final = {
     "boolean": pl.Boolean,
 }
 FOREVER_TEXT: Final = "9223372036854775807"
+SOURCES: Final = ("events", "movements", "stays")
+#: For so few patients only their rows are read.
+FEW_SUBJECTS: Final = 5000
+#: Value sets of more codes are joined instead of named.
+MOST_NAMED_CODES: Final = 3000
 
 
 class Warehouse(Protocol):
@@ -95,8 +101,13 @@ def frames_table(plan: Plan, binding: Binding) -> pl.DataFrame:
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 
-def _columns(plan: Plan) -> set[str]:
-    return set(plan.row_columns)
+def _limits(points: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame | None:
+    """Return the latest *now* and *known* of each subject; None where they leave out nothing."""
+    cut = microseconds(snapshot.now)
+    few = points["subject_id"].n_unique() <= FEW_SUBJECTS
+    if not few and (points["now"] == cut).all():
+        return None
+    return points.group_by("subject_id").agg(pl.col("now").max(), pl.col("known").max())
 
 
 class _Dialect:
@@ -117,26 +128,48 @@ class _Dialect:
 
 
 def _timeline_query(
-    plan: Plan, dialect: _Dialect, sources: set[str], cut: int | None, order_events: bool
+    plan: Plan,
+    dialect: _Dialect,
+    wanted_kinds: pl.DataFrame,
+    cut: int | None,
+    *,
+    limited: bool,
 ) -> str:
-    """Return the query that makes ``timeline`` from the stored tables and ``wanted_kinds``."""
+    """Return the query that makes ``timeline`` from the stored tables and ``wanted_kinds``.
+
+    With `limited`, only rows that some point can see are taken: the table
+    ``limits`` has the latest *now* and *known* of each subject's points.
+    """
     us, text = dialect.microseconds, dialect.text
-    wanted = _columns(plan)
+    wanted = set(plan.row_columns)
+    sources = set(wanted_kinds["source"].to_list()) or {"events"}
     parts = []
     limit = "" if cut is None else f" AND {us('recorded')} <= {cut}"
+    codes = wanted_kinds.filter(pl.col("source") == "events")["code"].unique().sort().to_list()
+    named = ""
+    if 0 < len(codes) <= MOST_NAMED_CODES:
+        # Named in the query, codes are looked up in the files' dictionaries.
+        listed_codes = ", ".join("'" + code.replace("'", "''") + "'" for code in codes)
+        named = f" AND e.code IN ({listed_codes})"
     null_text = text("NULL")
 
     def listed(cells: Mapping[str, str]) -> str:
         return ", ".join(f"{value} AS {name}" for name, value in cells.items())
 
-    def cells(given: Mapping[str, str]) -> str:
+    def cells(source: str, order: str, given: Mapping[str, str]) -> str:
         chosen = {
             name: value
             for name, value in given.items()
-            if name in wanted
-            or name.startswith("attribute_")
-            or (order_events and name.startswith("by_"))
+            if name in wanted or name.startswith("attribute_")
         }
+        if "position" in wanted:
+            # Positions of different sources never meet.
+            place = 2**40 * SOURCES.index(source)
+            chosen["position"] = (
+                f"{place} + ROW_NUMBER() OVER (PARTITION BY {given['subject_id']} ORDER BY {order})"
+                if source in plan.ordered
+                else f"CAST({place} AS BIGINT)"
+            )
         return listed(chosen)
 
     if "events" in sources:
@@ -147,6 +180,8 @@ def _timeline_query(
         parts.append(
             "SELECT "
             + cells(
+                "events",
+                "e.time, e.sequence, e.code, e.value NULLS FIRST, e.event_id, e.recorded",
                 {
                     "subject_id": "e.subject_id",
                     "kind": "k.kind",
@@ -167,16 +202,18 @@ def _timeline_query(
                     "reason": "e.reason",
                     "of_stays": "FALSE",
                     **attributes,
-                    "by_source": "0",
-                    "by_sequence": "e.sequence",
-                    "by_code": "e.code",
-                    "by_value": "e.value",
-                    "by_id": "e.event_id",
-                }
+                },
             )
             + " FROM stored_events e JOIN wanted_kinds k ON k.source = 'events' AND e.code = k.code"
             " AND e.status = k.status AND COALESCE(e.value_unit, '') = COALESCE(k.value_unit, '')"
-            f" WHERE e.time IS NOT NULL{limit.replace('recorded', 'e.recorded')}"
+            + (" JOIN limits l ON l.subject_id = e.subject_id" if limited else "")
+            + f" WHERE e.time IS NOT NULL{limit.replace('recorded', 'e.recorded')}{named}"
+            + (
+                f" AND ({us('e.time')} <= l.now OR e.status = 'planned')"
+                f" AND {us('e.recorded')} <= l.known"
+                if limited
+                else ""
+            )
         )
     revision = (
         "LEAST(COALESCE({retracted}, {forever}), COALESCE(LEAD({recorded}) OVER "
@@ -202,6 +239,8 @@ def _timeline_query(
         parts.append(
             "SELECT "
             + cells(
+                table,
+                f"r.start, r.code, r.{key}, r.recorded",
                 {
                     "subject_id": "r.subject_id",
                     "kind": "k.kind",
@@ -210,7 +249,7 @@ def _timeline_query(
                     "known_until": "r.known_until",
                     "planned": "FALSE",
                     "stay_id": "r.stay_id",
-                    "end_time": us("r.\"end\"" if dialect.name == "duckdb" else "r.`end`"),
+                    "end_time": us('r."end"' if dialect.name == "duckdb" else "r.`end`"),
                     "value": "CAST(NULL AS DOUBLE)",
                     "rank": "CAST(NULL AS DOUBLE)",
                     "event_id": text(f"r.{key}"),
@@ -222,31 +261,19 @@ def _timeline_query(
                     "reason": texts[1] if texts[1] == null_text else f"r.{texts[1]}",
                     "of_stays": "TRUE" if table == "stays" else "FALSE",
                     **{f"attribute_{number}": null_text for number in range(len(plan.attributes))},
-                    "by_source": "1" if table == "movements" else "2",
-                    "by_sequence": "0",
-                    "by_code": "r.code",
-                    "by_value": "CAST(NULL AS DOUBLE)",
-                    "by_id": f"r.{key}",
-                }
+                },
             )
             + f" FROM ({inner}) r JOIN wanted_kinds k ON k.source = '{table}' AND r.code = k.code"
         )
-    names = [name for name in plan.row_columns if name != "position"] + [
-        f"attribute_{number}" for number in range(len(plan.attributes))
+    names = [
+        *plan.row_columns,
+        *(f"attribute_{number}" for number in range(len(plan.attributes))),
     ]
     union = "\nUNION ALL\n".join(parts)
-    if not order_events:
-        return f"SELECT {', '.join(names)} FROM (\n{union}\n) u"
-    return (
-        f"SELECT {', '.join(names)}, ROW_NUMBER() OVER (PARTITION BY subject_id ORDER BY "
-        "by_source, time, by_sequence, by_code, by_value NULLS FIRST, by_id, recorded) "
-        f"AS position FROM (\n{union}\n) u"
-    )
+    return f"SELECT {', '.join(names)} FROM (\n{union}\n) u"
 
 
 def _cut(snapshot: Snapshot) -> int | None:
-    from neva.definitions.local_time import microseconds
-
     return None if snapshot.as_of is None else microseconds(snapshot.as_of)
 
 
@@ -280,7 +307,7 @@ class DuckWarehouse:
 
         folder = Path(tempfile.mkdtemp(prefix="neva-"))
         connection = duckdb.connect(
-            str(folder / "work.duckdb"),
+            ":memory:",
             config={
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
@@ -333,8 +360,11 @@ class DuckWarehouse:
                 from neva.events.schema import TABLES
 
                 table(f"stored_{source}", pl.DataFrame(schema=TABLES[source]))
+        limited = _limits(points, snapshot)
+        if limited is not None:
+            table("limits", limited)
         query = _timeline_query(
-            plan, _Dialect("duckdb"), sources, _cut(snapshot), "position" in plan.row_columns
+            plan, _Dialect("duckdb"), wanted, _cut(snapshot), limited=limited is not None
         )
         connection.execute(f"CREATE TABLE timeline AS {query}")
 
@@ -359,7 +389,14 @@ class SparkWarehouse:
 
     def sql(self, table: Any) -> str:
         """Compile an Ibis table."""
-        return str(self._ibis.compile(table))
+        from sqlglot import exp, parse_one
+
+        tree = parse_one(str(self._ibis.compile(table)), read="spark")
+        # Spark reads 0.1 as a decimal and would round what is made of it.
+        for literal in list(tree.find_all(exp.Literal)):
+            if not literal.is_string and not literal.this.isdigit():
+                literal.replace(exp.cast(literal.copy(), "double"))
+        return str(tree.sql(dialect="spark"))
 
     def run(
         self, plan: Plan, snapshot: Snapshot, binding: Binding, points: pl.DataFrame
@@ -384,15 +421,18 @@ class SparkWarehouse:
             sources = set(wanted["source"].to_list()) or {"events"}
             for source in sources:
                 self._stored(snapshot, source, table)
+            limited = _limits(points, snapshot)
+            if limited is not None:
+                table("limits", limited)
             statements: Sequence[tuple[str, str]] = (
                 (
                     "timeline",
                     _timeline_query(
                         plan,
                         _Dialect("spark"),
-                        sources,
+                        wanted,
                         _cut(snapshot),
-                        "position" in plan.row_columns,
+                        limited=limited is not None,
                     ),
                 ),
                 *plan.statements,
@@ -416,5 +456,3 @@ class SparkWarehouse:
             self.session.read.parquet(*files).createOrReplaceTempView(f"stored_{source}")
         else:
             table(f"stored_{source}", pl.DataFrame(schema=TABLES[source]))
-
-

@@ -141,7 +141,7 @@ TABLES: Final[dict[str, Columns]] = {
     "batches": {
         "batch": pl.Int64,
         "source": pl.String,
-        "kind": pl.String,  # csv, xes, omop, fhir, meds
+        "kind": pl.String,  # csv, xes, omop, fhir, meds, synthetic
         "file": pl.String,
         "sha256": pl.String,
         "bytes": pl.Int64,

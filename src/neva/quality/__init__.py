@@ -1,1 +1,58 @@
 """Was the treatment good: measures, charts over time, comparison of units."""
+
+from neva.quality.cases import Decision, decisions
+from neva.quality.control_charts import count_chart, g_chart, measure_chart, t_chart
+from neva.quality.fhir_codelists import codelist_to_fhir
+from neva.quality.fhir_measure import measure_to_fhir
+from neva.quality.fhir_measure_reading import measure_from_fhir
+from neva.quality.fhir_report import (
+    ReportedMeasure,
+    individual_reports,
+    report_from_fhir,
+    subject_list_report,
+    summary_report,
+    write_reports,
+)
+from neva.quality.figures import Figures, exclusion_counts, figures, suppressed
+from neva.quality.funnel import Funnel, funnel_proportions, funnel_ratios
+from neva.quality.measuring import MeasureRun, run_measures
+from neva.quality.risk_adjustment import ExpectedModel, observed_expected, recalibrate
+from neva.quality.run_charts import RunChart, run_chart
+from neva.quality.sequential import risk_adjusted_cusum, vlad
+from neva.quality.spc import ControlChart, xmr
+
+__all__ = [
+    "ControlChart",
+    "Decision",
+    "ExpectedModel",
+    "Figures",
+    "Funnel",
+    "MeasureRun",
+    "ReportedMeasure",
+    "RunChart",
+    "codelist_to_fhir",
+    "count_chart",
+    "decisions",
+    "exclusion_counts",
+    "figures",
+    "funnel_proportions",
+    "funnel_ratios",
+    "g_chart",
+    "individual_reports",
+    "measure_chart",
+    "measure_from_fhir",
+    "measure_to_fhir",
+    "observed_expected",
+    "recalibrate",
+    "report_from_fhir",
+    "risk_adjusted_cusum",
+    "run_chart",
+    "run_measures",
+    "subject_list_report",
+    "summary_report",
+    "suppressed",
+    "t_chart",
+    "vlad",
+    "write_reports",
+    "xmr",
+]

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import special, stats  # type: ignore[import-untyped]
+from scipy import special, stats
 
 from neva.errors import UsageError
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy import special  # type: ignore[import-untyped]
+from scipy import special
 
 from neva.errors import UsageError
 from neva.statistics.calibration import calibration, logistic_recalibration

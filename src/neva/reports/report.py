@@ -22,6 +22,7 @@ from neva.census import Census, Intervals, LengthOfStay, census, intervals_by, l
 from neva.events.checks import Checked, check_hospital, read_thresholds
 from neva.events.schema import REASONS
 from neva.events.snapshot import Snapshot
+from neva.events.synthetic import is_synthetic
 from neva.pathways import (
     ActivityFile,
     ActivityLog,
@@ -34,7 +35,9 @@ from neva.pathways import (
     keep_activities,
     throughput,
 )
+from neva.quality.measuring import MeasureRun
 from neva.reports import charts, findings
+from neva.reports.quality_pages import MOST_CASES, page
 from neva.reports.words import duration, number, share
 
 __all__ = ["Report", "make_report"]
@@ -81,6 +84,9 @@ class Report:
     stays: LengthOfStay
     checks: Checked
     findings: tuple[str, ...]
+    quality: tuple[MeasureRun, ...] = ()
+    synthetic: bool = False
+    cases: int = MOST_CASES
 
     def to_html(self) -> str:
         """Lay the report out as one self-contained HTML document."""
@@ -112,6 +118,8 @@ def make_report(
     states: tuple[str, ...] = (),
     thresholds: Path | None = None,
     notes: tuple[str, ...] = (),
+    quality: tuple[MeasureRun, ...] = (),
+    cases: int = MOST_CASES,
 ) -> Report:
     """Compute a report.
 
@@ -132,6 +140,11 @@ def make_report(
         Thresholds of the data-quality checks.
     notes : tuple of str
         Printed at the top.
+    quality : tuple of MeasureRun
+        Measures that were run on the same snapshot.
+    cases : int
+        How many patients of each measure are taken apart; 0 for a report that
+        leaves the hospital.
 
     Raises
     ------
@@ -160,6 +173,9 @@ def make_report(
         stays=stays,
         checks=checks,
         findings=findings.of(snapshot, log, found_map, variants, counted, stays, checks),
+        quality=quality,
+        synthetic=is_synthetic(snapshot),
+        cases=cases,
     )
 
 
@@ -235,6 +251,10 @@ def _view(report: Report) -> dict[str, Any]:
         "stays_svg": charts.to_svg(charts.still_there_chart(report.stays)),
         "stays": _stays(report.stays),
         "stays_precision": report.stays.precision,
+        "quality": [
+            page(snapshot, run, synthetic=report.synthetic, cases=report.cases)
+            for run in report.quality
+        ],
     }
 
 

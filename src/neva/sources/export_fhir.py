@@ -19,7 +19,7 @@ from neva.events.clock import zone_named
 from neva.sources.export import BATCH, Exported, Snapshot, events_by_subject, replacing
 from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS, UNKNOWN
 
-__all__ = ["export_fhir"]
+__all__ = ["export_fhir", "resource_kind"]
 
 Resource = dict[str, Any]
 
@@ -360,7 +360,8 @@ def _concept(code: str, attributes: Mapping[str, str], displays: Mapping[str, st
     return {"coding": [first, *others]}
 
 
-def _kind(code: str, attributes: Mapping[str, str]) -> str:
+def resource_kind(code: str, attributes: Mapping[str, str]) -> str:
+    """Tell as which type of resource an event is written; see :func:`export_fhir`."""
     stated = attributes.get("kind")
     system = code.partition("//")[0]
     if stated == "order":
@@ -378,7 +379,7 @@ def _kind(code: str, attributes: Mapping[str, str]) -> str:
 
 def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneInfo) -> Resource:
     attributes = {pair["key"]: pair["value"] for pair in event["attributes"] or ()}
-    kind = _kind(event["code"], attributes)
+    kind = resource_kind(event["code"], attributes)
     patient = {"reference": f"Patient/{event['subject_id']}"}
     encounter = {"reference": f"Encounter/{event['stay_id']}"} if event["stay_id"] else None
     concept = _concept(event["code"], attributes, displays)

@@ -178,8 +178,11 @@ def _within_delivery(
         How many rows repeated, and how many only ended another.
     """
     flags = {"_closed": pl.lit(value=False), "_later": pl.lit(value=False)}
-    if staged["event_id"].n_unique() == staged.height:
+    is_shared = staged["event_id"].is_duplicated()
+    if not is_shared.any():
         return staged.with_columns(**flags), staged.clear(), 0, 0
+    # Few ids have several rows: the rest is not carried through what follows.
+    alone, staged = staged.filter(~is_shared), staged.filter(is_shared)
     plain = (
         pl.col("content").n_unique().over("event_id") == 1,
         pl.col("retracted").is_null().all().over("event_id"),
@@ -227,6 +230,7 @@ def _within_delivery(
     kept = pl.DataFrame(links, schema=schema, orient="row")
     settled = pl.concat(
         [
+            alone.with_columns(**flags),
             single.with_columns(**flags),
             shared[kept["_place"]]
             .with_columns(kept["_end"].alias("retracted"), kept["_closed"], kept["_later"])

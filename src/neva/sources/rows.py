@@ -54,7 +54,7 @@ class Delivery:
         Who gave the local ids; subjects of two deliveries are the same only
         under the same assigner.
     kind : str
-        ``csv``, ``xes``, ``omop``, ``fhir`` or ``meds``.
+        ``csv``, ``xes``, ``omop``, ``fhir``, ``meds`` or ``synthetic``.
     files : tuple of Path
         Every file that is read; their content decides whether the same
         delivery was imported before.

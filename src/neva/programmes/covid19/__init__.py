@@ -38,7 +38,9 @@ def programme(
 
     Parameters
     ----------
-    trigger, target, prophylaxis_hours, antibiotic_hours, review_hours, response_minutes, procalcitonin
+    trigger, target, prophylaxis_hours, antibiotic_hours, review_hours
+        See below.
+    response_minutes, procalcitonin
         See :class:`neva.programmes.covid19.measures.Choices`.
     look_back : float
         Hours within which a score's input must have been recorded.

@@ -102,15 +102,24 @@ comorbidities = {
     "renal": codelist("chronic-renal", "ICD10//N18.4", "ICD10//N18.5", title="eGFR of 30 or less"),
     "liver": codelist("liver-disease", "ICD10//K70*", "ICD10//K74*", title="Liver disease"),
     "dementia": codelist(
-        "dementia", *(f"ICD10//F0{number}*" for number in (0, 1, 2, 3)), "ICD10//G30*",
+        "dementia",
+        *(f"ICD10//F0{number}*" for number in (0, 1, 2, 3)),
+        "ICD10//G30*",
         title="Dementia",
     ),
     "neurological": codelist(
-        "chronic-neurological", "ICD10//G20*", "ICD10//G35*", "ICD10//G40*",
+        "chronic-neurological",
+        "ICD10//G20*",
+        "ICD10//G35*",
+        "ICD10//G40*",
         title="Chronic neurological",
     ),
     "connective": codelist(
-        "connective-tissue", "ICD10//M05*", "ICD10//M06*", "ICD10//M32*", "ICD10//M34*",
+        "connective-tissue",
+        "ICD10//M05*",
+        "ICD10//M06*",
+        "ICD10//M32*",
+        "ICD10//M34*",
         title="Connective tissue disease",
     ),
     "diabetes": codelist(

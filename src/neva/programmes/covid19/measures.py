@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from neva.definitions.documents import Measure
 from neva.definitions.language import (
     Boolean,
+    Quantity,
     Rows,
     Time,
     all_of,
@@ -22,6 +24,7 @@ from neva.definitions.language import (
     minutes,
     movements,
     now,
+    number,
     row,
     stay,
     stays,
@@ -121,7 +124,11 @@ class _Patients:
         return [
             named(
                 "age-group",
-                case((age < 50, _text("under 50")), (age < 70, _text("50-69")), otherwise=_text("70 and over")),
+                case(
+                    (age < 50, _text("under 50")),
+                    (age < 70, _text("50-69")),
+                    otherwise=_text("70 and over"),
+                ),
                 "age group",
                 "возраст",
             ),
@@ -230,10 +237,9 @@ def _drugs(of: _Patients) -> list[Measure]:
     )
     early = start + hours(choices.antibiotic_hours)
     next_day = start.start_of_day() + days(2)
-    full_dose = (
-        events("CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated")
-        .since(start - hours(24))
-    )
+    full_dose = events(
+        "CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated"
+    ).since(start - hours(24))
 
     def heparin_exclusions(until: Time) -> list[Any]:
         return [
@@ -252,9 +258,7 @@ def _drugs(of: _Patients) -> list[Measure]:
             ),
         ]
 
-    oxygen_or_low = least(
-        of.oxygen.first().time, low_saturation(92).first().time
-    )
+    oxygen_or_low = least(of.oxygen.first().time, low_saturation(92).first().time)
     inflamed = events(codes.crp).where(value("mg/L") >= 75).during(stay).first().time
     on_steroid = events(codes.systemic_steroid).after(start - hours(24)).first().time
     met_all = oxygen_or_low.is_known() & inflamed.is_known() & on_steroid.is_known()
@@ -337,7 +341,10 @@ def _drugs(of: _Patients) -> list[Measure]:
             exclusions=[
                 named(
                     "left-before",
-                    (first_known(stay.end, now + hours(24 * 365)) < first_antibiotic + hours(choices.review_hours))
+                    (
+                        first_known(stay.end, now + hours(24 * 365))
+                        < first_antibiotic + hours(choices.review_hours)
+                    )
                     & ~reviewed.exists(),
                     "left before the review was due",
                 )
@@ -399,7 +406,7 @@ def _observation(of: _Patients) -> list[Measure]:
     ]
     for_4c = [
         named("age", subject.age_at(start).is_known(), "age"),
-        named("sex", subject.sex.one_of("female", "male"), "sex"),
+        named("sex", first_known(subject.sex.one_of("female", "male"), False), "sex"),
         named("respiratory-rate", by_then(codes.respiratory_rate), "respiratory rate"),
         named("saturation", by_then(codes.saturation), "saturation"),
         named("coma-score", by_then(codes.coma_score), "Glasgow coma score"),
@@ -408,20 +415,15 @@ def _observation(of: _Patients) -> list[Measure]:
     ]
     begin = of.oxygen.first().time
     finish = first_known(of.oxygen.last().end_time, now)
-    readings = events(codes.saturation).between(begin, finish)
-    low, high = value("%") >= 92, value("%") <= 96
-    carry = hours(4)
+    in_force = _hours_in_force(events(codes.saturation), begin, finish)
     on_target = case(
-        (
-            of.hypercapnic,
-            readings.hours_where((value("%") >= 88) & (value("%") <= 92), carry=carry),
-        ),
-        otherwise=readings.hours_where(low & high, carry=carry),
+        (of.hypercapnic, in_force((value("%") >= 88) & (value("%") <= 92))),
+        otherwise=in_force((value("%") >= 92) & (value("%") <= 96)),
     )
-    alarm = (
-        events(codes.news2_recorded).where(value("{score}") >= 7).during(stay).first().time
+    alarm = events(codes.news2_recorded).where(value("{score}") >= 7).during(stay).first().time
+    review = events("CARE//clinical-review").between(
+        alarm, alarm + minutes(choices.response_minutes)
     )
-    review = events("CARE//clinical-review").between(alarm, alarm + minutes(choices.response_minutes))
     return [
         measure(
             "covid19.baseline-set-24-hours",
@@ -459,12 +461,12 @@ def _observation(of: _Patients) -> list[Measure]:
             title="Share of time on oxygen within the target range",
             title_ru="Доля времени на кислороде в целевом диапазоне",
             description=(
-                "92-96 %, or 88-92 % where that target is recorded. A reading holds until the next, "
-                "at most 4 hours. Each patient's time counts, not the number of readings."
+                "92-96 %, or 88-92 % where that target is recorded. A reading holds until the next "
+                "one, at most 4 hours. Each patient's time counts, not the number of readings."
             ),
             notes=("Target ranges unconfirmed (NIH, WHO).",),
             population=of.covid & begin.is_known(),
-            observation=on_target / readings.hours_where(carry=carry),
+            observation=on_target / in_force(None),
             clock_start=begin,
             clock_title="oxygen started",
             stratifiers=of.stratifiers,
@@ -486,6 +488,31 @@ def _observation(of: _Patients) -> list[Measure]:
             better="higher",
         ),
     ]
+
+
+def _hours_in_force(
+    readings: Rows, begin: Time, finish: Time
+) -> Callable[[Boolean | None], Quantity]:
+    """Hours between two times under readings that satisfy a condition.
+
+    A reading holds until the next one, at most four hours; the one in force
+    when the period begins counts from there. What lies before the period is
+    taken off again.
+    """
+    carry = hours(4)
+
+    def hours_of(condition: Boolean | None) -> Quantity:
+        parts = [
+            first_known(rows.hours_where(condition, carry=carry), number(0, "h"))
+            for rows in (
+                readings.between(begin - carry, finish),
+                readings.between(begin - carry, begin),
+            )
+        ]
+        made: Quantity = parts[0] - parts[1]
+        return made
+
+    return hours_of
 
 
 def stay_and_test(of: _Patients) -> Boolean:
@@ -524,7 +551,7 @@ def _outcomes(of: _Patients) -> list[Measure]:
             title="Hours from advanced respiratory support to intensive care",
             title_ru="Часы от респираторной поддержки до реанимации",
             notes=("Descriptive; from the first state of 6 or more on the WHO scale.",),
-            population=of.covid & intensive.exists(),
+            population=of.covid & support.is_known() & intensive.exists(),
             clock_start=support,
             clock_title="advanced respiratory support",
             observation=intensive.first().time - support,
@@ -537,8 +564,8 @@ def _outcomes(of: _Patients) -> list[Measure]:
             title="Death in hospital",
             title_ru="Внутрибольничная летальность",
             notes=(
-                "Deaths after discharge are not counted. Compare with an expectation only for "
-                "this outcome and a recalibrated model.",
+                "Deaths after discharge are not counted.",
+                "Compare with an expectation only for this outcome and a recalibrated model.",
             ),
             population=of.covid & stay.end.is_known(),
             numerator=stay.outcome == "died",
@@ -565,9 +592,7 @@ def _outcomes(of: _Patients) -> list[Measure]:
             title="Progression from low-flow oxygen to advanced support or death",
             title_ru="Прогрессирование до респираторной поддержки или смерти",
             evidence=("doi:10.1016/S1473-3099(20)30483-7",),
-            population=of.covid
-            & first_low.is_known()
-            & ~advanced.before(first_low).exists(),
+            population=of.covid & first_low.is_known() & ~advanced.before(first_low).exists(),
             clock_start=first_low,
             clock_title="low-flow oxygen",
             due=stay.end,

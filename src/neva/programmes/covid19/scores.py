@@ -21,13 +21,14 @@ from neva.definitions.language import (
     first_known,
     greatest,
     hours,
+    now,
     number,
     row,
-    now,
     stay,
     subject,
     value,
 )
+from neva.definitions.model import Missing
 from neva.definitions.writing import feature, named, score
 from neva.programmes.covid19 import codelists as codes
 
@@ -56,7 +57,7 @@ class Inputs:
 
     @property
     def on_oxygen(self) -> Any:
-        """Is the patient on oxygen now?"""
+        """Whether the patient is on oxygen now."""
         return events(codes.oxygen_therapy).active_at(now).exists()
 
     @property
@@ -77,9 +78,7 @@ class Inputs:
         # A reading at the very start of oxygen is what it was started for.
         before = readings.until(current).after(first_known(_ended_before(current), _long_ago()))
         after = readings.since(first_known(oxygen.last().end_time, _long_ago()))
-        return case(
-            (self.on_oxygen, before.last().value("%")), otherwise=after.last().value("%")
-        )
+        return case((self.on_oxygen, before.last().value("%")), otherwise=after.last().value("%"))
 
     @property
     def comorbidities(self) -> Quantity:
@@ -178,8 +177,6 @@ def mortality_4c(inputs: Inputs) -> Score:
 
 
 def _missing() -> Any:
-    from neva.definitions.model import Missing
-
     return Missing(of="number", unit="1")
 
 
@@ -247,7 +244,7 @@ def deterioration_4c(inputs: Inputs) -> tuple[Feature, Feature]:
     total = total + _points(infiltrates, 0.3252)
     total = total + _points(inputs.on_oxygen, 0.7450)
     total = total + _points(inputs.last(codes.coma_score, "{score}") < 15, 0.6028)
-    words = {
+    words: dict[str, Any] = {
         "version": "1.0.0",
         "evidence": ("doi:10.1016/S2213-2600(20)30559-2",),
         "notes": (
@@ -311,9 +308,7 @@ def news2(inputs: Inputs) -> Score:
                 up_to(rate, (8, 3), (11, 1), (20, 0), (24, 2), beyond=3),
                 "respiratory rate",
             ),
-            named(
-                "saturation", case((scale_2, second_scale), otherwise=first_scale), "saturation"
-            ),
+            named("saturation", case((scale_2, second_scale), otherwise=first_scale), "saturation"),
             named("oxygen", _points(inputs.on_oxygen, 2), "air or oxygen"),
             named(
                 "systolic",

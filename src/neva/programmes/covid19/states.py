@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from neva.definitions.documents import Feature
-from neva.definitions.language import Boolean, case, events, first_known, hours, now, number, subject
+from neva.definitions.language import (
+    Boolean,
+    case,
+    events,
+    first_known,
+    hours,
+    now,
+    number,
+    subject,
+)
 from neva.definitions.writing import feature
 from neva.programmes.covid19 import codelists as codes
 from neva.programmes.covid19.scores import Inputs

@@ -33,9 +33,7 @@ registration = codelist(
     "SEPSIS//ER Registration",
     title="Registration in the emergency department",
 )
-triage = codelist(
-    "emergency-triage", "CARE//emergency-triage", "SEPSIS//ER Triage", title="Triage"
-)
+triage = codelist("emergency-triage", "CARE//emergency-triage", "SEPSIS//ER Triage", title="Triage")
 sepsis_triage = codelist(
     "sepsis-triage", "CARE//sepsis-triage", "SEPSIS//ER Sepsis Triage", title="Triage for sepsis"
 )
@@ -49,9 +47,7 @@ intensive_care = codelist(
     "SEPSIS//Admission IC",
     title="Admission to intensive care",
 )
-release = codelist(
-    "release", *(f"SEPSIS//Release {letter}" for letter in "ABCDE"), title="Release"
-)
+release = codelist("release", *(f"SEPSIS//Release {letter}" for letter in "ABCDE"), title="Release")
 returned = codelist("emergency-return", "SEPSIS//Return ER", title="Return to the emergency room")
 
 #: Name, codelist, words and words in Russian of each time zero.
@@ -110,7 +106,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
                 evidence=("CEUR-WS 1859, pp 72-80",),
                 notes=(
                     "The answer moves by several points with the choice of time zero.",
-                    "One hour for every suspicion drives overuse; stratify by shock where recorded.",
+                    "One hour for every suspicion drives overuse: stratify by shock if recorded.",
                 ),
                 population=triaged,
                 clock_start=zero,
@@ -136,6 +132,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             description="Of everybody registered, triaged for sepsis or not.",
             population=(events(registration).during(stay).exists() | triaged) & in_hospital,
             numerator=~drug.exists(),
+            period_time=first_known(events(registration).during(stay).first().time, stay.start),
             better="neutral",
             **words,
         ),
@@ -161,6 +158,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             population=triaged if each == "stay" else events(registration).exists() | triaged,
             due=stay.end if each == "stay" else None,
             numerator=icu,
+            period_time=first_known(stay.start, events(registration).first().time),
             better="neutral",
             **words,
         ),
@@ -173,7 +171,7 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             clock_start=ended,
             clock_title="release",
             due=days(28),
-            numerator=back <= ended + days(28),
+            numerator=first_known(back <= ended + days(28), False),
             interval=back - ended,
             better="lower",
             **words,
@@ -201,7 +199,7 @@ def _released() -> Time:
 
 
 def _back(ended: Time) -> Time:
-    """When the patient came back after the release; far ahead if never."""
+    """When the patient came back after the release; missing if never."""
     again = (
         stays("inpatient", "emergency")
         .where(true_or_unknown(row.reason != "elective"))
@@ -209,8 +207,7 @@ def _back(ended: Time) -> Time:
         .first()
         .time
     )
-    never = ended + hours(24 * 365 * 100)
-    made: Time = least(again, events(returned).after(ended).first().time, never)
+    made: Time = least(again, events(returned).after(ended).first().time)
     return made
 
 
