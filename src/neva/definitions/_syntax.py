@@ -187,12 +187,20 @@ class _Check:
             case ast.Name(id=name, ctx=ast.Load()):
                 if name not in self.words and name not in self.own:
                     close = difflib.get_close_matches(name, [*self.words, *self.own], 1)
-                    instead = f"write {close[0]}" if close else "see the list of words"
+                    instead = (
+                        f"write {close[0]}"
+                        if close
+                        else "see the list of words in docs/definitions.md"
+                    )
                     raise self.refused(node, "the name is not known", name, instead)
             case ast.Attribute(attr=name):
                 if name not in ATTRIBUTES:
                     close = difflib.get_close_matches(name, ATTRIBUTES, 1)
-                    instead = f"write .{close[0]}" if close else "see the list of words"
+                    instead = (
+                        f"write .{close[0]}"
+                        if close
+                        else "see the list of words in docs/definitions.md"
+                    )
                     raise self.refused(
                         node, "there is no such thing in the language", f".{name}", instead
                     )

@@ -10,7 +10,8 @@ from typing import Any
 
 from neva.definitions import _explain_words as words
 from neva.definitions import model as m
-from neva.definitions._phrases import Phrases, Said, labels_of
+from neva.definitions._phrases import Phrases
+from neva.definitions._said import Said, labels_of
 from neva.definitions.codelists import Codelist
 from neva.definitions.documents import (
     Document,

@@ -8,7 +8,7 @@ from tests.definition_strategies import definitions
 
 from neva.definitions import model as m
 from neva.definitions._explain_words import WORDS, amount, count, number
-from neva.definitions._phrases import LONGEST
+from neva.definitions._said import LONGEST
 from neva.definitions.documents import codelists_of, content_hash
 from neva.definitions.explain import explain
 from neva.definitions.language import (
