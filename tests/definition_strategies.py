@@ -49,6 +49,11 @@ def times() -> st.SearchStrategy[datetime]:
 # ------------------------------------------------------------------- definitions
 
 
+def _one_leaf(leaves: list[st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """One alternative for all leaves: otherwise most of what is drawn is a leaf."""
+    return st.one_of(leaves).map(lambda leaf: leaf)
+
+
 def _named_by_content(codelist: Codelist) -> Codelist:
     """Two codelists of one definition that differ must differ in their ids."""
     mark = hashlib.sha256(codelist.model_dump_json().encode()).hexdigest()[:8]
@@ -79,7 +84,7 @@ class Definitions:
         below = {"row": row, "item": item, "exact": exact}
         same = self.number(unit, depth - 1, **below)
         made = [
-            *leaves,
+            _one_leaf(leaves),
             st.builds(
                 m.Arithmetic,
                 operation=st.sampled_from(["add", "subtract"]),
@@ -249,7 +254,7 @@ class Definitions:
             return st.one_of(leaves)
         same = self.time(depth - 1, row=row, item=item)
         made = [
-            *leaves,
+            _one_leaf(leaves),
             st.builds(
                 m.Shift,
                 time=same,
@@ -309,7 +314,7 @@ class Definitions:
         if depth <= 0:
             return st.one_of(leaves)
         same = self.text(depth - 1, row=row, item=item)
-        made = [*leaves, self.case(same, depth, row=row, item=item)]
+        made = [_one_leaf(leaves), self.case(same, depth, row=row, item=item)]
         if row is None:
             made += [
                 st.builds(
@@ -318,7 +323,7 @@ class Definitions:
                     which=st.sampled_from(["first", "last"]),
                     field=st.sampled_from(ROW_TEXTS),
                 )
-            ] * 2
+            ] * 5
         return st.one_of(made)
 
     @lru_cache(maxsize=None)  # noqa: B019, UP033
@@ -349,7 +354,7 @@ class Definitions:
             return st.builds(m.Compare, operation=operations, left=of, right=of)
 
         made = [
-            *leaves,
+            _one_leaf(leaves),
             compared(self.number(unit, depth - 1, **below)),
             compared(self.time(depth - 1, **below)),
             compared(self.text(depth - 1, **below), st.sampled_from(["==", "!="])),
@@ -368,6 +373,8 @@ class Definitions:
             st.builds(m.FirstKnown, of=st.lists(same, min_size=1, max_size=2).map(tuple)),
             self.case(same, depth, **below),
         ]
+        if row is not None:
+            made += self.about_the_row()
         if row is None:
             made += [
                 st.builds(
@@ -378,6 +385,31 @@ class Definitions:
                 made.append(self.for_each(depth, "any"))
                 made.append(self.for_each(depth, "all"))
         return st.one_of(made)
+
+    def about_the_row(self) -> list[st.SearchStrategy[Any]]:
+        """Plain conditions of rows, which would otherwise be rare."""
+        name = st.sampled_from(ROW_TEXTS).map(lambda name: m.RowField(name=name))
+        return [
+            st.builds(
+                m.OneOf,
+                of=name,
+                values=st.lists(
+                    st.sampled_from(["x", "home", "R//no", "A//a", "done", "<", "mg/L"]), min_size=1
+                ).map(tuple),
+            ),
+            st.builds(
+                m.Compare,
+                operation=st.sampled_from(["==", "!="]),
+                left=name,
+                right=st.sampled_from(["x", "A//a", "R//no"]).map(lambda text: m.Text(value=text)),
+            ),
+            st.builds(
+                m.Compare,
+                operation=st.sampled_from(["<=", "=="]),
+                left=st.just(m.RowField(name="rank")),
+                right=st.just(m.Number(value=1.0)),
+            ),
+        ]
 
     @lru_cache(maxsize=None)  # noqa: B019, UP033
     def for_each(self, depth: int, how: str) -> st.SearchStrategy[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.definition_strategies import definitions, hospitals, points, snapshot_of
 
@@ -64,7 +64,8 @@ def drawn() -> list[m.Node]:
     found: list[m.Node] = []
 
     @settings(
-        max_examples=400,
+        max_examples=4000,
+        phases=[Phase.generate],
         database=None,
         derandomize=True,
         deadline=None,
