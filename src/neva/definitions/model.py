@@ -113,6 +113,17 @@ class Node(BaseModel):
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
+    @cached_property
+    def parts(self) -> tuple[Node, ...]:
+        """The nodes that this one is made of, in order."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(
+            part
+            for value in values
+            for part in (value if isinstance(value, tuple) else (value,))
+            if isinstance(part, Node)
+        )
+
     def __hash__(self) -> int:
         return hash(self.digest)
 
@@ -1046,14 +1057,9 @@ for _name, _found in list(globals().items()):
 # ------------------------------------------------------------------- walking
 
 
-def children(node: Node) -> list[Node]:
+def children(node: Node) -> tuple[Node, ...]:
     """Return the nodes that a node is made of, in order."""
-    found: list[Node] = []
-    for name in type(node).model_fields:
-        value = getattr(node, name)
-        parts = value if isinstance(value, tuple) else (value,)
-        found.extend(part for part in parts if isinstance(part, Node))
-    return found
+    return node.parts
 
 
 def walk(node: Node) -> list[Node]:

@@ -176,6 +176,7 @@ class _Engine:
         self.visible = [row for row in timeline.rows if self._sees(row)]
         self.memory: dict[Any, Any] = {}
         self.selected: dict[Any, list[Row] | None] = {}
+        self.coded: dict[Any, list[Row]] = {}
 
     def _sees(self, row: Row) -> bool:
         point = self.point
@@ -187,6 +188,8 @@ class _Engine:
 
     def value(self, node: Any, item: Any) -> Any:
         """Evaluate a node; `item` is what a question for each item stands at."""
+        if item is not None and not _looks_at_item(node):
+            item = None
         key = (node.digest, id(item))
         if key not in self.memory:
             made: Callable[[Any, Any], Any] = getattr(self, f"_{type(node).__name__.lower()}")
@@ -318,6 +321,8 @@ class _Engine:
 
     def rows(self, frame: m.Frame, item: Any) -> list[Row] | None:
         """Return the rows of a frame in order; None where its window is unknown."""
+        if item is not None and not _looks_at_item(frame):
+            item = None
         key = (frame.digest, id(item))
         if key in self.selected:
             return self.selected[key]
@@ -327,13 +332,11 @@ class _Engine:
             low, high = window
             found = [
                 row
-                for row in self.visible
-                if row.source == frame.source
-                and row.status in frame.statuses
+                for row in self._coded(frame)
+                if row.status in frame.statuses
                 and row.time <= high
                 and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
                 and (not frame.of_stay or self._of_stay(row))
-                and self._coded(row, frame)
                 and (frame.where is None or self._holds(frame.where, row, item) is True)
             ]
         self.selected[key] = found
@@ -343,12 +346,21 @@ class _Engine:
     def _of_stay(self, row: Row) -> bool:
         return row.stay_id is not None and row.stay_id == self.point.stay_id
 
-    def _coded(self, row: Row, frame: m.Frame) -> bool:
-        if not frame.codes and not frame.codelists:
-            return True
-        return row.code in frame.codes or any(
-            self.place.belongs(row.code, one) for one in frame.codelists
-        )
+    def _coded(self, frame: m.Frame) -> list[Row]:
+        """Return the visible rows with the codes of a frame, in order."""
+        key = (frame.source, frame.codes, frame.codelists)
+        if key not in self.coded:
+            rows = [row for row in self.visible if row.source == frame.source]
+            if frame.codes or frame.codelists:
+                taken = {
+                    code
+                    for code in {row.code for row in rows}
+                    if code in frame.codes
+                    or any(self.place.belongs(code, one) for one in frame.codelists)
+                }
+                rows = [row for row in rows if row.code in taken]
+            self.coded[key] = rows
+        return self.coded[key]
 
     def _holds(self, node: Any, row: Row, item: Any) -> Any:
         """Evaluate the condition of rows: row fields here, everything else as usual."""
@@ -356,7 +368,7 @@ class _Engine:
             return self._field(row, node.name, node.unit)
         if isinstance(node, m.Attribute):
             return row.attributes.get(node.key)
-        if not any(isinstance(part, (m.RowField, m.Attribute)) for part in m.row_nodes(node)):
+        if not _looks_at_row(node):
             return self.value(node, item)
         return _combine(node, [self._holds(part, row, item) for part in m.children(node)], self)
 
@@ -479,6 +491,16 @@ class _Engine:
         if name.startswith("_") and name[1:] in _COMBINED:
             return combine
         raise AttributeError(name)
+
+
+@lru_cache(maxsize=100_000)
+def _looks_at_row(node: Any) -> bool:
+    return any(isinstance(part, (m.RowField, m.Attribute)) for part in m.row_nodes(node))
+
+
+@lru_cache(maxsize=100_000)
+def _looks_at_item(node: Any) -> bool:
+    return any(isinstance(part, m.ItemField) for part in m.walk(node))
 
 
 def _finite(value: float) -> float | None:
