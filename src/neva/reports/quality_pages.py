@@ -31,6 +31,12 @@ Every = Literal["week", "month", "quarter", "year"]
 _POLARS: Final = {"week": "1w", "month": "1mo", "quarter": "1q", "year": "1y"}
 #: Fewer periods than this make no chart: limits from them say nothing.
 FEWEST_PERIODS: Final = 6
+_DENOMINATOR: Final = {
+    ("en", "stay"): "stays with a closed clock",
+    ("en", "subject"): "patients with a closed clock",
+    ("ru", "stay"): "госпитализации с истёкшим сроком",
+    ("ru", "subject"): "пациенты с истёкшим сроком",
+}
 #: So many cases of one status are taken apart on a page.
 MOST_CASES: Final = 5
 
@@ -126,12 +132,11 @@ def _local(time: datetime | None, zone: str) -> str:
     return "–" if time is None else time.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
 
 
-def period_of(run: MeasureRun, measure: Measure) -> str:
+def period_of(run: MeasureRun, measure: Measure, *, language: Literal["en", "ru"] = "en") -> str:
     """Say from when to when the cases of a measure are."""
     cases = run.of(measure.id)
-    return (
-        f"{_local(_at(cases, 'min'), run.zone)[:10]} to {_local(_at(cases, 'max'), run.zone)[:10]}"
-    )
+    between = " to " if language == "en" else " – "
+    return between.join(_local(_at(cases, which), run.zone)[:10] for which in ("min", "max"))
 
 
 def _at(cases: pl.DataFrame, which: str) -> datetime | None:
@@ -144,11 +149,10 @@ def about(
 ) -> About:
     """Say what a chart of a measure must say of itself."""
     title = measure.title_ru if language == "ru" and measure.title_ru else measure.title
-    each = {"stay": "stays", "subject": "patients"}[measure.each]
     return About(
         measure=title or measure.id,
-        denominator=f"{each} with a closed clock",
-        period=period_of(run, measure),
+        denominator=_DENOMINATOR[language, measure.each],
+        period=period_of(run, measure, language=language),
         synthetic=synthetic,
         percent=measure.observation is None or _is_share(measure),
         language=language,
