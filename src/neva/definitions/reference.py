@@ -323,7 +323,9 @@ class _Engine:
             return self.selected[key]
         window = self._window(frame, item)
         found: list[Row] | None = None
-        if window is not None:
+        if window is not None and window[0] > window[1]:
+            found = []  # It ends before it begins.
+        elif window is not None:
             low, high = window
             found = [
                 row
