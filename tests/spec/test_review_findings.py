@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-from tests.people import People, both, hour
+from tests.people import ADMITTED, People, both, hour
 
-from neva.definitions.language import events, hours, stay
+from neva.definitions.language import days, events, hours, movements, stay
+from neva.definitions.run import plan_of
 
 
 def asked(people: People, **outputs: Any) -> dict[str, Any]:
@@ -21,3 +23,39 @@ def test_nothing_is_active_in_a_window_that_ends_before_it_begins() -> None:
     people.event(1, 1, "A//x", until=50)
     rows = events("A//x").active_or_started_between(stay.start + hours(10), stay.start + hours(5))
     assert asked(people, any=rows.exists(), hours=rows.hours()) == {"any": False, "hours": 0.0}
+
+
+def test_an_open_end_written_as_the_year_9999_does_not_stop_a_hospital() -> None:
+    people = People()
+    people.admit(1)
+    people.tables["stays"][0]["end"] = datetime(9999, 12, 31, tzinfo=UTC)
+    people.event(1, 1, "A//x", end_time=datetime(9999, 12, 31, tzinfo=UTC))
+    plan = plan_of(people.snapshot(hour(20)), {"a": (stay.start + days(2)).node})
+    assert len(plan.to_sql()) < 60_000
+
+
+def test_days_far_from_the_record_are_days_of_the_hospitals_clock_in_both_engines() -> None:
+    people = People()
+    people.admit(1)
+    people.tables["movements"].append(
+        {
+            "movement_id": 1,
+            "stay_id": 10,
+            "subject_id": 1,
+            "start": datetime(2005, 7, 1, 22, 30, tzinfo=UTC),
+            "precision": "instant",
+            "unit": "w",
+            **people._kept(ADMITTED),
+        }
+    )
+    found = asked(
+        people,
+        back=stay.start - days(3100),
+        on=stay.start + days(2000),
+        moved=movements().first().time.start_of_day(),
+    )
+    assert found == {
+        "back": datetime(2012, 8, 7, 8, tzinfo=UTC),
+        "on": datetime(2026, 7, 25, 8, tzinfo=UTC),
+        "moved": datetime(2005, 7, 1, 22, tzinfo=UTC),
+    }
