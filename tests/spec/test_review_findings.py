@@ -5,9 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from tests.people import ADMITTED, People, both, hour
 
-from neva.definitions.language import days, events, hours, movements, stay
+from neva.definitions.language import (
+    days,
+    each,
+    events,
+    exponential,
+    hours,
+    movements,
+    number,
+    stay,
+)
 from neva.definitions.run import plan_of
 
 
@@ -58,4 +68,33 @@ def test_days_far_from_the_record_are_days_of_the_hospitals_clock_in_both_engine
         "back": datetime(2012, 8, 7, 8, tzinfo=UTC),
         "on": datetime(2026, 7, 25, 8, tzinfo=UTC),
         "moved": datetime(2005, 7, 1, 22, tzinfo=UTC),
+    }
+
+
+def test_sums_too_large_for_a_number_are_unknown_in_both_engines() -> None:
+    people = People()
+    people.admit(1)
+    people.event(1, 1, "A//x", 1e308, "mg/L")
+    people.event(1, 2, "A//x", 1.5e308, "mg/L")
+    rows, none = events("A//x"), events("A//none")
+    found = asked(
+        people,
+        sum=rows.sum("mg/L"),
+        mean=rows.mean("mg/L"),
+        slope=rows.slope("mg/L"),
+        each=rows.each(each.value("mg/L")).sum(),
+        large=rows.first().value("mg/L") * number(1.75),
+        exponential=exponential(number(709.5)),
+        none=none.sum("mg/L"),
+        none_each=none.each(each.value("mg/L")).sum(),
+    )
+    assert found == {
+        "sum": None,
+        "mean": None,
+        "slope": None,
+        "each": None,
+        "large": 1.75e308,
+        "exponential": pytest.approx(1.3549863193146328e308),
+        "none": 0.0,
+        "none_each": 0.0,
     }

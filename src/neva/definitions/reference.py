@@ -377,24 +377,24 @@ class _Engine:
         read = [(row, self._field(row, "value", node.unit)) for row in rows]
         values = [(row, value) for row, value in read if value is not None]
         if node.how == "sum":
-            return _finite(math.fsum(value for _, value in values))
+            return _finite(_sum(value for _, value in values))
         if not values:
             return None
         if node.how == "minimum":
             return min(value for _, value in values)
         if node.how == "maximum":
             return max(value for _, value in values)
-        mean = math.fsum(value for _, value in values) / len(values)
+        mean = _sum(value for _, value in values) / len(values)
         if node.how == "mean":
             return _finite(mean)
         if len({row.time for row, _ in values}) < 2:
             return None
         times = [(row.time - self.point.now) / HOUR for row, _ in values]
-        middle = math.fsum(times) / len(times)
-        over = math.fsum(
+        middle = _sum(times) / len(times)
+        over = _sum(
             (time - middle) * (value - mean) for time, (_, value) in zip(times, values, strict=True)
         )
-        return _finite(over / math.fsum((time - middle) ** 2 for time in times))
+        return _finite(over / _sum((time - middle) ** 2 for time in times))
 
     def _covered(self, rows: Sequence[Row], frame: m.Frame, item: Any) -> int:
         window = self._window(frame, item)
@@ -466,11 +466,11 @@ class _Engine:
             return float(sum(answer is True for answer in answers))
         known = [answer for answer in answers if answer is not None]
         if node.how == "sum":
-            return _finite(math.fsum(known))
+            return _finite(_sum(known))
         if not known:
             return None
         if node.how == "mean":
-            return _finite(math.fsum(known) / len(known))
+            return _finite(_sum(known) / len(known))
         return min(known) if node.how == "minimum" else max(known)
 
     def __getattr__(self, name: str) -> Any:
@@ -481,6 +481,15 @@ class _Engine:
         if name.startswith("_") and name[1:] in _COMBINED:
             return combine
         raise AttributeError(name)
+
+
+def _sum(values: Iterable[float]) -> float:
+    """The exact sum; infinite where it cannot be held."""
+    numbers = list(values)
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):
+        return math.inf
 
 
 def _finite(value: float) -> float | None:
