@@ -17,6 +17,7 @@ from neva.definitions.language import (
     movements,
     number,
     stay,
+    stays,
 )
 from neva.definitions.run import plan_of
 
@@ -97,4 +98,26 @@ def test_sums_too_large_for_a_number_are_unknown_in_both_engines() -> None:
         "exponential": pytest.approx(1.3549863193146328e308),
         "none": 0.0,
         "none_each": 0.0,
+    }
+
+
+def test_a_movement_without_a_unit_and_one_with_an_empty_name_count_once_each() -> None:
+    people = People()
+    people.admit(1, kind="")
+    people.admit(2)
+    people.tables["stays"][1]["kind"] = None
+    for number_of_row, unit in enumerate((None, "")):
+        people.tables["movements"].append(
+            {
+                "movement_id": number_of_row,
+                "stay_id": 10,
+                "subject_id": 1,
+                "start": hour(number_of_row),
+                "unit": unit,
+                **people._kept(hour(number_of_row)),
+            }
+        )
+    assert asked(people, moved=movements().count(), stays=stays().count()) == {
+        "moved": 2.0,
+        "stays": 1.0,
     }
