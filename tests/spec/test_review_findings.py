@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.people import ADMITTED, People, both, hour
 
@@ -19,6 +20,7 @@ from neva.definitions.language import (
     stay,
     stays,
 )
+from neva.definitions.points import POINTS
 from neva.definitions.run import plan_of
 
 
@@ -121,3 +123,22 @@ def test_a_movement_without_a_unit_and_one_with_an_empty_name_count_once_each() 
         "moved": 2.0,
         "stays": 1.0,
     }
+
+
+def test_a_stay_moved_to_another_patient_belongs_to_each_as_long_as_it_was_believed() -> None:
+    people = People()
+    people.admit(1)
+    people.admit(2)
+    moved = {**people.tables["stays"][0], "subject_id": 2, **people._kept(hour(5)), "batch": 2}
+    people.tables["stays"].append(moved)
+    snapshot = people.snapshot(hour(20))
+    outputs = {"stays": stays().count().node, "kind": stay.kind.node}
+    for subject_id, at, expected in (
+        (1, 1, (1.0, "inpatient")),
+        (2, 1, (1.0, None)),
+        (1, 10, (0.0, None)),
+        (2, 10, (2.0, "inpatient")),
+    ):
+        point = pl.DataFrame([(0, subject_id, 10, hour(at), hour(at))], schema=POINTS, orient="row")
+        found = both(snapshot, outputs, points=point)
+        assert found.frame.select("stays", "kind").row(0) == expected

@@ -139,8 +139,8 @@ def _revised(snapshot: Snapshot, table: str, key: str) -> pl.LazyFrame:
     )
 
 
-def _as_known(points: pl.LazyFrame, revisions: pl.LazyFrame, key: str) -> pl.LazyFrame:
-    return points.join(revisions, on=key, how="inner").filter(
+def _as_known(points: pl.LazyFrame, revisions: pl.LazyFrame, *keys: str) -> pl.LazyFrame:
+    return points.join(revisions, on=list(keys), how="inner").filter(
         pl.col("recorded") <= pl.col("known"), pl.col("known_until") > pl.col("known")
     )
 
@@ -149,10 +149,19 @@ def _context(snapshot: Snapshot, points: pl.DataFrame) -> tuple[pl.DataFrame, pl
     """Add what is known of stay and patient to points; set aside what contradicts itself."""
     base = points.lazy().with_columns(pl.col("now", "known").dt.epoch("us"))
     stays = _as_known(
-        base.select("point_id", "stay_id", "now", "known"),
+        base.select("point_id", "subject_id", "stay_id", "now", "known"),
         _revised(snapshot, "stays", "stay_id").select(
-            "stay_id", "start", "end", "kind", "source", "outcome", "recorded", "known_until"
+            "subject_id",
+            "stay_id",
+            "start",
+            "end",
+            "kind",
+            "source",
+            "outcome",
+            "recorded",
+            "known_until",
         ),
+        "subject_id",
         "stay_id",
     ).select(
         "point_id",
