@@ -16,6 +16,7 @@ from neva.definitions.language import (
     exponential,
     hours,
     movements,
+    now,
     number,
     stay,
     stays,
@@ -142,3 +143,32 @@ def test_a_stay_moved_to_another_patient_belongs_to_each_as_long_as_it_was_belie
         point = pl.DataFrame([(0, subject_id, 10, hour(at), hour(at))], schema=POINTS, orient="row")
         found = both(snapshot, outputs, points=point)
         assert found.frame.select("stays", "kind").row(0) == expected
+
+
+@pytest.mark.parametrize("end", [None, hour(300)])
+def test_whoever_is_in_a_unit_now_is_there_whether_or_not_the_end_is_known(
+    end: datetime | None,
+) -> None:
+    people = People()
+    people.admit(1)
+    people.tables["units"].append({"unit": "icu-1", "kind": "icu", **people._kept(ADMITTED)})
+    people.tables["movements"].append(
+        {
+            "movement_id": 1,
+            "stay_id": 10,
+            "subject_id": 1,
+            "start": hour(1),
+            "end": end,
+            "unit": "icu-1",
+            **people._kept(hour(1)),
+        }
+    )
+    rows = movements(kind="icu")
+    found = asked(
+        people,
+        there=rows.active_at(now).exists(),
+        hours=rows.hours(),
+        end=rows.last().end_time,
+        in_hospital=stays().active_at(now).exists(),
+    )
+    assert found == {"there": True, "hours": 19.0, "end": None, "in_hospital": True}

@@ -405,7 +405,8 @@ class Frame(Node):
         than every upper one.
     overlapping : bool
         Rows whose time to end time overlaps the window, not only those that
-        start in it.
+        start in it. An event without an end is over at once; a movement or
+        stay without one is open.
     """
 
     kind: Literal["frame"] = "frame"

@@ -308,12 +308,15 @@ class _Engine:
 
     def _lasts_at(self, row: Row, time: int) -> bool:
         """Tell whether a row that began before a time was still going on then."""
-        return time <= self.point.now and row.end_time is not None and row.end_time > time
+        if row.end_time is None:
+            return time <= self.point.now and row.source != "events"
+        return time <= self.point.now and row.end_time > time
 
     def _last_known(self, row: Row) -> int:
         """Until when a row is known to have lasted."""
         if row.end_time is None:
-            return row.time
+            # A stay or movement without an end is open.
+            return row.time if row.source == "events" else max(row.time, self.point.now)
         return max(row.time, min(row.end_time, self.point.now))
 
     def rows(self, frame: m.Frame, item: Any) -> list[Row] | None:
