@@ -22,7 +22,9 @@ from neva.definitions.language import (
     stays,
 )
 from neva.definitions.points import POINTS
+from neva.definitions.programme import load_programme
 from neva.definitions.run import plan_of
+from neva.quality import run_measures
 
 
 def asked(people: People, **outputs: Any) -> dict[str, Any]:
@@ -172,3 +174,28 @@ def test_whoever_is_in_a_unit_now_is_there_whether_or_not_the_end_is_known(
         in_hospital=stays().active_at(now).exists(),
     )
     assert found == {"there": True, "hours": 19.0, "end": None, "in_hospital": True}
+
+
+def statuses(people: People, at: datetime, measure: str) -> dict[int, str]:
+    """The status of each stay in a measure of the COVID-19 programme, by both engines."""
+    snapshot, programme = people.snapshot(at), load_programme("covid19")
+    one = [programme.document(f"covid19.{measure}")]
+    found = [
+        dict(
+            run_measures(snapshot, programme, only=one, engine=engine)
+            .cases.select("stay_id", "status")
+            .iter_rows()
+        )
+        for engine in ("relational", "reference")
+    ]
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_a_steroid_of_a_later_stay_does_not_ask_for_a_blocker_in_this_one() -> None:
+    people = People()
+    people.admit(1, end=hour(100), outcome="home")
+    people.event(1, 2, "CARE//oxygen-therapy", until=50)
+    people.event(1, 3, "LOINC//1988-5", 100.0, "mg/L")
+    people.event(1, 24 * 90, "ATC//H02AB02")
+    assert statuses(people, hour(24 * 120), "il-6-or-jak-blocker-48-hours") == {}

@@ -145,7 +145,8 @@ def _blocker(k: Known, covid: Mask, oxygen: Times) -> Verdict:
     far = np.iinfo(np.int64).max
     hypoxic = np.minimum(np.where(oxygen == NEVER, far, oxygen), np.where(low == NEVER, far, low))
     inflamed = k.first(k.done & k.code("LOINC//1988-5") & (k.value >= 75) & k.inside)
-    steroid = k.first(k.steroid & (k.time > k.at(k.start) - DAY))
+    inside = (k.time > k.at(k.start) - DAY) & (k.time <= k.at(k.limit))
+    steroid = k.first(k.steroid & inside)
     all_three = (hypoxic != far) & (inflamed != NEVER) & (steroid != NEVER)
     since = np.maximum.reduce([hypoxic, inflamed, steroid, k.start])
     due = np.where(all_three, np.where(all_three, since, 0) + 2 * DAY, NEVER)

@@ -260,7 +260,8 @@ def _drugs(of: _Patients) -> list[Measure]:
 
     oxygen_or_low = least(of.oxygen.first().time, low_saturation(92).first().time)
     inflamed = events(codes.crp).where(value("mg/L") >= 75).during(stay).first().time
-    on_steroid = events(codes.systemic_steroid).after(start - hours(24)).first().time
+    during_or_before = events(codes.systemic_steroid).after(start - hours(24))
+    on_steroid = during_or_before.until(first_known(stay.end, now)).first().time
     met_all = oxygen_or_low.is_known() & inflamed.is_known() & on_steroid.is_known()
     trigger = case(
         (met_all, greatest(oxygen_or_low, inflamed, on_steroid, start)),
