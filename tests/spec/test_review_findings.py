@@ -199,3 +199,17 @@ def test_a_steroid_of_a_later_stay_does_not_ask_for_a_blocker_in_this_one() -> N
     people.event(1, 3, "LOINC//1988-5", 100.0, "mg/L")
     people.event(1, 24 * 90, "ATC//H02AB02")
     assert statuses(people, hour(24 * 120), "il-6-or-jak-blocker-48-hours") == {}
+
+
+def test_time_on_oxygen_without_a_stated_end_stops_with_the_stay() -> None:
+    people = People()
+    people.admit(1, end=hour(10), outcome="home")
+    people.event(1, 2, "CARE//oxygen-therapy")
+    for at in range(3, 10):
+        people.event(1, at, "LOINC//59408-5", 94.0, "%")
+    for at in range(200, 210):
+        people.event(1, at, "LOINC//59408-5", 99.0, "%")
+    programme = load_programme("covid19")
+    one = [programme.document("covid19.oxygen-in-target-range")]
+    run = run_measures(people.snapshot(hour(400)), programme, only=one)
+    assert run.cases["value"].to_list() == [1.0]

@@ -224,7 +224,8 @@ def _in_target_range(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Ve
     last = episodes.sort("row", "time").unique("row", keep="last", maintain_order=True)
     stop = np.full(k.size, NEVER)
     stop[last["row"].to_numpy()] = last["until"].to_numpy()
-    stop = np.where(stop == NEVER, k.cut, stop)
+    leaves = np.where(k.is_over, k.end, k.cut)
+    stop = np.where(stop == NEVER, leaves, np.minimum(stop, leaves))
     subjects = pl.DataFrame(
         {
             "subject": k.subject,

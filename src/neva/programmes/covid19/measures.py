@@ -415,7 +415,9 @@ def _observation(of: _Patients) -> list[Measure]:
         named("crp-value", by_then(codes.crp), "C-reactive protein"),
     ]
     begin = of.oxygen.first().time
-    finish = first_known(of.oxygen.last().end_time, now)
+    # Oxygen without a stated end is not counted beyond the stay.
+    leaves = first_known(stay.end, now)
+    finish = least(first_known(of.oxygen.last().end_time, leaves), leaves)
     in_force = _hours_in_force(events(codes.saturation), begin, finish)
     on_target = case(
         (of.hypercapnic, in_force((value("%") >= 88) & (value("%") <= 92))),
