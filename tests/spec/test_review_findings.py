@@ -213,3 +213,11 @@ def test_time_on_oxygen_without_a_stated_end_stops_with_the_stay() -> None:
     one = [programme.document("covid19.oxygen-in-target-range")]
     run = run_measures(people.snapshot(hour(400)), programme, only=one)
     assert run.cases["value"].to_list() == [1.0]
+
+
+def test_a_steroid_already_running_when_oxygen_is_needed_counts_as_given() -> None:
+    people = People()
+    people.admit(1, end=hour(100), outcome="home")
+    people.event(1, 2, "CARE//oxygen-therapy", until=50)
+    people.event(1, -24 * 5, "ATC//H02AB02", until=90)
+    assert statuses(people, hour(24 * 20), "steroid-when-on-oxygen") == {10: "met"}

@@ -87,6 +87,7 @@ def _days_after_end(k: Known, days: int) -> Times:
 def _steroid(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Verdict:
     due = _after(oxygen, DAY)
     given = k.steroid & (k.time > k.at(k.start) - DAY) & (k.time <= k.at(due))
+    given |= k.steroid & (k.time <= k.at(oxygen)) & (k.until > k.at(oxygen))
     return timed(
         k,
         population=covid & (oxygen != NEVER),

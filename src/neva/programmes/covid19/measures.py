@@ -165,7 +165,8 @@ def _steroids(of: _Patients) -> list[Measure]:
             title_ru="Кортикостероид в течение 24 ч от потребности в кислороде",
             description=(
                 "Adults admitted with COVID-19 who needed oxygen: a systemic steroid by 24 hours "
-                "after; one running in the 24 hours before admission counts as given."
+                "after; one given in the 24 hours before admission, or still running when oxygen "
+                "is needed, counts as given."
             ),
             evidence=(RECOVERY,),
             notes=("Time zero and the limits are proposals built on the cited trial.",),
@@ -182,7 +183,8 @@ def _steroids(of: _Patients) -> list[Measure]:
             clock_start=need,
             clock_title="oxygen needed",
             due=hours(24),
-            numerator=steroid.after(stay.start - hours(24)).until(need + hours(24)).exists(),
+            numerator=steroid.after(stay.start - hours(24)).until(need + hours(24)).exists()
+            | steroid.active_at(need).exists(),
             interval=steroid.after(stay.start - hours(24)).until(need + hours(24)).first().time
             - need,
             stratifiers=of.stratifiers,
