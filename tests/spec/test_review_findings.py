@@ -23,7 +23,8 @@ from neva.definitions.language import (
 )
 from neva.definitions.points import POINTS
 from neva.definitions.programme import load_programme
-from neva.definitions.run import plan_of
+from neva.definitions.run import answer, plan_of
+from neva.errors import UsageError
 from neva.quality import run_measures
 
 
@@ -221,3 +222,17 @@ def test_a_steroid_already_running_when_oxygen_is_needed_counts_as_given() -> No
     people.event(1, 2, "CARE//oxygen-therapy", until=50)
     people.event(1, -24 * 5, "ATC//H02AB02", until=90)
     assert statuses(people, hour(24 * 20), "steroid-when-on-oxygen") == {10: "met"}
+
+
+def test_names_of_outputs_that_differ_in_case_only_are_two_columns() -> None:
+    people = People()
+    people.admit(1)
+    assert asked(people, A=number(1), a=number(2)) == {"A": 1.0, "a": 2.0}
+
+
+@pytest.mark.parametrize("engine", ["relational", "reference"])
+def test_an_output_cannot_be_called_as_a_column_of_every_answer(engine: Any) -> None:
+    people = People()
+    people.admit(1)
+    with pytest.raises(UsageError, match="found 'now'"):
+        answer(people.snapshot(hour(20)), {"now": number(1).node}, engine=engine)

@@ -38,6 +38,7 @@ from neva.definitions.reference import (
 from neva.definitions.relational import compile_plan
 from neva.definitions.timeline import Timeline, timelines
 from neva.definitions.warehouse import DuckWarehouse, Warehouse
+from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
@@ -51,6 +52,10 @@ _DTYPES: Final[dict[str, Any]] = {
     "time": TIME,
     "text": pl.String,
 }
+
+
+#: Columns that every answer has.
+_KEYS: Final = frozenset(["point_id", "subject_id", "stay_id", "now"])
 
 
 @dataclass(frozen=True)
@@ -344,7 +349,19 @@ def answer(
     Returns
     -------
     Answers
+
+    Raises
+    ------
+    UsageError
+        An output is called as a column of every answer.
     """
+    taken = _KEYS & set(outputs)
+    if taken:
+        message = (
+            f"outputs: a column of every answer has this name; found {sorted(taken)[0]!r}; "
+            "call the output something else"
+        )
+        raise UsageError(message)
     placed = points_of(snapshot, population or EachStay()) if points is None else points
     if engine == "reference":
         frame, errors = _by_reference(snapshot, outputs, placed)
@@ -352,8 +369,10 @@ def answer(
         context, errors = _context(snapshot, placed)
         place = DuckWarehouse() if warehouse is None else warehouse
         last = placed["now"].max()
+        # A database does not tell A from a; numbers it does.
+        numbered = {str(number): node for number, node in enumerate(outputs.values())}
         plan = plan_of(
-            snapshot, outputs, place, latest=last if isinstance(last, datetime) else None
+            snapshot, numbered, place, latest=last if isinstance(last, datetime) else None
         )
         bound = bind(snapshot) if binding is None else binding
         answers = place.run(plan, snapshot, bound, context)
@@ -363,8 +382,8 @@ def answer(
             "stay_id",
             "now",
             *(
-                pl.col(f"out_{name}").cast(_DTYPES[node.type.name]).alias(name)
-                for name, node in outputs.items()
+                pl.col(f"out_{number}").cast(_DTYPES[node.type.name]).alias(name)
+                for number, (name, node) in enumerate(outputs.items())
             ),
         )
     return Answers(
