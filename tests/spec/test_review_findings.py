@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 from tests.people import ADMITTED, People, both, hour
 
 from neva.definitions.language import (
@@ -21,9 +23,10 @@ from neva.definitions.language import (
     stay,
     stays,
 )
-from neva.definitions.points import POINTS
+from neva.definitions.model import HoursWhere
+from neva.definitions.points import POINTS, AtTimes, EachStay, EveryHours
 from neva.definitions.programme import load_programme
-from neva.definitions.run import answer, plan_of
+from neva.definitions.run import answer, plan_of, points_of
 from neva.errors import UsageError
 from neva.quality import run_measures
 
@@ -236,3 +239,27 @@ def test_an_output_cannot_be_called_as_a_column_of_every_answer(engine: Any) -> 
     people.admit(1)
     with pytest.raises(UsageError, match="found 'now'"):
         answer(people.snapshot(hour(20)), {"now": number(1).node}, engine=engine)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: AtTimes(times=(datetime(2021, 2, 1, 10),)),  # noqa: DTZ001
+        lambda: EachStay(at="start", hours_after_start=math.inf),
+        lambda: EachStay(at="start", hours_after_start=1e12),
+        lambda: EveryHours(hours=math.inf),
+        lambda: EveryHours(hours=1e-12),
+        lambda: HoursWhere(frame=events("A//x").frame, carry=math.inf),
+        lambda: HoursWhere(frame=events("A//x").frame, carry=1e17),
+    ],
+)
+def test_times_without_an_offset_and_endless_hours_are_refused_when_written(made: Any) -> None:
+    with pytest.raises(ValidationError):
+        made()
+
+
+def test_hours_after_the_start_do_not_go_with_the_end_of_a_stay() -> None:
+    people = People()
+    people.admit(1, end=hour(5), outcome="home")
+    with pytest.raises(UsageError, match="found at='end'"):
+        points_of(people.snapshot(hour(20)), EachStay(at="end", hours_after_start=24))

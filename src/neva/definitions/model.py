@@ -553,7 +553,7 @@ class HoursWhere(Node):
     kind: Literal["hours-where"] = "hours-where"
     frame: Frame
     condition: Expression | None = None
-    carry: float = Field(gt=0)
+    carry: float = Field(gt=0, le=1_000_000)
 
     @model_validator(mode="after")
     def _check(self) -> HoursWhere:
@@ -589,7 +589,7 @@ class Every(Node):
     """Times every so many hours from a start, up to an end and to *now*, both included."""
 
     kind: Literal["every"] = "every"
-    hours: float = Field(gt=0)
+    hours: float = Field(gt=0, le=1_000_000)
     start: Expression
     end: Expression
 
