@@ -263,3 +263,23 @@ def test_hours_after_the_start_do_not_go_with_the_end_of_a_stay() -> None:
     people.admit(1, end=hour(5), outcome="home")
     with pytest.raises(UsageError, match="found at='end'"):
         points_of(people.snapshot(hour(20)), EachStay(at="end", hours_after_start=24))
+
+
+def test_the_unit_of_a_discharge_is_not_the_unit_that_the_patient_went_to() -> None:
+    people = People()
+    people.admit(1, end=hour(50), outcome="home")
+    for movement, unit, start, stay_id in ((1, "ward", 0, 10), (2, "rehabilitation", 50, 11)):
+        people.tables["movements"].append(
+            {
+                "movement_id": movement,
+                "stay_id": stay_id,
+                "subject_id": 1,
+                "start": hour(start),
+                "unit": unit,
+                **people._kept(hour(start)),
+            }
+        )
+    programme = load_programme("covid19")
+    one = [programme.document("covid19.length-of-stay")]
+    run = run_measures(people.snapshot(hour(200)), programme, only=one)
+    assert run.cases["unit"].to_list() == ["ward"]
