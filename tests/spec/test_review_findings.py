@@ -283,3 +283,10 @@ def test_the_unit_of_a_discharge_is_not_the_unit_that_the_patient_went_to() -> N
     one = [programme.document("covid19.length-of-stay")]
     run = run_measures(people.snapshot(hour(200)), programme, only=one)
     assert run.cases["unit"].to_list() == ["ward"]
+
+
+def test_a_transfer_to_another_hospital_is_no_discharge_to_return_from() -> None:
+    people = People()
+    people.admit(1, end=hour(100), outcome="other-hospital")
+    people.admit(2, end=hour(100), outcome="home")
+    assert statuses(people, hour(24 * 60), "readmission-30-days") == {20: "failed"}

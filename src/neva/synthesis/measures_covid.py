@@ -59,7 +59,7 @@ def covid_measures(known: Known, answers: Answers) -> None:
         "covid19.in-hospital-death",
         verdict(k, population=covid & k.is_over, met=died, failed=~died),
     )
-    alive = np.isin(k.outcome, ("home", "care-facility", "other-hospital"))
+    alive = np.isin(k.outcome, ("home", "care-facility"))
     until = _days_after_end(k, 30)
     answers.add(
         "covid19.readmission-30-days",

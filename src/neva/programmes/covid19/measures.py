@@ -537,7 +537,8 @@ def _outcomes(of: _Patients) -> list[Measure]:
     advanced = events(codes.advanced_support).during(stay)
     support = advanced.first().time
     intensive = movements(kind="icu").during(stay).since(support)
-    alive = stay.end.is_known() & stay.outcome.one_of("home", "care-facility", "other-hospital")
+    # Who was transferred is not discharged: the next hospital answers for the return.
+    alive = stay.end.is_known() & stay.outcome.one_of("home", "care-facility")
     again = (
         stays("inpatient", "emergency")
         .where(true_or_unknown(row.reason != "elective"))
