@@ -130,7 +130,7 @@ def bind(snapshot: Snapshot) -> Binding:
 
 
 #: Raised when the content of the kept table changes meaning.
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def _keep(kinds: pl.DataFrame, file: Path) -> None:
@@ -155,22 +155,22 @@ def _kinds(snapshot: Snapshot) -> pl.DataFrame:
     )
     movements = (
         snapshot.stored("movements")
-        .select("unit")
+        .select(pl.col("unit").fill_null(""))
         .unique()
         .select(
             pl.lit("movements").alias("source"),
-            pl.concat_str(pl.lit("UNIT//"), pl.col("unit").fill_null("")).alias("code"),
+            pl.concat_str(pl.lit("UNIT//"), pl.col("unit")).alias("code"),
             one.alias("value_unit"),
             pl.lit("done").alias("status"),
         )
     )
     stays = (
         snapshot.stored("stays")
-        .select("kind")
+        .select(pl.col("kind").fill_null(""))
         .unique()
         .select(
             pl.lit("stays").alias("source"),
-            pl.concat_str(pl.lit("STAY//"), pl.col("kind").fill_null("")).alias("code"),
+            pl.concat_str(pl.lit("STAY//"), pl.col("kind")).alias("code"),
             one.alias("value_unit"),
             pl.lit("done").alias("status"),
         )

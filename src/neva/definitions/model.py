@@ -416,7 +416,8 @@ class Frame(Node):
         than every upper one.
     overlapping : bool
         Rows whose time to end time overlaps the window, not only those that
-        start in it.
+        start in it. An event without an end is over at once; a movement or
+        stay without one is open.
     """
 
     kind: Literal["frame"] = "frame"
@@ -563,7 +564,7 @@ class HoursWhere(Node):
     kind: Literal["hours-where"] = "hours-where"
     frame: Frame
     condition: Expression | None = None
-    carry: float = Field(gt=0)
+    carry: float = Field(gt=0, le=1_000_000)
 
     @model_validator(mode="after")
     def _check(self) -> HoursWhere:
@@ -599,7 +600,7 @@ class Every(Node):
     """Times every so many hours from a start, up to an end and to *now*, both included."""
 
     kind: Literal["every"] = "every"
-    hours: float = Field(gt=0)
+    hours: float = Field(gt=0, le=1_000_000)
     start: Expression
     end: Expression
 

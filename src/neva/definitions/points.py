@@ -7,11 +7,10 @@ point is another matter (``known``).
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from neva.definitions.language import Rows
 from neva.definitions.local_time import FOREVER, moment
@@ -47,6 +46,11 @@ POINTS: Final = {
 _FOREVER: Final = pl.lit(moment(FOREVER), dtype=TIME)
 
 
+#: Populations by the hour: no finer than a second, no further than 114 years.
+LEAST_HOURS: Final = 1 / 3600
+MOST_HOURS: Final = 1_000_000.0
+
+
 class _Population(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +65,7 @@ class EachStay(_Population):
 
     kind: Literal["each-stay"] = "each-stay"
     at: Literal["cut", "start", "end"] = "cut"
-    hours_after_start: float = Field(default=0.0, ge=0.0)
+    hours_after_start: float = Field(default=0.0, ge=0.0, le=MOST_HOURS)
     still_there: bool = False
 
 
@@ -75,7 +79,7 @@ class EveryHours(_Population):
     """Every so many hours of each stay, from its start to its end or the data cut."""
 
     kind: Literal["every-hours"] = "every-hours"
-    hours: float = Field(gt=0.0)
+    hours: float = Field(ge=LEAST_HOURS, le=MOST_HOURS)
 
 
 class AtEach(_Population):
@@ -94,7 +98,7 @@ class AtTimes(_Population):
     """Every stay that was open at given times."""
 
     kind: Literal["at-times"] = "at-times"
-    times: tuple[datetime, ...] = Field(min_length=1)
+    times: tuple[AwareDatetime, ...] = Field(min_length=1)
 
 
 Population = Annotated[
@@ -140,10 +144,11 @@ def points_of_stays(
     """Return the points of a population made of stays; columns of ``POINTS``."""
     stays = snapshot.stays().select("subject_id", "stay_id", "start", "end")
     cut = pl.lit(snapshot.now, dtype=TIME)
+    by_start = isinstance(population, EachStay) and population.at == "start"
+    if isinstance(population, EachStay) and population.hours_after_start and not by_start:
+        message = f"each stay: hours_after_start goes with at='start'; found at={population.at!r}"
+        raise UsageError(message)
     if isinstance(population, EachStay) and population.at == "cut":
-        if population.hours_after_start:
-            message = "each stay: hours_after_start goes with at='start'; found at='cut'"
-            raise UsageError(message)
         return _numbered(stays.with_columns(*_at_cut(snapshot)))
     if isinstance(population, EachStay):
         hours = pl.duration(microseconds=round(population.hours_after_start * 3.6e9))

@@ -311,12 +311,15 @@ class _Engine:
 
     def _lasts_at(self, row: Row, time: int) -> bool:
         """Tell whether a row that began before a time was still going on then."""
-        return time <= self.point.now and row.end_time is not None and row.end_time > time
+        if row.end_time is None:
+            return time <= self.point.now and row.source != "events"
+        return time <= self.point.now and row.end_time > time
 
     def _last_known(self, row: Row) -> int:
         """Until when a row is known to have lasted."""
         if row.end_time is None:
-            return row.time
+            # A stay or movement without an end is open.
+            return row.time if row.source == "events" else max(row.time, self.point.now)
         return max(row.time, min(row.end_time, self.point.now))
 
     def rows(self, frame: m.Frame, item: Any) -> list[Row] | None:
@@ -328,7 +331,9 @@ class _Engine:
             return self.selected[key]
         window = self._window(frame, item)
         found: list[Row] | None = None
-        if window is not None:
+        if window is not None and window[0] > window[1]:
+            found = []  # It ends before it begins.
+        elif window is not None:
             low, high = window
             found = [
                 row
@@ -387,24 +392,24 @@ class _Engine:
         read = [(row, self._field(row, "value", node.unit)) for row in rows]
         values = [(row, value) for row, value in read if value is not None]
         if node.how == "sum":
-            return _finite(math.fsum(value for _, value in values))
+            return _finite(_sum(value for _, value in values))
         if not values:
             return None
         if node.how == "minimum":
             return min(value for _, value in values)
         if node.how == "maximum":
             return max(value for _, value in values)
-        mean = math.fsum(value for _, value in values) / len(values)
+        mean = _sum(value for _, value in values) / len(values)
         if node.how == "mean":
             return _finite(mean)
         if len({row.time for row, _ in values}) < 2:
             return None
         times = [(row.time - self.point.now) / HOUR for row, _ in values]
-        middle = math.fsum(times) / len(times)
-        over = math.fsum(
+        middle = _sum(times) / len(times)
+        over = _sum(
             (time - middle) * (value - mean) for time, (_, value) in zip(times, values, strict=True)
         )
-        return _finite(over / math.fsum((time - middle) ** 2 for time in times))
+        return _finite(over / _sum((time - middle) ** 2 for time in times))
 
     def _covered(self, rows: Sequence[Row], frame: m.Frame, item: Any) -> int:
         window = self._window(frame, item)
@@ -476,11 +481,11 @@ class _Engine:
             return float(sum(answer is True for answer in answers))
         known = [answer for answer in answers if answer is not None]
         if node.how == "sum":
-            return _finite(math.fsum(known))
+            return _finite(_sum(known))
         if not known:
             return None
         if node.how == "mean":
-            return _finite(math.fsum(known) / len(known))
+            return _finite(_sum(known) / len(known))
         return min(known) if node.how == "minimum" else max(known)
 
     def __getattr__(self, name: str) -> Any:
@@ -501,6 +506,15 @@ def _looks_at_row(node: Any) -> bool:
 @lru_cache(maxsize=100_000)
 def _looks_at_item(node: Any) -> bool:
     return any(isinstance(part, m.ItemField) for part in m.walk(node))
+
+
+def _sum(values: Iterable[float]) -> float:
+    """The exact sum; infinite where it cannot be held."""
+    numbers = list(values)
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):
+        return math.inf
 
 
 def _finite(value: float) -> float | None:

@@ -54,6 +54,7 @@ from neva.definitions.questions import (
 )
 from neva.definitions.scalars import (
     DTYPES,
+    LARGEST,
     combine,
     constant,
     layers,
@@ -265,6 +266,9 @@ class _Compiler:
             if how in ("any", "all"):
                 # Unknown answers are told apart from no items by the count.
                 value = ibis.cases((table[f"{column}_n"].isnull(), empty), else_=value)
+            elif how == "sum":
+                # A sum that is too large is told apart from no values by the count.
+                value = ibis.cases((table[f"{column}_n"].isnull(), empty), else_=value)
             elif empty is not None:
                 value = ibis.coalesce(value, empty)
         items = frames_of(node)[0]
@@ -354,9 +358,12 @@ class _Compiler:
                     value = source[own].cast("float64")
                     if node.how in ("mean", "sum"):
                         value = ibis.cases(
-                            (value.abs() < 1.7e308, value), else_=ibis.null("float64")
+                            (value.abs() <= LARGEST, value), else_=ibis.null("float64")
                         )
                     cells[columns[node.digest]] = cell(at, value, "float64")
+                    if node.how == "sum":
+                        some = source["sum"].notnull()
+                        cells[f"{columns[node.digest]}_n"] = cell(at & some, source.n, "int64")
             for pick in kinds.times:
                 at = source.frame == use_of[pick.digest].number
                 cells[columns[pick.digest]] = cell(at, source[f"{pick.which}_time"], "int64")
@@ -795,7 +802,7 @@ class _Compiler:
                 "point_id",
                 **{
                     column: ibis.cases(
-                        (query.different & (slope.abs() < 1.7e308), slope),
+                        (query.different & (slope.abs() <= LARGEST), slope),
                         else_=ibis.null("float64"),
                     )
                 },
@@ -939,8 +946,13 @@ class _Compiler:
         else:
             found = grouped.found.cast("float64")
             if node.how in ("sum", "mean"):
-                found = ibis.cases((found.abs() < 1.7e308, found), else_=ibis.null("float64"))
-            final = grouped.select(point_id=grouped.outer_id, **{column: found})
+                found = ibis.cases((found.abs() <= LARGEST, found), else_=ibis.null("float64"))
+            counted = {}
+            if node.how == "sum":
+                some = ibis.cases((grouped.found.notnull(), 1), else_=ibis.null("int64"))
+                counted = {f"{column}_n": some.cast("int64")}
+                own[f"{column}_n"] = "int64"
+            final = grouped.select(point_id=grouped.outer_id, **{column: found}, **counted)
         self._add(name, final)
         return name, own
 

@@ -5,6 +5,7 @@ Both engines take the same outputs and points and give the same table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +26,19 @@ from neva.definitions.points import (
     points_of_stays,
     points_of_subjects,
 )
-from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
+from neva.definitions.reference import (
+    DEFECTS,
+    MOST_DAYS,
+    Place,
+    Point,
+    defect_of,
+    evaluate,
+    rows_of,
+)
 from neva.definitions.relational import compile_plan
 from neva.definitions.timeline import Timeline, timelines
 from neva.definitions.warehouse import DuckWarehouse, Warehouse
+from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
@@ -42,6 +52,10 @@ _DTYPES: Final[dict[str, Any]] = {
     "time": TIME,
     "text": pl.String,
 }
+
+
+#: Columns that every answer has.
+_KEYS: Final = frozenset(["point_id", "subject_id", "stay_id", "now"])
 
 
 @dataclass(frozen=True)
@@ -130,8 +144,8 @@ def _revised(snapshot: Snapshot, table: str, key: str) -> pl.LazyFrame:
     )
 
 
-def _as_known(points: pl.LazyFrame, revisions: pl.LazyFrame, key: str) -> pl.LazyFrame:
-    return points.join(revisions, on=key, how="inner").filter(
+def _as_known(points: pl.LazyFrame, revisions: pl.LazyFrame, *keys: str) -> pl.LazyFrame:
+    return points.join(revisions, on=list(keys), how="inner").filter(
         pl.col("recorded") <= pl.col("known"), pl.col("known_until") > pl.col("known")
     )
 
@@ -140,10 +154,19 @@ def _context(snapshot: Snapshot, points: pl.DataFrame) -> tuple[pl.DataFrame, pl
     """Add what is known of stay and patient to points; set aside what contradicts itself."""
     base = points.lazy().with_columns(pl.col("now", "known").dt.epoch("us"))
     stays = _as_known(
-        base.select("point_id", "stay_id", "now", "known"),
+        base.select("point_id", "subject_id", "stay_id", "now", "known"),
         _revised(snapshot, "stays", "stay_id").select(
-            "stay_id", "start", "end", "kind", "source", "outcome", "recorded", "known_until"
+            "subject_id",
+            "stay_id",
+            "start",
+            "end",
+            "kind",
+            "source",
+            "outcome",
+            "recorded",
+            "known_until",
         ),
+        "subject_id",
         "stay_id",
     ).select(
         "point_id",
@@ -202,21 +225,51 @@ def _context(snapshot: Snapshot, points: pl.DataFrame) -> tuple[pl.DataFrame, pl
     return kept, errors
 
 
-def _clock(snapshot: Snapshot, outputs: Mapping[str, Any]) -> LocalClock:
-    """Return the hospital's clock over the years that can matter."""
-    years = [snapshot.now.year]
-    low = (
-        snapshot.stored("events").select(pl.col("time").min()).collect().item(),
-        snapshot.stored("stays").select(pl.col("start").min()).collect().item(),
+#: Years before and after those of the hospital that a shift may reach at most.
+_MOST_YEARS: Final = math.ceil(MOST_DAYS / 365)
+
+
+def _reach(output: Any) -> int:
+    """How many years the shifts of an expression lead away from times of the record."""
+    found: dict[str, float] = {}
+    for node in m.walk(output):
+        own = 0.0
+        if isinstance(node, m.Shift):
+            amount = node.amount
+            per_year = 8760.0 if node.unit == "hours" else 365.0
+            own = (
+                abs(amount.value) / per_year if isinstance(amount, m.Number) else float(_MOST_YEARS)
+            )
+        # Parts come before wholes.
+        below = max((found[part.digest] for part in m.children(node)), default=0.0)
+        found[node.digest] = below + own
+    return min(math.ceil(found[output.digest]), _MOST_YEARS)
+
+
+def _clock(snapshot: Snapshot, outputs: Mapping[str, Any], latest: datetime) -> LocalClock:
+    """Return the hospital's clock over the years that can matter.
+
+    Nothing after the latest point is looked at but what is planned, and that
+    no further than shifts may reach: an end in the year 9999 says "open".
+    """
+    years = [snapshot.now.year, latest.year]
+    for table, start in (("events", "time"), ("stays", "start"), ("movements", "start")):
+        first = snapshot.stored(table).select(pl.col(start).min()).collect().item()
+        if first is not None:
+            years.append(first.year)
+    last = (
+        snapshot.stored("events")
+        .filter(pl.col("status") == "planned")
+        .select(pl.max_horizontal(pl.col("time").max(), pl.col("end_time").max()))
+        .collect()
+        .item()
     )
-    high = (
-        snapshot.stored("events").select(pl.col("time").max()).collect().item(),
-        snapshot.stored("stays").select(pl.col("end").max()).collect().item(),
-    )
-    years += [time.year for time in (*low, *high) if isinstance(time, datetime)]
+    if last is not None:
+        years.append(min(last.year, max(years) + _MOST_YEARS))
     for output in outputs.values():
         years += [node.value.year for node in m.walk(output) if isinstance(node, m.Moment)]
-    return clock_of(snapshot.zone, min(years) - 2, max(years) + 3)
+    reach = max((_reach(output) for output in outputs.values()), default=0)
+    return clock_of(snapshot.zone, min(years) - reach - 2, max(years) + reach + 3)
 
 
 @lru_cache(maxsize=64)
@@ -226,15 +279,20 @@ def _kept_plan(key: str) -> list[Plan]:
 
 
 def plan_of(
-    snapshot: Snapshot, outputs: Mapping[str, Any], warehouse: Warehouse | None = None
+    snapshot: Snapshot,
+    outputs: Mapping[str, Any],
+    warehouse: Warehouse | None = None,
+    *,
+    latest: datetime | None = None,
 ) -> Plan:
     """Compile expressions for a hospital, or take the plan from its cache.
 
     The plan depends on the definitions and the hospital's zone, not on its
-    patients or codes.
+    patients or codes; `latest` is the last point that is asked for, the data
+    cut by default.
     """
     engine = DuckWarehouse() if warehouse is None else warehouse
-    clock = _clock(snapshot, outputs)
+    clock = _clock(snapshot, outputs, snapshot.now if latest is None else latest)
     key = plan_key(outputs, clock, engine.dialect)
     kept = _kept_plan(key)
     if not kept:
@@ -291,14 +349,31 @@ def answer(
     Returns
     -------
     Answers
+
+    Raises
+    ------
+    UsageError
+        An output is called as a column of every answer.
     """
+    taken = _KEYS & set(outputs)
+    if taken:
+        message = (
+            f"outputs: a column of every answer has this name; found {sorted(taken)[0]!r}; "
+            "call the output something else"
+        )
+        raise UsageError(message)
     placed = points_of(snapshot, population or EachStay()) if points is None else points
     if engine == "reference":
         frame, errors = _by_reference(snapshot, outputs, placed)
     else:
         context, errors = _context(snapshot, placed)
         place = DuckWarehouse() if warehouse is None else warehouse
-        plan = plan_of(snapshot, outputs, place)
+        last = placed["now"].max()
+        # A database does not tell A from a; numbers it does.
+        numbered = {str(number): node for number, node in enumerate(outputs.values())}
+        plan = plan_of(
+            snapshot, numbered, place, latest=last if isinstance(last, datetime) else None
+        )
         bound = bind(snapshot) if binding is None else binding
         answers = place.run(plan, snapshot, bound, context)
         frame = placed.join(answers, on="point_id", how="inner").select(
@@ -307,8 +382,8 @@ def answer(
             "stay_id",
             "now",
             *(
-                pl.col(f"out_{name}").cast(_DTYPES[node.type.name]).alias(name)
-                for name, node in outputs.items()
+                pl.col(f"out_{number}").cast(_DTYPES[node.type.name]).alias(name)
+                for number, (name, node) in enumerate(outputs.items())
             ),
         )
     return Answers(

@@ -17,13 +17,14 @@ from neva.definitions.local_time import DAY, HOUR, LocalClock, microseconds
 from neva.definitions.plan import Schema
 from neva.definitions.reference import MOST_DAYS, MOST_HOURS
 
-__all__ = ["DTYPES", "combine", "constant", "layers", "local_day", "midnight"]
+__all__ = ["DTYPES", "LARGEST", "combine", "constant", "layers", "local_day", "midnight"]
 
 #: Column types of the four types of expressions; times are microseconds.
 DTYPES: Final = {"boolean": "boolean", "number": "float64", "time": "int64", "text": "string"}
 
 _SOME: Final = {"boolean": True, "number": 0.0, "time": 0, "text": ""}
-_LARGEST: Final = 1.7e308
+#: The largest number that a column holds.
+LARGEST: Final = 1.7976931348623157e308
 #: Doubles from here on are whole numbers anyway.
 _WHOLE: Final = 9.0e15
 
@@ -34,7 +35,7 @@ def _missing(dtype: str) -> Any:
 
 def _finite(value: Any) -> Any:
     # Not a number compares as the greatest number, so it is caught too.
-    return ibis.cases((value.abs() < _LARGEST, value), else_=_missing("float64"))
+    return ibis.cases((value.abs() <= LARGEST, value), else_=_missing("float64"))
 
 
 def _remainder(of: Any, divisor: int) -> Any:
@@ -123,8 +124,8 @@ def _function(node: m.Function, of: Any) -> Any:
         return ibis.cases((of.abs() < _WHOLE, inside.floor().cast("float64")), else_=of)
     if node.name == "logarithm":
         return ibis.cases((of > 0.0, of), else_=_missing("float64")).ln()
-    # exp(709.78) is the largest; beyond, some databases raise an error.
-    return ibis.cases((of <= 709.0, of), else_=_missing("float64")).exp()
+    # Beyond the largest, some databases raise an error.
+    return ibis.cases((of <= 709.782712893384, of), else_=_missing("float64")).exp()
 
 
 def _shift(node: m.Shift, time: Any, amount: Any, clock: LocalClock) -> Any:

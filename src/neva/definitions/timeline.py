@@ -139,6 +139,17 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
         stored = snapshot.stored(table)
         return stored if chosen is None else stored.filter(pl.col("subject_id").is_in(chosen))
 
+    def revisions(table: str, key: str) -> Iterable[dict[str, Any]]:
+        """Revisions of the chosen patients; one of somebody else may replace theirs."""
+        stored = snapshot.stored(table)
+        if chosen is None:
+            return _revisions(stored, [key], snapshot.as_of)
+        keys = rows(table).select(key).unique()
+        every = stored.join(keys, on=key, how="semi")
+        wanted = set(chosen)
+        found = _revisions(every, [key], snapshot.as_of)
+        return (row for row in found if row["subject_id"] in wanted)
+
     def of(subject: int) -> Timeline:
         return found.setdefault(subject, Timeline(subject))
 
@@ -169,7 +180,7 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
                 sequence=row["sequence"],
             )
         )
-    for row in _revisions(rows("movements"), ["movement_id"], snapshot.as_of):
+    for row in revisions("movements", "movement_id"):
         of(row["subject_id"]).rows.append(
             Row(
                 source="movements",
@@ -183,7 +194,7 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
                 text=row["bed"],
             )
         )
-    for row in _revisions(rows("stays"), ["stay_id"], snapshot.as_of):
+    for row in revisions("stays", "stay_id"):
         start, end = microseconds(row["start"]), _time(row["end"])
         timeline = of(row["subject_id"])
         timeline.rows.append(

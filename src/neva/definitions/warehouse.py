@@ -249,7 +249,10 @@ def _timeline_query(
                     "known_until": "r.known_until",
                     "planned": "FALSE",
                     "stay_id": "r.stay_id",
-                    "end_time": us('r."end"' if dialect.name == "duckdb" else "r.`end`"),
+                    # Without an end they are open: it lies after any now.
+                    "end_time": "COALESCE("
+                    + us('r."end"' if dialect.name == "duckdb" else "r.`end`")
+                    + f", {FOREVER_TEXT})",
                     "value": "CAST(NULL AS DOUBLE)",
                     "rank": "CAST(NULL AS DOUBLE)",
                     "event_id": text(f"r.{key}"),

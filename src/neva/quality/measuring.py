@@ -167,7 +167,11 @@ def _outputs(measure: Measure, key: str) -> dict[str, Any]:
     placed = measure.placed_at
     where = m.Frame(
         source="movements",
-        upper=(m.Bound(time=m.FirstKnown(of=(placed, m.PointField(name="now")))),),
+        upper=(
+            m.Bound(time=m.FirstKnown(of=(placed, m.PointField(name="now")))),
+            # Where the patient goes at the very end is the next stay's unit.
+            m.Bound(time=m.PointField(name="stay_end"), closed=False, open_if_missing=True),
+        ),
         lower=(m.Bound(time=m.PointField(name="stay_start"), open_if_missing=True),),
     )
     outputs: dict[str, Any] = {

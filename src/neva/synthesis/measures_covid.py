@@ -59,7 +59,7 @@ def covid_measures(known: Known, answers: Answers) -> None:
         "covid19.in-hospital-death",
         verdict(k, population=covid & k.is_over, met=died, failed=~died),
     )
-    alive = np.isin(k.outcome, ("home", "care-facility", "other-hospital"))
+    alive = np.isin(k.outcome, ("home", "care-facility"))
     until = _days_after_end(k, 30)
     answers.add(
         "covid19.readmission-30-days",
@@ -87,6 +87,7 @@ def _days_after_end(k: Known, days: int) -> Times:
 def _steroid(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Verdict:
     due = _after(oxygen, DAY)
     given = k.steroid & (k.time > k.at(k.start) - DAY) & (k.time <= k.at(due))
+    given |= k.steroid & (k.time <= k.at(oxygen)) & (k.until > k.at(oxygen))
     return timed(
         k,
         population=covid & (oxygen != NEVER),
@@ -145,7 +146,8 @@ def _blocker(k: Known, covid: Mask, oxygen: Times) -> Verdict:
     far = np.iinfo(np.int64).max
     hypoxic = np.minimum(np.where(oxygen == NEVER, far, oxygen), np.where(low == NEVER, far, low))
     inflamed = k.first(k.done & k.code("LOINC//1988-5") & (k.value >= 75) & k.inside)
-    steroid = k.first(k.steroid & (k.time > k.at(k.start) - DAY))
+    inside = (k.time > k.at(k.start) - DAY) & (k.time <= k.at(k.limit))
+    steroid = k.first(k.steroid & inside)
     all_three = (hypoxic != far) & (inflamed != NEVER) & (steroid != NEVER)
     since = np.maximum.reduce([hypoxic, inflamed, steroid, k.start])
     due = np.where(all_three, np.where(all_three, since, 0) + 2 * DAY, NEVER)
@@ -223,7 +225,8 @@ def _in_target_range(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Ve
     last = episodes.sort("row", "time").unique("row", keep="last", maintain_order=True)
     stop = np.full(k.size, NEVER)
     stop[last["row"].to_numpy()] = last["until"].to_numpy()
-    stop = np.where(stop == NEVER, k.cut, stop)
+    leaves = np.where(k.is_over, k.end, k.cut)
+    stop = np.where(stop == NEVER, leaves, np.minimum(stop, leaves))
     subjects = pl.DataFrame(
         {
             "subject": k.subject,

@@ -165,7 +165,8 @@ def _steroids(of: _Patients) -> list[Measure]:
             title_ru="Кортикостероид в течение 24 ч от потребности в кислороде",
             description=(
                 "Adults admitted with COVID-19 who needed oxygen: a systemic steroid by 24 hours "
-                "after; one running in the 24 hours before admission counts as given."
+                "after; one given in the 24 hours before admission, or still running when oxygen "
+                "is needed, counts as given."
             ),
             evidence=(RECOVERY,),
             notes=("Time zero and the limits are proposals built on the cited trial.",),
@@ -182,7 +183,8 @@ def _steroids(of: _Patients) -> list[Measure]:
             clock_start=need,
             clock_title="oxygen needed",
             due=hours(24),
-            numerator=steroid.after(stay.start - hours(24)).until(need + hours(24)).exists(),
+            numerator=steroid.after(stay.start - hours(24)).until(need + hours(24)).exists()
+            | steroid.active_at(need).exists(),
             interval=steroid.after(stay.start - hours(24)).until(need + hours(24)).first().time
             - need,
             stratifiers=of.stratifiers,
@@ -260,7 +262,8 @@ def _drugs(of: _Patients) -> list[Measure]:
 
     oxygen_or_low = least(of.oxygen.first().time, low_saturation(92).first().time)
     inflamed = events(codes.crp).where(value("mg/L") >= 75).during(stay).first().time
-    on_steroid = events(codes.systemic_steroid).after(start - hours(24)).first().time
+    during_or_before = events(codes.systemic_steroid).after(start - hours(24))
+    on_steroid = during_or_before.until(first_known(stay.end, now)).first().time
     met_all = oxygen_or_low.is_known() & inflamed.is_known() & on_steroid.is_known()
     trigger = case(
         (met_all, greatest(oxygen_or_low, inflamed, on_steroid, start)),
@@ -414,7 +417,9 @@ def _observation(of: _Patients) -> list[Measure]:
         named("crp-value", by_then(codes.crp), "C-reactive protein"),
     ]
     begin = of.oxygen.first().time
-    finish = first_known(of.oxygen.last().end_time, now)
+    # Oxygen without a stated end is not counted beyond the stay.
+    leaves = first_known(stay.end, now)
+    finish = least(first_known(of.oxygen.last().end_time, leaves), leaves)
     in_force = _hours_in_force(events(codes.saturation), begin, finish)
     on_target = case(
         (of.hypercapnic, in_force((value("%") >= 88) & (value("%") <= 92))),
@@ -532,7 +537,8 @@ def _outcomes(of: _Patients) -> list[Measure]:
     advanced = events(codes.advanced_support).during(stay)
     support = advanced.first().time
     intensive = movements(kind="icu").during(stay).since(support)
-    alive = stay.end.is_known() & stay.outcome.one_of("home", "care-facility", "other-hospital")
+    # Who was transferred is not discharged: the next hospital answers for the return.
+    alive = stay.end.is_known() & stay.outcome.one_of("home", "care-facility")
     again = (
         stays("inpatient", "emergency")
         .where(true_or_unknown(row.reason != "elective"))
