@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from tests.people import ADMITTED, People, both, hour
 
+from neva.definitions.documents import from_json, to_json
 from neva.definitions.language import (
     days,
     each,
@@ -27,6 +28,7 @@ from neva.definitions.model import HoursWhere
 from neva.definitions.points import POINTS, AtTimes, EachStay, EveryHours
 from neva.definitions.programme import load_programme
 from neva.definitions.run import answer, plan_of, points_of
+from neva.definitions.writing import feature
 from neva.errors import UsageError
 from neva.quality import run_measures
 
@@ -290,3 +292,12 @@ def test_a_transfer_to_another_hospital_is_no_discharge_to_return_from() -> None
     people.admit(1, end=hour(100), outcome="other-hospital")
     people.admit(2, end=hour(100), outcome="home")
     assert statuses(people, hour(24 * 60), "readmission-30-days") == {20: "failed"}
+
+
+def test_a_unit_spelled_as_charts_spell_it_is_read_as_its_ucum_unit_from_json_too() -> None:
+    people = People()
+    people.admit(1)
+    people.event(1, 1, "LOINC//8480-6", 90.0, "mm[Hg]")
+    made = feature("test.pressure", events("LOINC//8480-6").last().value("mm[Hg]"), version="1.0.0")
+    read = from_json(to_json(made).replace("mm[Hg]", "mmHg"))
+    assert both(people.snapshot(hour(20)), {"p": read.value}).frame["p"].to_list() == [90.0]
