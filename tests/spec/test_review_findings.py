@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from tests.people import ADMITTED, People, both, hour
 
+from neva.definitions.documents import from_json, to_json
 from neva.definitions.language import (
     days,
     each,
@@ -27,6 +28,7 @@ from neva.definitions.model import HoursWhere
 from neva.definitions.points import POINTS, AtTimes, EachStay, EveryHours
 from neva.definitions.programme import load_programme
 from neva.definitions.run import answer, plan_of, points_of
+from neva.definitions.writing import feature
 from neva.errors import UsageError
 from neva.quality import run_measures
 
@@ -290,3 +292,28 @@ def test_a_transfer_to_another_hospital_is_no_discharge_to_return_from() -> None
     people.admit(1, end=hour(100), outcome="other-hospital")
     people.admit(2, end=hour(100), outcome="home")
     assert statuses(people, hour(24 * 60), "readmission-30-days") == {20: "failed"}
+
+
+def test_a_unit_spelled_as_charts_spell_it_is_read_as_its_ucum_unit_from_json_too() -> None:
+    people = People()
+    people.admit(1)
+    people.event(1, 1, "LOINC//8480-6", 90.0, "mm[Hg]")
+    made = feature("test.pressure", events("LOINC//8480-6").last().value("mm[Hg]"), version="1.0.0")
+    read = from_json(to_json(made).replace("mm[Hg]", "mmHg"))
+    assert both(people.snapshot(hour(20)), {"p": read.value}).frame["p"].to_list() == [90.0]
+
+
+@pytest.mark.parametrize(("until", "status"), [(90, "failed"), (4, "met")])
+def test_a_saturation_on_oxygen_does_not_make_4c_recordable(until: float, status: str) -> None:
+    people = People()
+    people.admit(1, end=hour(100), outcome="home")
+    people.event(1, 0.1, "CARE//oxygen-therapy", until=until)
+    for code, value_of_it, unit in (
+        ("LOINC//9279-1", 20.0, "/min"),
+        ("LOINC//59408-5", 97.0, "%"),
+        ("LOINC//9269-2", 15.0, "{score}"),
+        ("LOINC//22664-7", 5.0, "mmol/L"),
+        ("LOINC//1988-5", 5.0, "mg/L"),
+    ):
+        people.event(1, 5, code, value_of_it, unit)
+    assert statuses(people, hour(200), "4c-recordable-24-hours") == {10: status}

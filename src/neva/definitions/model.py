@@ -154,6 +154,10 @@ def _unit(text: str) -> str:
     return found
 
 
+def _maybe_unit(text: str | None) -> str | None:
+    return None if text is None else _unit(text)
+
+
 def _need(node: Node, what: str, *names: str) -> None:
     if node.type.name not in names:
         message = f"{what} must be a {' or '.join(names)}; found a {node.type}"
@@ -349,13 +353,13 @@ class RowField(Node):
     name: RowName
     unit: str | None = None
 
+    _unit = field_validator("unit")(_maybe_unit)
+
     @model_validator(mode="after")
     def _check(self) -> RowField:
         if self.name == "value" and self.unit is None:
             message = 'a value names its unit, as in value("mmol/L"); value("1") has none'
             raise ValueError(message)
-        if self.unit is not None:
-            _unit(self.unit)
         return self
 
     @property
@@ -492,13 +496,13 @@ class Pick(Node):
     field: RowName
     unit: str | None = None
 
+    _unit = field_validator("unit")(_maybe_unit)
+
     @model_validator(mode="after")
     def _check(self) -> Pick:
         if (self.which == "nth") != (self.n is not None) or self.n == 0:
             message = "nth needs a number other than 0; the other picks need none"
             raise ValueError(message)
-        if self.unit is not None:
-            _unit(self.unit)
         if (self.field == "value" or self.which in ("highest", "lowest")) and self.unit is None:
             message = 'a value names its unit, as in .value("mmol/L")'
             raise ValueError(message)
@@ -525,6 +529,8 @@ class Aggregate(Node):
     how: Literal["exists", "count", "codes", "minimum", "maximum", "mean", "sum", "slope", "hours"]
     unit: str | None = None
 
+    _unit = field_validator("unit")(_maybe_unit)
+
     @model_validator(mode="after")
     def _check(self) -> Aggregate:
         needs = self.how in ("minimum", "maximum", "mean", "sum", "slope")
@@ -535,8 +541,6 @@ class Aggregate(Node):
                 else f"{self.how} does not look at the value and takes no unit"
             )
             raise ValueError(message)
-        if self.unit is not None:
-            _unit(self.unit)
         return self
 
     @property
@@ -621,13 +625,13 @@ class ItemField(Node):
     name: RowName
     unit: str | None = None
 
+    _unit = field_validator("unit")(_maybe_unit)
+
     @model_validator(mode="after")
     def _check(self) -> ItemField:
         if self.name == "value" and self.unit is None:
             message = 'a value names its unit, as in each.value("mmol/L")'
             raise ValueError(message)
-        if self.unit is not None:
-            _unit(self.unit)
         return self
 
     @property
@@ -733,10 +737,11 @@ class Convert(Node):
     of: Expression
     unit: str
 
+    _unit = field_validator("unit")(_unit)
+
     @model_validator(mode="after")
     def _check(self) -> Convert:
         _need(self.of, "what is converted", "number")
-        _unit(self.unit)
         if conversion(self.of.type.unit or "1", self.unit) is None:
             message = f"{self.of.type.unit} cannot be converted to {self.unit}"
             raise ValueError(message)

@@ -208,17 +208,20 @@ class Known:
             }
         )
 
-    def _there(self, readings: pl.DataFrame, until: Times) -> Mask:
-        found = readings.join(self._stays(until), on="subject").filter(
+    def _there(self, readings: pl.DataFrame, until: Times, since: Times | None = None) -> Mask:
+        stays = self._stays(until)
+        if since is not None:
+            stays = stays.with_columns(start=np.maximum(since, self.start))
+        found = readings.join(stays, on="subject").filter(
             pl.col("time") >= pl.col("start"), pl.col("time") <= pl.col("until")
         )
         mask = np.zeros(self.size, dtype=bool)
         mask[found["row"].to_numpy()] = True
         return mask
 
-    def saturation_by(self, until: Times) -> Mask:
-        """Tell which stays have a saturation between their start and `until`."""
-        return self._there(self.saturation, until)
+    def saturation_by(self, until: Times, since: Times | None = None) -> Mask:
+        """Tell which stays have a saturation between their start, or `since`, and `until`."""
+        return self._there(self.saturation, until, since)
 
     def charted_by(self, code: str, until: Times) -> Mask:
         """Tell which stays have this vital sign between their start and `until`."""

@@ -47,7 +47,7 @@ def covid_measures(known: Known, answers: Answers) -> None:
     answers.add("covid19.thromboprophylaxis-14-hours", _thromboprophylaxis(k, covid))
     answers.add("covid19.thromboprophylaxis-day-0-or-1", _by_the_next_day(k, covid))
     answers.add("covid19.il-6-or-jak-blocker-48-hours", _blocker(k, covid, oxygen))
-    answers.add("covid19.4c-recordable-24-hours", _recordable(k, covid))
+    answers.add("covid19.4c-recordable-24-hours", _recordable(k, covid, oxygen))
     answers.add("covid19.no-antibiotic-without-evidence", _no_antibiotic(k, covid))
     answers.add("covid19.antibiotic-review-72-hours", _antibiotic_review(k, covid))
     answers.add("covid19.baseline-set-24-hours", _baseline(k, covid))
@@ -166,10 +166,14 @@ def _blocker(k: Known, covid: Mask, oxygen: Times) -> Verdict:
     )
 
 
-def _recordable(k: Known, covid: Mask) -> Verdict:
+def _recordable(k: Known, covid: Mask, oxygen: Times) -> Verdict:
     due = k.start + DAY
     early = k.done & k.within(k.start, due)
-    complete = (k.adult >= 0) & k.has_sex & k.saturation_by(due)
+    stop = _oxygen_stops(k)
+    never = np.iinfo(np.int64).max
+    on_air = k.saturation_by(np.where(oxygen == NEVER, due, np.minimum(due, oxygen)))
+    on_air |= k.saturation_by(due, np.where(stop == NEVER, never, stop))
+    complete = (k.adult >= 0) & k.has_sex & on_air
     for code in ("LOINC//22664-7", "LOINC//1988-5"):
         complete &= k.any(early & k.code(code))
     for code in ("LOINC//9279-1", "LOINC//9269-2"):
@@ -218,13 +222,19 @@ def _baseline(k: Known, covid: Mask) -> Verdict:
     return timed(k, population=covid, met=complete, due=due)
 
 
-def _in_target_range(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Verdict:
+def _oxygen_stops(k: Known) -> Times:
+    """When the last oxygen of each stay ended; -1 where that is not known."""
     episodes = pl.DataFrame({"row": k.row, "time": k.time, "until": k.until}).filter(
         pl.Series(k.oxygen & k.inside)
     )
     last = episodes.sort("row", "time").unique("row", keep="last", maintain_order=True)
-    stop = np.full(k.size, NEVER)
+    stop: Times = np.full(k.size, NEVER)
     stop[last["row"].to_numpy()] = last["until"].to_numpy()
+    return stop
+
+
+def _in_target_range(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Verdict:
+    stop = _oxygen_stops(k)
     leaves = np.where(k.is_over, k.end, k.cut)
     stop = np.where(stop == NEVER, leaves, np.minimum(stop, leaves))
     subjects = pl.DataFrame(

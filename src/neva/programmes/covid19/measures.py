@@ -407,11 +407,16 @@ def _observation(of: _Patients) -> list[Measure]:
         named("imaging", by_then(codes.chest_imaging), "chest CT or X-ray"),
         named("ecg", by_then(codes.electrocardiogram), "ECG"),
     ]
+    # Readings on oxygen say nothing of room air; one at its very start does.
+    readings = events(codes.saturation).between(start, first_day)
+    on_air = readings.until(first_known(of.oxygen.first().time, first_day)).exists() | first_known(
+        readings.since(of.oxygen.last().end_time).exists(), False
+    )
     for_4c = [
         named("age", subject.age_at(start).is_known(), "age"),
         named("sex", first_known(subject.sex.one_of("female", "male"), False), "sex"),
         named("respiratory-rate", by_then(codes.respiratory_rate), "respiratory rate"),
-        named("saturation", by_then(codes.saturation), "saturation"),
+        named("saturation", on_air, "saturation on room air"),
         named("coma-score", by_then(codes.coma_score), "Glasgow coma score"),
         named("urea", by_then(codes.urea), "urea"),
         named("crp-value", by_then(codes.crp), "C-reactive protein"),
