@@ -83,7 +83,9 @@ class Patient:
         inpatient = self.stay["kind"] == "inpatient"
         return self.population(inpatient, self.positive() is not None, self.adult(), *parts)
 
-    def clocked(self, met, due):
+    def clocked(self, met, due, *, left=False):
+        if left and not met and self.end is not None and self.end < due:
+            return "excluded"
         if met:
             return "met", due
         return ("pending" if due is None or self.cut < due else "failed"), due
@@ -142,11 +144,13 @@ def steroid_when_on_oxygen(p):
         "CARE//saturation-target-88-92", "CARE//palliative-care", "CARE//ceiling-of-care",
         "CARE//steroid-contraindicated",
     }  # fmt: skip
-    if p.times(flags):
-        return "excluded"
     due = oxygen + 24 * HOUR
+    if any(t <= due for t in p.times(flags)):
+        return "excluded"
     return p.clocked(
-        any(p.start - 24 * HOUR < t <= due for t in p.times(STEROIDS, during=False)), due
+        any(p.start - 24 * HOUR < t <= due for t in p.times(STEROIDS, during=False)),
+        due,
+        left=True,
     )
 
 
@@ -160,9 +164,9 @@ def no_steroid_without_oxygen(p):
     month = 30 * 24 * HOUR
     if any(p.start - month < t < p.start for t in p.times(STEROIDS, during=False)):
         return "excluded"
-    if p.times(STEROIDS):
-        return "failed"
-    return "met" if p.end is not None else "pending"
+    if p.end is None:
+        return "pending"
+    return "failed" if p.times(STEROIDS) else "met"
 
 
 def thromboprophylaxis(p):
@@ -175,7 +179,8 @@ def thromboprophylaxis(p):
     withheld = p.times(HEPARINS, status="not-done", during=False, reason="REASON//contraindicated")
     if any(p.start <= t <= due for t in withheld):
         return "excluded"
-    return p.clocked(any(p.start <= t <= due for t in p.times(HEPARINS, during=False)), due)
+    given = any(p.start <= t <= due for t in p.times(HEPARINS, during=False))
+    return p.clocked(given, due, left=True)
 
 
 def no_antibiotic(p):
@@ -191,9 +196,11 @@ def no_antibiotic(p):
             return "excluded"
         if e["code"] == "LOINC//33959-8" and e["value"] >= 0.5:
             return "excluded"
-    if any(p.start <= t <= due for t in p.antibiotics(during=False)):
-        return "failed", due
-    return ("met" if p.cut >= due else "pending"), due
+    closes = due if p.end is None else min(due, p.end)
+    if p.cut < closes:
+        return "pending", closes
+    given = any(p.start <= t <= due for t in p.antibiotics(during=False))
+    return ("failed" if given else "met"), closes
 
 
 def antibiotic_review(p):
@@ -216,7 +223,7 @@ def baseline(p):
         "LOINC//2276-4", "LOINC//48065-7", "CARE//chest-imaging", "CARE//electrocardiogram",
     ]  # fmt: skip
     there = [any(p.start <= t <= due for t in p.times(c, during=False)) for c in wanted]
-    return p.clocked(all(there), due)
+    return p.clocked(all(there), due, left=True)
 
 
 def in_target_range(p):
@@ -279,7 +286,7 @@ def death(p):
 
 
 def readmission(p):
-    alive = p.stay["outcome"] in ("home", "care-facility", "other-hospital")
+    alive = p.stay["outcome"] in ("home", "care-facility")
     if said := p.covid(p.end is not None, alive):
         return said
     due = p.calendar(30)
@@ -317,7 +324,8 @@ def thromboprophylaxis_by_the_next_day(p):
     withheld = p.times(HEPARINS, status="not-done", during=False, reason="REASON//contraindicated")
     if flagged or any(p.start <= t <= due for t in withheld):
         return "excluded"
-    return p.clocked(any(p.start <= t < due for t in p.times(HEPARINS, during=False)), due)
+    given = any(p.start <= t < due for t in p.times(HEPARINS, during=False))
+    return p.clocked(given, due, left=True)
 
 
 def blocker(p):
@@ -339,22 +347,35 @@ def blocker(p):
         "CARE//ceiling-of-care",
         "CARE//immunosuppressant-contraindicated",
     }
-    if p.times(flags):
-        return "excluded"
     due = max(min(hypoxic), min(inflamed), min(steroids), p.start) + 48 * HOUR
+    if any(t <= due for t in p.times(flags)):
+        return "excluded"
     given = p.times({"ATC//L04AC07", "ATC//L04AF02"}, during=False)
-    return p.clocked(any(p.start <= t <= due for t in given), due)
+    return p.clocked(any(p.start <= t <= due for t in given), due, left=True)
 
 
 def recordable(p):
     if p.stay["kind"] != "inpatient" or p.positive() is None or p.adult() is False:
         return "outside"
     due = p.start + timedelta(days=1)
-    codes = ["LOINC//9279-1", "LOINC//59408-5", "LOINC//9269-2", "LOINC//22664-7", "LOINC//1988-5"]
-    complete = p.adult() is not None and p.oracle.sex.get(p.stay["subject_id"]) is not None
+    codes = ["LOINC//9279-1", "LOINC//9269-2", "LOINC//22664-7", "LOINC//1988-5"]
+    # On room air: until oxygen was first given, or since it was last taken away.
+    spells = [
+        (e["time"], e["end_time"])
+        for e in p.events
+        if e["code"] in OXYGEN and e["status"] == "done" and p.inside(e["time"])
+    ]
+    first = min((begin for begin, _ in spells), default=due)
+    last = max(spells, default=(None, None), key=lambda spell: spell[0])[1] if spells else None
+    if last is not None and last > p.cut:
+        last = None
+    readings = [t for t in p.times("LOINC//59408-5", during=False) if p.start <= t <= due]
+    on_air = any(t <= first or (last is not None and t >= last) for t in readings)
+    complete = on_air and p.adult() is not None
+    complete &= p.oracle.sex.get(p.stay["subject_id"]) is not None
     for code in codes:
         complete &= any(p.start <= t <= due for t in p.times(code, during=False))
-    return p.clocked(complete, due)
+    return p.clocked(complete, due, left=True)
 
 
 def no_antibiotics_at_all(p):

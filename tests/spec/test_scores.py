@@ -137,7 +137,7 @@ def test_4c_on_oxygen_without_a_room_air_reading_is_missing_and_not_normal() -> 
     people = People()
     for subject in (1, 2, 3, 4):
         people.admit(subject)
-    people.event(1, 1, "CARE//oxygen-nasal-or-mask")  # ended at once: not on oxygen
+    people.event(1, 1, "CARE//oxygen-nasal-or-mask")  # no end is stated: still on oxygen
     people.event(1, 2, "LOINC//59408-5", 90, "%")
     people.event(2, 1, "CARE//oxygen-nasal-or-mask", until=100)
     people.event(2, 2, "LOINC//59408-5", 96, "%")  # on oxygen only
@@ -148,7 +148,8 @@ def test_4c_on_oxygen_without_a_room_air_reading_is_missing_and_not_normal() -> 
     people.event(4, 1.5, "LOINC//59408-5", 99, "%")
     people.event(4, 2.5, "LOINC//59408-5", 90, "%")  # after oxygen
     found = both(people.snapshot(hour(3)), items("4c-mortality")).frame
-    assert found["saturation"].to_list() == [2, None, 2, 2]
+    assert found["saturation"].to_list() == [None, None, 2, 2]
+    assert both(people.snapshot(hour(3)), items("news2")).frame["oxygen"].to_list() == [2, 2, 2, 0]
 
 
 def test_an_input_older_than_the_look_back_is_missing() -> None:

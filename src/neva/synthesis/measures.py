@@ -154,9 +154,16 @@ def timed(
     excluded: Mask | None = None,
     adult: bool = True,
     unknown: Mask | None = None,
+    left: bool = False,
 ) -> Verdict:
-    """Judge a measure with a clock: met at once, failed when the clock has closed."""
+    """Judge a measure with a clock: met at once, failed when the clock has closed.
+
+    With `left`, who left before that without it is excluded.
+    """
     closed = (due != NEVER) & (due <= known.cut)
+    if left:
+        gone = known.is_over & (known.end < due) & ~met
+        excluded = gone if excluded is None else excluded | gone
     return verdict(
         known,
         population=population,

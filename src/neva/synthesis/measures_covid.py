@@ -42,7 +42,7 @@ def covid_measures(known: Known, answers: Answers) -> None:
     oxygen = k.first(k.oxygen & k.inside)
     targeted = _flag(k, "CARE//saturation-target-88-92")
 
-    answers.add("covid19.steroid-when-on-oxygen", _steroid(k, covid, oxygen, targeted))
+    answers.add("covid19.steroid-when-on-oxygen", _steroid(k, covid, oxygen))
     answers.add("covid19.no-steroid-without-oxygen", _no_steroid(k, covid, oxygen))
     answers.add("covid19.thromboprophylaxis-14-hours", _thromboprophylaxis(k, covid))
     answers.add("covid19.thromboprophylaxis-day-0-or-1", _by_the_next_day(k, covid))
@@ -75,8 +75,9 @@ def covid_measures(known: Known, answers: Answers) -> None:
     answers.add("covid19.nosocomial", verdict(k, population=covid, met=late, failed=~late))
 
 
-def _flag(k: Known, *codes: str) -> Mask:
-    return k.any(k.done & k.code(*codes) & k.inside)
+def _flag(k: Known, *codes: str, until: Times | None = None) -> Mask:
+    there = k.done & k.code(*codes) & k.inside
+    return k.any(there if until is None else there & (k.time <= k.at(until)))
 
 
 def _days_after_end(k: Known, days: int) -> Times:
@@ -84,19 +85,24 @@ def _days_after_end(k: Known, days: int) -> Times:
     return np.where(k.end == NEVER, NEVER, days_later(there, days, k.zone))
 
 
-def _steroid(k: Known, covid: Mask, oxygen: Times, targeted: Mask) -> Verdict:
+def _steroid(k: Known, covid: Mask, oxygen: Times) -> Verdict:
     due = _after(oxygen, DAY)
     given = k.steroid & (k.time > k.at(k.start) - DAY) & (k.time <= k.at(due))
     given |= k.steroid & (k.time <= k.at(oxygen)) & (k.until > k.at(oxygen))
     return timed(
         k,
         population=covid & (oxygen != NEVER),
-        excluded=targeted
-        | _flag(
-            k, "CARE//palliative-care", "CARE//ceiling-of-care", "CARE//steroid-contraindicated"
+        excluded=_flag(
+            k,
+            "CARE//saturation-target-88-92",
+            "CARE//palliative-care",
+            "CARE//ceiling-of-care",
+            "CARE//steroid-contraindicated",
+            until=due,
         ),
         met=k.any(given),
         due=due,
+        left=True,
     )
 
 
@@ -111,7 +117,7 @@ def _no_steroid(k: Known, covid: Mask, oxygen: Times) -> Verdict:
         population=covid & (oxygen == NEVER),
         excluded=excluded,
         met=~given & k.is_over,
-        failed=given,
+        failed=given & k.is_over,
     )
 
 
@@ -138,6 +144,7 @@ def _heparin_by(k: Known, covid: Mask, due: Times, on_time: Mask) -> Verdict:
         excluded=k.any(flagged | refused),
         met=k.any(k.heparin & k.done & on_time),
         due=due,
+        left=True,
     )
 
 
@@ -160,9 +167,11 @@ def _blocker(k: Known, covid: Mask, oxygen: Times) -> Verdict:
             "CARE//palliative-care",
             "CARE//ceiling-of-care",
             "CARE//immunosuppressant-contraindicated",
+            until=due,
         ),
         met=k.any(given),
         due=due,
+        left=True,
     )
 
 
@@ -178,7 +187,9 @@ def _recordable(k: Known, covid: Mask, oxygen: Times) -> Verdict:
         complete &= k.any(early & k.code(code))
     for code in ("LOINC//9279-1", "LOINC//9269-2"):
         complete &= k.charted_by(code, due)
-    return timed(k, population=covid & (k.adult != 0), met=complete, due=due, adult=False)
+    return timed(
+        k, population=covid & (k.adult != 0), met=complete, due=due, adult=False, left=True
+    )
 
 
 def _no_antibiotic(k: Known, covid: Mask) -> Verdict:
@@ -188,13 +199,15 @@ def _no_antibiotic(k: Known, covid: Mask) -> Verdict:
     evidence |= k.code("CARE//blood-culture") & k.text("positive")
     evidence |= k.code("LOINC//33959-8") & (k.value >= 0.5)
     given = k.any(k.antibiotic & early)
+    closes = np.where(k.is_over, np.minimum(due, k.end), due)
+    closed = closes <= k.cut
     return verdict(
         k,
         population=covid,
         excluded=k.any(evidence & early),
-        met=~given & (due <= k.cut),
-        failed=given,
-        due=due,
+        met=~given & closed,
+        failed=given & closed,
+        due=closes,
     )
 
 
@@ -219,7 +232,7 @@ def _baseline(k: Known, covid: Mask) -> Verdict:
     complete = np.ones(k.size, dtype=bool)
     for codes in _BASELINE:
         complete &= k.any(early & k.code(*codes))
-    return timed(k, population=covid, met=complete, due=due)
+    return timed(k, population=covid, met=complete, due=due, left=True)
 
 
 def _oxygen_stops(k: Known) -> Times:

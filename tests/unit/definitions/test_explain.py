@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from tests.definition_strategies import definitions
 
 from neva.definitions import model as m
@@ -62,6 +62,7 @@ def drawn(most):
 
     @settings(
         max_examples=most, database=None, derandomize=True, deadline=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(definitions())
@@ -80,7 +81,7 @@ def nodes():
         for expression in document._expressions()
         for node in m.walk(expression)
     ]
-    return list({node.digest: node for node in (*drawn(400), *programmes)}.values())
+    return list({node.digest: node for node in (*drawn(1500), *programmes)}.values())
 
 
 def test_every_kind_of_node_has_words_in_both_languages(nodes):

@@ -154,9 +154,22 @@ def measures(choices: Choices) -> list[Measure]:
     ]
 
 
+def _left_before(due: Time, met: Boolean) -> Any:
+    """Leave out who left or died before the clock closed, without what was due."""
+    return named(
+        "left-before", first_known(stay.end < due, False) & ~met, "left or died before it was due"
+    )
+
+
 def _steroids(of: _Patients) -> list[Measure]:
     steroid = events(codes.systemic_steroid)
     need = of.need
+    # What is recorded after the clock has closed excuses nothing.
+    by_then = need + hours(24)
+    given = (
+        steroid.after(stay.start - hours(24)).until(by_then).exists()
+        | steroid.active_at(need).exists()
+    )
     return [
         measure(
             "covid19.steroid-when-on-oxygen",
@@ -172,19 +185,30 @@ def _steroids(of: _Patients) -> list[Measure]:
             notes=("Time zero and the limits are proposals built on the cited trial.",),
             population=of.covid & need.is_known(),
             exclusions=[
-                named("hypercapnic", of.hypercapnic, "saturation target of 88-92 %"),
-                named("palliative", of.palliative, "palliative care or a ceiling of care"),
+                named(
+                    "hypercapnic",
+                    events("CARE//saturation-target-88-92").during(stay).until(by_then).exists(),
+                    "saturation target of 88-92 %",
+                ),
+                named(
+                    "palliative",
+                    events("CARE//palliative-care", "CARE//ceiling-of-care")
+                    .during(stay)
+                    .until(by_then)
+                    .exists(),
+                    "palliative care or a ceiling of care",
+                ),
                 named(
                     "contraindicated",
-                    events("CARE//steroid-contraindicated").during(stay).exists(),
+                    events("CARE//steroid-contraindicated").during(stay).until(by_then).exists(),
                     "steroid contraindicated",
                 ),
+                _left_before(by_then, given),
             ],
             clock_start=need,
             clock_title="oxygen needed",
             due=hours(24),
-            numerator=steroid.after(stay.start - hours(24)).until(need + hours(24)).exists()
-            | steroid.active_at(need).exists(),
+            numerator=given,
             interval=steroid.after(stay.start - hours(24)).until(need + hours(24)).first().time
             - need,
             stratifiers=of.stratifiers,
@@ -218,7 +242,7 @@ def _steroids(of: _Patients) -> list[Measure]:
             clock_title="admission",
             due=stay.end,
             numerator=~steroid.during(stay).exists(),
-            decides_early="failed",
+            decides_early="never",
             stratifiers=of.stratifiers,
             better="higher",
         ),
@@ -243,8 +267,9 @@ def _drugs(of: _Patients) -> list[Measure]:
         "CARE//anticoagulation-therapeutic", "CARE//anticoagulant-contraindicated"
     ).since(start - hours(24))
 
-    def heparin_exclusions(until: Time) -> list[Any]:
+    def heparin_exclusions(until: Time, met: Boolean) -> list[Any]:
         return [
+            _left_before(until, met),
             named(
                 "anticoagulated-or-contraindicated",
                 full_dose.until(until).exists(),
@@ -269,7 +294,7 @@ def _drugs(of: _Patients) -> list[Measure]:
         (met_all, greatest(oxygen_or_low, inflamed, on_steroid, start)),
         otherwise=Time(Missing(of="time")),
     )
-    blocker = events(codes.il6_or_jak)
+    blocked = events(codes.il6_or_jak).since(start).until(trigger + hours(48)).exists()
     return [
         measure(
             f"covid19.thromboprophylaxis-{choices.prophylaxis_hours:g}-hours",
@@ -279,7 +304,7 @@ def _drugs(of: _Patients) -> list[Measure]:
             evidence=("NICE NG191 (hours unconfirmed)", "CMS108v11"),
             notes=("The limit of hours is configuration.",),
             population=of.covid,
-            exclusions=heparin_exclusions(limit),
+            exclusions=heparin_exclusions(limit, heparin.between(start, limit).exists()),
             clock_start=start,
             clock_title="admission",
             due=hours(choices.prophylaxis_hours),
@@ -295,7 +320,7 @@ def _drugs(of: _Patients) -> list[Measure]:
             title_ru="Тромбопрофилактика в день поступления или на следующий",
             evidence=("CMS108v11",),
             population=of.covid,
-            exclusions=heparin_exclusions(next_day),
+            exclusions=heparin_exclusions(next_day, heparin.since(start).before(next_day).exists()),
             clock_start=start,
             clock_title="admission",
             due=next_day,
@@ -328,9 +353,9 @@ def _drugs(of: _Patients) -> list[Measure]:
             ],
             clock_start=start,
             clock_title="admission",
-            due=hours(choices.antibiotic_hours),
+            due=least(early, stay.end),
             numerator=~antibiotic.between(start, early).exists(),
-            decides_early="failed",
+            decides_early="never",
             stratifiers=of.stratifiers,
             better="higher",
         ),
@@ -372,17 +397,28 @@ def _drugs(of: _Patients) -> list[Measure]:
             evidence=(RECOVERY,),
             population=of.covid & met_all,
             exclusions=[
-                named("palliative", of.palliative, "palliative care or a ceiling of care"),
+                named(
+                    "palliative",
+                    events("CARE//palliative-care", "CARE//ceiling-of-care")
+                    .during(stay)
+                    .until(trigger + hours(48))
+                    .exists(),
+                    "palliative care or a ceiling of care",
+                ),
                 named(
                     "contraindicated",
-                    events("CARE//immunosuppressant-contraindicated").during(stay).exists(),
+                    events("CARE//immunosuppressant-contraindicated")
+                    .during(stay)
+                    .until(trigger + hours(48))
+                    .exists(),
                     "immunosuppression contraindicated",
                 ),
+                _left_before(trigger + hours(48), blocked),
             ],
             clock_start=trigger,
             clock_title="all three criteria",
             due=hours(48),
-            numerator=blocker.since(start).until(trigger + hours(48)).exists(),
+            numerator=blocked,
             stratifiers=of.stratifiers,
             better="higher",
         ),
@@ -421,6 +457,8 @@ def _observation(of: _Patients) -> list[Measure]:
         named("urea", by_then(codes.urea), "urea"),
         named("crp-value", by_then(codes.crp), "C-reactive protein"),
     ]
+    complete = all_of(*[_boolean(part.of) for part in baseline])
+    recordable = all_of(*[_boolean(part.of) for part in for_4c])
     begin = of.oxygen.first().time
     # Oxygen without a stated end is not counted beyond the stay.
     leaves = first_known(stay.end, now)
@@ -442,10 +480,11 @@ def _observation(of: _Patients) -> list[Measure]:
             title_ru="Базовый набор исследований за 24 ч",
             evidence=("Russian interim guidelines (unconfirmed)",),
             population=of.covid,
+            exclusions=[_left_before(first_day, complete)],
             clock_start=start,
             clock_title="admission",
             due=hours(24),
-            numerator=all_of(*[_boolean(part.of) for part in baseline]),
+            numerator=complete,
             components=baseline,
             stratifiers=of.stratifiers,
             better="higher",
@@ -458,10 +497,11 @@ def _observation(of: _Patients) -> list[Measure]:
             evidence=("doi:10.1136/bmj.m3339",),
             notes=("Comorbidities count as recorded: no code means none.",),
             population=stay_and_test(of),
+            exclusions=[_left_before(first_day, recordable)],
             clock_start=start,
             clock_title="admission",
             due=hours(24),
-            numerator=all_of(*[_boolean(part.of) for part in for_4c]),
+            numerator=recordable,
             components=for_4c,
             better="higher",
         ),

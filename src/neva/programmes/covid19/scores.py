@@ -57,8 +57,15 @@ class Inputs:
 
     @property
     def on_oxygen(self) -> Any:
-        """Whether the patient is on oxygen now."""
-        return events(codes.oxygen_therapy).active_at(now).exists()
+        """Whether the patient is on oxygen now.
+
+        Oxygen without a stated end counts as running for the look-back: a live
+        record writes the end later, and missing it would make scores too low.
+        """
+        last = events(codes.oxygen_therapy).until(now).last()
+        open_ended = (last.time > now - hours(self.look_back)) & last.end_time.is_missing()
+        running = events(codes.oxygen_therapy).active_at(now).exists()
+        return running | first_known(open_ended, False)
 
     @property
     def saturation(self) -> Quantity:
@@ -74,7 +81,7 @@ class Inputs:
         """
         readings = self.recent(codes.saturation)
         oxygen = events(codes.oxygen_therapy)
-        current = oxygen.active_at(now).first().time
+        current = first_known(oxygen.active_at(now).first().time, oxygen.until(now).last().time)
         # A reading at the very start of oxygen is what it was started for.
         before = readings.until(current).after(first_known(_ended_before(current), _long_ago()))
         after = readings.since(first_known(oxygen.last().end_time, _long_ago()))

@@ -47,7 +47,7 @@ def progression_scale(look_back: float) -> Feature:
             (ventilated & (poor | pressor), number(8)),
             (ventilated, number(7)),
             (events(codes.ventilation_non_invasive).active_at(now).exists(), number(6)),
-            (events(codes.oxygen_therapy).active_at(now).exists(), number(5)),
+            (inputs.on_oxygen, number(5)),
             otherwise=number(4),
         ),
         version="1.0.0",
