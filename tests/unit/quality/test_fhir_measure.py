@@ -59,6 +59,7 @@ def test_each_exclusion_is_a_population():
         ("denominator-exclusion", "exclusion:hypercapnic"),
         ("denominator-exclusion", "exclusion:palliative"),
         ("denominator-exclusion", "exclusion:contraindicated"),
+        ("denominator-exclusion", "exclusion:left-before"),
         ("numerator", "numerator"),
     ]
     assert resource["improvementNotation"]["coding"][0]["code"] == "increase"

@@ -87,7 +87,7 @@ def test_exclusions_are_split_by_the_first_that_applies(run):
     exclusion = report["group"][0]["population"][2]
     parts = [{part["url"]: part for part in one["extension"]} for one in exclusion["extension"]]
     named = {part["exclusion"]["valueString"]: part["count"]["valueInteger"] for part in parts}
-    assert list(named) == ["hypercapnic", "palliative", "contraindicated"]
+    assert list(named) == ["hypercapnic", "palliative", "contraindicated", "left-before"]
     assert sum(named.values()) == exclusion["count"]
 
 
