@@ -18,6 +18,7 @@ import polars as pl
 from neva.definitions.binding import Binding, reading
 from neva.definitions.local_time import microseconds
 from neva.definitions.plan import FRAME_COLUMNS, Plan
+from neva.definitions.reference import MOST_ITEMS
 from neva.events.snapshot import Snapshot
 
 __all__ = ["DuckWarehouse", "SparkWarehouse", "Warehouse", "frames_table"]
@@ -348,7 +349,9 @@ class DuckWarehouse:
         table("points", points)
         frames = frames_table(plan, binding)
         table("frames", frames)
-        table("counter", pl.DataFrame({"k": pl.int_range(0, 4096, eager=True, dtype=pl.Int64)}))
+        table(
+            "counter", pl.DataFrame({"k": pl.int_range(0, MOST_ITEMS, eager=True, dtype=pl.Int64)})
+        )
         wanted = binding.kinds.filter(pl.col("kind").is_in(frames["kind"].unique().to_list()))
         table("wanted_kinds", wanted)
         sources = set(wanted["source"].to_list()) or {"events"}
@@ -418,7 +421,10 @@ class SparkWarehouse:
             table("points", points)
             frames = frames_table(plan, binding)
             table("frames", frames)
-            table("counter", pl.DataFrame({"k": pl.int_range(0, 4096, eager=True, dtype=pl.Int64)}))
+            table(
+                "counter",
+                pl.DataFrame({"k": pl.int_range(0, MOST_ITEMS, eager=True, dtype=pl.Int64)}),
+            )
             wanted = binding.kinds.filter(pl.col("kind").is_in(frames["kind"].unique().to_list()))
             table("wanted_kinds", wanted)
             sources = set(wanted["source"].to_list()) or {"events"}

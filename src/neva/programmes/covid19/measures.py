@@ -115,10 +115,6 @@ class _Patients:
         return events("CARE//saturation-target-88-92").during(stay).exists()
 
     @cached_property
-    def palliative(self) -> Boolean:
-        return events("CARE//palliative-care", "CARE//ceiling-of-care").during(stay).exists()
-
-    @cached_property
     def stratifiers(self) -> list[Any]:
         age = subject.age_at(stay.start)
         return [
