@@ -20,7 +20,10 @@ from neva.errors import UsageError
 
 __all__ = [
     "TAIL",
+    "bernoulli_window",
+    "compound",
     "convolve",
+    "direct",
     "mixture",
     "quantiles",
     "scaled",
@@ -28,6 +31,7 @@ __all__ = [
     "sum_of_counts",
     "sum_of_negative_binomials",
     "sums_of_bernoullis",
+    "thinned",
 ]
 
 Probabilities = npt.NDArray[np.float64]
@@ -39,7 +43,8 @@ _LEAF = 64
 
 
 @numba.njit(cache=True, nogil=True)
-def _direct(first: Any, second: Any) -> Any:
+def direct(first: Any, second: Any) -> Any:
+    """Convolve (a kernel for kernels)."""
     if len(first) < len(second):
         first, second = second, first
     result = np.zeros(len(first) + len(second) - 1)
@@ -62,7 +67,7 @@ def convolve(first: Probabilities, second: Probabilities) -> Probabilities:
     -------
     array, shape (a + b - 1,)
     """
-    result: Probabilities = _direct(
+    result: Probabilities = direct(
         np.ascontiguousarray(first, dtype=np.float64),
         np.ascontiguousarray(second, dtype=np.float64),
     )
@@ -108,13 +113,13 @@ def _bernoullis(chances: Any) -> Any:
             part[0] *= 1.0 - p
         size = 1
         while len(stack) > 1 and sizes[-1] == size:
-            part = _direct(part, stack.pop())
+            part = direct(part, stack.pop())
             size += sizes.pop()
         stack.append(part)
         sizes.append(size)
     result = stack.pop()
     while len(stack) > 0:
-        result = _direct(result, stack.pop())
+        result = direct(result, stack.pop())
     return result
 
 
@@ -156,33 +161,39 @@ def sum_of_bernoullis(chances: npt.ArrayLike) -> Probabilities:
     return result
 
 
+@numba.njit(cache=True, nogil=True)
+def bernoulli_window(chances: Any, tail: float) -> Any:
+    """Sum one patient at a time, within the window that matters (a kernel for kernels)."""
+    patients = len(chances)
+    now = np.zeros(patients + 1)
+    each = tail / max(1, 2 * patients)
+    now[0] = 1.0
+    low, high = 0, 0
+    for i in range(patients):
+        p = chances[i]
+        if p == 0.0:
+            continue
+        high += 1
+        for n in range(high, low, -1):
+            now[n] = now[n] * (1.0 - p) + now[n - 1] * p
+        now[low] *= 1.0 - p
+        while low < high and now[low] < each:
+            now[low] = 0.0
+            low += 1
+        while high > low and now[high] < each:
+            now[high] = 0.0
+            high -= 1
+    return now[: high + 1]
+
+
 @numba.njit(cache=True, nogil=True, parallel=True)
 def _windowed(chances: Any, tail: float, size: int) -> Any:
-    """Sum columns one patient at a time, within the window that matters."""
-    patients, columns = chances.shape
+    columns = chances.shape[1]
     result = np.zeros((columns, size))
-    each = tail / max(1, 2 * patients)
     for column in numba.prange(columns):
-        now = np.zeros(size)
-        now[0] = 1.0
-        low, high = 0, 0
-        for i in range(patients):
-            p = chances[i, column]
-            if p == 0.0:
-                continue
-            if high + 1 < size:
-                high += 1
-            for n in range(high, low, -1):
-                now[n] = now[n] * (1.0 - p) + now[n - 1] * p
-            now[low] *= 1.0 - p
-            while low < high and now[low] < each:
-                now[low] = 0.0
-                low += 1
-            while high > low and now[high] < each:
-                now[high] = 0.0
-                high -= 1
-        for n in range(low, high + 1):
-            result[column, n] = now[n]
+        one = bernoulli_window(chances[:, column], tail)
+        for n in range(min(size, len(one))):
+            result[column, n] = one[n]
     return result
 
 
@@ -212,7 +223,7 @@ def sums_of_bernoullis(chances: npt.ArrayLike, *, tail: float = TAIL) -> Probabi
 
 
 @numba.njit(cache=True, nogil=True)
-def _compound(shapes: Any, means: Any, tail: float, longest: int) -> Any:
+def compound(shapes: Any, means: Any, tail: float, longest: int) -> Any:
     """Panjer's recursion for a sum of negative binomials (and Poissons: shape inf)."""
     start = 0.0
     poisson = 0.0
@@ -298,7 +309,7 @@ def sum_of_negative_binomials(
     spread = math.sqrt(float(np.sum(means_ + means_**2 / shapes_)))
     widest = float(np.max(means_ / shapes_, initial=0.0))
     longest = int(total + 12 * spread + 40 * (1 + widest)) + 10
-    result: Probabilities = _compound(
+    result: Probabilities = compound(
         np.ascontiguousarray(shapes_), np.ascontiguousarray(means_), tail, longest
     )
     return result
@@ -312,14 +323,14 @@ def scaled(counts: Probabilities, ratio: float) -> Probabilities:
     again, and its mean is exactly ``ratio`` times the mean.
     """
     if ratio < 1:
-        result: Probabilities = _thinned(np.ascontiguousarray(counts), float(ratio))
+        result: Probabilities = thinned(np.ascontiguousarray(counts), float(ratio))
         return result
     more = (ratio - 1) * float(np.arange(len(counts)) @ counts)
     return convolve(counts, sum_of_negative_binomials([more], [np.inf])) if more > 0 else counts
 
 
 @numba.njit(cache=True, nogil=True)
-def _thinned(counts: Any, keep: float) -> Any:
+def thinned(counts: Any, keep: float) -> Any:
     """Horner's scheme on the generating function: z becomes 1 - keep + keep z."""
     size = len(counts)
     result = np.zeros(size)

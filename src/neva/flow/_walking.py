@@ -1,0 +1,207 @@
+"""Where patients will be, hour by hour: the kernels behind the forecast.
+
+Two ways through the same rates. The exact one follows everybody together and
+gives expected numbers; the one by patient gives each their own probabilities,
+with later moves gathered in blocks of hours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from neva.statistics.distributions import bernoulli_window, compound, direct, thinned
+
+
+@numba.njit(cache=True, nogil=True)
+def _band(band_of: Any, phase: int, age: float, last: int) -> int:
+    """Band of a step that begins at `age`: the one of its middle."""
+    return int(band_of[phase, min(int(2 * age + 1 + 1e-9), last)])
+
+
+@numba.njit(cache=True, nogil=True)
+def follow_all(
+    phase: Any, age: Any, band_of: Any, chance: Any, share: Any, state_of: Any, phase_of: Any,
+    clock: Any, coming: Any, first_age: float, steps: int,
+) -> Any:  # fmt: skip
+    """Expected numbers by state and step, of those here and of those to come.
+
+    `coming` has shape (steps, states): expected arrivals from outside in each
+    step. Returns present (2, states, steps): those here now, those to come.
+    """
+    phases = len(state_of)
+    states = phase_of.shape[1]
+    last = band_of.shape[1] - 1
+    present = np.zeros((2, states, steps))
+    inflow = np.zeros((2, steps, phases))
+    for i in range(len(phase)):
+        p = phase[i]
+        stays = 1.0
+        for t in range(steps):
+            band = _band(band_of, p, age[i] + t, last)
+            hour = clock[t]
+            goes = stays * chance[p, band, hour]
+            if goes > 0.0:
+                for s in range(states):
+                    part = share[p, band, hour, s]
+                    if part > 0.0:
+                        inflow[0, t, phase_of[state_of[p] + 1, s]] += goes * part
+            stays -= goes
+            present[0, state_of[p], t] += stays
+            if stays < 1e-12:
+                break
+    for t in range(steps):
+        for s in range(states):
+            inflow[1, t, phase_of[0, s]] += coming[t, s]
+    for t in range(steps):
+        for p in range(phases):
+            here, come = inflow[0, t, p], inflow[1, t, p]
+            if here + come <= 0.0:
+                continue
+            stays = 1.0
+            at = state_of[p]
+            present[0, at, t] += here
+            present[1, at, t] += come
+            for later in range(t + 1, steps):
+                band = _band(band_of, p, first_age + later - t - 1, last)
+                hour = clock[later]
+                goes = stays * chance[p, band, hour]
+                if goes > 0.0:
+                    for s in range(states):
+                        part = share[p, band, hour, s]
+                        if part > 0.0:
+                            to = phase_of[at + 1, s]
+                            inflow[0, later, to] += here * goes * part
+                            inflow[1, later, to] += come * goes * part
+                stays -= goes
+                present[0, at, later] += here * stays
+                present[1, at, later] += come * stays
+                if stays < 1e-12:
+                    break
+    return present
+
+
+@numba.njit(cache=True, nogil=True)
+def _walk(
+    p: int, age: float, begin: int, band_of: Any, chance: Any, share: Any, state_of: Any,
+    phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any, result: Any, weight: float,
+) -> None:  # fmt: skip
+    """Add one patient's probabilities by state and step to `result` (states, steps).
+
+    Those who moved within a block count to where they moved until the block
+    ends, and as `onward` says from there on.
+    """
+    states, steps = result.shape
+    last = band_of.shape[1] - 1
+    at = state_of[p]
+    stays = weight
+    moved = np.zeros(states)
+    for t in range(begin, steps):
+        band = _band(band_of, p, age + t - begin, last)
+        hour = clock[t]
+        goes = stays * chance[p, band, hour]
+        if goes > 0.0:
+            for s in range(states):
+                part = share[p, band, hour, s]
+                if part > 0.0:
+                    moved[s] += goes * part
+        stays -= goes
+        result[at, t] += stays
+        block = block_of[t]
+        for s in range(states):
+            if moved[s] > 0.0:
+                result[s, t] += moved[s]
+        if t + 1 == block_ends[block]:
+            for s in range(states):
+                if moved[s] > 1e-12:
+                    to = phase_of[at + 1, s]
+                    for other in range(states):
+                        for later in range(t + 1, steps):
+                            result[other, later] += moved[s] * onward[to, block, other, later]
+                moved[s] = 0.0
+        if stays < 1e-12 and moved.max() == 0.0:
+            break
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def onward_of(
+    band_of: Any, chance: Any, share: Any, state_of: Any, phase_of: Any, clock: Any,
+    block_of: Any, block_ends: Any, first_age: float, used: Any,
+) -> Any:  # fmt: skip
+    """Probabilities by state and step of one who came to a phase in a block of steps.
+
+    Shape (phases, blocks, states, steps); from the end of the block on.
+    """
+    phases = len(state_of)
+    states = phase_of.shape[1]
+    steps = len(clock)
+    blocks = len(block_ends)
+    onward = np.zeros((phases, blocks, states, steps))
+    for back in range(blocks):
+        block = blocks - 1 - back
+        end = block_ends[block]
+        begin = block_ends[block - 1] if block > 0 else 0
+        # On average they came in the middle of the block.
+        age = first_age + (end - begin - 1) / 2
+        if end < steps:
+            for p in numba.prange(phases):
+                if used[p]:
+                    _walk(
+                        p, age, end, band_of, chance, share, state_of, phase_of, clock,
+                        block_of, block_ends, onward, onward[p, block], 1.0,
+                    )  # fmt: skip
+    return onward
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def follow_each(
+    phase: Any, age: Any, band_of: Any, chance: Any, share: Any, state_of: Any, phase_of: Any,
+    clock: Any, block_of: Any, block_ends: Any, onward: Any,
+) -> Any:  # fmt: skip
+    """Probability of each patient to be in each state after each step: (n, states, steps)."""
+    states = phase_of.shape[1]
+    steps = len(clock)
+    result = np.zeros((len(phase), states, steps))
+    for i in numba.prange(len(phase)):
+        _walk(
+            phase[i], age[i], 0, band_of, chance, share, state_of, phase_of, clock,
+            block_of, block_ends, onward, result[i], 1.0,
+        )  # fmt: skip
+    return result
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def count_distributions(
+    chances: Any, means: Any, shapes: Any, ratios: Any, tail: float, size: int
+) -> Any:
+    """Distributions of the numbers present: (columns, size).
+
+    Parameters: probabilities of patients here now (n, columns); means of those
+    to come by component (c, columns) with shapes (c,); ratios (r, columns) by
+    which the mean of the sum is multiplied, equally likely.
+    """
+    patients, columns = chances.shape
+    result = np.zeros((columns, size))
+    for column in numba.prange(columns):
+        here = bernoulli_window(chances[:, column], tail)
+        mean = 0.0
+        for i in range(patients):
+            mean += chances[i, column]
+        come = compound(shapes, means[:, column], tail, size)
+        for c in range(len(shapes)):
+            mean += means[c, column]
+        both = direct(here, come)
+        for r in range(ratios.shape[0]):
+            ratio = ratios[r, column]
+            if ratio < 1.0:
+                one = thinned(both, ratio)
+            elif ratio > 1.0 and mean > 0.0:
+                more = np.array([mean * (ratio - 1.0)])
+                one = direct(both, compound(np.array([np.inf]), more, tail, size))
+            else:
+                one = both
+            for n in range(min(size, len(one))):
+                result[column, n] += one[n] / ratios.shape[0]
+    return result

@@ -1,0 +1,516 @@
+"""Forecast of patients per unit: those here now through their trajectories, and those to come.
+
+Every patient present has a probability of being in each unit at each later
+hour; the number of them there is a sum of such events. Arrivals are counts
+that vary more than chance, thinned by the same trajectories. Both are summed
+exactly, as distributions. What the rates and the level of arrivals might be
+instead, given as few data as there are, widens them.
+
+Capacity is not looked at: the forecast says how many want a place. What
+happens when there is none is for the simulation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from neva.errors import UsageError
+from neva.flow import _walking
+from neva.flow.arrivals import (
+    LEAST_ARRIVALS,
+    LEAST_DAYS,
+    PLAIN,
+    ArrivalModel,
+    arrivals_of,
+    fit_arrivals,
+)
+from neva.flow.lengths import LengthModel, fit_lengths
+from neva.flow.sojourns import Sojourns
+from neva.statistics.distributions import TAIL, quantiles
+
+__all__ = ["ArrivalGroup", "FlowModel", "OccupancyForecast", "fit_flow", "forecast_flow"]
+
+Floats = npt.NDArray[np.float64]
+
+#: Models that the same data might have given, and how many of the ratios of
+#: their means are told apart.
+DRAWS: Final = 40
+_RATIOS: Final = 8
+#: All places together.
+ALL: Final = "all"
+_LEVELS: Final = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalGroup:
+    """Arrivals of one kind, and where they go first.
+
+    Attributes
+    ----------
+    name : str
+        ``elective``, or ``unscheduled``.
+    model : ArrivalModel or None
+        None where there were too few for one: a constant rate then.
+    per_day : float
+        The constant rate.
+    known_days : int
+        Days that the rate was counted in.
+    entry : array, shape (states,)
+        Shares of first states.
+    so_far : int
+        Arrivals of today before now.
+    """
+
+    name: str
+    model: ArrivalModel | None
+    per_day: float
+    known_days: int
+    entry: Floats
+    so_far: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowModel:
+    """What a forecast is made from: lengths of stay and arrivals.
+
+    Attributes
+    ----------
+    lengths : LengthModel
+    groups : tuple of ArrivalGroup
+    fitted : datetime
+        Nothing later was learnt from.
+    notes : tuple of str
+        What stands in for what could not be learnt.
+    """
+
+    lengths: LengthModel
+    groups: tuple[ArrivalGroup, ...]
+    fitted: datetime
+    notes: tuple[str, ...]
+
+
+def fit_flow(
+    sojourns: Sojourns,
+    *,
+    days: int = 9,
+    holidays: Mapping[date, str] | None = None,
+    model: str = PLAIN,
+) -> FlowModel:
+    """Fit lengths of stay and arrivals to the past.
+
+    Parameters
+    ----------
+    sojourns : Sojourns
+        As known at their *now*.
+    days : int
+        How many days will be forecast, today included.
+    holidays : mapping of date to str, optional
+    model : str
+        Of arrivals: ``negative-binomial`` or a regressor of ``neva.models``.
+
+    Raises
+    ------
+    UsageError
+        Too little has happened to learn from; the message says the floor.
+    """
+    lengths = fit_lengths(sojourns)
+    notes = []
+    if lengths.borrowed:
+        notes.append(
+            f"too few left {', '.join(lengths.borrowed)} to learn from: "
+            "they have the rates of the whole hospital, and exits only"
+        )
+    groups = []
+    elective = pl.col("class") == "elective"
+    stays = pl.col("end") > pl.col("start")
+    for name, chosen in (("unscheduled", ~elective), ("elective", elective)):
+        group, note = _group(sojourns, name, chosen & stays, days, holidays, model)
+        if group is not None:
+            groups.append(group)
+        if note:
+            notes.append(note)
+    return FlowModel(lengths, tuple(groups), sojourns.now, tuple(notes))
+
+
+def _group(
+    sojourns: Sojourns,
+    name: str,
+    chosen: pl.Expr,
+    days: int,
+    holidays: Mapping[date, str] | None,
+    model: str,
+) -> tuple[ArrivalGroup | None, str]:
+    firsts = sojourns.frame.group_by("case", maintain_order=True).first().filter(chosen)
+    # One who was there when the period began did not arrive in it.
+    begun = firsts.filter(pl.col("entered") == pl.col("start"))
+    if not begun.height:
+        return None, "no arrivals: none are expected" if name == "unscheduled" else ""
+    since = sojourns.frame["entered"].min()
+    assert isinstance(since, datetime)
+    arrivals = arrivals_of(
+        sojourns, only=chosen & (pl.col("entered") == pl.col("start")), since=since
+    )
+    number = {state: k for k, state in enumerate(sojourns.states)}
+    counts = np.bincount(
+        begun["state"].replace_strict(number, return_dtype=pl.Int64).to_numpy(),
+        minlength=len(number),
+    )
+    known = arrivals.daily
+    fitted: ArrivalModel | None = None
+    note = ""
+    if len(known) >= LEAST_DAYS and known.sum() >= LEAST_ARRIVALS:
+        fitted = fit_arrivals(arrivals, days=days, holidays=holidays, model=model)
+    else:
+        note = (
+            f"{name} arrivals: {int(known.sum())} in {len(known)} complete days are fewer than the "
+            f"floor of {LEAST_ARRIVALS} in {LEAST_DAYS}: a constant rate stands in"
+        )
+    total = int(known.sum()) + arrivals.so_far
+    group = ArrivalGroup(
+        name=name,
+        model=fitted,
+        per_day=total / max(len(known) + 0.5, 1),
+        known_days=len(known),
+        entry=counts / counts.sum(),
+        so_far=arrivals.so_far,
+    )
+    return group, note
+
+
+@dataclass(frozen=True, slots=True)
+class OccupancyForecast:
+    """Numbers of patients per place and time, as distributions.
+
+    Attributes
+    ----------
+    places : tuple of str
+        States, units above them, and ``all``.
+    times : tuple of datetime
+        Aware, ascending; the first is one step after `issued`.
+    distribution : array, shape (places, times, counts)
+        Probabilities of 0, 1, 2, … patients.
+    present : array of int, shape (places,)
+        At `issued`.
+    issued : datetime
+        Nothing later was looked at.
+    zone, identity, what : str
+        Of the data.
+    notes : tuple of str
+        What the reader must know.
+    """
+
+    places: tuple[str, ...]
+    times: tuple[datetime, ...]
+    distribution: Floats
+    present: npt.NDArray[np.int64]
+    issued: datetime
+    zone: str
+    identity: str
+    what: str
+    notes: tuple[str, ...]
+
+    @property
+    def mean(self) -> Floats:
+        """Expected patients, shape (places, times)."""
+        expected: Floats = self.distribution @ np.arange(self.distribution.shape[2])
+        return expected
+
+    def of(self, place: str, step: int) -> Floats:
+        """Return the distribution at a place after `step` steps (1 is the first)."""
+        distribution: Floats = self.distribution[self.places.index(place), step - 1]
+        return distribution
+
+    def beyond(self, place: str, beds: int) -> Floats:
+        """Return the chance that more than `beds` are there, by time."""
+        chance: Floats = self.distribution[self.places.index(place), :, beds + 1 :].sum(axis=1)
+        return chance
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return a row a place and time: ``mean``, ``q05``, ``q25``, ``q50``, ``q75``, ``q95``."""
+        ends = quantiles(self.distribution, list(_LEVELS.values()))
+        steps = len(self.times)
+        return pl.DataFrame(
+            {
+                "place": np.repeat(np.array(self.places, dtype=object), steps),
+                "time": list(self.times) * len(self.places),
+                "mean": self.mean.reshape(-1),
+                **{name: ends[:, :, k].reshape(-1) for k, name in enumerate(_LEVELS)},
+            },
+            schema_overrides={"place": pl.String, "time": pl.Datetime("us", "UTC")},
+        )
+
+
+def forecast_flow(
+    model: FlowModel,
+    sojourns: Sojourns,
+    *,
+    steps: int,
+    above: Mapping[str, tuple[str, ...]] | None = None,
+    draws: int = DRAWS,
+    rng: np.random.Generator,
+) -> OccupancyForecast:
+    """Forecast the numbers of patients from *now* on.
+
+    Parameters
+    ----------
+    model : FlowModel
+        Fitted at or before the *now* of `sojourns`.
+    sojourns : Sojourns
+        As known at *now*.
+    steps : int
+        Hours; days where times are only known to the day.
+    above : mapping of str to tuple of str, optional
+        The units above each unit: they are forecast too, as sums by patient
+        and not of distributions, so that a ward and its hospital agree.
+    draws : int
+        Models that the same data might have given; 0 leaves parameter
+        uncertainty out.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    UsageError
+        The model is from later than *now*; steps are not positive.
+
+    Notes
+    -----
+    The number here is Poisson binomial, the number to come a sum of negative
+    binomials by day of arrival (thinning keeps their shape; with Poisson
+    arrivals it is the M(t)/G/infinity queue, Eick, Massey & Whitt 1993,
+    doi:10.1287/opre.41.4.731). Rates are drawn from their gamma posteriors;
+    the ratio of the means that follow to the mean multiplies the count (see
+    :func:`neva.statistics.distributions.scaled`). A count of today's arrivals
+    so far updates what is expected of the rest of today.
+    """
+    if steps < 1:
+        message = f"steps: must be 1 or more; found {steps}; give how far to look"
+        raise UsageError(message)
+    if model.fitted > sojourns.now:
+        message = (
+            f"forecast: the model knows what came later; found a fit at {model.fitted.isoformat()} "
+            f"for a forecast at {sojourns.now.isoformat()}; fit it on the past"
+        )
+        raise UsageError(message)
+    lengths = model.lengths
+    daily = lengths.step_hours == 24
+    times = _times(sojourns.now, steps, sojourns.zone, daily=daily)
+    clock = _hours(sojourns.now, steps, sojourns.zone, daily=daily)
+    phase, age, strangers = _present(lengths, sojourns)
+    coming, shapes = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
+    block_of, block_ends = _blocks(steps)
+    fixed = (lengths.band_of, *_tables(lengths), lengths.state_of, lengths.phase_of, clock)
+    used = _used(lengths)
+    onward = _walking.onward_of(*fixed, block_of, block_ends, lengths.first_age, used)
+    each = _walking.follow_each(phase, age, *fixed, block_of, block_ends, onward)
+    states = len(lengths.states)
+    none = np.zeros((0,), dtype=np.int64), np.zeros(0)
+    to_come = [
+        _walking.follow_all(*none, *fixed, part, lengths.first_age, steps)[1] for part in coming
+    ]
+    means = np.stack(to_come) if to_come else np.zeros((0, states, steps))
+    places, member = _places(lengths.states, above)
+    chances = np.clip(np.einsum("ps,nst->npt", member, each), 0.0, 1.0).reshape(len(phase), -1)
+    by_place = np.einsum("ps,cst->cpt", member, means).reshape(len(means), len(places) * steps)
+    expected = chances.sum(axis=0) + by_place.sum(axis=0)
+    ratios = _ratios(
+        lengths, (phase, age), clock, coming, shapes, steps, member, expected, draws, rng
+    )
+    size = _size(chances, by_place, shapes, ratios)
+    distribution = _walking.count_distributions(
+        np.ascontiguousarray(chances), by_place, shapes, ratios, TAIL, size
+    )
+    distribution /= distribution.sum(axis=1, keepdims=True)
+    present = member @ np.bincount(lengths.state_of[phase], minlength=states)
+    notes = list(model.notes)
+    if strangers:
+        notes.append(
+            f"{strangers} patients are where nobody was when the model was fitted: left out"
+        )
+    return OccupancyForecast(
+        places=places,
+        times=tuple(times),
+        distribution=distribution.reshape(len(places), steps, size),
+        present=np.rint(present).astype(np.int64),
+        issued=sojourns.now,
+        zone=sojourns.zone,
+        identity=sojourns.identity,
+        what=sojourns.what,
+        notes=tuple(notes),
+    )
+
+
+def _tables(lengths: LengthModel) -> tuple[Any, Any]:
+    chance, share = lengths.leaving()
+    return np.ascontiguousarray(chance), np.ascontiguousarray(share)
+
+
+def _used(lengths: LengthModel) -> npt.NDArray[np.bool_]:
+    used = np.zeros(len(lengths.state_of), dtype=np.bool_)
+    used[np.unique(lengths.phase_of)] = True
+    return used
+
+
+def _times(now: datetime, steps: int, zone: str, *, daily: bool) -> list[datetime]:
+    """Ends of the steps: hours from now, or the local midnights at or after it."""
+    if not daily:
+        return [now + timedelta(hours=k) for k in range(1, steps + 1)]
+    place = ZoneInfo(zone)
+    today = now.astimezone(place).date()
+    return [
+        datetime.combine(today + timedelta(days=k), datetime.min.time(), place).astimezone(
+            now.tzinfo
+        )
+        for k in range(steps)
+    ]
+
+
+def _hours(now: datetime, steps: int, zone: str, *, daily: bool) -> npt.NDArray[np.int64]:
+    """Local hour of the middle of each step."""
+    if daily:
+        return np.zeros(steps, dtype=np.int64)
+    place = ZoneInfo(zone)
+    middle = [now + timedelta(minutes=60 * k + 30) for k in range(steps)]
+    return np.array([time.astimezone(place).hour for time in middle], dtype=np.int64)
+
+
+def _present(lengths: LengthModel, sojourns: Sojourns) -> tuple[npt.NDArray[np.int64], Floats, int]:
+    """Phases and ages (in steps) of those here now."""
+    phases = lengths.place(sojourns.frame)
+    rows = sojourns.frame.with_columns(_phase=phases)
+    here = rows.filter(
+        pl.col("next").is_null(), ~pl.col("lost"), pl.col("end") >= pl.lit(sojourns.now)
+    )
+    known = here.filter(pl.col("_phase") >= 0)
+    now = pl.Series([sojourns.now], dtype=pl.Datetime("us", "UTC"))
+    daily = lengths.step_hours == 24
+    days = float(sojourns.clock(now)[0]) - sojourns.clock(known["start"]).to_numpy()
+    # By day, what is known now is who was there yesterday.
+    age = np.maximum(np.rint(days) - 1, 0) if daily else np.maximum(days * 24, 0.0)
+    return known["_phase"].to_numpy(), age.astype(np.float64), here.height - known.height
+
+
+def _coming(
+    model: FlowModel, now: datetime, steps: int, zone: str, *, daily: bool
+) -> tuple[list[Floats], Floats]:
+    """Expected arrivals by step and first state, one array a group and day; their shapes."""
+    place = ZoneInfo(zone)
+    today = now.astimezone(place).date()
+    if daily:
+        days = np.arange(steps)
+        hours = np.zeros(steps, dtype=np.int64)
+        length = np.ones(steps)
+    else:
+        middle = [(now + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(steps)]
+        days = np.array([(time.date() - today).days for time in middle])
+        hours = np.array([time.hour for time in middle])
+        length = np.ones(steps)
+        # An hour that the clocks repeat has half of its arrivals each time.
+        for day in np.unique(days):
+            twice = np.bincount(hours[days == day], minlength=24) > 1
+            length[(days == day) & twice[hours]] = 0.5
+    parts: list[Floats] = []
+    shapes: list[float] = []
+    for group in model.groups:
+        count = int(days.max()) + 1
+        if group.model is None:
+            # A rate from few days: as uncertain as its count.
+            mean = np.full(count, group.per_day)
+            shape = np.full(count, max(group.per_day * group.known_days, 1.0))
+            profile = np.full((count, 24), 1.0 if daily else 1 / 24)
+        else:
+            ahead = group.model.forecast(count)
+            mean, shape, profile = ahead.mean, ahead.shape, ahead.profile
+        for day in range(count):
+            inside = days == day
+            level, spread = mean[day], shape[day]
+            weight = (profile[day, hours] if not daily else np.ones(steps)) * length * inside
+            if day == 0 and not daily:
+                rest = float(weight.sum())
+                passed = max(0.0, 1.0 - rest) * level
+                if math.isfinite(spread):
+                    # Gamma prior of today's level, and a Poisson count so far.
+                    level *= (spread + group.so_far) / (spread + passed)
+                    spread += group.so_far
+            parts.append(level * weight[:, None] * group.entry[None, :])
+            shapes.append(spread)
+    return parts, np.array(shapes, dtype=np.float64)
+
+
+def _blocks(steps: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Blocks in which later moves are gathered: single steps first, then 2, then 4."""
+    ends = list(range(1, min(steps, 24) + 1))
+    while ends[-1] < steps:
+        ends.append(min(steps, ends[-1] + (2 if ends[-1] < 48 else 4)))
+    block_ends = np.array(ends, dtype=np.int64)
+    return np.searchsorted(block_ends, np.arange(steps), side="right"), block_ends
+
+
+def _places(
+    states: tuple[str, ...], above: Mapping[str, tuple[str, ...]] | None
+) -> tuple[tuple[str, ...], Floats]:
+    """Name the places, and say which states belong to each."""
+    parents = sorted({p for s in states for p in (above or {}).get(s, ()) if p not in states})
+    places = (*states, *parents, *(() if ALL in states else (ALL,)))
+    member = np.zeros((len(places), len(states)))
+    for k, state in enumerate(states):
+        member[k, k] = 1.0
+        for parent in (above or {}).get(state, ()):
+            member[places.index(parent), k] = 1.0
+        if ALL not in states:
+            member[-1, k] = 1.0
+    return places, member
+
+
+def _ratios(
+    lengths: LengthModel,
+    here: tuple[npt.NDArray[np.int64], Floats],
+    clock: npt.NDArray[np.int64],
+    coming: list[Floats],
+    shapes: Floats,
+    steps: int,
+    member: Floats,
+    expected: Floats,
+    draws: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """By how much means would differ under other models, in a few equally likely groups.
+
+    The best model's exact mean over that by blocks is a factor of all of them.
+    """
+    total = np.sum(coming, axis=0) if coming else np.zeros((steps, len(lengths.states)))
+
+    def mean(of: LengthModel) -> Floats:
+        fixed = (of.band_of, *_tables(of), of.state_of, of.phase_of, clock)
+        both = _walking.follow_all(*here, *fixed, total, of.first_age, steps).sum(axis=0)
+        result: Floats = (member @ both).reshape(-1)
+        return result
+
+    floor = np.maximum(expected, 1e-9)
+    best = mean(lengths) / floor
+    if draws == 0:
+        return best[None, :]
+    drawn = np.stack([mean(lengths.drawn(rng)) for _ in range(draws)]) / floor
+    groups = min(_RATIOS, draws)
+    ordered = np.sort(drawn, axis=0)
+    parts = np.stack([part.mean(axis=0) for part in np.array_split(ordered, groups)])
+    # The mean is that of the best model; draws only say how sure it is.
+    centred: Floats = parts * (best / np.maximum(parts.mean(axis=0), 1e-12))
+    return centred
+
+
+def _size(chances: Floats, means: Floats, shapes: Floats, ratios: Floats) -> int:
+    """Enough counts for every distribution but a negligible tail."""
+    most = np.maximum(ratios.max(axis=0), 1.0)
+    mean = (chances.sum(axis=0) + means.sum(axis=0)) * most
+    spread = mean + (means**2 / shapes[:, None]).sum(axis=0) * most**2
+    widest = (means / shapes[:, None]).max(initial=0.0)
+    return int(np.max(mean + 9 * np.sqrt(spread) + 40 * (1 + widest), initial=1.0)) + 2
