@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from neva.census import state_codes
 from neva.errors import UsageError
+from neva.events.clock import first_moment
 from neva.events.codes import FOLLOW_UP_END, label_of
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -127,8 +129,10 @@ class Sojourns:
         """Return what was observed in ``[first, last)``, as if *now* were `last`.
 
         A sojourn that began before `first` is observed from `first` on (left
-        truncation); one that ended after `last` is still open at it. A move at
-        `last` itself is not seen.
+        truncation); one that ended at `last` or later is still open. Where
+        times are only known to the day, the last day that is known is the one
+        before that of `last`: *now* becomes its beginning, and what happened
+        on it is seen.
 
         Raises
         ------
@@ -141,19 +145,27 @@ class Sojourns:
                 "give a later end"
             )
             raise UsageError(message)
-        begin, end = _moment(first), _moment(last)
-        beyond = pl.col("end") >= end
+        by_day = self.precision == "day"
+        until = self._day_before(last) if by_day else last
+        begin, end = _moment(first), _moment(until)
+        beyond = pl.col("end") > end if by_day else pl.col("end") >= end
         frame = (
-            self.frame.filter(pl.col("start") < end, pl.col("end") > begin)
+            self.frame.filter(
+                pl.col("start") <= end if by_day else pl.col("start") < end, pl.col("end") > begin
+            )
             .with_columns(
                 end=pl.min_horizontal("end", end),
                 next=pl.when(~beyond).then("next"),
                 lost=pl.col("lost") & ~beyond,
                 entered=pl.max_horizontal("entered", begin),
             )
-            .filter(pl.col("entered") < pl.col("end"))
+            .filter((pl.col("entered") < pl.col("end")) | pl.lit(by_day))
         )
-        return replace(self, frame=frame, now=min(last, self.now))
+        return replace(self, frame=frame, now=min(until, self.now))
+
+    def _day_before(self, time: datetime) -> datetime:
+        place = ZoneInfo(self.zone)
+        return first_moment(time.astimezone(place).date() - timedelta(days=1), self.zone)
 
 
 def _moment(time: datetime) -> pl.Expr:
