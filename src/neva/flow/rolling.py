@@ -28,7 +28,7 @@ from neva.flow.forecast import ALL, FlowModel, OccupancyForecast, fit_flow, fore
 from neva.flow.sojourns import Sojourns
 from neva.flow.widening import Widening, learn_widening, widened
 
-__all__ = ["WEEKDAY_HOUR", "evaluate_arrivals", "evaluate_flow"]
+__all__ = ["WEEKDAY_HOUR", "evaluate_arrivals", "evaluate_flow", "members_of"]
 
 #: Mean of the last eight same weekdays at the same hour, Poisson.
 WEEKDAY_HOUR: Final = "weekday-and-hour mean"
@@ -198,10 +198,10 @@ def evaluate_flow(
             book.refuse(origin=origin, time=origin, place=ALL, reason=str(error))
             continue
         notes += raw.notes
-        members = _members(raw, above)
+        members = members_of(raw, above)
         happened = counts_at(truth, members, raw.times)
         lost = lost_at(truth, members, raw.times)
-        learnt = learn_widening(past, before=known.now) if widen else Widening.none(steps)
+        learnt = learn_widening(past, before=known.now) if widen else Widening.none()
         forecast = widened(raw, learnt)
         past.append((raw, happened))
         history = _history(known, members)
@@ -233,10 +233,10 @@ def evaluate_flow(
     return book.evaluation(ours=ours, what=truth.what, identity=truth.identity, notes=notes)
 
 
-def _members(
+def members_of(
     forecast: OccupancyForecast, above: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, list[str]]:
-    """States of every place of a forecast."""
+    """Return the states that belong to every place of a forecast."""
     states = [p for p in forecast.places if p != ALL and not _is_parent(p, above)]
     return {
         place: (

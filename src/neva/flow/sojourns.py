@@ -21,10 +21,19 @@ from neva.census import state_codes
 from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.events.codes import FOLLOW_UP_END, label_of
+from neva.events.hospital import Hospital
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["DIED", "DISCHARGED", "ELSEWHERE", "LONGEST_GAP", "Sojourns", "sojourns_of"]
+__all__ = [
+    "DIED",
+    "DISCHARGED",
+    "ELSEWHERE",
+    "LONGEST_GAP",
+    "Sojourns",
+    "known_sojourns",
+    "sojourns_of",
+]
 
 DIED: Final = "died"
 DISCHARGED: Final = "discharged"
@@ -215,6 +224,42 @@ def sojourns_of(
         )
         raise UsageError(message)
     return made
+
+
+def known_sojourns(
+    hospital: Hospital,
+    at: datetime | None = None,
+    *,
+    by: str = "auto",
+    states: Sequence[str] | None = None,
+) -> Sojourns:
+    """Return the sojourns of what was known at a time, up to what was known wholly.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    at : datetime, optional
+        Aware. The data cut if not given.
+    by, states
+        See :func:`sojourns_of`. Which codes are states is found in all that
+        is known now: it is how the hospital records, not what happened.
+
+    Notes
+    -----
+    Where times are only known to the day, the day of `at` is not complete:
+    the last day is the one before it (:meth:`Sojourns.between`).
+    """
+    snapshot = hospital.snapshot(as_of=at)
+    if not states and by in {"auto", "state"}:
+        states = state_codes(hospital.snapshot())
+        has_units = snapshot.movements().filter(pl.col("unit").is_not_null()).head(1).collect()
+        by = "unit" if by == "auto" and has_units.height else "state"
+    found = sojourns_of(snapshot, by=by, states=states if by == "state" else None)
+    if at is None or found.precision != "day":
+        return found
+    begin = found.frame["start"].min()
+    assert isinstance(begin, datetime)
+    return found.between(begin, at)
 
 
 def _followed(snapshot: Snapshot) -> pl.DataFrame:

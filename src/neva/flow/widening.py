@@ -34,23 +34,23 @@ _NODES: Final = 9
 
 @dataclass(frozen=True, slots=True)
 class Widening:
-    """Relative error of the mean by step, beyond what forecasts expected.
+    """Relative error of the mean by place and step, beyond what forecasts expected.
 
     Attributes
     ----------
-    spread : array, shape (steps,)
+    spread : dict of str to array, shape (steps,)
         Standard deviation, as a share of the mean.
     forecasts : int
         How many earlier forecasts it was learnt from.
     """
 
-    spread: Floats
+    spread: dict[str, Floats]
     forecasts: int
 
     @classmethod
-    def none(cls, steps: int) -> Widening:
+    def none(cls) -> Widening:
         """Return one that changes nothing."""
-        return cls(np.zeros(steps), 0)
+        return cls({}, 0)
 
 
 def learn_widening(
@@ -70,14 +70,17 @@ def learn_widening(
 
     Notes
     -----
-    The excess of squared relative errors over the variance expected, averaged
-    over places and forecasts by step, never falling with the step, and drawn
-    to zero as if by a few forecasts without excess.
+    The excess of squared errors over the variance expected, as a share of the
+    squared mean: of all places together, drawn to zero as if by a few
+    forecasts without excess; of each place, drawn to that. Neither falls with
+    the step.
     """
     if not past:
-        return Widening.none(0)
+        return Widening.none()
     steps = max(len(forecast.times) for forecast, _ in past)
-    total, count = np.zeros(steps), np.zeros(steps)
+    excess: dict[str, Floats] = {}
+    weight: dict[str, Floats] = {}
+    count: dict[str, Floats] = {}
     used = 0
     for forecast, happened in past[-_LATEST - steps :]:
         known = np.array([time <= before for time in forecast.times])
@@ -90,11 +93,36 @@ def learn_widening(
         for k, place in enumerate(forecast.places):
             usable = known & (mean[k] >= _LEAST_MEAN)
             apart = (happened[place] - mean[k]) ** 2 - variance[k]
-            share = np.divide(apart, mean[k] ** 2, out=np.zeros_like(apart), where=usable)
-            total[: len(known)] += np.where(usable, share, 0.0) / len(forecast.places)
-            count[: len(known)] += usable / len(forecast.places)
-    excess = np.maximum(total, 0.0) / (count + _PRIOR_ERRORS)
-    return Widening(np.sqrt(np.maximum.accumulate(excess)), used)
+            for held, value in (
+                (excess, np.where(usable, apart, 0.0)),
+                (weight, np.where(usable, mean[k] ** 2, 0.0)),
+                (count, usable.astype(np.float64)),
+            ):
+                held.setdefault(place, np.zeros(steps))[: len(known)] += value
+    if not used:
+        return Widening.none()
+    share = {
+        place: np.divide(excess[place], weight[place], out=np.zeros(steps), where=weight[place] > 0)
+        for place in excess
+    }
+    counted = sum(count.values())
+    pooled = sum(share[place] * count[place] for place in share) / np.maximum(counted, 1e-9)
+    # Errors of places at one time are alike: they count as one forecast.
+    by_forecast = counted / max(1, len(share))
+    pooled = np.maximum(pooled, 0.0) * by_forecast / (by_forecast + _PRIOR_ERRORS)
+    spread = {
+        place: np.sqrt(
+            np.maximum.accumulate(
+                np.maximum(
+                    (share[place] * count[place] + _PRIOR_ERRORS * pooled)
+                    / (count[place] + _PRIOR_ERRORS),
+                    0.0,
+                )
+            )
+        )
+        for place in share
+    }
+    return Widening(spread, used)
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
@@ -129,13 +157,16 @@ def widened(forecast: OccupancyForecast, widening: Widening) -> OccupancyForecas
     from scipy.stats import norm
 
     steps = len(forecast.times)
-    spread = np.zeros(steps)
-    known = min(steps, len(widening.spread))
-    spread[:known] = widening.spread[:known]
-    spread[known:] = widening.spread[-1] if len(widening.spread) else 0.0
+    spread = np.zeros((len(forecast.places), steps))
+    for k, place in enumerate(forecast.places):
+        learnt = widening.spread.get(place)
+        if learnt is not None:
+            known = min(steps, len(learnt))
+            spread[k, :known] = learnt[:known]
+            spread[k, known:] = learnt[-1]
     if not spread.any():
         return forecast
-    log_spread = np.sqrt(np.log1p(spread**2))
+    log_spread = np.sqrt(np.log1p(spread**2)).reshape(-1)
     nodes = norm.ppf((np.arange(_NODES) + 0.5) / _NODES)
     ratios = np.exp(log_spread[:, None] * nodes)
     ratios /= ratios.mean(axis=1, keepdims=True)
@@ -143,7 +174,7 @@ def widened(forecast: OccupancyForecast, widening: Widening) -> OccupancyForecas
     room = int(size * max(1.0, ratios.max())) + 1
     wide = np.zeros((places * steps, room))
     wide[:, :size] = forecast.distribution.reshape(-1, size)
-    result = _widen(wide, np.tile(ratios, (places, 1)), TAIL)
+    result = _widen(wide, ratios, TAIL)
     result /= result.sum(axis=1, keepdims=True)
     note = (
         f"intervals are widened by the errors of {widening.forecasts} earlier forecasts "
