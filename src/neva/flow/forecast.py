@@ -350,8 +350,10 @@ def forecast_flow(
     ]
     means = np.stack(to_come) if to_come else np.zeros((0, states, steps))
     places, member = _places(lengths.states, above)
-    chances = np.clip(np.einsum("ps,nst->npt", member, each), 0.0, 1.0).reshape(len(phase), -1)
-    by_place = np.einsum("ps,cst->cpt", member, means).reshape(len(means), len(places) * steps)
+    columns = len(places) * steps
+    chances = np.einsum("ps,nst->npt", member, each).reshape(len(phase), columns)
+    chances = np.clip(chances, 0.0, 1.0)
+    by_place = np.einsum("ps,cst->cpt", member, means).reshape(len(means), columns)
     expected = chances.sum(axis=0) + by_place.sum(axis=0)
     ratios = _ratios(
         lengths, (phase, age), clock, coming, drifts, steps, member, expected, draws, rng

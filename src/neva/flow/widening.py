@@ -176,10 +176,7 @@ def widened(forecast: OccupancyForecast, widening: Widening) -> OccupancyForecas
     wide[:, :size] = forecast.distribution.reshape(-1, size)
     result = _widen(wide, ratios, TAIL)
     result /= result.sum(axis=1, keepdims=True)
-    note = (
-        f"intervals are widened by the errors of {widening.forecasts} earlier forecasts "
-        f"(up to {spread.max():.0%} of the mean)"
-    )
+    note = f"intervals are widened by the errors of {widening.forecasts} earlier forecasts"
     return replace(
         forecast,
         distribution=result.reshape(places, steps, room),
