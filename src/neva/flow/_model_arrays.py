@@ -13,7 +13,16 @@ from neva.flow import _draws
 from neva.flow._model_checks import spread_over_week
 from neva.flow.hospital_model import BedChange, Beds, HospitalModel, PatientClass, Surge, Unit
 
-__all__ = ["UNLIMITED", "ModelArrays", "cumulative_arrivals", "model_arrays"]
+__all__ = [
+    "UNLIMITED",
+    "Clock",
+    "ModelArrays",
+    "arrival_edges",
+    "arrival_rates",
+    "beds_at",
+    "cumulative_arrivals",
+    "model_arrays",
+]
 
 #: Beds of a unit that has as many as are needed.
 UNLIMITED = 1 << 40
@@ -98,7 +107,7 @@ class Clock:
         self.hour_of_day = np.array([t.hour for t in shown], dtype=np.int64)
         self.hour_of_week = np.array([t.weekday() * 24 + t.hour for t in shown], dtype=np.int64)
         dates = [t.date().toordinal() for t in shown]
-        self.day = np.array(dates, dtype=np.int64) - local.date().toordinal()
+        self.day = np.array(dates, dtype=np.int64) - local.date().toordinal()  # from 0
 
 
 def _bed_steps(beds: Beds | None, clock: Clock) -> tuple[list[float], list[int]]:
@@ -119,6 +128,14 @@ def _bed_steps(beds: Beds | None, clock: Clock) -> tuple[list[float], list[int]]
     number = np.maximum(number, 0)
     keep = np.concatenate([[True], np.diff(number) != 0])
     return times[keep].tolist(), number[keep].astype(int).tolist()
+
+
+def beds_at(beds: Beds | None, clock: Clock) -> np.ndarray:
+    """Beds at each full hour of the clock."""
+    times, number = _bed_steps(beds, clock)
+    place = np.searchsorted(times, np.arange(clock.hours), side="right") - 1
+    found: np.ndarray = np.array(number)[np.maximum(place, 0)]
+    return found
 
 
 def _within(change: BedChange | Surge, hours: np.ndarray) -> np.ndarray:
@@ -192,7 +209,7 @@ def cumulative_arrivals(
         if dispersion > 0:
             key = _draws.joined(np.uint64(base), np.uint64(_draws.key_of_name(each.name)))
             days = range(int(day.min()), int(day.max()) + 1)
-            u = np.array([_draws.uniform(key, _draws.DAY, d + 1) for d in days])
+            u = np.array([_draws.uniform(np.uint64(key), _draws.DAY, d + 1) for d in days])
             factor = special.gammaincinv(1 / dispersion, u) * dispersion
             rates[c] *= factor[day - day.min()]
     expected = np.zeros((rates.shape[0], edges.size))

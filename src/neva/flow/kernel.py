@@ -37,6 +37,7 @@ from neva.flow._draws import (
     PLANNED,
     PRESENT,
     UNPLANNED,
+    exponential,
     joined,
     patient_key,
     uniform,
@@ -79,7 +80,7 @@ _COMPILED_FILES = (
 def _schedule_arrival(m, s, base, expected, group):  # pragma: no cover
     """Put the next unplanned arrival of a class into the calendar."""
     gaps = joined(joined(base, m.groups[group].key), GAPS)
-    s.groups[group].level -= np.log1p(-uniform(gaps, GAP, s.groups[group].arrived))
+    s.groups[group].level += exponential(gaps, GAP, s.groups[group].arrived)
     edges = m.arrival_edge.size - 1
     place = s.groups[group].edge_at
     while place < edges and expected[group, place + 1] < s.groups[group].level:
