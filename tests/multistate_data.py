@@ -72,9 +72,23 @@ def transplants():
 
 def intervals(frame):
     """Intervals of the transplants: one row each, with where it led to."""
+    covariates = ["agecl", "year", "proph", "match"]
     return frame.group_by("id", "from", maintain_order=True).agg(
+        pl.col(covariates).first(),
         entry=pl.col("Tstart").first().cast(pl.Float64),
         exit=pl.col("Tstop").first().cast(pl.Float64),
         origin=pl.col("from").first().cast(pl.String).alias("origin"),
         target=pl.col("to").filter(pl.col("status") == 1).first().cast(pl.String),
     )
+
+
+def transplant_covariates(frame):
+    """Age, calendar year (large means), prophylaxis and mismatch: shape (n, 4)."""
+    ages = {"<=20": 15.0, "20-40": 30.0, ">40": 45.0}
+    years = {"1985-1989": 1987.0, "1990-1994": 1992.0, "1995-1998": 1996.5}
+    return frame.select(
+        pl.col("agecl").replace_strict(ages),
+        pl.col("year").replace_strict(years),
+        (pl.col("proph") == "yes").cast(pl.Float64),
+        (pl.col("match") == "gender mismatch").cast(pl.Float64),
+    ).to_numpy()
