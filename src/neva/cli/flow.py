@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import polars as pl
 import typer
 
+from neva.cli import flow_forecast
 from neva.cli.console import AsOf, HospitalPath, Json, snapshot_of, table, tell
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Where patients are and how long they stay.", no_args_is_help=True)
+app = typer.Typer(help="Where patients are and will be.", no_args_is_help=True)
 
 By = Annotated[
     str,
@@ -74,3 +75,6 @@ def stays(
     _, snapshot = snapshot_of(hospital, as_of)
     result = length_of_stay(intervals_by(snapshot, by, states))
     tell(as_json, result, lambda: table(result.frame))
+
+
+flow_forecast.add_to(app)

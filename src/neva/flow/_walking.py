@@ -23,7 +23,8 @@ def _band(band_of: Any, phase: int, age: float, last: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def follow_all(
-    phase: Any, age: Any, band_of: Any, chance: Any, share: Any, state_of: Any, phase_of: Any,
+    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, state_of: Any,
+    phase_of: Any,
     clock: Any, coming: Any, first_age: float, steps: int,
 ) -> Any:  # fmt: skip
     """Expected numbers by state and step, of those here and of those to come.
@@ -45,7 +46,7 @@ def follow_all(
             goes = stays * chance[p, band, hour]
             if goes > 0.0:
                 for s in range(states):
-                    part = share[p, band, hour, s]
+                    part = share[p, band, s] * moving[p, band, hour]
                     if part > 0.0:
                         inflow[0, t, phase_of[state_of[p] + 1, s]] += goes * part
             stays -= goes
@@ -70,7 +71,7 @@ def follow_all(
                 goes = stays * chance[p, band, hour]
                 if goes > 0.0:
                     for s in range(states):
-                        part = share[p, band, hour, s]
+                        part = share[p, band, s] * moving[p, band, hour]
                         if part > 0.0:
                             to = phase_of[at + 1, s]
                             inflow[0, later, to] += here * goes * part
@@ -85,8 +86,9 @@ def follow_all(
 
 @numba.njit(cache=True, nogil=True)
 def _walk(
-    p: int, age: float, begin: int, band_of: Any, chance: Any, share: Any, state_of: Any,
-    phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any, result: Any, weight: float,
+    p: int, age: float, begin: int, band_of: Any, chance: Any, moving: Any, share: Any,
+    state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
+    result: Any, weight: float,
 ) -> None:  # fmt: skip
     """Add one patient's probabilities by state and step to `result` (states, steps).
 
@@ -104,7 +106,7 @@ def _walk(
         goes = stays * chance[p, band, hour]
         if goes > 0.0:
             for s in range(states):
-                part = share[p, band, hour, s]
+                part = share[p, band, s] * moving[p, band, hour]
                 if part > 0.0:
                     moved[s] += goes * part
         stays -= goes
@@ -127,7 +129,7 @@ def _walk(
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 def onward_of(
-    band_of: Any, chance: Any, share: Any, state_of: Any, phase_of: Any, clock: Any,
+    band_of: Any, chance: Any, moving: Any, share: Any, state_of: Any, phase_of: Any, clock: Any,
     block_of: Any, block_ends: Any, first_age: float, used: Any,
 ) -> Any:  # fmt: skip
     """Probabilities by state and step of one who came to a phase in a block of steps.
@@ -149,7 +151,7 @@ def onward_of(
             for p in numba.prange(phases):
                 if used[p]:
                     _walk(
-                        p, age, end, band_of, chance, share, state_of, phase_of, clock,
+                        p, age, end, band_of, chance, moving, share, state_of, phase_of, clock,
                         block_of, block_ends, onward, onward[p, block], 1.0,
                     )  # fmt: skip
     return onward
@@ -157,8 +159,8 @@ def onward_of(
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 def follow_each(
-    phase: Any, age: Any, band_of: Any, chance: Any, share: Any, state_of: Any, phase_of: Any,
-    clock: Any, block_of: Any, block_ends: Any, onward: Any,
+    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, state_of: Any,
+    phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
 ) -> Any:  # fmt: skip
     """Probability of each patient to be in each state after each step: (n, states, steps)."""
     states = phase_of.shape[1]
@@ -166,7 +168,7 @@ def follow_each(
     result = np.zeros((len(phase), states, steps))
     for i in numba.prange(len(phase)):
         _walk(
-            phase[i], age[i], 0, band_of, chance, share, state_of, phase_of, clock,
+            phase[i], age[i], 0, band_of, chance, moving, share, state_of, phase_of, clock,
             block_of, block_ends, onward, result[i], 1.0,
         )  # fmt: skip
     return result

@@ -54,6 +54,14 @@ _HOLIDAY_SD: Final = 0.3
 _SEASON_SD: Final = 0.2
 _LEVEL_SD: Final = 0.5
 _GROWTH_SD: Final = 0.5
+#: In a short history nothing but a steady level is taken for granted.
+_SHORT_DRIFT_SD: Final = 0.02
+_SHORT_LEVEL_SD: Final = 0.05
+_SHORT_GROWTH_SD: Final = 0.05
+_LATELY: Final = 0.5
+_LATELY_SD: Final = 0.3
+#: What the level may drift over the days forecast, before anything is seen.
+_UNKNOWN_LEVEL_SD: Final = 0.1
 #: How fast older days lose weight where the history is short: a wave, not a habit.
 _SHORT_DAYS: Final = 180
 _SHORT_HALF_LIFE: Final = 21.0
@@ -148,16 +156,18 @@ def arrivals_of(
     local = firsts["start"].dt.convert_time_zone(sojourns.zone)
     place = ZoneInfo(sojourns.zone)
     first = begins.astimezone(place).date()
-    days = (sojourns.now.astimezone(place).date() - first).days + 1
+    by_day = sojourns.precision == "day"
+    # A day that is known is known as a whole.
+    until = sojourns.now + timedelta(days=1) if by_day else sojourns.now
+    days = (until.astimezone(place).date() - first).days + 1
     at = pl.DataFrame({"day": local.dt.date(), "hour": local.dt.hour()}).with_columns(
         number=(pl.col("day") - pl.lit(first)).dt.total_days()
     )
     at = at.filter(pl.col("number").is_between(0, days - 1))
     hourly = np.zeros((days, 24), dtype=np.int64)
-    by_day = sojourns.precision == "day"
     hours = np.zeros(at.height, dtype=np.int64) if by_day else at["hour"].to_numpy()
     np.add.at(hourly, (at["number"].to_numpy(), hours), 1)
-    return Arrivals(first, hourly, sojourns.zone, sojourns.now, by_day)
+    return Arrivals(first, hourly, sojourns.zone, until, by_day)
 
 
 def holidays_of(country: str, first: date, last: date) -> dict[date, str]:
@@ -267,6 +277,9 @@ class ArrivalModel:
         Shares by local hour, from Monday on.
     fits : tuple
         For one day ahead, two, and so on: coefficients and shape.
+    level_sd : float
+        How far the level of all days together was from what was forecast,
+        beyond what independent days explain; a standard deviation of logarithms.
     """
 
     arrivals: Arrivals
@@ -274,6 +287,11 @@ class ArrivalModel:
     name: str
     profile: Floats
     fits: tuple[CountRegression | tuple[Regressor, float], ...]
+    level_sd: float
+
+    def drift(self, ahead: int) -> float:
+        """Return the standard deviation of the logarithmic level, `ahead` days on."""
+        return self.level_sd * math.sqrt(ahead / len(self.fits))
 
     def forecast(self, days: int) -> DailyArrivals:
         """Forecast from today on.
@@ -339,16 +357,23 @@ def _features(
     dates = [first + timedelta(days=int(k)) for k in days]
     weekday = np.array([day.weekday() for day in dates])
     columns = [np.ones(len(days)), np.log(month / week)]
-    spread = [0.1 if not long else 1.0, _LEVEL_SD]
+    spread = [1.0 if long else _SHORT_DRIFT_SD, _LEVEL_SD if long else _SHORT_LEVEL_SD]
     growth = np.clip(np.log(week / before), -1.0, 1.0)
     columns.append(growth)
-    spread.append(_GROWTH_SD)
+    spread.append(_GROWTH_SD if long else _SHORT_GROWTH_SD)
+    offset = np.log(week)
+    if not long:
+        # In a wave a week is old: half-way to the last three days, to begin with.
+        lately = np.log(level(last, 3) / week)
+        offset = offset + _LATELY * lately
+        columns.append(lately)
+        spread.append(_LATELY_SD)
     if long:
         yesterday = level(last, 1)
         columns.append(np.log(yesterday / week))
         spread.append(_LEVEL_SD)
     for k in range(7):
-        columns.append((weekday == k).astype(np.float64))
+        columns.append((weekday == k) - 1 / 7)
         spread.append(_WEEKDAY_SD)
     if len(known) >= _DAYS_FOR_SEASONS:
         angle = 2 * np.pi * np.array([day.timetuple().tm_yday for day in dates]) / 365.25
@@ -367,7 +392,7 @@ def _features(
         columns.append(np.array([found is not None for found in previous], dtype=np.float64))
         spread.append(_HOLIDAY_SD)
     return _Features(
-        offset=np.log(week),
+        offset=offset,
         columns=np.column_stack(columns),
         penalty=1 / np.square(spread),
     )
@@ -410,6 +435,7 @@ def fit_arrivals(
     held = dict(holidays or {})
     names = _names_of(held)
     fits: list[CountRegression | tuple[Regressor, float]] = []
+    means = np.full((days, len(known)), np.nan)
     for ahead in range(1, days + 1):
         # The first days have no weeks before them to be described by.
         start = min(7 + ahead - 1, len(known) - 7)
@@ -419,18 +445,44 @@ def fit_arrivals(
         short = len(known) < _SHORT_DAYS
         weights = 0.5 ** (age / _SHORT_HALF_LIFE) if short else np.ones(len(at))
         if model == PLAIN:
-            fits.append(
-                count_regression(
-                    features.columns,
-                    known[at],
-                    offset=features.offset,
-                    weights=weights,
-                    penalty=features.penalty,
-                )
+            fit = count_regression(
+                features.columns,
+                known[at],
+                offset=features.offset,
+                weights=weights,
+                penalty=features.penalty,
             )
+            fits.append(fit)
+            means[ahead - 1, at] = fit.mean(features.columns, features.offset)
         else:
-            fits.append(_fit_other(model, features, known[at]))
-    return ArrivalModel(arrivals, held, model, _profile(arrivals), tuple(fits))
+            other, shape = _fit_other(model, features, known[at])
+            fits.append((other, shape))
+            design = np.column_stack([features.columns, features.offset])
+            means[ahead - 1, at] = np.exp(features.offset) * other.predict(design)
+    spread = np.array([fit[1] if isinstance(fit, tuple) else fit.shape for fit in fits])
+    return ArrivalModel(
+        arrivals, held, model, _profile(arrivals), tuple(fits), _level_sd(known, means, spread)
+    )
+
+
+def _level_sd(known: Floats, means: Floats, shapes: Floats) -> float:
+    """Spread of the totals of all days ahead, beyond that of independent days."""
+    ahead = len(means)
+    origins = np.arange(len(known) - ahead + 1)
+    # From an origin, the first day ahead has the forecast for one day, and so on.
+    rows = np.arange(ahead)[:, None]
+    predicted = means[rows, origins + rows]
+    happened = known[origins + rows]
+    usable = np.isfinite(predicted).all(axis=0)
+    if not usable.any():
+        return _UNKNOWN_LEVEL_SD
+    mean = predicted[:, usable].sum(axis=0)
+    apart = (happened[:, usable].sum(axis=0) / mean - 1) ** 2
+    chance = 1 / mean + (predicted[:, usable] ** 2 / shapes[:, None]).sum(axis=0) / mean**2
+    # Overlapping totals: few of them are independent, so a little is added.
+    few = usable.sum() / ahead
+    excess = max(0.0, float((apart - chance).mean()))
+    return math.sqrt((few * excess + _UNKNOWN_LEVEL_SD**2) / (few + 1))
 
 
 def _fit_other(model: str, features: _Features, counts: Floats) -> tuple[Regressor, float]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -24,12 +24,14 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.errors import UsageError
+from neva.events.clock import first_moment
 from neva.flow import _walking
 from neva.flow.arrivals import (
     LEAST_ARRIVALS,
     LEAST_DAYS,
     PLAIN,
     ArrivalModel,
+    Arrivals,
     arrivals_of,
     fit_arrivals,
 )
@@ -37,7 +39,14 @@ from neva.flow.lengths import LengthModel, fit_lengths
 from neva.flow.sojourns import Sojourns
 from neva.statistics.distributions import TAIL, quantiles
 
-__all__ = ["ArrivalGroup", "FlowModel", "OccupancyForecast", "fit_flow", "forecast_flow"]
+__all__ = [
+    "ArrivalGroup",
+    "FlowModel",
+    "OccupancyForecast",
+    "fit_flow",
+    "forecast_flow",
+    "restarted",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -130,10 +139,8 @@ def fit_flow(
             "they have the rates of the whole hospital, and exits only"
         )
     groups = []
-    elective = pl.col("class") == "elective"
-    stays = pl.col("end") > pl.col("start")
-    for name, chosen in (("unscheduled", ~elective), ("elective", elective)):
-        group, note = _group(sojourns, name, chosen & stays, days, holidays, model)
+    for name in ("unscheduled", "elective"):
+        group, note = _group(sojourns, name, days, holidays, model)
         if group is not None:
             groups.append(group)
         if note:
@@ -144,21 +151,21 @@ def fit_flow(
 def _group(
     sojourns: Sojourns,
     name: str,
-    chosen: pl.Expr,
     days: int,
     holidays: Mapping[date, str] | None,
     model: str,
 ) -> tuple[ArrivalGroup | None, str]:
-    firsts = sojourns.frame.group_by("case", maintain_order=True).first().filter(chosen)
-    # One who was there when the period began did not arrive in it.
-    begun = firsts.filter(pl.col("entered") == pl.col("start"))
+    elective = pl.col("class") == "elective"
+    firsts = sojourns.frame.group_by("case", maintain_order=True).first()
+    begun = firsts.filter(
+        elective if name == "elective" else ~elective,
+        # One who was there when the period began did not arrive in it.
+        pl.col("entered") == pl.col("start"),
+        (pl.col("end") > pl.col("start")) | pl.col("next").is_null(),
+    )
     if not begun.height:
         return None, "no arrivals: none are expected" if name == "unscheduled" else ""
-    since = sojourns.frame["entered"].min()
-    assert isinstance(since, datetime)
-    arrivals = arrivals_of(
-        sojourns, only=chosen & (pl.col("entered") == pl.col("start")), since=since
-    )
+    arrivals = _arrivals(sojourns, name)
     number = {state: k for k, state in enumerate(sojourns.states)}
     counts = np.bincount(
         begun["state"].replace_strict(number, return_dtype=pl.Int64).to_numpy(),
@@ -186,6 +193,28 @@ def _group(
     return group, note
 
 
+def restarted(model: FlowModel, sojourns: Sojourns) -> FlowModel:
+    """Return a model that was fitted earlier, starting from the arrivals known by now."""
+    groups = []
+    for group in model.groups:
+        arrivals = _arrivals(sojourns, group.name)
+        begun = group.model and replace(group.model, arrivals=arrivals)
+        groups.append(replace(group, model=begun, so_far=arrivals.so_far))
+    return replace(model, groups=tuple(groups), fitted=sojourns.now)
+
+
+def _arrivals(sojourns: Sojourns, name: str) -> Arrivals:
+    """Arrivals of a group: those who began in the period, and had a place."""
+    elective = pl.col("class") == "elective"
+    chosen = elective if name == "elective" else ~elective
+    begun = pl.col("entered") == pl.col("start")
+    # One who left at once never had a place.
+    stays = (pl.col("end") > pl.col("start")) | pl.col("next").is_null()
+    since = sojourns.frame["entered"].min()
+    assert isinstance(since, datetime)
+    return arrivals_of(sojourns, only=chosen & begun & stays, since=since)
+
+
 @dataclass(frozen=True, slots=True)
 class OccupancyForecast:
     """Numbers of patients per place and time, as distributions.
@@ -206,6 +235,8 @@ class OccupancyForecast:
         Of the data.
     notes : tuple of str
         What the reader must know.
+    step_hours : float
+        1, or 24.
     """
 
     places: tuple[str, ...]
@@ -217,6 +248,7 @@ class OccupancyForecast:
     identity: str
     what: str
     notes: tuple[str, ...]
+    step_hours: float = 1.0
 
     @property
     def mean(self) -> Floats:
@@ -305,7 +337,7 @@ def forecast_flow(
     times = _times(sojourns.now, steps, sojourns.zone, daily=daily)
     clock = _hours(sojourns.now, steps, sojourns.zone, daily=daily)
     phase, age, strangers = _present(lengths, sojourns)
-    coming, shapes = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
+    coming, shapes, drifts = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
     block_of, block_ends = _blocks(steps)
     fixed = (lengths.band_of, *_tables(lengths), lengths.state_of, lengths.phase_of, clock)
     used = _used(lengths)
@@ -322,7 +354,7 @@ def forecast_flow(
     by_place = np.einsum("ps,cst->cpt", member, means).reshape(len(means), len(places) * steps)
     expected = chances.sum(axis=0) + by_place.sum(axis=0)
     ratios = _ratios(
-        lengths, (phase, age), clock, coming, shapes, steps, member, expected, draws, rng
+        lengths, (phase, age), clock, coming, drifts, steps, member, expected, draws, rng
     )
     size = _size(chances, by_place, shapes, ratios)
     distribution = _walking.count_distributions(
@@ -345,12 +377,14 @@ def forecast_flow(
         identity=sojourns.identity,
         what=sojourns.what,
         notes=tuple(notes),
+        step_hours=lengths.step_hours,
     )
 
 
-def _tables(lengths: LengthModel) -> tuple[Any, Any]:
-    chance, share = lengths.leaving()
-    return np.ascontiguousarray(chance), np.ascontiguousarray(share)
+def _tables(lengths: LengthModel) -> tuple[Any, Any, Any]:
+    chance, moving, share = lengths.leaving()
+    contiguous = np.ascontiguousarray
+    return contiguous(chance), contiguous(moving), contiguous(share)
 
 
 def _used(lengths: LengthModel) -> npt.NDArray[np.bool_]:
@@ -360,26 +394,21 @@ def _used(lengths: LengthModel) -> npt.NDArray[np.bool_]:
 
 
 def _times(now: datetime, steps: int, zone: str, *, daily: bool) -> list[datetime]:
-    """Ends of the steps: hours from now, or the local midnights at or after it."""
+    """Ends of the steps: hours from now, or the local midnights after it."""
     if not daily:
         return [now + timedelta(hours=k) for k in range(1, steps + 1)]
-    place = ZoneInfo(zone)
-    today = now.astimezone(place).date()
-    return [
-        datetime.combine(today + timedelta(days=k), datetime.min.time(), place).astimezone(
-            now.tzinfo
-        )
-        for k in range(steps)
-    ]
+    today = now.astimezone(ZoneInfo(zone)).date()
+    return [first_moment(today + timedelta(days=k), zone) for k in range(1, steps + 1)]
 
 
 def _hours(now: datetime, steps: int, zone: str, *, daily: bool) -> npt.NDArray[np.int64]:
-    """Local hour of the middle of each step."""
-    if daily:
-        return np.zeros(steps, dtype=np.int64)
+    """Local hour of the week of the middle of each step; of days, of their beginning."""
     place = ZoneInfo(zone)
-    middle = [now + timedelta(minutes=60 * k + 30) for k in range(steps)]
-    return np.array([time.astimezone(place).hour for time in middle], dtype=np.int64)
+    if daily:
+        today = now.astimezone(place).weekday()
+        return 24 * ((today + 1 + np.arange(steps, dtype=np.int64)) % 7)
+    middle = [(now + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(steps)]
+    return np.array([24 * time.weekday() + time.hour for time in middle], dtype=np.int64)
 
 
 def _present(lengths: LengthModel, sojourns: Sojourns) -> tuple[npt.NDArray[np.int64], Floats, int]:
@@ -393,15 +422,17 @@ def _present(lengths: LengthModel, sojourns: Sojourns) -> tuple[npt.NDArray[np.i
     now = pl.Series([sojourns.now], dtype=pl.Datetime("us", "UTC"))
     daily = lengths.step_hours == 24
     days = float(sojourns.clock(now)[0]) - sojourns.clock(known["start"]).to_numpy()
-    # By day, what is known now is who was there yesterday.
-    age = np.maximum(np.rint(days) - 1, 0) if daily else np.maximum(days * 24, 0.0)
+    age = np.maximum(np.rint(days), 0) if daily else np.maximum(days * 24, 0.0)
     return known["_phase"].to_numpy(), age.astype(np.float64), here.height - known.height
 
 
 def _coming(
     model: FlowModel, now: datetime, steps: int, zone: str, *, daily: bool
-) -> tuple[list[Floats], Floats]:
-    """Expected arrivals by step and first state, one array a group and day; their shapes."""
+) -> tuple[list[Floats], Floats, Floats]:
+    """Expected arrivals by step and first state, one array a group and day.
+
+    With the shapes of these counts, and how far the level may drift by then.
+    """
     place = ZoneInfo(zone)
     today = now.astimezone(place).date()
     if daily:
@@ -419,6 +450,7 @@ def _coming(
             length[(days == day) & twice[hours]] = 0.5
     parts: list[Floats] = []
     shapes: list[float] = []
+    drifts: list[float] = []
     for group in model.groups:
         count = int(days.max()) + 1
         if group.model is None:
@@ -442,7 +474,8 @@ def _coming(
                     spread += group.so_far
             parts.append(level * weight[:, None] * group.entry[None, :])
             shapes.append(spread)
-    return parts, np.array(shapes, dtype=np.float64)
+            drifts.append(0.0 if group.model is None else group.model.drift(day + 1))
+    return parts, np.array(shapes, dtype=np.float64), np.array(drifts, dtype=np.float64)
 
 
 def _blocks(steps: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -475,7 +508,7 @@ def _ratios(
     here: tuple[npt.NDArray[np.int64], Floats],
     clock: npt.NDArray[np.int64],
     coming: list[Floats],
-    shapes: Floats,
+    drifts: Floats,
     steps: int,
     member: Floats,
     expected: Floats,
@@ -486,10 +519,13 @@ def _ratios(
 
     The best model's exact mean over that by blocks is a factor of all of them.
     """
-    total = np.sum(coming, axis=0) if coming else np.zeros((steps, len(lengths.states)))
+    parts = np.stack(coming) if coming else np.zeros((0, steps, len(lengths.states)))
 
-    def mean(of: LengthModel) -> Floats:
+    def mean(of: LengthModel, shift: float = 0.0) -> Floats:
         fixed = (of.band_of, *_tables(of), of.state_of, of.phase_of, clock)
+        # One level for all days to come, the farther the less sure.
+        factor = np.exp(shift * drifts - drifts**2 / 2) if shift else np.ones(len(drifts))
+        total = np.tensordot(factor, parts, axes=1)
         both = _walking.follow_all(*here, *fixed, total, of.first_age, steps).sum(axis=0)
         result: Floats = (member @ both).reshape(-1)
         return result
@@ -498,7 +534,9 @@ def _ratios(
     best = mean(lengths) / floor
     if draws == 0:
         return best[None, :]
-    drawn = np.stack([mean(lengths.drawn(rng)) for _ in range(draws)]) / floor
+    drawn = (
+        np.stack([mean(lengths.drawn(rng), rng.standard_normal()) for _ in range(draws)]) / floor
+    )
     groups = min(_RATIOS, draws)
     ordered = np.sort(drawn, axis=0)
     parts = np.stack([part.mean(axis=0) for part in np.array_split(ordered, groups)])

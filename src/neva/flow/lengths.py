@@ -19,9 +19,17 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.errors import UsageError
+from neva.events.schema import TIME
 from neva.flow.sojourns import Sojourns
 
-__all__ = ["LEAST_SOJOURNS", "LengthModel", "fit_lengths"]
+__all__ = [
+    "HALF_LIFE_DAYS",
+    "LEAST_SOJOURNS",
+    "SHORT_DAYS",
+    "SHORT_HALF_LIFE_DAYS",
+    "LengthModel",
+    "fit_lengths",
+]
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -36,6 +44,14 @@ LEAST_OF_A_PHASE: Final = 100
 _ENDS_PER_BAND: Final = 10
 #: The hour of day is learnt against so many ends that follow no clock.
 _CLOCK_PRIOR: Final = 10.0
+_WEEK_PRIOR: Final = 50.0
+#: What happened so many days ago counts half, in a long history and a short one.
+HALF_LIFE_DAYS: Final = 120.0
+SHORT_HALF_LIFE_DAYS: Final = 20.0
+SHORT_DAYS: Final = 180.0
+#: The pace of the last days: half-life, and ends that say that nothing changed.
+PACE_DAYS: Final = 3.0
+_PACE_PRIOR: Final = 10.0
 #: Lengths are told apart up to so many steps (hours: 60 days; days: 4 years).
 _LONGEST: Final = 1440
 
@@ -63,10 +79,18 @@ class LengthModel:
     rates : array, shape (phases, bands, targets)
         Per step, at the mean hour of the day.
     ends : array, shape (phases, bands, targets)
-        How many ended so: what `rates` was estimated from. The phase of a
+        How many ended so, older ones for less than one: what `rates` was
+        estimated from. The phase of a
         state as such (the first ones) has all sojourns of the state.
     clock : array, shape (phases, 2, 24)
         Factor by local hour of the day: of moves, and of exits.
+    week : array, shape (2, 7)
+        Factor by day of the week, from Monday on: of moves, and of exits.
+    pace : array, shape (states, 2)
+        Of the last days, beside the rates: practice that just changed. Of
+        moves, and of exits.
+    pace_ends : array, shape (states, 2)
+        How many ends `pace` rests on.
     borrowed : tuple of str
         States whose own ends were too few; they have the rates of all.
     sojourns, ended : int
@@ -82,6 +106,9 @@ class LengthModel:
     rates: Floats
     ends: Floats
     clock: Floats
+    week: Floats
+    pace: Floats
+    pace_ends: Floats
     borrowed: tuple[str, ...]
     sojourns: int
     ended: int
@@ -91,24 +118,38 @@ class LengthModel:
         """Age, in steps, at the end of the step in which one came."""
         return 0.5 if self.step_hours < 24 else 0.0
 
-    def leaving(self) -> tuple[Floats, Floats]:
-        """Return the probability of leaving within a step, and shares of targets.
+    def leaving(self) -> tuple[Floats, Floats, Floats]:
+        """Return the chance of leaving within a step, and where to.
 
         Returns
         -------
-        chance : array, shape (phases, bands, 24)
-        share : array, shape (phases, bands, 24, targets)
+        chance : array, shape (phases, bands, 168)
+            By hour of the local week, from Monday 0:00 on.
+        moving : array, shape (phases, bands, 168)
+            The share of those leaving who go to another state.
+        share : array, shape (phases, bands, states)
+            Which, of those who move.
         """
         states = len(self.states)
-        targets = self.rates.shape[2]
-        group = (np.arange(targets) >= states).astype(np.int64)
-        # phases, bands, hours, targets
-        each = self.rates[:, :, None, :] * self.clock[:, group, :].transpose(0, 2, 1)[:, None]
-        total = each.sum(axis=3)
+        moves = self.rates[:, :, :states]
+        total_moves = moves.sum(axis=2)
+        exits = self.rates[:, :, states:].sum(axis=2)
+        factor = self.pace[self.state_of][:, :, None] * self.week_clock()
+        move = total_moves[:, :, None] * factor[:, None, 0]
+        both = move + exits[:, :, None] * factor[:, None, 1]
+        moving = np.divide(move, both, out=np.zeros_like(both), where=both > 0)
         share = np.divide(
-            each, total[..., None], out=np.zeros_like(each), where=total[..., None] > 0
+            moves,
+            total_moves[..., None],
+            out=np.zeros_like(moves),
+            where=total_moves[..., None] > 0,
         )
-        return -np.expm1(-total), share
+        return -np.expm1(-both), moving, share
+
+    def week_clock(self) -> Floats:
+        """Return the factors by hour of the local week, shape (phases, 2, 168)."""
+        product = self.week[None, :, :, None] * self.clock[:, :, None, :]
+        return product.reshape(len(self.clock), 2, 168)
 
     def drawn(self, rng: np.random.Generator) -> LengthModel:
         """Return a model that the same data might have given.
@@ -117,7 +158,8 @@ class LengthModel:
         ends: what is not known about rates of which few ends were seen.
         """
         factor = rng.standard_gamma(np.maximum(self.ends, 1e-9)) / np.maximum(self.ends, 1e-9)
-        return replace(self, rates=self.rates * np.where(self.ends > 0, factor, 1.0))
+        pace = self.pace * rng.standard_gamma(self.pace_ends) / self.pace_ends
+        return replace(self, rates=self.rates * np.where(self.ends > 0, factor, 1.0), pace=pace)
 
     def place(self, sojourns: pl.DataFrame) -> Numbers:
         """Return the phase of each sojourn of a frame sorted by case and start."""
@@ -142,16 +184,22 @@ class LengthModel:
 
 @numba.njit(cache=True, nogil=True)
 def _exposures(
-    phase: Any, entry: Any, leave: Any, hour: Any, band_of: Any, bands: int, daily: bool
-) -> Any:
-    """Time at risk by phase, band and hour of day, in steps."""
-    result = np.zeros((band_of.shape[0], bands, 24))
+    phase: Any, entry: Any, leave: Any, hour: Any, ago: Any, half_life: float, band_of: Any,
+    bands: int, daily: bool,
+) -> Any:  # fmt: skip
+    """Time at risk by phase, band and hour of week, in steps; the past counts less.
+
+    `ago` is how long before now each sojourn began, in steps.
+    """
+    result = np.zeros((band_of.shape[0], bands, 168))
     last = band_of.shape[1] - 1
     for i in range(len(phase)):
         p = phase[i]
         if daily:
             for day in range(int(entry[i]) + 1, int(leave[i]) + 1):
-                result[p, band_of[p, min(2 * day - 1, last)], 0] += 1.0
+                weight = 0.5 ** ((ago[i] - day) / half_life)
+                band = band_of[p, min(2 * day - 1, last)]
+                result[p, band, int(hour[i] + 24 * day) % 168] += weight
             continue
         at = entry[i]
         while at < leave[i]:
@@ -159,8 +207,9 @@ def _exposures(
             until = min((cell + 1) / 2, leave[i])
             if until <= at:
                 break
-            clock = int(hour[i] + (at + until) / 2) % 24
-            result[p, band_of[p, min(cell, last)], clock] += until - at
+            clock = int(hour[i] + (at + until) / 2) % 168
+            weight = 0.5 ** ((ago[i] - at) / half_life)
+            result[p, band_of[p, min(cell, last)], clock] += weight * (until - at)
             at = until
     return result
 
@@ -196,13 +245,18 @@ def _bands(ends: Numbers, edges: Numbers) -> Numbers:
     return np.searchsorted(chosen, grid, side="right").astype(np.int64) - 1
 
 
-def fit_lengths(sojourns: Sojourns) -> LengthModel:
+def fit_lengths(sojourns: Sojourns, *, half_life_days: float | None = None) -> LengthModel:
     """Estimate the rates of leaving.
 
     Parameters
     ----------
     sojourns : Sojourns
         Perhaps cut to a period (:meth:`Sojourns.between`).
+    half_life_days : float, optional
+        What happened so long ago counts half: practice changes. By default
+        :data:`HALF_LIFE_DAYS`, or :data:`SHORT_HALF_LIFE_DAYS` where less than
+        :data:`SHORT_DAYS` days are known: a wave, not a habit. Infinite: all
+        counts alike.
 
     Raises
     ------
@@ -212,9 +266,9 @@ def fit_lengths(sojourns: Sojourns) -> LengthModel:
     Notes
     -----
     Occurrences over exposure in bands, the discrete-time form of the
-    Aalen-Johansen increments; the factors of the hour of day and the rates of
-    the bands are fitted in turn until they agree (a Poisson model with two
-    factors, by iterative proportional fitting).
+    Aalen-Johansen increments; the factors of the hour and of the weekday and
+    the rates of the bands are fitted in turn until they agree (a Poisson model
+    with three factors, by iterative proportional fitting).
     """
     daily = sojourns.precision == "day"
     step_hours = 24.0 if daily else 1.0
@@ -226,6 +280,10 @@ def fit_lengths(sojourns: Sojourns) -> LengthModel:
             f"the floor is {LEAST_SOJOURNS}; choose a longer period"
         )
         raise UsageError(message)
+    now = float(sojourns.clock(pl.Series([sojourns.now], dtype=TIME))[0])
+    seen_days = now - float(sojourns.clock(frame["entered"]).to_numpy().min())
+    if half_life_days is None:
+        half_life_days = SHORT_HALF_LIFE_DAYS if seen_days < SHORT_DAYS else HALF_LIFE_DAYS
     states, exits = sojourns.states, sojourns.exits
     targets = {name: k for k, name in enumerate((*states, *exits))}
     state = frame["state"].replace_strict(targets, return_dtype=pl.Int64).to_numpy()
@@ -242,42 +300,25 @@ def fit_lengths(sojourns: Sojourns) -> LengthModel:
         .fill_null(-1)
         .to_numpy()
     )
-    entry = frame["entry_days"].to_numpy() * 24 / step_hours
-    leave = frame["exit_days"].to_numpy() * 24 / step_hours
-    if daily:
-        entry, leave = np.rint(entry), np.rint(leave)
-    local = frame["start"].dt.convert_time_zone(sojourns.zone)
-    hour = (
-        np.zeros(frame.height)
-        if daily
-        else (local.dt.hour() + local.dt.minute() / 60).to_numpy().astype(np.float64)
-    )
-    ended = target >= 0
-    phase_of, state_of = _phases(state[ended], before[ended], len(states))
-    phase = phase_of[before + 1, state]
+    rows = _rows(sojourns, frame, target, now, step_hours)
+    phase_of, state_of = _phases(state[target >= 0], before[target >= 0], len(states))
     # The phase of a state as such is learnt from all of its sojourns, so that
     # those who came from a rare place have rates too.
+    phase = phase_of[before + 1, state]
     apart = np.flatnonzero(phase >= len(states))
-    both = np.concatenate([np.arange(len(state)), apart])
+    rows = rows.chosen(np.concatenate([np.arange(len(state)), apart]))
     phase = np.concatenate([phase, state[apart]])
-    entry, leave, hour, target = entry[both], leave[both], hour[both], target[both]
-    ended = target >= 0
-    # A length that ends a step belongs to the step it ends; days end at whole numbers.
-    half = (2 * leave - 1 if daily else 2 * leave).astype(np.int64)
-    half = np.clip(half, 0, 2 * _LONGEST - 1)
     edges = _edges(daily)
-    band_of = np.stack([_bands(half[ended & (phase == p)], edges) for p in range(len(state_of))])
-    bands = int(band_of.max()) + 1
-    ends = np.zeros((len(state_of), bands, len(targets)))
-    by_hour = np.zeros((len(state_of), 2, 24))
-    at_hour = (hour + leave).astype(np.int64) % 24 if not daily else np.zeros(len(half), np.int64)
-    is_exit = (target >= len(states)).astype(np.int64)
-    np.add.at(ends, (phase[ended], band_of[phase, half][ended], target[ended]), 1)
-    np.add.at(by_hour, (phase[ended], is_exit[ended], at_hour[ended]), 1)
-    exposure = _exposures(phase, entry, leave, hour, band_of, bands, daily)
-    clock = _clock(ends, by_hour, exposure, len(states), daily=daily)
-    rates = _rates(ends, exposure, clock, len(states), daily=daily)
-    borrowed = _borrow(rates, ends, exposure, len(states))
+    band_of = np.stack(
+        [_bands(rows.half[rows.ended & (phase == p)], edges) for p in range(len(state_of))]
+    )
+    memory = half_life_days * 24 / step_hours
+    counts = _count(rows, phase, band_of, memory, len(targets), daily=daily)
+    clock, week = _clock(counts, len(states), daily=daily)
+    rates = _rates(counts, clock, week, len(states), daily=daily)
+    recent = _count(rows, phase, band_of, PACE_DAYS * 24 / step_hours, len(targets), daily=daily)
+    pace, pace_ends = _pace(recent, rates, clock, week, len(states))
+    borrowed = _borrow(rates, counts.ends, counts.exposure, len(states))
     return LengthModel(
         states=states,
         exits=exits,
@@ -286,12 +327,96 @@ def fit_lengths(sojourns: Sojourns) -> LengthModel:
         phase_of=phase_of,
         band_of=band_of,
         rates=rates,
-        ends=ends,
+        ends=counts.ends,
         clock=clock,
+        week=week,
+        pace=pace,
+        pace_ends=pace_ends,
         borrowed=tuple(states[k] for k in borrowed),
         sojourns=frame.height,
         ended=ended_count,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Sojourns as arrays: ages in steps, the hour of the week at which they began."""
+
+    entry: Floats
+    leave: Floats
+    hour: Floats
+    ago: Floats
+    target: Numbers
+    half: Numbers
+
+    @property
+    def ended(self) -> npt.NDArray[np.bool_]:
+        return self.target >= 0
+
+    def chosen(self, at: Numbers) -> _Rows:
+        return _Rows(
+            self.entry[at], self.leave[at], self.hour[at], self.ago[at], self.target[at],
+            self.half[at],
+        )  # fmt: skip
+
+
+def _rows(
+    sojourns: Sojourns,
+    frame: pl.DataFrame,
+    target: Numbers,
+    now: float,
+    step_hours: float,
+) -> _Rows:
+    daily = step_hours == 24
+    entry = frame["entry_days"].to_numpy() * 24 / step_hours
+    leave = frame["exit_days"].to_numpy() * 24 / step_hours
+    if daily:
+        entry, leave = np.rint(entry), np.rint(leave)
+    local = frame["start"].dt.convert_time_zone(sojourns.zone)
+    weekday = (local.dt.weekday().to_numpy() - 1) * 24.0
+    clock = (local.dt.hour() + local.dt.minute() / 60).to_numpy()
+    # A length that ends a step belongs to the step it ends; days end at whole numbers.
+    half = (2 * leave - 1 if daily else 2 * leave).astype(np.int64)
+    return _Rows(
+        entry=entry,
+        leave=leave,
+        hour=weekday if daily else weekday + clock,
+        ago=(now - sojourns.clock(frame["start"]).to_numpy()) * 24 / step_hours,
+        target=target,
+        half=np.clip(half, 0, 2 * _LONGEST - 1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Weighted ends by phase, band and target, and by phase, group and hour; time at risk."""
+
+    ends: Floats
+    by_hour: Floats
+    exposure: Floats
+
+    def groups(self, states: int) -> Floats:
+        """Ends by phase, band and group: moves, exits."""
+        moves, exits = self.ends[:, :, :states], self.ends[:, :, states:]
+        return np.stack([moves.sum(axis=2), exits.sum(axis=2)], axis=2)
+
+
+def _count(
+    rows: _Rows, phase: Numbers, band_of: Numbers, memory: float, targets: int, *, daily: bool
+) -> _Counts:
+    phases, bands = len(band_of), int(band_of.max()) + 1
+    ended = rows.ended
+    weight = 0.5 ** ((rows.ago - rows.leave)[ended] / memory)
+    ends = np.zeros((phases, bands, targets))
+    np.add.at(ends, (phase[ended], band_of[phase, rows.half][ended], rows.target[ended]), weight)
+    step = 24 if daily else 1
+    hour = (rows.hour + step * rows.leave).astype(np.int64)[ended] % 168
+    by_hour = np.zeros((phases, targets, 168))
+    np.add.at(by_hour, (phase[ended], rows.target[ended], hour), weight)
+    exposure = _exposures(
+        phase, rows.entry, rows.leave, rows.hour, rows.ago, memory, band_of, bands, daily
+    )
+    return _Counts(ends, by_hour, exposure)
 
 
 def _phases(state: Numbers, before: Numbers, states: int) -> tuple[Numbers, Numbers]:
@@ -306,35 +431,60 @@ def _phases(state: Numbers, before: Numbers, states: int) -> tuple[Numbers, Numb
     return phase_of, np.array(state_of, dtype=np.int64)
 
 
-def _rates(ends: Floats, exposure: Floats, clock: Floats, states: int, *, daily: bool) -> Floats:
-    if daily:
-        # Discrete days: the share of those at risk that left; as a rate, so that
-        # the chance of leaving is that share again.
-        at_risk = exposure.sum(axis=2)
-        left = ends.sum(axis=2)
-        share = np.divide(left, at_risk, out=np.zeros_like(left), where=at_risk > 0)
-        total = -np.log1p(-np.minimum(share, 1 - 1e-9))
-        part = np.divide(ends, left[..., None], out=np.zeros_like(ends), where=left[..., None] > 0)
-        daily_rates: Floats = total[..., None] * part
-        return daily_rates
-    weighted = np.einsum("pbh,pgh->pbg", exposure, clock)
+def _at_risk(exposure: Floats, clock: Floats, week: Floats) -> Floats:
+    """Time at risk by phase, band and group, each hour at its factor."""
+    by_day = exposure.reshape(*exposure.shape[:2], 7, 24)
+    result: Floats = np.einsum("pbdh,pgh,gd->pbg", by_day, clock, week, optimize=True)
+    return result
+
+
+def _rates(counts: _Counts, clock: Floats, week: Floats, states: int, *, daily: bool) -> Floats:
+    ends = counts.ends
     group = (np.arange(ends.shape[2]) >= states).astype(np.int64)
-    under = weighted[:, :, group]
-    rates: Floats = np.divide(ends, under, out=np.zeros_like(ends), where=under > 0)
+    under = _at_risk(counts.exposure, clock, week)[:, :, group]
+    each = np.divide(ends, under, out=np.zeros_like(ends), where=under > 0)
+    if not daily:
+        return each
+    # Discrete days: `each` sums to the share of those at risk that left; as a
+    # rate, so that the chance of leaving is that share again.
+    total = each.sum(axis=2, keepdims=True)
+    rate = -np.log1p(-np.minimum(total, 1 - 1e-9))
+    rates: Floats = np.divide(each * rate, total, out=np.zeros_like(each), where=total > 0)
     return rates
 
 
-def _clock(ends: Floats, by_hour: Floats, exposure: Floats, states: int, *, daily: bool) -> Floats:
-    clock = np.ones((len(ends), 2, 24))
-    if daily:
-        return clock
-    by_group = np.stack([ends[:, :, :states].sum(axis=2), ends[:, :, states:].sum(axis=2)], axis=2)
+def _clock(counts: _Counts, states: int, *, daily: bool) -> tuple[Floats, Floats]:
+    """Fit factors of the hour and of the weekday, with the rates, in turn."""
+    phases = len(counts.ends)
+    clock, week = np.ones((phases, 2, 24)), np.ones((2, 7))
+    by_group = counts.groups(states)
+    moves, exits = counts.by_hour[:, :states].sum(axis=1), counts.by_hour[:, states:].sum(axis=1)
+    at = np.stack([moves, exits], axis=1).reshape(phases, 2, 7, 24)
+    by_day = counts.exposure.reshape(*counts.exposure.shape[:2], 7, 24)
     for _ in range(10):
-        weighted = np.einsum("pbh,pgh->pbg", exposure, clock)
-        rate = np.divide(by_group, weighted, out=np.zeros_like(by_group), where=weighted > 0)
-        expected = np.einsum("pbg,pbh->pgh", rate, exposure)
-        clock = (by_hour + _CLOCK_PRIOR) / (expected + _CLOCK_PRIOR)
-    return clock
+        under = _at_risk(counts.exposure, clock, week)
+        rate = np.divide(by_group, under, out=np.zeros_like(by_group), where=under > 0)
+        expected = np.einsum("pbg,pbdh->pgdh", rate, by_day, optimize=True)
+        if not daily:
+            in_hours = (expected * week[None, :, :, None]).sum(axis=2)
+            clock = (at.sum(axis=2) + _CLOCK_PRIOR) / (in_hours + _CLOCK_PRIOR)
+        # Phases that are parts of a state are counted with it.
+        in_days = (expected * clock[:, :, None, :])[:states].sum(axis=(0, 3))
+        week = (at[:states].sum(axis=(0, 3)) + _WEEK_PRIOR) / (in_days + _WEEK_PRIOR)
+    return clock, week
+
+
+def _pace(
+    recent: _Counts, rates: Floats, clock: Floats, week: Floats, states: int
+) -> tuple[Floats, Floats]:
+    """How the last days of each state compare with its rates: of moves, of exits."""
+    under = _at_risk(recent.exposure, clock, week)[:states]
+    rate = np.stack(
+        [rates[:states, :, :states].sum(axis=2), rates[:states, :, states:].sum(axis=2)], axis=2
+    )
+    expected = (-np.expm1(-rate) * under if rates.max() > 0 else under).sum(axis=1)
+    seen = recent.groups(states)[:states].sum(axis=1)
+    return (seen + _PACE_PRIOR) / (expected + _PACE_PRIOR), seen + _PACE_PRIOR
 
 
 def _borrow(rates: Floats, ends: Floats, exposure: Floats, states: int) -> list[int]:

@@ -13,16 +13,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from neva.census import state_codes
 from neva.errors import UsageError
+from neva.events.clock import first_moment
 from neva.events.codes import FOLLOW_UP_END, label_of
+from neva.events.hospital import Hospital
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["DIED", "DISCHARGED", "ELSEWHERE", "LONGEST_GAP", "Sojourns", "sojourns_of"]
+__all__ = [
+    "DIED",
+    "DISCHARGED",
+    "ELSEWHERE",
+    "LONGEST_GAP",
+    "Sojourns",
+    "known_sojourns",
+    "sojourns_of",
+]
 
 DIED: Final = "died"
 DISCHARGED: Final = "discharged"
@@ -127,8 +138,10 @@ class Sojourns:
         """Return what was observed in ``[first, last)``, as if *now* were `last`.
 
         A sojourn that began before `first` is observed from `first` on (left
-        truncation); one that ended after `last` is still open at it. A move at
-        `last` itself is not seen.
+        truncation); one that ended at `last` or later is still open. Where
+        times are only known to the day, the last day that is known is the one
+        before that of `last`: *now* becomes its beginning, and what happened
+        on it is seen.
 
         Raises
         ------
@@ -141,19 +154,27 @@ class Sojourns:
                 "give a later end"
             )
             raise UsageError(message)
-        begin, end = _moment(first), _moment(last)
-        beyond = pl.col("end") >= end
+        by_day = self.precision == "day"
+        until = self._day_before(last) if by_day else last
+        begin, end = _moment(first), _moment(until)
+        beyond = pl.col("end") > end if by_day else pl.col("end") >= end
         frame = (
-            self.frame.filter(pl.col("start") < end, pl.col("end") > begin)
+            self.frame.filter(
+                pl.col("start") <= end if by_day else pl.col("start") < end, pl.col("end") > begin
+            )
             .with_columns(
                 end=pl.min_horizontal("end", end),
                 next=pl.when(~beyond).then("next"),
                 lost=pl.col("lost") & ~beyond,
                 entered=pl.max_horizontal("entered", begin),
             )
-            .filter(pl.col("entered") < pl.col("end"))
+            .filter((pl.col("entered") < pl.col("end")) | pl.lit(by_day))
         )
-        return replace(self, frame=frame, now=min(last, self.now))
+        return replace(self, frame=frame, now=min(until, self.now))
+
+    def _day_before(self, time: datetime) -> datetime:
+        place = ZoneInfo(self.zone)
+        return first_moment(time.astimezone(place).date() - timedelta(days=1), self.zone)
 
 
 def _moment(time: datetime) -> pl.Expr:
@@ -203,6 +224,42 @@ def sojourns_of(
         )
         raise UsageError(message)
     return made
+
+
+def known_sojourns(
+    hospital: Hospital,
+    at: datetime | None = None,
+    *,
+    by: str = "auto",
+    states: Sequence[str] | None = None,
+) -> Sojourns:
+    """Return the sojourns of what was known at a time, up to what was known wholly.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    at : datetime, optional
+        Aware. The data cut if not given.
+    by, states
+        See :func:`sojourns_of`. Which codes are states is found in all that
+        is known now: it is how the hospital records, not what happened.
+
+    Notes
+    -----
+    Where times are only known to the day, the day of `at` is not complete:
+    the last day is the one before it (:meth:`Sojourns.between`).
+    """
+    snapshot = hospital.snapshot(as_of=at)
+    if not states and by in {"auto", "state"}:
+        states = state_codes(hospital.snapshot())
+        has_units = snapshot.movements().filter(pl.col("unit").is_not_null()).head(1).collect()
+        by = "unit" if by == "auto" and has_units.height else "state"
+    found = sojourns_of(snapshot, by=by, states=states if by == "state" else None)
+    if at is None or found.precision != "day":
+        return found
+    begin = found.frame["start"].min()
+    assert isinstance(begin, datetime)
+    return found.between(begin, at)
 
 
 def _followed(snapshot: Snapshot) -> pl.DataFrame:

@@ -222,13 +222,19 @@ class Reliability:
         return self.frame
 
 
-def reliability(
-    forecasts: npt.ArrayLike, observed: npt.ArrayLike, *, rng: np.random.Generator, bins: int = 10
-) -> Reliability:
-    """Compare the levels of forecasts with how often they were reached (PIT, EPUDD)."""
+def reliability(transforms: npt.ArrayLike, *, bins: int = 10) -> Reliability:
+    """Compare the levels of forecasts with how often they were reached (PIT, EPUDD).
+
+    Parameters
+    ----------
+    transforms : array, shape (n,)
+        See :func:`pit_values`.
+    bins : int
+        Of the histogram.
+    """
     from scipy.stats import binom
 
-    values = pit_values(forecasts, observed, rng)
+    values = np.asarray(transforms, dtype=np.float64)
     levels = np.linspace(0, 1, 41)
     count = len(values)
     shares = np.searchsorted(np.sort(values), levels, side="right") / max(count, 1)

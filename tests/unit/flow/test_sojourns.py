@@ -142,15 +142,14 @@ def test_the_covid_cohort_has_its_deaths_its_open_stays_and_its_returns(cohort):
 
 
 def test_what_an_earlier_day_knew_is_the_past_of_today(cohort):
-    """A source that tells everything a day later knows the day before, and nothing else."""
+    """Its source tells everything a day later: at noon the day before is known, no more."""
     latest = sojourns_of(cohort.snapshot())
     codes = ["COVID-STATE//moderate", "COVID-STATE//severe"]
     for day in (10, 20, 31, 45):
-        origin = datetime(2020, 3, 5, 22, tzinfo=UTC) + timedelta(days=day)
-        before = origin - timedelta(days=1)
+        origin = datetime(2020, 3, 6, 10, tzinfo=UTC) + timedelta(days=day)
         first = latest.frame["start"].min()
-        seen = sojourns_of(cohort.snapshot(as_of=origin), states=codes).between(first, before)
-        past = latest.between(first, before)
+        seen = sojourns_of(cohort.snapshot(as_of=origin), states=codes).between(first, origin)
+        past = latest.between(first, origin)
         columns = ["subject_id", "state", "start", "end", "next", "lost"]
         assert (
             seen.frame.select(columns)
