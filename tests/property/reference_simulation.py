@@ -21,7 +21,7 @@ from neva.flow._model_arrays import (
     arrival_rates,
     cumulative_arrivals,
 )
-from neva.flow.hospital_model import HospitalModel
+from neva.flow.hospital_model import OUTSIDE, HospitalModel
 
 READY, LEAVE, BED_STEP, ELECTIVE, REBOOKED, ARRIVAL = range(6)
 
@@ -83,7 +83,7 @@ class Reference:
         self.level = [0.0] * len(model.classes)
         self.arrived = [0] * len(model.classes)
         self.electives = [_elective_list(each, self.clock) for each in model.classes]
-        self.routes = {(r.patient_class, r.unit): r.nexts for r in model.routes}
+        self.routes = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
         self.wards: dict[str, Ward] = {}
         self.owed: list[str] = []
         self.swaps = 0
@@ -138,8 +138,12 @@ class Reference:
                 return place
         return len(shares) - 1
 
-    def draw(self, patient, unit):
-        nexts = self.routes[self.model.classes[patient.group].name, unit]
+    def nexts(self, patient, unit, came):
+        name = self.model.classes[patient.group].name
+        return self.routes.get((name, unit, came)) or self.routes[name, unit, None]
+
+    def draw(self, patient, unit, came):
+        nexts = self.nexts(patient, unit, came)
         place = self.choose(
             [n.probability for n in nexts], self.u(patient.key, ROUTE, patient.step)
         )
@@ -148,8 +152,8 @@ class Reference:
         patient.step += 1
         return stay
 
-    def draw_rest(self, patient, unit, elapsed):
-        nexts = self.routes[self.model.classes[patient.group].name, unit]
+    def draw_rest(self, patient, unit, came, elapsed):
+        nexts = self.nexts(patient, unit, came)
         patient.step = 1
         wanted, u = self.u(patient.key, ROUTE, 0), self.u(patient.key, STAY, 0)
         cumulative = np.cumsum([n.probability for n in nexts])
@@ -222,7 +226,9 @@ class Reference:
         self.wards[name].patients.append(patient)
         patient.unit, patient.room = name, room
         self.row(patient, "starts", origin, name)
-        self.at(self.now + self.draw(patient, name), READY, patient.case, patient)
+        self.at(
+            self.now + self.draw(patient, name, origin or OUTSIDE), READY, patient.case, patient
+        )
 
     def vacate(self, patient):
         self.wards[patient.unit].patients.remove(patient)
@@ -412,7 +418,7 @@ class Reference:
             patient.unit, patient.room = there.unit, None if room is False else room
             self.wards[there.unit].patients.append(patient)
             self.row(patient, "present", None, there.unit)
-            rest = self.draw_rest(patient, there.unit, there.elapsed_hours)
+            rest = self.draw_rest(patient, there.unit, there.came_from, there.elapsed_hours)
             self.at(self.now + rest, READY, patient.case, patient)
         for group in range(len(self.model.classes)):
             self.next_arrival(group)

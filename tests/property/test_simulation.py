@@ -78,7 +78,7 @@ STAYS = st.one_of(
 
 
 @st.composite
-def routes(draw, patient_class, unit):
+def routes(draw, patient_class, unit, came_from=None):
     targets = [name for name in UNITS if name != unit]
     chosen = [*draw(st.permutations(targets))[: draw(st.integers(0, 2))], *EXITS]
     return Route(
@@ -88,6 +88,7 @@ def routes(draw, patient_class, unit):
             Next(to, share, draw(STAYS))
             for to, share in zip(chosen, shares(draw, len(chosen)), strict=True)
         ),
+        came_from,
     )
 
 
@@ -139,6 +140,7 @@ def hospitals(draw):
                 elapsed_hours=st.sampled_from([0.0, 1.0, 12.0, 30.0, 100.0]),
                 is_female=flags,
                 is_isolated=flags,
+                came_from=st.sampled_from([None, "outside", *UNITS]),
             ),
             min_size=1,
             max_size=6,
@@ -149,7 +151,12 @@ def hospitals(draw):
         units=tuple(draw(units(name)) for name in UNITS),
         exits=(Exit("discharged", hours), Exit("died")),
         classes=tuple(draw(classes(name)) for name in names),
-        routes=tuple(draw(routes(name, unit)) for name in names for unit in UNITS),
+        routes=tuple(
+            draw(routes(name, unit, came))
+            for name in names
+            for unit in UNITS
+            for came in [None, *draw(st.sets(st.sampled_from(["outside", *UNITS]), max_size=2))]
+        ),
         initial=tuple(initial),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from neva.flow import _draws
-from neva.flow._model_checks import spread_over_week
+from neva.flow._model_checks import OUTSIDE, spread_over_week
 from neva.flow.hospital_model import BedChange, Beds, HospitalModel, PatientClass, Surge, Unit
 
 __all__ = [
@@ -66,12 +66,12 @@ class ModelArrays(NamedTuple):
     firsts: np.ndarray  # unit, share (cumulative)
     arrival_edge: np.ndarray  # (K + 1,)
     electives: np.ndarray  # time, share, number
-    places: np.ndarray  # class * U + unit: range route
+    places: np.ndarray  # (class * (U + 2) + 1 + unit before) * U + unit: range route
     routes: np.ndarray  # to (a unit, or U + exit), share (cumulative), range table
     hours: np.ndarray  # all tables of lengths of stay, joined
     exits: np.ndarray  # timed
     exit_hours: np.ndarray  # (E, 24) cumulative
-    initial: np.ndarray  # group, unit, elapsed, female, isolated (-1: drawn)
+    initial: np.ndarray  # group, unit, came (U: not known), elapsed, female, isolated (-1: drawn)
 
 
 def _offsets(parts: list[list[float]] | list[list[int]]) -> np.ndarray:
@@ -230,8 +230,15 @@ def model_arrays(
     ranks = {p: rank for rank, p in enumerate(sorted({each.priority for each in model.classes}))}
     firsts = [[(units[n], share) for n, share in each.first] for each in model.classes]
     electives = [_elective_list(each, clock) for each in model.classes]
-    by_place = {(r.patient_class, r.unit): r.nexts for r in model.routes}
-    nexts = [by_place.get((c.name, u.name), ()) for c in model.classes for u in model.units]
+    by_place = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
+    # Where one came from: outside, a unit, or (last) not known.
+    before = [OUTSIDE, *units, None]
+    nexts = [
+        by_place.get((c.name, u.name, came), by_place.get((c.name, u.name, None), ()))
+        for c in model.classes
+        for came in before
+        for u in model.units
+    ]
     tables: dict[tuple[float, ...], int] = {}
     for each in nexts:
         for one in each:
@@ -313,6 +320,13 @@ def model_arrays(
         initial=_records(
             group=np.array([classes[p.patient_class] for p in model.initial], dtype=np.int64),
             unit=np.array([units[p.unit] for p in model.initial], dtype=np.int64),
+            came=np.array(
+                [
+                    -1 if p.came_from == OUTSIDE else units.get(p.came_from or "", len(units))
+                    for p in model.initial
+                ],
+                dtype=np.int64,
+            ),
             elapsed=np.array([p.elapsed_hours for p in model.initial], dtype=np.float64),
             female=np.array([_drawn(p.is_female) for p in model.initial], dtype=np.int64),
             isolated=np.array([_drawn(p.is_isolated) for p in model.initial], dtype=np.int64),

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Thing = TypeVar("Thing")
 Number = TypeVar("Number", int, float)
+#: A unit, and where one came from.
+_Place = tuple[str, str | None]
+
+#: Where patients came from who are from no unit.
+OUTSIDE = "outside"
 
 #: Probabilities may be off one by what rounding to six digits leaves.
 TOLERANCE = 1e-5
@@ -179,12 +184,15 @@ def _check_routes(model: HospitalModel) -> None:
     states = dict.fromkeys(model.states)
     units = {unit.name: unit for unit in model.units}
     classes = {each.name: each for each in model.classes}
-    nexts: dict[tuple[str, str], list[str]] = {}
+    nexts: dict[tuple[str, str, str | None], list[str]] = {}
     for route in model.routes:
         where = f"route of {route.patient_class} in {route.unit}"
         known(classes, route.patient_class, "class", where)
         known(units, route.unit, "unit", where)
-        if (route.patient_class, route.unit) in nexts:
+        if route.came_from not in (None, OUTSIDE):
+            known(units, route.came_from, "unit", where)
+        key = route.patient_class, route.unit, route.came_from
+        if key in nexts:
             refuse("stands twice", where, "two routes", "join them")
         for each in route.nexts:
             known(states, each.to, "unit or exit", where)
@@ -192,9 +200,10 @@ def _check_routes(model: HospitalModel) -> None:
                 remedy = "make one stay of it"
                 refuse("leads back into its own unit", where, each.to, remedy)
         _check_sum((each.probability for each in route.nexts), where)
-        nexts[route.patient_class, route.unit] = [
-            each.to for each in route.nexts if each.probability > 0
-        ]
+        nexts[key] = [each.to for each in route.nexts if each.probability > 0]
+    for patient in model.initial:
+        if patient.came_from not in (None, OUTSIDE):
+            known(units, patient.came_from, "unit", "initial patient")
     for group in model.classes:
         _check_reached(group, model, units, nexts)
 
@@ -203,36 +212,38 @@ def _check_reached(
     each: PatientClass,
     model: HospitalModel,
     units: dict[str, Any],
-    nexts: dict[tuple[str, str], list[str]],
+    nexts: dict[tuple[str, str, str | None], list[str]],
 ) -> None:
     """Every unit that a class can come to has a route, and leads out in the end."""
-    begins = [name for name, share in each.first if share > 0]
-    begins += [p.unit for p in model.initial if p.patient_class == each.name]
-    leads_to: dict[str, list[str]] = {}
+    begins: list[_Place] = [(name, OUTSIDE) for name, share in each.first if share > 0]
+    begins += [(p.unit, p.came_from) for p in model.initial if p.patient_class == each.name]
+    leads_to: dict[_Place, list[_Place]] = {}
+    exits: set[_Place] = {(exit_.name, None) for exit_ in model.exits}
     open_ = list(dict.fromkeys(begins))
     while open_:
-        unit = open_.pop()
-        if unit in leads_to:
+        place = open_.pop()
+        if place in leads_to:
             continue
-        if (each.name, unit) not in nexts:
+        unit, came = place
+        following = nexts.get((each.name, unit, came), nexts.get((each.name, unit, None)))
+        if following is None:
             refuse(
                 "no route",
                 f"class {each.name}",
                 f"unit {unit}, which it can come to",
                 "say where it goes from there and after how long",
             )
-        following = list(nexts[each.name, unit])
-        leads_to[unit] = following
-        open_ += [name for name in following if name in units]
+        leads_to[place] = [(name, unit if name in units else None) for name in following]
+        open_ += [to for to in leads_to[place] if to[0] in units]
         # Who is diverted from here begins elsewhere.
-        open_ += units[unit].divert
-    leaves = {each.name for each in model.exits}
+        open_ += [(other, came) for other in units[unit].divert]
+    leaves = exits
     grown = True
     while grown:
         more = {u for u, to in leads_to.items() if u not in leaves and leaves & set(to)}
         grown = bool(more)
         leaves |= more
-    if stuck := sorted(set(leads_to) - leaves):
+    if stuck := sorted({unit for unit, _ in set(leads_to) - leaves}):
         refuse(
             "a unit is never left",
             f"class {each.name}",

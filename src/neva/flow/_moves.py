@@ -66,7 +66,7 @@ def _occupy(m, s, slot, origin, unit, room):  # pragma: no cover
         s.slots[slot].began = now
     count(m, s, unit, ENTRIES)
     write_row(m, s, slot, STARTS, origin, unit)
-    push(s, now + draw_stay(m, s, slot, unit), READY, s.slots[slot].case, slot)
+    push(s, now + draw_stay(m, s, slot, unit, origin), READY, s.slots[slot].case, slot)
 
 
 @nb.njit(nogil=True, _nrt=False)

@@ -101,9 +101,16 @@ def forget(s, slot):  # pragma: no cover
 
 
 @nb.njit(nogil=True, _nrt=False)
-def draw_stay(m, s, slot, unit):  # pragma: no cover
+def place_of(m, s, slot, unit, came):  # pragma: no cover
+    """Number of the routes of a class in a unit, by the unit before (-1: outside)."""
+    size = m.units.size
+    return (s.slots[slot].group * (size + 2) + came + 1) * size + unit
+
+
+@nb.njit(nogil=True, _nrt=False)
+def draw_stay(m, s, slot, unit, came):  # pragma: no cover
     """Draw where the patient goes after a unit, and return the length of stay."""
-    place = s.slots[slot].group * m.units.size + unit
+    place = place_of(m, s, slot, unit, came)
     key, step = s.slots[slot].key, s.slots[slot].step
     number = chosen(
         m.routes, m.places[place].route_first, m.places[place].route_last, uniform(key, ROUTE, step)
@@ -123,9 +130,9 @@ def _share_left(m, first, number, elapsed):  # pragma: no cover
 
 
 @nb.njit(nogil=True, _nrt=False)
-def draw_rest(m, s, slot, unit, elapsed):  # pragma: no cover
+def draw_rest(m, s, slot, unit, came, elapsed):  # pragma: no cover
     """The same for a patient who has been there for some time: what remains of the stay."""
-    place = s.slots[slot].group * m.units.size + unit
+    place = place_of(m, s, slot, unit, came)
     first, last = m.places[place].route_first, m.places[place].route_last
     key = s.slots[slot].key
     s.slots[slot].step = 1

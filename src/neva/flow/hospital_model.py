@@ -18,6 +18,7 @@ from math import inf
 from typing import Any, Literal
 
 from neva.flow._model_checks import (
+    OUTSIDE,
     check_beds,
     check_class,
     check_exit,
@@ -29,6 +30,7 @@ from neva.flow._model_checks import (
 from neva.flow.stay_length import StayLength
 
 __all__ = [
+    "OUTSIDE",
     "Arrivals",
     "BedChange",
     "Beds",
@@ -269,11 +271,21 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What happens to a class of patients in a unit; probabilities sum to one."""
+    """What happens to a class of patients in a unit; probabilities sum to one.
+
+    Attributes
+    ----------
+    patient_class, unit : str
+    nexts : tuple of Next
+    came_from : str or None
+        Only of those who came from this unit, or from :data:`OUTSIDE`: after
+        an operation a ward is another than before it. None: of all others.
+    """
 
     patient_class: str
     unit: str
     nexts: tuple[Next, ...]
+    came_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +300,8 @@ class InitialPatient:
         their stay are drawn given that it was at least as long.
     is_female, is_isolated : bool or None
         None: drawn by the shares of the class.
+    came_from : str or None
+        The unit before, or :data:`OUTSIDE`; None: not known.
     """
 
     patient_class: str
@@ -295,6 +309,7 @@ class InitialPatient:
     elapsed_hours: float
     is_female: bool | None = None
     is_isolated: bool | None = None
+    came_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -307,7 +322,8 @@ class HospitalModel:
     exits : tuple of Exit
     classes : tuple of PatientClass
     routes : tuple of Route
-        One for each unit that a class can come to.
+        One for each unit that a class can come to, and perhaps others for those
+        who came from some unit.
     initial : tuple of InitialPatient
         Who is there at the start. They may be more than the staffed beds.
     deadlock : {"swap", "refuse"}

@@ -142,7 +142,8 @@ def _begin(m, s, base, expected):  # pragma: no cover
         if m.logged:
             s.cases[s.slots[slot].case].elapsed = elapsed
         write_row(m, s, slot, IS_PRESENT, -1, unit)
-        push(s, m.start + draw_rest(m, s, slot, unit, elapsed), READY, s.slots[slot].case, slot)
+        rest = draw_rest(m, s, slot, unit, m.initial[number].came, elapsed)
+        push(s, m.start + rest, READY, s.slots[slot].case, slot)
     for group in range(m.groups.size):
         _schedule_arrival(m, s, base, expected, group)
         _schedule_elective(m, s, group)

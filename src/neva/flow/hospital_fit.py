@@ -1,0 +1,369 @@
+"""A hospital to simulate, learnt from what a hospital recorded, and started from today.
+
+Units, beds, arrivals, routes and lengths of stay are those of the last months;
+those present are those present. What had to be assumed is said in notes, and
+printed with every figure that follows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from neva.errors import UsageError
+from neva.events.schema import TIME
+from neva.events.snapshot import Snapshot
+from neva.flow.arrivals import Arrivals as ArrivalCounts
+from neva.flow.arrivals import arrivals_of
+from neva.flow.beds import beds_at
+from neva.flow.hospital_model import (
+    OUTSIDE,
+    Arrivals,
+    Beds,
+    Electives,
+    Exit,
+    HospitalModel,
+    InitialPatient,
+    Next,
+    PatientClass,
+    Route,
+    Unit,
+)
+from neva.flow.lengths import LEAST_SOJOURNS
+from neva.flow.sojourns import DISCHARGED, Sojourns
+from neva.flow.stay_length import StayLength
+
+__all__ = ["AT_ONCE", "FittedHospital", "fit_hospital"]
+
+Floats = npt.NDArray[np.float64]
+
+#: The exit of those who left within a day of coming to the unit: at any hour.
+AT_ONCE: Final = "discharged the same day"
+#: Arrivals are counted over so many weeks, up to now.
+ARRIVAL_WEEKS: Final = 8
+#: Fewer ended sojourns of a class in a unit after another: told apart no more.
+_LEAST: Final = 20
+_KNOTS: Final = 51
+#: Of the hours of the week, this much of a count is drawn to their mean.
+_SMOOTH: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class FittedHospital:
+    """A hospital to simulate, and what was assumed to make it.
+
+    Attributes
+    ----------
+    model : HospitalModel
+    sojourns : Sojourns
+        What it was learnt from.
+    notes : tuple of str
+        Assumptions, in words.
+    """
+
+    model: HospitalModel
+    sojourns: Sojourns
+    notes: tuple[str, ...]
+
+
+def fit_hospital(
+    snapshot: Snapshot, sojourns: Sojourns, *, beds: Mapping[str, int] | None = None
+) -> FittedHospital:
+    """Learn a hospital to simulate from its sojourns.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        For units, beds and the sex of patients, as known at *now*.
+    sojourns : Sojourns
+        By unit, up to the time at which the simulation starts.
+    beds : mapping of str to int, optional
+        Staffed beds; those recorded if not given. A unit without any holds as
+        many as come.
+
+    Raises
+    ------
+    UsageError
+        Fewer sojourns have ended than the floor, times are only known to the
+        day, or nobody arrived.
+
+    Notes
+    -----
+    Lengths of stay are Kaplan-Meier weighted quantiles for each class, unit,
+    unit before and unit after (open ones count for as long as they were seen).
+    They hold the waits for a bed elsewhere that patients had then: where these
+    were long, a simulated hospital waits twice. Discharges from stays of over
+    a day leave at the hours at which they left.
+    """
+    frame = sojourns.timed()
+    ended = int(frame["next"].is_not_null().sum())
+    if sojourns.precision == "day":
+        message = (
+            "simulation: needs times of day; found times that are only known to the day; "
+            "import movements with their times"
+        )
+        raise UsageError(message)
+    if ended < LEAST_SOJOURNS:
+        message = (
+            f"simulation: too few sojourns ended to learn from; found {ended}; the floor is "
+            f"{LEAST_SOJOURNS}; choose a longer period"
+        )
+        raise UsageError(message)
+    notes: list[str] = []
+    frame = frame.with_columns(
+        before=pl.col("state").shift(1).over("case"),
+        hours=pl.col("exit_days") * 24,
+        late=pl.col("entry_days") * 24,
+        group=pl.when(pl.col("class") == "elective")
+        .then(pl.lit("elective"))
+        .otherwise(pl.lit("unscheduled")),
+    ).with_columns(
+        to=pl.when((pl.col("next") == DISCHARGED) & (pl.col("hours") < 24))
+        .then(pl.lit(AT_ONCE))
+        .otherwise("next")
+    )
+    units = _units(snapshot, sojourns, dict(beds or beds_at(snapshot, sojourns.now)), notes)
+    classes = _classes(sojourns, frame, notes)
+    routes = _routes(frame, [one.name for one in classes], [unit.name for unit in units], notes)
+    sexes = snapshot.subjects().select("subject_id", "sex").collect()
+    initial = _initial(sojourns, frame, sexes)
+    used = {one.to for route in routes for one in route.nexts}
+    exits = [
+        Exit(name, _hours(frame, sojourns.zone) if name == DISCHARGED else None)
+        for name in sorted({*sojourns.exits, AT_ONCE} & used)
+    ]
+    model = HospitalModel(
+        units=tuple(units),
+        exits=tuple(exits),
+        classes=tuple(classes),
+        routes=tuple(routes),
+        initial=tuple(initial),
+    )
+    return FittedHospital(model, sojourns, tuple(notes))
+
+
+def _units(
+    snapshot: Snapshot, sojourns: Sojourns, beds: dict[str, int], notes: list[str]
+) -> list[Unit]:
+    known = {row["unit"]: row for row in snapshot.units().collect().iter_rows(named=True)}
+    boundless = [state for state in sojourns.states if state not in beds]
+    if boundless:
+        notes.append(
+            f"no beds are recorded of {', '.join(boundless)}: as many as come find a place"
+        )
+    made = []
+    for state in sojourns.states:
+        row = known.get(state, {})
+        sisters = _sisters(state, known, beds) if state in beds else ()
+        made.append(
+            Unit(
+                state,
+                Beds.always(beds[state]) if state in beds else None,
+                kind=row.get("kind") or "ward",
+                parent=row.get("parent"),
+                when_full="divert" if sisters else "wait",
+                divert=tuple(sister for sister in sisters if sister in sojourns.states),
+            )
+        )
+    if any(unit.divert for unit in made):
+        notes.append(
+            "a patient who finds a unit full goes to another of the same kind and specialty, if it "
+            "has a bed"
+        )
+    return made
+
+
+def _sisters(state: str, known: dict[str, dict[str, Any]], beds: dict[str, int]) -> tuple[str, ...]:
+    """Units with beds of the same kind and specialty."""
+    own = known.get(state)
+    if own is None or own["specialty"] is None:
+        return ()
+    same = ("kind", "specialty", "parent")
+    return tuple(
+        name
+        for name, row in known.items()
+        if name != state and name in beds and all(row[key] == own[key] for key in same)
+    )
+
+
+def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[PatientClass]:
+    begin = frame["entered"].min()
+    assert isinstance(begin, datetime)
+    since = max(begin, sojourns.now - timedelta(weeks=ARRIVAL_WEEKS))
+    firsts = frame.group_by("case", maintain_order=True).first()
+    recent = firsts.filter(
+        pl.col("start") >= pl.lit(since, dtype=TIME), pl.col("entered") == pl.col("start")
+    )
+    classes = []
+    for name in ("unscheduled", "elective"):
+        mine = recent.filter(group=name)
+        in_unit = frame.filter(group=name)
+        if not in_unit.height:
+            continue
+        condition = pl.col("class") == "elective"
+        counts = arrivals_of(
+            sojourns, only=condition if name == "elective" else ~condition, since=since
+        )
+        per_hour, dispersion = _week(counts)
+        entry = (mine if mine.height else firsts.filter(group=name))["state"].value_counts()
+        total = float(entry["count"].sum())
+        first = tuple((unit, n / total) for unit, n in sorted(entry.iter_rows()))
+        if not mine.height:
+            notes.append(
+                f"nobody of class {name} came in the last {ARRIVAL_WEEKS} weeks: none come"
+            )
+        planned = name == "elective"
+        classes.append(
+            PatientClass(
+                name,
+                first=first,
+                arrivals=None if planned else Arrivals(per_hour, dispersion=dispersion),
+                electives=Electives(per_hour, rebook_days=7) if planned else None,
+                priority=1 if planned else 0,
+            )
+        )
+        if planned:
+            notes.append("planned patients who find no bed are cancelled and come a week later")
+    if not any(sum(c.arrivals.per_hour) for c in classes if c.arrivals) and not recent.height:
+        notes.append("nobody arrived in the weeks before: the hospital only empties")
+    return classes
+
+
+def _week(counts: ArrivalCounts) -> tuple[tuple[float, ...], float]:
+    """Arrivals per hour of the local week, and the over-dispersion of days."""
+    complete = counts.complete.astype(np.float64)
+    if not len(complete):
+        hours = max(counts.until.hour, 1)
+        return (counts.so_far / hours,), 0.0
+    weekday = (counts.first.weekday() + np.arange(len(complete))) % 7
+    mean_hour = complete.mean(axis=0)
+    week = np.empty((7, 24))
+    for day in range(7):
+        mine = complete[weekday == day]
+        week[day] = (mine.sum(axis=0) + _SMOOTH * mean_hour) / (len(mine) + _SMOOTH)
+    daily = complete.sum(axis=1)
+    expected = week.sum(axis=1)[weekday]
+    excess = float(((daily - expected) ** 2 - expected).mean() / max((expected**2).mean(), 1e-9))
+    return tuple(float(x) for x in week.reshape(-1)), max(0.0, excess)
+
+
+def _weights(hours: Floats, late: Floats, ended: npt.NDArray[np.bool_]) -> Floats:
+    """Kaplan-Meier weight of each ended sojourn: what the open ones may still become."""
+    times = np.unique(hours[ended])
+    at_risk = len(hours) - np.searchsorted(np.sort(hours), times, side="left")
+    at_risk -= len(late) - np.searchsorted(np.sort(late), times, side="left")
+    at_risk = np.maximum(at_risk, 1)
+    ends = np.bincount(np.searchsorted(times, hours[ended]), minlength=len(times))
+    stay = np.concatenate([[1.0], np.cumprod(1 - ends / at_risk)[:-1]])
+    jump: Floats = stay / at_risk
+    weights: Floats = np.zeros(len(hours))
+    weights[ended] = jump[np.searchsorted(times, hours[ended])]
+    return weights
+
+
+def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
+    """Where to, how often and after how long; None where too few ended."""
+    ended = rows["to"].is_not_null().to_numpy()
+    if ended.sum() < _LEAST:
+        return None
+    hours = rows["hours"].to_numpy()
+    weights = _weights(hours, rows["late"].to_numpy(), ended)
+    weights = weights / weights.sum()
+    made = []
+    to = rows["to"].to_numpy()
+    targets = sorted(set(to[ended]))
+    for target in targets:
+        mine = ended & (to == target)
+        share = float(weights[mine].sum())
+        stays = hours[mine]
+        if target == DISCHARGED:
+            # They leave at a drawn hour of the day after being ready: half a day on average.
+            stays = np.maximum(stays - 24.0 * _even(len(stays)), 0.0)
+        made.append((target, share, _quantiles(stays, weights[mine])))
+    return tuple(Next(target, share, stay) for target, share, stay in made)
+
+
+def _even(count: int) -> Floats:
+    """Numbers spread evenly over (0, 1), in an order that follows nothing."""
+    golden = (math.sqrt(5) - 1) / 2
+    spread: Floats = (0.5 + golden * np.arange(count)) % 1.0
+    return spread
+
+
+def _quantiles(values: Floats, weights: Floats) -> StayLength:
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    cumulative = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    grid = np.linspace(0, 1, _KNOTS)
+    hours = np.interp(grid, cumulative, ordered)
+    # The table's own mean is that of the patients: quantiles of few cut the ends.
+    mean = float(weights @ values / weights.sum())
+    table = StayLength(tuple(float(x) for x in hours))
+    return table.times(mean / table.mean()) if table.mean() > 0 else table
+
+
+def _routes(
+    frame: pl.DataFrame, classes: list[str], units: list[str], notes: list[str]
+) -> list[Route]:
+    whole = _nexts(frame.with_columns(to=_exits_only()))
+    routes = []
+    few = []
+    for unit in units:
+        inside = frame.filter(state=unit)
+        pooled = _nexts(inside)
+        if pooled is None:
+            few.append(unit)
+            pooled = whole
+        for name in classes:
+            mine = inside.filter(group=name)
+            nexts = _nexts(mine) or pooled
+            assert nexts is not None
+            routes.append(Route(name, unit, nexts))
+            for before in sorted(mine["before"].drop_nulls().unique()):
+                after = _nexts(mine.filter(before=before))
+                if after is not None:
+                    routes.append(Route(name, unit, after, came_from=before))
+            outside = _nexts(mine.filter(pl.col("before").is_null()))
+            if outside is not None and mine["before"].null_count() < mine.height:
+                routes.append(Route(name, unit, outside, came_from=OUTSIDE))
+    if few:
+        notes.append(
+            f"too few left {', '.join(few)} to learn from: they have the lengths of stay of the "
+            "whole hospital, and exits only"
+        )
+    return routes
+
+
+def _exits_only() -> pl.Expr:
+    exits = pl.col("to").is_in([DISCHARGED, AT_ONCE, "died"])
+    return pl.when(exits).then("to")
+
+
+def _hours(frame: pl.DataFrame, zone: str) -> tuple[float, ...]:
+    """Hours at which those who were discharged after a day or more left."""
+    left = frame.filter(to=DISCHARGED)["end"].dt.convert_time_zone(zone).dt.hour()
+    counts = np.bincount(left.to_numpy(), minlength=24).astype(np.float64)
+    return tuple(float(x) for x in counts / counts.sum())
+
+
+def _initial(sojourns: Sojourns, frame: pl.DataFrame, sexes: pl.DataFrame) -> list[InitialPatient]:
+    here = frame.join(sexes, on="subject_id", how="left", maintain_order="left").filter(
+        pl.col("next").is_null(), ~pl.col("lost"), pl.col("end") >= pl.lit(sojourns.now, dtype=TIME)
+    )
+    return [
+        InitialPatient(
+            patient_class=row["group"],
+            unit=row["state"],
+            elapsed_hours=max(0.0, row["hours"]),
+            is_female=None if row["sex"] not in ("female", "male") else row["sex"] == "female",
+            came_from=row["before"] or OUTSIDE,
+        )
+        for row in here.iter_rows(named=True)
+    ]
