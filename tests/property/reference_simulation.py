@@ -15,10 +15,10 @@ from neva.flow import _draws
 from neva.flow._draws import COMES, FIRST, GAP, GAPS, ISOLATION, LEAVING, ROUTE, SEX, STAY
 from neva.flow._model_arrays import (
     Clock,
-    _bed_steps,
     _elective_list,
     arrival_edges,
     arrival_rates,
+    bed_steps,
     cumulative_arrivals,
 )
 from neva.flow.hospital_model import OUTSIDE, HospitalModel
@@ -78,7 +78,7 @@ class Reference:
         self.cases = 0
         self.base = int(_draws.base_key(np.uint64(seed), np.uint64(replicate)))
         self.edges = arrival_edges(model, self.clock)
-        rates = arrival_rates(model, self.clock)
+        rates = arrival_rates(model, self.clock, self.edges)
         self.expected = cumulative_arrivals(model, rates, self.edges, self.clock, self.base)
         self.level = [0.0] * len(model.classes)
         self.arrived = [0] * len(model.classes)
@@ -88,7 +88,7 @@ class Reference:
         self.owed: list[str] = []
         self.swaps = 0
         for unit in model.units:
-            times, beds = _bed_steps(unit.beds, self.clock)
+            times, beds = bed_steps(unit.beds, self.clock)
             ward = Ward(unit.name, steps=list(zip(times, beds, strict=True)))
             if unit.bays or unit.side_rooms:
                 mixed = max(0, max(beds) - sum(unit.bays) - unit.side_rooms)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.reference_simulation import Reference
 
@@ -180,7 +180,6 @@ def readable(run):
     ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
 @given(hospitals(), STARTS, st.integers(0, 2**63))
 def test_the_compiled_simulation_writes_the_log_of_the_obvious_one(model, when, seed):
     start, zone = when

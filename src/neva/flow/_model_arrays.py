@@ -7,6 +7,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars as pl
 from scipy import special
 
 from neva.flow import _draws
@@ -100,22 +101,25 @@ class Clock:
         )
         self.start = (begins - self.origin) / timedelta(hours=1)
         self.hours = int(np.ceil(self.start + hours))
-        shown = [
-            (self.origin + timedelta(hours=h)).astimezone(place)
-            for h in range(self.hours + _HOURS_AFTER)
-        ]
-        self.hour_of_day = np.array([t.hour for t in shown], dtype=np.int64)
-        self.hour_of_week = np.array([t.weekday() * 24 + t.hour for t in shown], dtype=np.int64)
-        dates = [t.date().toordinal() for t in shown]
-        self.day = np.array(dates, dtype=np.int64) - local.date().toordinal()  # from 0
+        last = self.origin + timedelta(hours=self.hours + _HOURS_AFTER - 1)
+        shown = pl.datetime_range(
+            self.origin, last, "1h", time_unit="us", time_zone="UTC", eager=True
+        ).dt.convert_time_zone(zone)
+        self.hour_of_day = shown.dt.hour().cast(pl.Int64).to_numpy()
+        weekday = shown.dt.weekday().cast(pl.Int64).to_numpy() - 1
+        self.hour_of_week = weekday * 24 + self.hour_of_day
+        days = shown.dt.date().to_physical().cast(pl.Int64).to_numpy()
+        self.day = days - days[0]
 
 
-def _bed_steps(beds: Beds | None, clock: Clock) -> tuple[list[float], list[int]]:
+def bed_steps(beds: Beds | None, clock: Clock) -> tuple[list[float], list[int]]:
     """When the number of beds changes, and what it is from then on."""
     if beds is None:
         return [0.0], [UNLIMITED]
     week = np.array(spread_over_week(beds.week))
-    edges = {float(hour) for hour in range(clock.hours)}
+    edges = {0.0}
+    if len(set(beds.week)) > 1:
+        edges |= {float(hour) for hour in range(clock.hours)}
     for change in beds.changes:
         edges |= {change.from_hour + clock.start, change.until_hour + clock.start}
     times = np.array(sorted(t for t in edges if 0 <= t < clock.hours))
@@ -132,7 +136,7 @@ def _bed_steps(beds: Beds | None, clock: Clock) -> tuple[list[float], list[int]]
 
 def beds_at(beds: Beds | None, clock: Clock) -> np.ndarray:
     """Beds at each full hour of the clock."""
-    times, number = _bed_steps(beds, clock)
+    times, number = bed_steps(beds, clock)
     place = np.searchsorted(times, np.arange(clock.hours), side="right") - 1
     found: np.ndarray = np.array(number)[np.maximum(place, 0)]
     return found
@@ -175,17 +179,21 @@ def _elective_list(each: PatientClass, clock: Clock) -> list[tuple[float, float,
 
 def arrival_edges(model: HospitalModel, clock: Clock) -> np.ndarray:
     """Times between which no rate of arrival changes, shape (K + 1,)."""
-    edges = {float(hour) for hour in range(clock.hours + 1)}
-    for each in model.classes:
-        for surge in each.arrivals.surges if each.arrivals else ():
-            edges |= {surge.from_hour + clock.start, surge.until_hour + clock.start}
-    edges = {t for t in edges if clock.start < t <= clock.hours} | {clock.start}
-    return np.array(sorted(edges))
+    changes = [
+        hour + clock.start
+        for each in model.classes
+        if each.arrivals
+        for surge in each.arrivals.surges
+        for hour in (surge.from_hour, surge.until_hour)
+    ]
+    edges = np.concatenate([np.arange(clock.hours + 1.0), changes])
+    inside = edges[(edges > clock.start) & (edges <= clock.hours)]
+    found: np.ndarray = np.unique(np.concatenate([[clock.start], inside]))
+    return found
 
 
-def arrival_rates(model: HospitalModel, clock: Clock) -> np.ndarray:
+def arrival_rates(model: HospitalModel, clock: Clock, edges: np.ndarray) -> np.ndarray:
     """Expected arrivals per hour, shape (C, K)."""
-    edges = arrival_edges(model, clock)
     begins = edges[:-1]
     hour = clock.hour_of_week[begins.astype(np.int64)]
     rates = np.zeros((len(model.classes), begins.size))
@@ -224,7 +232,7 @@ def model_arrays(
     units = {unit.name: number for number, unit in enumerate(model.units)}
     states = {name: number for number, name in enumerate(model.states)}
     classes = {each.name: number for number, each in enumerate(model.classes)}
-    steps = [_bed_steps(unit.beds, clock) for unit in model.units]
+    steps = [bed_steps(unit.beds, clock) for unit in model.units]
     rooms = [_rooms(unit, max(beds)) for unit, (_, beds) in zip(model.units, steps, strict=True)]
     diverts = [[units[name] for name in unit.divert] for unit in model.units]
     ranks = {p: rank for rank, p in enumerate(sorted({each.priority for each in model.classes}))}

@@ -17,7 +17,6 @@ from neva.flow._kernel_state import ROWS, SWAPS, WAITS, KernelState
 from neva.flow._model_arrays import (
     Clock,
     ModelArrays,
-    arrival_edges,
     arrival_rates,
     cumulative_arrivals,
     model_arrays,
@@ -192,7 +191,8 @@ def simulate(
 def _replicates(
     model: HospitalModel, arrays: ModelArrays, clock: Clock, seed: int, threads: int
 ) -> Callable[[int, int], Iterator[Replicate]]:
-    edges, rates = arrival_edges(model, clock), arrival_rates(model, clock)
+    edges = arrays.arrival_edge
+    rates = arrival_rates(model, clock, edges)
     names = tuple(unit.name for unit in model.units)
 
     def one(number: int) -> Replicate:

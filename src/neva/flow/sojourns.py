@@ -62,7 +62,9 @@ class Sojourns:
         ``start``, ``end`` (UTC, never missing, ``[start, end)``), ``next`` (a
         state or an exit; missing: not known, the sojourn is censored at
         ``end``), ``entered`` (from when on it was observed, ``>= start``),
-        ``lost`` (censored because follow-up ended, not because of *now*).
+        ``lost`` (censored because follow-up ended, not because of *now*). Of a
+        period (:meth:`between`) also ``admitted``: the first start of the case,
+        which may lie before the period.
     states, exits : tuple of str
         Names, sorted.
     now : datetime
@@ -127,12 +129,19 @@ class Sojourns:
             _start=self.clock(pl.col("start")),
             _end=self.clock(pl.col("end")),
             _entered=self.clock(pl.col("entered")),
+            _admitted=self.clock(self._admitted()),
         )
         return on_clock.with_columns(
             entry_days=pl.col("_entered") - pl.col("_start"),
             exit_days=pl.col("_end") - pl.col("_start"),
-            before_days=pl.col("_start") - pl.col("_start").min().over("case"),
-        ).drop("_start", "_end", "_entered")
+            before_days=pl.col("_start") - pl.col("_admitted"),
+        ).drop("_start", "_end", "_entered", "_admitted")
+
+    def _admitted(self) -> pl.Expr:
+        """When each case began, even if that was before the period and is cut off."""
+        if "admitted" in self.frame.columns:
+            return pl.col("admitted")
+        return pl.col("start").min().over("case")
 
     def between(self, first: datetime, last: datetime) -> Sojourns:
         """Return what was observed in ``[first, last)``, as if *now* were `last`.
@@ -159,7 +168,8 @@ class Sojourns:
         begin, end = _moment(first), _moment(until)
         beyond = pl.col("end") > end if by_day else pl.col("end") >= end
         frame = (
-            self.frame.filter(
+            self.frame.with_columns(admitted=self._admitted())
+            .filter(
                 pl.col("start") <= end if by_day else pl.col("start") < end, pl.col("end") > begin
             )
             .with_columns(

@@ -112,6 +112,15 @@ def test_between_truncates_on_the_left_and_censors_on_the_right(found):
         found.between(at(3), at(3))
 
 
+def test_time_since_admission_is_known_in_a_period_that_begins_later(found):
+    """A patient admitted to ED at hour 0 and moved at 4.5: seen from hour 6 on."""
+    whole = found.timed().filter(pl.col("start") == at(4.5))
+    cut = found.between(at(6), at(25)).between(at(7), at(24)).timed()
+    assert cut.filter(pl.col("start") == at(4.5))["before_days"].to_list() == (
+        whole["before_days"].to_list()
+    )
+
+
 def test_nothing_to_make_sojourns_of_is_said(tmp_path):
     hospital = new_hospital(tmp_path)
     with pytest.raises(UsageError, match="no movement with a unit or event that lasts"):
