@@ -21,7 +21,7 @@ from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.flow.arrivals import Arrivals as ArrivalCounts
-from neva.flow.arrivals import arrivals_of
+from neva.flow.arrivals import arrivals_of, fit_arrivals
 from neva.flow.beds import beds_at
 from neva.flow.hospital_model import (
     OUTSIDE,
@@ -36,7 +36,12 @@ from neva.flow.hospital_model import (
     Route,
     Unit,
 )
-from neva.flow.lengths import LEAST_SOJOURNS
+from neva.flow.lengths import (
+    HALF_LIFE_DAYS,
+    LEAST_SOJOURNS,
+    SHORT_DAYS,
+    SHORT_HALF_LIFE_DAYS,
+)
 from neva.flow.sojourns import DISCHARGED, Sojourns
 from neva.flow.stay_length import StayLength
 
@@ -124,6 +129,13 @@ def fit_hospital(
         group=pl.when(pl.col("class") == "elective")
         .then(pl.lit("elective"))
         .otherwise(pl.lit("unscheduled")),
+        # What happened long ago counts less, as in forecasts.
+        weight=0.5
+        ** (
+            (pl.lit(sojourns.now, dtype=TIME) - pl.col("end")).dt.total_seconds()
+            / 86_400
+            / _half_life(sojourns)
+        ),
     ).with_columns(
         to=pl.when((pl.col("next") == DISCHARGED) & (pl.col("hours") < 24))
         .then(pl.lit(AT_ONCE))
@@ -212,9 +224,17 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
             sojourns, only=condition if name == "elective" else ~condition, since=since
         )
         per_hour, dispersion = _week(counts)
-        entry = (mine if mine.height else firsts.filter(group=name))["state"].value_counts()
-        total = float(entry["count"].sum())
-        first = tuple((unit, n / total) for unit, n in sorted(entry.iter_rows()))
+        level = _level(counts)
+        per_hour = tuple(level * rate for rate in per_hour)
+        if not 0.8 <= level <= 1.25:
+            notes.append(
+                f"arrivals of class {name} are {level:.0%} of those of the last {ARRIVAL_WEEKS} "
+                "weeks: as many as are forecast for the next seven days"
+            )
+        entered = mine if mine.height else firsts.filter(group=name)
+        entry = entered.group_by("state").agg(pl.col("weight").sum()).sort("state")
+        total = float(entry["weight"].sum())
+        first = tuple((unit, weight / total) for unit, weight in entry.iter_rows())
         if not mine.height:
             notes.append(
                 f"nobody of class {name} came in the last {ARRIVAL_WEEKS} weeks: none come"
@@ -254,6 +274,24 @@ def _week(counts: ArrivalCounts) -> tuple[tuple[float, ...], float]:
     return tuple(float(x) for x in week.reshape(-1)), max(0.0, excess)
 
 
+def _half_life(sojourns: Sojourns) -> float:
+    entered = sojourns.frame["entered"].min()
+    assert isinstance(entered, datetime)
+    days = (sojourns.now - entered) / timedelta(days=1)
+    return SHORT_HALF_LIFE_DAYS if days < SHORT_DAYS else HALF_LIFE_DAYS
+
+
+def _level(counts: ArrivalCounts) -> float:
+    """Arrivals forecast for the next seven days, over the mean of the weeks before."""
+    try:
+        ahead = fit_arrivals(counts, days=7).forecast(7)
+    except UsageError:
+        # Too few to forecast from: as many as there were.
+        return 1.0
+    usual = counts.daily.mean()
+    return float(ahead.mean.mean() / usual) if usual > 0 else 1.0
+
+
 def _weights(hours: Floats, late: Floats, ended: npt.NDArray[np.bool_]) -> Floats:
     """Kaplan-Meier weight of each ended sojourn: what the open ones may still become."""
     times = np.unique(hours[ended])
@@ -274,8 +312,8 @@ def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
     if ended.sum() < _LEAST:
         return None
     hours = rows["hours"].to_numpy()
-    weights = _weights(hours, rows["late"].to_numpy(), ended)
-    weights = weights / weights.sum()
+    weights = _weights(hours, rows["late"].to_numpy(), ended) * rows["weight"].to_numpy()
+    weights /= weights.sum()
     made = []
     to = rows["to"].to_numpy()
     targets = sorted(set(to[ended]))
@@ -285,7 +323,7 @@ def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
         stays = hours[mine]
         if target == DISCHARGED:
             # They leave at a drawn hour of the day after being ready: half a day on average.
-            stays = np.maximum(stays - 24.0 * _even(len(stays)), 0.0)
+            stays = np.clip(stays - 24.0 * _even(len(stays)), 0.0, None)
         made.append((target, share, _quantiles(stays, weights[mine])))
     return tuple(Next(target, share, stay) for target, share, stay in made)
 

@@ -1,0 +1,357 @@
+"""Scenarios beside each other, patient by patient the same: paired differences.
+
+All scenarios are simulated with the same seed: the same patients come at the
+same times and would stay as long. What differs between two runs is what the
+scenario did, so that few replications tell scenarios apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from neva.errors import UsageError
+from neva.flow.hospital_model import Beds, HospitalModel
+from neva.flow.simulate import simulate
+from neva.flow.simulation_run import FIGURES, SimulationRun, half_width_of
+
+__all__ = [
+    "BASE",
+    "Comparison",
+    "ServiceSearch",
+    "beds_for_service",
+    "compare",
+    "erlang_loss",
+    "highest_occupancy",
+    "refusal_by_beds",
+    "refusal_by_pool",
+]
+
+Floats = npt.NDArray[np.float64]
+
+#: The name of the hospital as it is.
+BASE: Final = "as it is"
+#: Figures that a comparison shows if none are named.
+MAIN: Final = (
+    "occupied_beds",
+    "occupancy",
+    "full_share",
+    "waited_share",
+    "wait_hours",
+    "boarding_hours_per_day",
+    "refused",
+    "cancelled",
+    "diverted",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Figures of scenarios, and what differs from the first.
+
+    Attributes
+    ----------
+    frame : polars.DataFrame
+        One row a scenario, unit (missing: the hospital) and figure:
+        ``scenario``, ``unit``, ``figure``, ``meaning``, ``mean``, ``lower``,
+        ``upper`` (95 % interval over replications), ``difference``,
+        ``difference_lower``, ``difference_upper`` (paired, from the first
+        scenario; missing for it), ``differs`` (the interval excludes zero).
+    runs : dict of str to SimulationRun
+    """
+
+    frame: pl.DataFrame
+    runs: dict[str, SimulationRun]
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return the table."""
+        return self.frame
+
+
+def compare(
+    models: Mapping[str, HospitalModel],
+    *,
+    start: datetime,
+    days: float,
+    seed: int,
+    zone: str | None = None,
+    replications: int = 50,
+    warm_up_days: float = 0.0,
+    figures: Sequence[str] = MAIN,
+    progress: Callable[[int], None] | None = None,
+) -> Comparison:
+    """Simulate scenarios with the same patients, and compare them with the first.
+
+    Parameters
+    ----------
+    models : mapping of str to HospitalModel
+        By the names of scenarios; the first is what the others are compared to.
+    start, days, seed, zone, replications, warm_up_days
+        See :func:`neva.flow.simulate.simulate`.
+    figures : sequence of str
+        Names in :data:`neva.flow.simulation_run.FIGURES`.
+    progress : callable, optional
+        Called with replications done, of all scenarios.
+
+    Raises
+    ------
+    UsageError
+        No such figure, or fewer than two replications.
+    """
+    wrong = [name for name in figures if name not in FIGURES]
+    if wrong:
+        message = f"figures: no such figure; found {', '.join(wrong)}; give {', '.join(FIGURES)}"
+        raise UsageError(message)
+    if replications < 2:
+        message = (
+            f"replications: too few for an interval; found {replications}; give 2 or more, "
+            "better 30"
+        )
+        raise UsageError(message)
+    runs: dict[str, SimulationRun] = {}
+    for name, model in models.items():
+        done = len(runs) * replications
+        runs[name] = simulate(
+            model, start=start, days=days, seed=seed, zone=zone, replications=replications,
+            warm_up_days=warm_up_days,
+            progress=None if progress is None else _after(done, progress),
+        )  # fmt: skip
+    first = next(iter(runs.values()))
+    rows: list[dict[str, Any]] = []
+    units: list[str | None] = [None, *(unit.name for unit in first.model.units)]
+    for name, run in runs.items():
+        for unit in units:
+            for figure in figures:
+                values = run.values(figure, unit)
+                if np.isnan(values).all():
+                    continue
+                rows.append(_row(name, unit, figure, values, first, run))
+    frame = pl.DataFrame(rows, schema_overrides={"unit": pl.String}, infer_schema_length=None)
+    return Comparison(frame, runs)
+
+
+def _after(done: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda more: progress(done + more)
+
+
+def _row(
+    name: str,
+    unit: str | None,
+    figure: str,
+    values: Floats,
+    first: SimulationRun,
+    run: SimulationRun,
+) -> dict[str, Any]:
+    half = half_width_of(values)
+    row: dict[str, Any] = {
+        "scenario": name,
+        "unit": unit,
+        "figure": figure,
+        "meaning": FIGURES[figure],
+        "mean": float(np.nanmean(values)),
+        "lower": float(values.mean() - half) if np.isfinite(half) else None,
+        "upper": float(values.mean() + half) if np.isfinite(half) else None,
+        "difference": None,
+        "difference_lower": None,
+        "difference_upper": None,
+        "differs": None,
+    }
+    if run is not first:
+        apart = values - first.values(figure, unit)
+        apart = apart[np.isfinite(apart)]
+        if len(apart) >= 2:
+            mean, half = float(apart.mean()), half_width_of(apart)
+            row |= {
+                "difference": mean,
+                "difference_lower": mean - half,
+                "difference_upper": mean + half,
+                "differs": bool(abs(mean) > half),
+            }
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSearch:
+    """The fewest beds of a unit with which so many find one at once.
+
+    Attributes
+    ----------
+    unit : str
+    target : float
+        The share of patients wanted, 0 to 1.
+    beds : int or None
+        The answer: the lower end of the interval of the share reaches the
+        target with it, and not with one fewer. None: not within the bounds.
+    tried : polars.DataFrame
+        ``beds``, ``served`` (share who found a bed at once) with ``lower`` and
+        ``upper``, ``enough``; by beds.
+    """
+
+    unit: str
+    target: float
+    beds: int | None
+    tried: pl.DataFrame
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return what was tried."""
+        return self.tried
+
+
+def beds_for_service(
+    model: HospitalModel,
+    unit: str,
+    *,
+    start: datetime,
+    days: float,
+    seed: int,
+    zone: str | None = None,
+    target: float = 0.95,
+    replications: int = 50,
+    warm_up_days: float = 0.0,
+    most: int = 500,
+) -> ServiceSearch:
+    """Search the number of beds with which a share of patients find one at once.
+
+    Parameters
+    ----------
+    model : HospitalModel
+    unit : str
+        Its schedule is replaced by a constant number of beds.
+    target : float
+        Above 0 and below 1.
+    most : int
+        Upper bound of the search.
+
+    Notes
+    -----
+    By bisection, with the same patients for every number of beds. Those who
+    are diverted count as not served by the unit.
+    """
+    if not 0 < target < 1:
+        message = f"target: must lie between 0 and 1; found {target}; give a share such as 0.95"
+        raise UsageError(message)
+    model.unit(unit)
+    tried: dict[int, tuple[float, float, float]] = {}
+
+    def enough(beds: int) -> bool:
+        if beds not in tried:
+            run = simulate(
+                model.with_unit(unit, beds=Beds.always(beds)), start=start, days=days, seed=seed,
+                zone=zone, replications=replications, warm_up_days=warm_up_days, hourly=False,
+            )  # fmt: skip
+            tried[beds] = _served(run, unit)
+        return tried[beds][1] >= target
+
+    low, high = 0, 1
+    while not enough(high) and high < most:
+        low, high = high, min(most, 2 * high)
+    found = enough(high)
+    while found and high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    frame = pl.DataFrame(
+        [(beds, *values, values[1] >= target) for beds, values in sorted(tried.items())],
+        schema=["beds", "served", "lower", "upper", "enough"],
+        orient="row",
+    )
+    return ServiceSearch(unit, target, high if found else None, frame)
+
+
+def _served(run: SimulationRun, unit: str) -> tuple[float, float, float]:
+    """Share of requests that found a bed of the unit at once, with its interval."""
+    waited = run.values("waited_share", unit)
+    entries = run.values("starts_per_day", unit) * run.days
+    lost = (
+        run.values("refused", unit) + run.values("cancelled", unit) + run.values("diverted", unit)
+    )
+    asked = np.maximum(entries + lost, 1e-9)
+    served = np.where(np.isnan(waited), 1.0, 1 - np.nan_to_num(waited)) * entries / asked
+    served = np.where(entries + lost > 0, served, 1.0)
+    half = half_width_of(served)
+    mean = float(served.mean())
+    return mean, mean - half, min(1.0, mean + half)
+
+
+def erlang_loss(beds: int, load: float) -> float:
+    """Return the chance that all beds are taken, by Erlang's loss formula.
+
+    Parameters
+    ----------
+    beds : int
+    load : float
+        Arrivals per day times mean days of stay, if nobody were refused.
+
+    Notes
+    -----
+    Erlang (1917): Poisson arrivals at an even rate, any lengths of stay, those
+    who find no bed are lost. Arrivals that differ by hour and day make it worse.
+
+    Examples
+    --------
+    >>> round(erlang_loss(10, 8.5), 3)
+    0.145
+    """
+    chance = 1.0
+    for count in range(1, beds + 1):
+        chance = load * chance / (count + load * chance)
+    return chance
+
+
+def refusal_by_beds(load: float, beds: Sequence[int]) -> pl.DataFrame:
+    """Return the chance of refusal against the number of beds of one pool.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``beds``, ``refused`` (share of patients), ``occupancy`` (of the beds).
+    """
+    refused = [erlang_loss(count, load) for count in beds]
+    occupancy = [load * (1 - r) / max(count, 1) for count, r in zip(beds, refused, strict=True)]
+    return pl.DataFrame({"beds": list(beds), "refused": refused, "occupancy": occupancy})
+
+
+def refusal_by_pool(
+    pools: Sequence[int] = (6, 10, 20, 30, 50, 100, 200, 500),
+    occupancies: Sequence[float] = (0.75, 0.8, 0.85, 0.9, 0.95),
+) -> pl.DataFrame:
+    """Return what an occupancy means for pools of different sizes: no rule of 85 %.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``beds``, ``occupancy`` (mean, of those admitted), ``refused`` (share of
+        patients who find all beds taken), ``load`` (what must be offered).
+    """
+    rows = []
+    for beds in pools:
+        for occupancy in occupancies:
+            load = _load_for(beds, partial(_occupancy, beds), occupancy)
+            rows.append((beds, occupancy, erlang_loss(beds, load), load))
+    return pl.DataFrame(rows, schema=["beds", "occupancy", "refused", "load"], orient="row")
+
+
+def _occupancy(beds: int, load: float) -> float:
+    return load * (1 - erlang_loss(beds, load)) / beds
+
+
+def _load_for(beds: int, rising: Callable[[float], float], wanted: float) -> float:
+    """The load at which a rising function reaches a value, by bisection."""
+    low, high = 0.0, 1.0 * beds + 10
+    while rising(high) < wanted:
+        high *= 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) <= wanted else (low, middle)
+    return low
+
+
+def highest_occupancy(beds: int, refused: float = 0.01) -> float:
+    """Return the highest mean occupancy at which no more than `refused` are refused."""
+    return _occupancy(beds, _load_for(beds, lambda load: erlang_loss(beds, load), refused))
