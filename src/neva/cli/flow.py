@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import polars as pl
 import typer
 
-from neva.cli import flow_forecast
+from neva.cli import flow_forecast, flow_simulation
 from neva.cli.console import AsOf, HospitalPath, Json, snapshot_of, table, tell
 
 __all__ = ["app"]
@@ -78,3 +78,4 @@ def stays(
 
 
 flow_forecast.add_to(app)
+flow_simulation.add_to(app)

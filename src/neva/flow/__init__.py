@@ -10,41 +10,85 @@ from neva.flow.arrivals import (
 )
 from neva.flow.bed_report import BedReport, bed_report
 from neva.flow.beds import beds_at, units_above
+from neva.flow.calibration import Calibrated, calibrate
+from neva.flow.compare import (
+    BASE,
+    Comparison,
+    ServiceSearch,
+    beds_for_service,
+    compare,
+    erlang_loss,
+    highest_occupancy,
+    refusal_by_beds,
+    refusal_by_pool,
+)
 from neva.flow.count_files import read_counts
 from neva.flow.evaluation import Evaluation
 from neva.flow.forecast import FlowModel, OccupancyForecast, fit_flow, forecast_flow
+from neva.flow.hospital_fit import FittedHospital, fit_hospital
+from neva.flow.hospital_model import HospitalModel
 from neva.flow.lengths import LengthModel, fit_lengths
 from neva.flow.outlook import forecast_hospital
 from neva.flow.rolling import evaluate_arrivals, evaluate_flow
+from neva.flow.scenarios import Scenario, apply_scenario, read_scenario
+from neva.flow.simulate import HalfWidth, simulate
+from neva.flow.simulated_log import SimulatedLog, event_log, write_hospital
+from neva.flow.simulation_run import SimulationRun
 from neva.flow.sojourns import Sojourns, known_sojourns, sojourns_of
+from neva.flow.trajectories import Trajectories, trajectories
 from neva.flow.widening import Widening, learn_widening, widened
 
 __all__ = [
+    "BASE",
     "ArrivalModel",
     "Arrivals",
     "BedReport",
+    "Calibrated",
+    "Comparison",
     "DailyArrivals",
     "Evaluation",
+    "FittedHospital",
     "FlowModel",
+    "HalfWidth",
+    "HospitalModel",
     "LengthModel",
     "OccupancyForecast",
+    "Scenario",
+    "ServiceSearch",
+    "SimulatedLog",
+    "SimulationRun",
     "Sojourns",
+    "Trajectories",
     "Widening",
+    "apply_scenario",
     "arrivals_of",
     "bed_report",
     "beds_at",
+    "beds_for_service",
+    "calibrate",
+    "compare",
+    "erlang_loss",
     "evaluate_arrivals",
     "evaluate_flow",
+    "event_log",
     "fit_arrivals",
     "fit_flow",
+    "fit_hospital",
     "fit_lengths",
     "forecast_flow",
     "forecast_hospital",
+    "highest_occupancy",
     "holidays_of",
     "known_sojourns",
     "learn_widening",
     "read_counts",
+    "read_scenario",
+    "refusal_by_beds",
+    "refusal_by_pool",
+    "simulate",
     "sojourns_of",
+    "trajectories",
     "units_above",
     "widened",
+    "write_hospital",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,14 @@ MAIN: Final = (
     "cancelled",
     "diverted",
 )
+
+
+#: Figures of the whole hospital only, and what they say.
+WHOLE: Final = {
+    "stay_hours": "mean stay in hospital, of stays that ended, in hours",
+    "arrivals_per_day": "arrivals from outside, per day",
+    "swaps": "deadlocks resolved by moving patients at once",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ def compare(
     UsageError
         No such figure, or fewer than two replications.
     """
-    wrong = [name for name in figures if name not in FIGURES]
+    wrong = [name for name in figures if name not in FIGURES and name not in WHOLE]
     if wrong:
         message = f"figures: no such figure; found {', '.join(wrong)}; give {', '.join(FIGURES)}"
         raise UsageError(message)
@@ -123,58 +131,76 @@ def compare(
             warm_up_days=warm_up_days,
             progress=None if progress is None else _after(done, progress),
         )  # fmt: skip
-    first = next(iter(runs.values()))
-    rows: list[dict[str, Any]] = []
-    units: list[str | None] = [None, *(unit.name for unit in first.model.units)]
-    for name, run in runs.items():
-        for unit in units:
-            for figure in figures:
-                values = run.values(figure, unit)
-                if np.isnan(values).all():
-                    continue
-                rows.append(_row(name, unit, figure, values, first, run))
-    frame = pl.DataFrame(rows, schema_overrides={"unit": pl.String}, infer_schema_length=None)
-    return Comparison(frame, runs)
+    return Comparison(_paired(runs, [*figures, *WHOLE]), runs)
 
 
 def _after(done: int, progress: Callable[[int], None]) -> Callable[[int], None]:
     return lambda more: progress(done + more)
 
 
-def _row(
-    name: str,
-    unit: str | None,
-    figure: str,
-    values: Floats,
-    first: SimulationRun,
-    run: SimulationRun,
-) -> dict[str, Any]:
-    half = half_width_of(values)
-    row: dict[str, Any] = {
-        "scenario": name,
-        "unit": unit,
-        "figure": figure,
-        "meaning": FIGURES[figure],
-        "mean": float(np.nanmean(values)),
-        "lower": float(values.mean() - half) if np.isfinite(half) else None,
-        "upper": float(values.mean() + half) if np.isfinite(half) else None,
-        "difference": None,
-        "difference_lower": None,
-        "difference_upper": None,
-        "differs": None,
-    }
-    if run is not first:
-        apart = values - first.values(figure, unit)
-        apart = apart[np.isfinite(apart)]
-        if len(apart) >= 2:
-            mean, half = float(apart.mean()), half_width_of(apart)
-            row |= {
-                "difference": mean,
-                "difference_lower": mean - half,
-                "difference_upper": mean + half,
-                "differs": bool(abs(mean) > half),
-            }
-    return row
+def _paired(runs: Mapping[str, SimulationRun], figures: Sequence[str]) -> pl.DataFrame:
+    """Means and intervals of every scenario, and of its differences from the first."""
+    keys = ["replicate", "unit", "figure"]
+    base = next(iter(runs.values())).by_replicate.select(*keys, base="value")
+    parts = [
+        run.by_replicate.with_columns(scenario=pl.lit(name), number=pl.lit(number)).join(
+            base, on=keys, how="left", nulls_equal=True, maintain_order="left"
+        )
+        for number, (name, run) in enumerate(runs.items())
+    ]
+    apart = pl.col("value") - pl.col("base")
+    ordered = {figure: place for place, figure in enumerate(figures)}
+    table = (
+        pl.concat(parts)
+        .filter(pl.col("figure").is_in(list(figures)))
+        .group_by("number", "scenario", "unit", "figure", maintain_order=True)
+        .agg(
+            mean=pl.col("value").mean(),
+            half=_half("value"),
+            difference=apart.mean(),
+            apart_half=_half(apart),
+        )
+        .filter(pl.col("mean").is_not_null())
+    )
+    other = pl.col("number") > 0
+    return (
+        table.with_columns(
+            place=pl.col("figure").replace_strict(ordered),
+            meaning=pl.col("figure").replace_strict(
+                {**FIGURES, **WHOLE}, default=pl.col("figure").str.replace_all("_", " ")
+            ),
+            difference=pl.when(other).then("difference"),
+            apart_half=pl.when(other).then("apart_half"),
+        )
+        .with_columns(
+            lower=pl.col("mean") - pl.col("half"),
+            upper=pl.col("mean") + pl.col("half"),
+            difference_lower=pl.col("difference") - pl.col("apart_half"),
+            difference_upper=pl.col("difference") + pl.col("apart_half"),
+            differs=pl.col("difference").abs() > pl.col("apart_half"),
+        )
+        .sort("number", pl.col("unit").is_not_null(), "unit", "place", maintain_order=True)
+        .select(
+            "scenario", "unit", "figure", "meaning", "mean", "lower", "upper", "difference",
+            "difference_lower", "difference_upper", "differs",
+        )
+    )  # fmt: skip
+
+
+def _half(values: str | pl.Expr) -> pl.Expr:
+    """Half of the t-interval of a mean over replications; missing of fewer than two."""
+    column = pl.col(values) if isinstance(values, str) else values
+    count = column.count()
+    # The t quantile depends on the count alone: mapped over the few distinct counts.
+    factor = count.map_batches(_t_quantiles, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.when(count >= 2).then(factor * column.std() / count.sqrt())
+
+
+def _t_quantiles(counts: pl.Series) -> pl.Series:
+    from scipy.stats import t
+
+    freedom = np.maximum(counts.to_numpy().astype(np.float64) - 1, 1)
+    return pl.Series(t.ppf(0.975, freedom))
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
     targets = sorted(set(to[ended]))
     for target in targets:
         mine = ended & (to == target)
-        share = float(weights[mine].sum())
+        share = min(1.0, float(weights[mine].sum()))
         stays = hours[mine]
         if target == DISCHARGED:
             # They leave at a drawn hour of the day after being ready: half a day on average.
