@@ -67,7 +67,9 @@ class Landmark:
         -------
         polars.DataFrame
             ``days`` (from `at`), ``state`` (now), ``then``, ``expected``
-            (patients), ``sd`` (of chance alone, not of the estimate).
+            (patients), ``sd`` (of chance alone: not of the estimate, nor of a
+            change in how patients are treated; on the embedded cohort numbers
+            a week ahead missed by up to 8 of it).
         """
         frames = []
         patients = self.groups["patients"].to_numpy().astype(np.float64)
