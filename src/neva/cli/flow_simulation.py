@@ -79,8 +79,9 @@ def _checked_words(checked: Calibrated | None, why: str) -> list[str]:
     return [
         (
             f"checked on {whole['days']} days that were not learnt from: patients at noon lay "
-            f"within the simulated 5 % to 95 % on {whole['share']:.0%} of days (all units together); the "
-            f"median stay of {int(stays['inside'].sum())} of {stays.height} units lay within theirs"
+            f"within the simulated 5 % to 95 % on {whole['share']:.0%} of days (all units "
+            f"together); the median stay of {int(stays['inside'].sum())} of {stays.height} units "
+            "lay within theirs"
         )
     ]
 

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import numba as nb
-
+from neva.flow._compiling import part
 from neva.flow._kernel_state import (
     AWAITING,
     BEDS,
@@ -22,7 +21,7 @@ from neva.flow._model_arrays import BAY, MIXED, SIDE, UNLIMITED
 NO_ROOM, NO_BED = -1, -2
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def touch(m, s, unit):  # pragma: no cover
     """Count the time since the unit last changed; before anything in it changes."""
     now, time = s.clock[0], s.units[unit].touched
@@ -54,7 +53,7 @@ def touch(m, s, unit):  # pragma: no cover
     s.units[unit].touched = now
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def room_for(m, s, unit, slot):  # pragma: no cover
     """A room in which the patient may lie, NO_ROOM where there are none, else NO_BED.
 
@@ -95,7 +94,7 @@ def room_for(m, s, unit, slot):  # pragma: no cover
     return NO_BED
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def bed_for(m, s, unit, slot):  # pragma: no cover
     """A free and staffed bed, as :func:`room_for` says it."""
     if s.units[unit].occupied >= s.units[unit].beds:
@@ -103,7 +102,7 @@ def bed_for(m, s, unit, slot):  # pragma: no cover
     return room_for(m, s, unit, slot)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def take_room(m, s, room, female):  # pragma: no cover
     if room >= 0:
         if m.rooms[room].kind == BAY:
@@ -111,7 +110,7 @@ def take_room(m, s, room, female):  # pragma: no cover
         s.rooms[room].used += 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def vacate(m, s, slot):  # pragma: no cover
     """Take a patient out of the bed; the unit then owes it to who waits."""
     unit = s.slots[slot].unit
@@ -124,7 +123,7 @@ def vacate(m, s, slot):  # pragma: no cover
     owe(s, unit)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def owe(s, unit):  # pragma: no cover
     """Remember that a bed of the unit may be free for who waits."""
     if s.units[unit].is_owed:
@@ -134,7 +133,7 @@ def owe(s, unit):  # pragma: no cover
     s.numbers[OWED] += 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def next_owed(s):  # pragma: no cover
     unit = s.units[s.numbers[OWED_FIRST]].owed
     s.numbers[OWED_FIRST] = (s.numbers[OWED_FIRST] + 1) % s.units.size
@@ -143,7 +142,7 @@ def next_owed(s):  # pragma: no cover
     return unit
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def join_queue(m, s, slot, unit):  # pragma: no cover
     """Begin to wait for a bed of a unit: outside, or blocked in the bed of another."""
     place = unit * m.priorities + m.groups[s.slots[slot].group].priority
@@ -166,7 +165,7 @@ def join_queue(m, s, slot, unit):  # pragma: no cover
         s.wanted_from[here, unit] += 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def leave_queue(m, s, slot):  # pragma: no cover
     unit = s.slots[slot].wants
     place = unit * m.priorities + m.groups[s.slots[slot].group].priority
@@ -190,7 +189,7 @@ def leave_queue(m, s, slot):  # pragma: no cover
         s.wanted_from[here, unit] -= 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def first_waiting(m, s, unit):  # pragma: no cover
     """Who is next for a free bed of a unit, and the room: the first whom one fits."""
     for place in range(unit * m.priorities, (unit + 1) * m.priorities):
@@ -203,7 +202,7 @@ def first_waiting(m, s, unit):  # pragma: no cover
     return -1, NO_BED
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def first_waiting_from(m, s, unit, origin):  # pragma: no cover
     """Who is next for a unit among those blocked in another."""
     for place in range(unit * m.priorities, (unit + 1) * m.priorities):

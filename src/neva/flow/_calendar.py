@@ -9,15 +9,14 @@ arrivals; among equals the smaller number of case, unit or class.
 
 from __future__ import annotations
 
-import numba as nb
-
+from neva.flow._compiling import part
 from neva.flow._kernel_state import HEAP
 
 READY, LEAVE, BED_STEP, ELECTIVE, REBOOKED, ARRIVAL = range(6)
 RANK = 48
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def push(s, time, kind, number, item):  # pragma: no cover
     """Put an event into the calendar; `number` orders, `item` says whom it is about."""
     order = (kind << RANK) | number
@@ -38,7 +37,7 @@ def push(s, time, kind, number, item):  # pragma: no cover
     s.heap[place].item = item
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def pop(s):  # pragma: no cover
     """Take the first event out: its time, kind and item."""
     time, kind, item = s.heap[0].time, s.heap[0].order >> RANK, s.heap[0].item

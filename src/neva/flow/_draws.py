@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 
-import numba as nb
 import numpy as np
+
+from neva.flow._compiling import leaf
 
 # Streams: where a patient comes from; the gaps between patients.
 UNPLANNED, PLANNED, PRESENT, GAPS = range(4)
@@ -31,7 +32,7 @@ def key_of_name(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def joined(key, part):  # pragma: no cover
     """One more part of a key."""
     z = np.uint64(key) + _GOLDEN * (np.uint64(part) + np.uint64(1))
@@ -40,31 +41,31 @@ def joined(key, part):  # pragma: no cover
     return z ^ (z >> np.uint64(31))
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def base_key(seed, replicate):  # pragma: no cover
     """The key of one replicate; every other key of it begins with this one."""
     return joined(joined(np.uint64(0), seed), replicate)
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def patient_key(base, class_key, stream, number):  # pragma: no cover
     return joined(joined(joined(base, class_key), stream), number)
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def uniform(key, purpose, step):  # pragma: no cover
     """A number in (0, 1), never 0 or 1."""
     bits = joined(joined(key, purpose), step)
     return (np.float64(bits >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def exponential(key, purpose, step):  # pragma: no cover
     """A number of the exponential distribution of mean 1."""
     return -np.log1p(-uniform(key, purpose, step))
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def chosen(records, first, last, u):  # pragma: no cover
     """The first of ``records[first:last]`` whose cumulative share exceeds `u`."""
     for place in range(first, last - 1):
@@ -73,7 +74,7 @@ def chosen(records, first, last, u):  # pragma: no cover
     return last - 1
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def length(hours, first, last, u):  # pragma: no cover
     """The quantile of a table at `u`."""
     at = u * (last - first - 1)
@@ -83,7 +84,7 @@ def length(hours, first, last, u):  # pragma: no cover
     return below + (at - low) * (hours[first + low + 1] - below)
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def share_by(hours, first, last, elapsed):  # pragma: no cover
     """The share of stays of a table that are not longer than `elapsed`."""
     if elapsed < hours[first]:
@@ -101,7 +102,7 @@ def share_by(hours, first, last, elapsed):  # pragma: no cover
     return (low - first + (elapsed - hours[low]) / width) / (last - first - 1)
 
 
-@nb.njit(nogil=True, cache=True, _nrt=False)
+@leaf
 def leaving_time(ready, shares, exit_, hour_of_day, u):  # pragma: no cover
     """The next time at or after `ready` that shows the time of day drawn by `u`."""
     hour = 0

@@ -108,8 +108,8 @@ _CASE = _record(group="i2", female="i1", isolated="i1", stream="i1", elapsed="f8
 _GROWS = {1: ("slots", "heap"), 2: ("log",), 3: ("cases",), 4: ("waits",)}
 
 
-def new_state(model: ModelArrays, *, hours: int) -> KernelState:
-    """Room for one replicate, empty; small, because it grows."""
+def new_state(model: ModelArrays, *, hours: int, arrivals: float) -> KernelState:
+    """Room for one replicate, empty; for about so many arrivals, because it grows."""
     units, classes, exits = model.units.size, model.groups.size, model.exits.size
     slots = model.initial.size + 256
     state = KernelState(
@@ -129,8 +129,8 @@ def new_state(model: ModelArrays, *, hours: int) -> KernelState:
         stays=np.zeros((classes, 2)),
         hourly=np.zeros((units, hours if model.hourly else 0), dtype=np.int32),
         waits=np.zeros(1024, dtype=_WAIT),
-        log=np.zeros(8192 if model.logged else 0, dtype=_LOG),
-        cases=np.zeros(slots + 2048 if model.logged else 0, dtype=_CASE),
+        log=np.zeros(8192 + int(4 * arrivals) if model.logged else 0, dtype=_LOG),
+        cases=np.zeros(slots + 2048 + int(arrivals) if model.logged else 0, dtype=_CASE),
     )
     state.units["touched"] = model.start
     state.queues["first"] = state.queues["last"] = -1

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import numba as nb
-
 from neva.flow._beds import (
     NO_BED,
     bed_for,
@@ -20,6 +18,7 @@ from neva.flow._beds import (
     vacate,
 )
 from neva.flow._calendar import LEAVE, READY, REBOOKED, push
+from neva.flow._compiling import part
 from neva.flow._draws import FIRST, LEAVING, chosen, leaving_time, uniform
 from neva.flow._kernel_state import (
     CANCELLED,
@@ -52,7 +51,7 @@ from neva.flow._patients import (
 )
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _occupy(m, s, slot, origin, unit, room):  # pragma: no cover
     """Put a patient, who is in no bed now, into a bed: the stay there begins."""
     now = s.clock[0]
@@ -69,7 +68,7 @@ def _occupy(m, s, slot, origin, unit, room):  # pragma: no cover
     push(s, now + draw_stay(m, s, slot, unit, origin), READY, s.slots[slot].case, slot)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _move(m, s, slot, unit, room):  # pragma: no cover
     origin = s.slots[slot].unit
     if origin >= 0:
@@ -78,7 +77,7 @@ def _move(m, s, slot, unit, room):  # pragma: no cover
     _occupy(m, s, slot, origin, unit, room)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _end_wait(m, s, slot):  # pragma: no cover
     """Take a patient out of a queue, and keep how long it was."""
     unit, here = s.slots[slot].wants, s.slots[slot].unit
@@ -91,7 +90,7 @@ def _end_wait(m, s, slot):  # pragma: no cover
         s.numbers[WAITS] = row + 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def offer_beds(m, s):  # pragma: no cover
     """Give free beds to who waits for them, until no unit owes one."""
     while s.numbers[OWED] > 0:
@@ -104,7 +103,7 @@ def offer_beds(m, s):  # pragma: no cover
             _move(m, s, slot, unit, room)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _find(m, s, slot, unit):  # pragma: no cover
     """A bed in the unit, or in those to which it diverts: the unit and the room."""
     room = bed_for(m, s, unit, slot)
@@ -119,7 +118,7 @@ def _find(m, s, slot, unit):  # pragma: no cover
     return unit, NO_BED
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _ask(m, s, slot, unit):  # pragma: no cover
     """Ask for a bed and take it if there is one; tell whether there was."""
     count(m, s, unit, REQUESTS)
@@ -132,7 +131,7 @@ def _ask(m, s, slot, unit):  # pragma: no cover
     return True
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def comes(m, s, slot):  # pragma: no cover
     """Somebody comes from outside."""
     group = s.slots[slot].group
@@ -164,7 +163,7 @@ def comes(m, s, slot):  # pragma: no cover
         join_queue(m, s, slot, unit)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def leave(m, s, slot):  # pragma: no cover
     """The case ends."""
     unit, group, exit_ = s.slots[slot].unit, s.slots[slot].group, s.slots[slot].next - m.units.size
@@ -180,7 +179,7 @@ def leave(m, s, slot):  # pragma: no cover
     forget(s, slot)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _find_cycle(s, unit, wanted):  # pragma: no cover
     """The shortest way of blocked patients from `wanted` back to `unit`: its length in units."""
     units = s.units.size
@@ -209,7 +208,7 @@ def _find_cycle(s, unit, wanted):  # pragma: no cover
     return size
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _swap(m, s, size):  # pragma: no cover
     """Move one blocked patient from each unit of a cycle to the next, if the rooms allow it."""
     for k in range(size):
@@ -250,7 +249,7 @@ def _swap(m, s, size):  # pragma: no cover
         )
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def stay_over(m, s, slot):  # pragma: no cover
     """The stay in a unit is over. Tells whether a forbidden cycle arose."""
     unit, target = s.slots[slot].unit, s.slots[slot].next

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import numba as nb
-
+from neva.flow._compiling import part
 from neva.flow._draws import (
     ISOLATION,
     PLANNED,
@@ -45,7 +44,7 @@ KINDS: Final = (
 ) = range(8)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def write_row(m, s, slot, kind, origin, target):  # pragma: no cover
     if m.logged:
         row = s.numbers[ROWS]
@@ -57,13 +56,13 @@ def write_row(m, s, slot, kind, origin, target):  # pragma: no cover
         s.numbers[ROWS] = row + 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def count(m, s, unit, what):  # pragma: no cover
     if s.clock[0] >= m.count_from:
         s.counts[unit, what] += 1
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def new_patient(m, s, base, group, stream, number, sex, isolated):  # pragma: no cover
     """Give a slot and a case number; what is not given (-1) is drawn."""
     slot = s.numbers[FREE]
@@ -94,20 +93,20 @@ def new_patient(m, s, base, group, stream, number, sex, isolated):  # pragma: no
     return slot
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def forget(s, slot):  # pragma: no cover
     s.slots[slot].after = s.numbers[FREE]
     s.numbers[FREE] = slot
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def place_of(m, s, slot, unit, came):  # pragma: no cover
     """Number of the routes of a class in a unit, by the unit before (-1: outside)."""
     size = m.units.size
     return (s.slots[slot].group * (size + 2) + came + 1) * size + unit
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def draw_stay(m, s, slot, unit, came):  # pragma: no cover
     """Draw where the patient goes after a unit, and return the length of stay."""
     place = place_of(m, s, slot, unit, came)
@@ -121,7 +120,7 @@ def draw_stay(m, s, slot, unit, came):  # pragma: no cover
     return length(m.hours, route.table_first, route.table_last, uniform(key, STAY, step))
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _share_left(m, first, number, elapsed):  # pragma: no cover
     """The share of patients who go one way, and not before `elapsed`."""
     route = m.routes[number]
@@ -129,7 +128,7 @@ def _share_left(m, first, number, elapsed):  # pragma: no cover
     return share * (1.0 - share_by(m.hours, route.table_first, route.table_last, elapsed))
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def draw_rest(m, s, slot, unit, came, elapsed):  # pragma: no cover
     """The same for a patient who has been there for some time: what remains of the stay."""
     place = place_of(m, s, slot, unit, came)

@@ -312,7 +312,8 @@ def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
     if ended.sum() < _LEAST:
         return None
     hours = rows["hours"].to_numpy()
-    weights = _weights(hours, rows["late"].to_numpy(), ended) * rows["weight"].to_numpy()
+    lasting = _weights(hours, rows["late"].to_numpy(), ended)
+    weights: Floats = lasting * rows["weight"].to_numpy()
     weights /= weights.sum()
     made = []
     to = rows["to"].to_numpy()
@@ -323,7 +324,7 @@ def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
         stays = hours[mine]
         if target == DISCHARGED:
             # They leave at a drawn hour of the day after being ready: half a day on average.
-            stays = np.clip(stays - 24.0 * _even(len(stays)), 0.0, None)
+            stays = np.asarray(np.maximum(stays - 24.0 * _even(len(stays)), 0.0))
         made.append((target, share, _quantiles(stays, weights[mine])))
     return tuple(Next(target, share, stay) for target, share, stay in made)
 
@@ -331,7 +332,7 @@ def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
 def _even(count: int) -> Floats:
     """Numbers spread evenly over (0, 1), in an order that follows nothing."""
     golden = (math.sqrt(5) - 1) / 2
-    spread: Floats = (0.5 + golden * np.arange(count)) % 1.0
+    spread: Floats = np.mod(0.5 + golden * np.arange(count, dtype=np.float64), 1.0)
     return spread
 
 

@@ -30,6 +30,7 @@ import numpy as np
 from neva.errors import UsageError
 from neva.flow._beds import owe, room_for, take_room, touch
 from neva.flow._calendar import ARRIVAL, BED_STEP, ELECTIVE, LEAVE, READY, REBOOKED, pop, push
+from neva.flow._compiling import part
 from neva.flow._draws import (
     COMES,
     GAP,
@@ -65,6 +66,7 @@ __all__ = ["KINDS", "run_replicate"]
 DONE, MORE_SLOTS, MORE_ROWS, MORE_CASES, MORE_WAITS, DEADLOCK = range(6)
 _SPARE = 64
 _COMPILED_FILES = (
+    "_compiling",
     "_draws",
     "_model_arrays",
     "_kernel_state",
@@ -76,7 +78,7 @@ _COMPILED_FILES = (
 )
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _schedule_arrival(m, s, base, expected, group):  # pragma: no cover
     """Put the next unplanned arrival of a class into the calendar."""
     gaps = joined(joined(base, m.groups[group].key), GAPS)
@@ -93,14 +95,14 @@ def _schedule_arrival(m, s, base, expected, group):  # pragma: no cover
         push(s, time, ARRIVAL, group, group)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _schedule_elective(m, s, group):  # pragma: no cover
     place = s.groups[group].elective_at
     if place < m.groups[group].elective_last:
         push(s, m.electives[place].time, ELECTIVE, group, group)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _schedule_beds(m, s, unit):  # pragma: no cover
     """Set the beds of now, and put their next change into the calendar."""
     place = m.units[unit].step_first + s.units[unit].step_at
@@ -114,7 +116,7 @@ def _schedule_beds(m, s, unit):  # pragma: no cover
         push(s, m.steps[place + 1].time, BED_STEP, unit, unit)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _begin(m, s, base, expected):  # pragma: no cover
     s.numbers[FREE] = -1
     for unit in range(m.units.size):
@@ -149,7 +151,7 @@ def _begin(m, s, base, expected):  # pragma: no cover
         _schedule_elective(m, s, group)
 
 
-@nb.njit(nogil=True, _nrt=False)
+@part
 def _room_left(m, s):  # pragma: no cover
     """DONE if one event more surely fits into all arrays, else which must grow."""
     slots = s.numbers[SLOTS]
@@ -252,7 +254,7 @@ def run_replicate(
     UsageError
         Patients block each other in a cycle, and the model forbids to swap them.
     """
-    state = new_state(model, hours=hours)
+    state = new_state(model, hours=hours, arrivals=float(expected[:, -1].sum()))
     while (status := _advance(model, state, np.uint64(base), expected)) != DONE:
         if status == DEADLOCK:
             names = [unit_names[u] for u in state.units["path"][: state.numbers[CYCLE]]]

@@ -13,7 +13,7 @@ import numpy as np
 
 from neva.errors import UsageError
 from neva.flow import _draws
-from neva.flow._kernel_state import ROWS, SWAPS, WAITS, KernelState
+from neva.flow._kernel_state import CASES, ROWS, SWAPS, WAITS, KernelState
 from neva.flow._model_arrays import (
     Clock,
     ModelArrays,
@@ -220,11 +220,16 @@ def _kept(state: KernelState) -> Replicate:
         exits=state.exits,
         stays=state.stays,
         swaps=int(state.numbers[SWAPS]),
-        waits=state.waits[: state.numbers[WAITS]].copy(),
+        waits=_used(state.waits, int(state.numbers[WAITS])),
         hourly=state.hourly,
-        log=state.log[: state.numbers[ROWS]].copy(),
-        cases=state.cases.copy(),
+        log=_used(state.log, int(state.numbers[ROWS])),
+        cases=_used(state.cases, min(int(state.numbers[CASES]), state.cases.size)),
     )
+
+
+def _used(array: np.ndarray, size: int) -> np.ndarray:
+    """The used part of an array; copied if the rest of it is worth giving back."""
+    return array[:size] if size > 0.75 * array.size else array[:size].copy()
 
 
 def _cores() -> int:
