@@ -158,9 +158,9 @@ def in_ciw(days: int) -> tuple[float, int, float]:
 
 
 def large() -> HospitalModel:
-    """15 units, 200 beds, three classes, arrivals by hour of the week, lognormal stays."""
+    """15 units, 200 beds, three classes, arrivals by hour of the week, wards that divert."""
     week = tuple(
-        0.95 + 0.8 * np.sin(2 * np.pi * (h % 24 - 9) / 24) + (0.1 if h < 120 else 0.0)
+        0.48 + 0.35 * np.sin(2 * np.pi * (h % 24 - 9) / 24) + (0.1 if h < 120 else 0.0)
         for h in range(168)
     )
     sizes = {"ed": 20, "short-stay": 12, "icu-1": 10, "icu-2": 8, "step-down": 10, "stroke": 12}
@@ -171,8 +171,11 @@ def large() -> HospitalModel:
     stay, short = StayLength.lognormal(88, 0.9), StayLength.lognormal(5, 0.7)
     routes = []
     for group in ("emergency", "urgent", "elective"):
-        onwards = {ward: 0.36 / len(wards) for ward in wards} | {"icu-1": 0.02, "theatre": 0.02}
-        routes.append(((group, "ed"), onwards | {"discharged": 0.6}, short))
+        own = ("surgical", "step-down")
+        medical = {ward: sizes[ward] for ward in wards if not ward.startswith(own)}
+        onwards = {ward: 0.42 * beds / sum(medical.values()) for ward, beds in medical.items()}
+        onwards |= {"icu-1": 0.02, "theatre": 0.02}
+        routes.append(((group, "ed"), onwards | {"discharged": 0.54}, short))
         routes += [((group, ward), {"icu-2": 0.04} | out, stay) for ward in wards]
         for name in ("icu-1", "icu-2"):
             to = {"step-down": 0.8} if name == "icu-1" else {"medical-1": 0.4, "medical-2": 0.4}
@@ -180,7 +183,17 @@ def large() -> HospitalModel:
         theatre = {"surgical-1": 0.4, "surgical-2": 0.3, "surgical-3": 0.3}
         routes.append(((group, "theatre"), theatre, StayLength.lognormal(3, 0.5)))
     return HospitalModel(
-        units=tuple(Unit(name, Beds.always(beds)) for name, beds in sizes.items()),
+        units=tuple(
+            Unit(
+                name,
+                Beds.always(beds),
+                when_full="divert" if name.startswith("medical") else "wait",
+                divert=tuple(n for n in sizes if n.startswith("medical") and n != name)
+                if name.startswith("medical")
+                else (),
+            )
+            for name, beds in sizes.items()
+        ),
         exits=(Exit("discharged"), Exit("died")),
         classes=(
             PatientClass("emergency", (("ed", 1.0),), Arrivals(tuple(3 * r for r in week))),
@@ -188,7 +201,7 @@ def large() -> HospitalModel:
             PatientClass(
                 "elective",
                 (("theatre", 1.0),),
-                Arrivals(tuple(float(0.9 * (h < 120 and 7 <= h % 24 < 15)) for h in range(168))),
+                Arrivals(tuple(float(0.7 * (h < 120 and 7 <= h % 24 < 15)) for h in range(168))),
             ),
         ),
         routes=tuple(

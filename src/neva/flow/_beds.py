@@ -37,6 +37,7 @@ def touch(m, s, unit):  # pragma: no cover
             s.hourly[unit, hour] = occupied
         passed = until - max(time, m.count_from)
         if passed > 0:
+            s.units[unit].most = max(s.units[unit].most, occupied)
             s.occupied_hours[unit, m.hour_of_day[hour]] += occupied * passed
             if limited:
                 s.integrals[unit, BEDS] += beds * passed

@@ -57,8 +57,6 @@ def _occupy(m, s, slot, origin, unit, room):  # pragma: no cover
     now = s.clock[0]
     touch(m, s, unit)
     s.units[unit].occupied += 1
-    if now >= m.count_from:
-        s.units[unit].most = max(s.units[unit].most, s.units[unit].occupied)
     take_room(m, s, room, s.slots[slot].female)
     s.slots[slot].unit, s.slots[slot].room = unit, room
     if s.slots[slot].began < 0.0:

@@ -139,7 +139,6 @@ def _begin(m, s, base, expected):  # pragma: no cover
         take_room(m, s, s.slots[slot].room, s.slots[slot].female)
         s.slots[slot].unit = unit
         s.units[unit].occupied += 1
-        s.units[unit].most = max(s.units[unit].most, s.units[unit].occupied)
         s.slots[slot].began = m.start - max(elapsed, 1e-9)
         if m.logged:
             s.cases[s.slots[slot].case].elapsed = elapsed

@@ -42,7 +42,7 @@ FIGURES: Final = {
     "staffed_beds": "mean staffed beds (missing where unlimited)",
     "occupancy": "patient-hours over staffed bed-hours",
     "full_share": "share of the time without a free staffed bed",
-    "most_occupied": "most patients at any time",
+    "most_occupied": "most patients for any length of counted time",
     "over_beds_hours": "hours with more patients than staffed beds",
     "over_beds_patient_hours": "patient-hours beyond the staffed beds",
     "starts_per_day": "patients who got a bed, per day",

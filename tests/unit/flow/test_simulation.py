@@ -652,3 +652,15 @@ def test_figures_know_their_units():
     with pytest.raises(UsageError, match="stay_hours"):
         run.figure("beauty")
     assert run.exits().height == 4
+
+
+def test_the_most_patients_are_of_counted_time():
+    model = replace(
+        one_ward(None, 0.001, StayLength.deterministic(30)),
+        initial=(InitialPatient("all", "ward", 0.0),) * 7
+        + (InitialPatient("all", "ward", 20.0),) * 4,
+    )
+    settings = {"start": START, "seed": 1, "replications": 1}
+    assert simulate(model, days=1, **settings).figure("most_occupied", "ward").mean == 11
+    later = simulate(model, days=1, warm_up_days=0.5, **settings)
+    assert later.figure("most_occupied", "ward").mean == 7
