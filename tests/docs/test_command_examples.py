@@ -26,6 +26,27 @@ def commands(group, *names):
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
+SCENARIO = """
+name: two beds more
+changes:
+  - beds: {unit: medical-1, add: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory):
+    """The hospital that examples of flow name, made once."""
+    from datetime import UTC, datetime
+
+    from neva.events.hospital import create_hospital
+    from neva.synthesis import Plan, synthesise
+
+    folder = tmp_path_factory.mktemp("invented") / "synthetic-hospital"
+    hospital = create_hospital(folder, zone="Europe/Moscow", now=datetime.now(UTC))
+    synthesise(hospital, Plan(stays=1000, seed=1), now=datetime.now(UTC))
+    return folder
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, neva):
     """A folder with the files and the hospital that the examples name."""
@@ -65,30 +86,39 @@ def test_every_command_has_an_example():
     assert ("pathways", "map") in COMMANDS
 
 
+def ready(example, place, request):
+    """Put what an example names where it looks for it."""
+    if "synthetic-hospital" in example and example[0] != "synthesise":
+        (place / "synthetic-hospital").symlink_to(request.getfixturevalue("invented"))
+        (place / "scenario.yaml").write_text(SCENARIO)
+
+
 def words_of(command):
     return shlex.split(" ".join(EXAMPLE.search(command.help)[1].split()))[1:]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_the_example_of_a_command_runs(neva, place, words):
+def test_the_example_of_a_command_runs(neva, place, words, request):
     example = words_of(COMMANDS[words])
     assert tuple(example[: len(words)]) == words
     if words == ("import",):
         # It names the sepsis log and a hospital that it makes.
         (place / "sepsis.csv").symlink_to(shared("data", "sepsis-eventlog", "sepsis.csv"))
         (place / "hospital").rename(place / "other")
+    ready(example, place, request)
     said = neva(*example)
     assert said.code == 0, said.err
     assert said.out
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_prints_json(neva, place, words):
+def test_every_command_prints_json(neva, place, words, request):
     assert any("--json" in parameter.opts for parameter in COMMANDS[words].params)
     example = words_of(COMMANDS[words])
     if words == ("import",):
         example = ["import", "csv", "log.csv", "--mapping", "log.yaml", "--into", "new",
                    "--zone", "UTC"]  # fmt: skip
+    ready(example, place, request)
     said = neva(*example, "--json")
     assert (said.code, said.err) == (0, "")
     assert isinstance(json.loads(said.out), (dict, list))

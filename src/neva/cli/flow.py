@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import polars as pl
 import typer
 
 from neva.cli import flow_forecast, flow_simulation
 from neva.cli.console import AsOf, HospitalPath, Json, snapshot_of, table, tell
+
+if TYPE_CHECKING:
+    from neva.events.snapshot import Snapshot
 
 __all__ = ["app"]
 
@@ -66,7 +69,7 @@ def stays(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Describe how long patients stay, those still there included.
+    """Describe how long patients stay, where they go next, and how they leave.
 
     Example: neva flow stays hospital
     """
@@ -74,7 +77,68 @@ def stays(
 
     _, snapshot = snapshot_of(hospital, as_of)
     result = length_of_stay(intervals_by(snapshot, by, states))
-    tell(as_json, result, lambda: table(result.frame))
+    found, why = _trajectories(snapshot, by, states)
+    content = {
+        "frame": result.frame,
+        "curves": result.curves,
+        "precision": result.precision,
+        "identity": result.identity,
+        "trajectories": found,
+        "trajectories_note": why,
+    }
+
+    def text() -> str:
+        lines = ["stays, open ones for as long as they were seen", "", table(result.frame)]
+        if found is not None:
+            lines += [
+                "",
+                f"where they go next ({found['cases']:,} cases)",
+                "",
+                table(found["moves"], rows=60),
+                "",
+                "how many have left, by days since admission, with 95 % intervals",
+                "",
+                table(found["exits"]),
+                "",
+                (
+                    f"expected days until they leave the hospital, of those who just came to a state "
+                    f"(up to {found['horizon_days']:g} days)"
+                ),
+                "",
+                table(found["remaining"]),
+            ]
+        return "\n".join([*lines, *(["", f"note: {why}"] if why else [])])
+
+    tell(as_json, content, text)
+
+
+#: Days since admission of which the text tells how many have left.
+_DAYS = (1.0, 3.0, 7.0, 14.0, 28.0)
+
+
+def _trajectories(
+    snapshot: Snapshot, by: str, states: list[str] | None
+) -> tuple[dict[str, Any] | None, str]:
+    """Trajectories, or why there are none."""
+    from neva.errors import UsageError
+    from neva.flow import sojourns_of, trajectories
+
+    if by == "kind":
+        return None, "trajectories are of units or states (--by)"
+    try:
+        found = trajectories(sojourns_of(snapshot, by=by, states=states))
+        exits, remaining = found.exits(), found.remaining()
+    except UsageError as error:
+        return None, str(error)
+    notes = [f"{state}: nobody was seen to leave" for state in found.never_left]
+    return {
+        "cases": found.cases,
+        "horizon_days": found.horizon_days,
+        "moves": found.counts,
+        "occupation": found.to_frame(),
+        "exits": exits.filter(pl.col("days").is_in(list(_DAYS))),
+        "remaining": remaining,
+    }, "; ".join(notes)
 
 
 flow_forecast.add_to(app)

@@ -59,7 +59,7 @@ def forecast(
 ) -> None:
     """Say how many patients will be where, with how sure that is: the morning bed report.
 
-    Example: neva flow forecast hospital --hours 24 --look-back 0
+    Example: neva flow forecast synthetic-hospital --hours 24 --look-back 1
     """
     from neva.events.synthetic import is_synthetic
     from neva.flow import bed_report, beds_at, forecast_hospital, units_above
@@ -167,7 +167,7 @@ def evaluate(
 ) -> None:
     """Judge forecasts of the past by what came, beside fixed baselines.
 
-    Example: neva flow evaluate hospital --first 2014-11-10 --horizons 24
+    Example: neva flow evaluate synthetic-hospital --first 2020-04-06 --last 2020-04-08
     """
     ahead = _horizons(horizons)
     with progress("judging") as update:

@@ -113,7 +113,7 @@ def simulate(
 ) -> None:
     """Simulate the hospital from its present patients on, with its beds.
 
-    Example: neva flow simulate hospital --days 2 --replications 3 --check-days 0
+    Example: neva flow simulate synthetic-hospital --days 2 --replications 3
     """
     from neva.flow import apply_scenario, event_log, read_scenario, write_hospital
     from neva.flow import simulate as simulated
@@ -225,8 +225,8 @@ def compare(
 ) -> None:
     """Compare what-ifs with the hospital as it is: the same patients, paired differences.
 
-    Example: neva flow compare hospital --scenario scenario.yaml --days 2 --replications 3 --check-days 0
-    """  # noqa: E501
+    Example: neva flow compare synthetic-hospital --scenario scenario.yaml --replications 5
+    """
     from neva.flow import BASE, apply_scenario, beds_for_service, read_scenario, refusal_by_pool
     from neva.flow import compare as compared
 
@@ -325,7 +325,7 @@ def calibrate(
 ) -> None:
     """Simulate the last days from before them, and lay them beside what was recorded.
 
-    Example: neva flow calibrate hospital --days 2 --replications 3
+    Example: neva flow calibrate synthetic-hospital --days 7
     """
     from neva.events.synthetic import is_synthetic
     from neva.flow import calibrate as compare_with_past
