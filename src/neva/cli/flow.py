@@ -101,7 +101,7 @@ def stays(
                 table(found["exits"]),
                 "",
                 (
-                    f"expected days until they leave the hospital, of those who just came to a state "
+                    "expected days until they leave the hospital, of those who just came "
                     f"(up to {found['horizon_days']:g} days)"
                 ),
                 "",

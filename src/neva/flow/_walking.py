@@ -23,12 +23,13 @@ def _band(band_of: Any, phase: int, age: float, last: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def follow_all(
-    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, state_of: Any,
-    phase_of: Any,
+    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
+    state_of: Any, phase_of: Any,
     clock: Any, coming: Any, first_age: float, steps: int,
 ) -> Any:  # fmt: skip
     """Expected numbers by state and step, of those here and of those to come.
 
+    `ways` (phases, most) lists the states that each phase leads to, then -1.
     `coming` has shape (steps, states): expected arrivals from outside in each
     step. Returns present (2, states, steps): those here now, those to come.
     """
@@ -45,10 +46,12 @@ def follow_all(
             hour = clock[t]
             goes = stays * chance[p, band, hour]
             if goes > 0.0:
-                for s in range(states):
+                for k in range(ways.shape[1]):
+                    s = ways[p, k]
+                    if s < 0:
+                        break
                     part = share[p, band, s] * moving[p, band, hour]
-                    if part > 0.0:
-                        inflow[0, t, phase_of[state_of[p] + 1, s]] += goes * part
+                    inflow[0, t, phase_of[state_of[p] + 1, s]] += goes * part
             stays -= goes
             present[0, state_of[p], t] += stays
             if stays < 1e-12:
@@ -59,7 +62,7 @@ def follow_all(
     for t in range(steps):
         for p in range(phases):
             here, come = inflow[0, t, p], inflow[1, t, p]
-            if here + come <= 0.0:
+            if here + come <= 1e-12:
                 continue
             stays = 1.0
             at = state_of[p]
@@ -70,12 +73,14 @@ def follow_all(
                 hour = clock[later]
                 goes = stays * chance[p, band, hour]
                 if goes > 0.0:
-                    for s in range(states):
-                        part = share[p, band, s] * moving[p, band, hour]
-                        if part > 0.0:
-                            to = phase_of[at + 1, s]
-                            inflow[0, later, to] += here * goes * part
-                            inflow[1, later, to] += come * goes * part
+                    for k in range(ways.shape[1]):
+                        s = ways[p, k]
+                        if s < 0:
+                            break
+                        part = goes * share[p, band, s] * moving[p, band, hour]
+                        to = phase_of[at + 1, s]
+                        inflow[0, later, to] += here * part
+                        inflow[1, later, to] += come * part
                 stays -= goes
                 present[0, at, later] += here * stays
                 present[1, at, later] += come * stays
@@ -86,7 +91,7 @@ def follow_all(
 
 @numba.njit(cache=True, nogil=True)
 def _walk(
-    p: int, age: float, begin: int, band_of: Any, chance: Any, moving: Any, share: Any,
+    p: int, age: float, begin: int, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
     state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
     result: Any, weight: float,
 ) -> None:  # fmt: skip
@@ -99,37 +104,40 @@ def _walk(
     last = band_of.shape[1] - 1
     at = state_of[p]
     stays = weight
-    moved = np.zeros(states)
+    moved = np.zeros(ways.shape[1])
     for t in range(begin, steps):
         band = _band(band_of, p, age + t - begin, last)
         hour = clock[t]
         goes = stays * chance[p, band, hour]
         if goes > 0.0:
-            for s in range(states):
-                part = share[p, band, s] * moving[p, band, hour]
-                if part > 0.0:
-                    moved[s] += goes * part
+            for k in range(ways.shape[1]):
+                if ways[p, k] < 0:
+                    break
+                moved[k] += goes * share[p, band, ways[p, k]] * moving[p, band, hour]
         stays -= goes
         result[at, t] += stays
         block = block_of[t]
-        for s in range(states):
-            if moved[s] > 0.0:
-                result[s, t] += moved[s]
+        for k in range(ways.shape[1]):
+            if moved[k] > 0.0:
+                result[ways[p, k], t] += moved[k]
         if t + 1 == block_ends[block]:
-            for s in range(states):
-                if moved[s] > 1e-12:
-                    to = phase_of[at + 1, s]
+            for k in range(ways.shape[1]):
+                weighs = moved[k]
+                moved[k] = 0.0
+                if weighs > 1e-12:
+                    then = onward[phase_of[at + 1, ways[p, k]], block]
                     for other in range(states):
+                        into, of = result[other], then[other]
                         for later in range(t + 1, steps):
-                            result[other, later] += moved[s] * onward[to, block, other, later]
-                moved[s] = 0.0
-        if stays < 1e-12 and moved.max() == 0.0:
+                            into[later] += weighs * of[later]
+        if stays < 1e-12 and moved.sum() == 0.0:
             break
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 def onward_of(
-    band_of: Any, chance: Any, moving: Any, share: Any, state_of: Any, phase_of: Any, clock: Any,
+    band_of: Any, chance: Any, moving: Any, share: Any, ways: Any, state_of: Any,
+    phase_of: Any, clock: Any,
     block_of: Any, block_ends: Any, first_age: float, used: Any,
 ) -> Any:  # fmt: skip
     """Probabilities by state and step of one who came to a phase in a block of steps.
@@ -151,16 +159,16 @@ def onward_of(
             for p in numba.prange(phases):
                 if used[p]:
                     _walk(
-                        p, age, end, band_of, chance, moving, share, state_of, phase_of, clock,
-                        block_of, block_ends, onward, onward[p, block], 1.0,
+                        p, age, end, band_of, chance, moving, share, ways, state_of,
+                        phase_of, clock, block_of, block_ends, onward, onward[p, block], 1.0,
                     )  # fmt: skip
     return onward
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 def follow_each(
-    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, state_of: Any,
-    phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
+    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
+    state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
 ) -> Any:  # fmt: skip
     """Probability of each patient to be in each state after each step: (n, states, steps)."""
     states = phase_of.shape[1]
@@ -168,7 +176,7 @@ def follow_each(
     result = np.zeros((len(phase), states, steps))
     for i in numba.prange(len(phase)):
         _walk(
-            phase[i], age[i], 0, band_of, chance, moving, share, state_of, phase_of, clock,
+            phase[i], age[i], 0, band_of, chance, moving, share, ways, state_of, phase_of, clock,
             block_of, block_ends, onward, result[i], 1.0,
         )  # fmt: skip
     return result
@@ -180,17 +188,17 @@ def count_distributions(
 ) -> Any:
     """Distributions of the numbers present: (columns, size).
 
-    Parameters: probabilities of patients here now (n, columns); means of those
+    Parameters: probabilities of patients here now (columns, n); means of those
     to come by component (c, columns) with shapes (c,); ratios (r, columns) by
     which the mean of the sum is multiplied, equally likely.
     """
-    patients, columns = chances.shape
+    columns, patients = chances.shape
     result = np.zeros((columns, size))
     for column in numba.prange(columns):
-        here = bernoulli_window(chances[:, column], tail)
+        here = bernoulli_window(chances[column], tail)
         mean = 0.0
         for i in range(patients):
-            mean += chances[i, column]
+            mean += chances[column, i]
         come = compound(shapes, means[:, column], tail, size)
         for c in range(len(shapes)):
             mean += means[c, column]

@@ -52,8 +52,11 @@ Floats = npt.NDArray[np.float64]
 
 #: Models that the same data might have given, and how many of the ratios of
 #: their means are told apart.
-DRAWS: Final = 40
+DRAWS: Final = 24
 _RATIOS: Final = 8
+#: Phases for each state up to which later moves of single patients tell them apart;
+#: the means always do.
+_MOST_PHASES: Final = 4
 #: All places together.
 ALL: Final = "all"
 _LEVELS: Final = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -340,13 +343,18 @@ def forecast_flow(
     coming, shapes, drifts = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
     block_of, block_ends = _blocks(steps)
     fixed = (lengths.band_of, *_tables(lengths), lengths.state_of, lengths.phase_of, clock)
-    used = _used(lengths)
+    # Each patient's later moves, by where they came from while these are few.
+    many = len(lengths.state_of) > _MOST_PHASES * len(lengths.states)
+    later = np.broadcast_to(np.arange(len(lengths.states)), lengths.phase_of.shape)
+    fixed = (*fixed[:6], np.ascontiguousarray(later if many else lengths.phase_of), clock)
+    used = np.isin(np.arange(len(lengths.state_of)), fixed[6])
     onward = _walking.onward_of(*fixed, block_of, block_ends, lengths.first_age, used)
     each = _walking.follow_each(phase, age, *fixed, block_of, block_ends, onward)
     states = len(lengths.states)
     none = np.zeros((0,), dtype=np.int64), np.zeros(0)
+    exact = (*fixed[:6], lengths.phase_of, clock)
     to_come = [
-        _walking.follow_all(*none, *fixed, part, lengths.first_age, steps)[1] for part in coming
+        _walking.follow_all(*none, *exact, part, lengths.first_age, steps)[1] for part in coming
     ]
     means = np.stack(to_come) if to_come else np.zeros((0, states, steps))
     places, member = _places(lengths.states, above)
@@ -360,7 +368,7 @@ def forecast_flow(
     )
     size = _size(chances, by_place, shapes, ratios)
     distribution = _walking.count_distributions(
-        np.ascontiguousarray(chances), by_place, shapes, ratios, TAIL, size
+        np.ascontiguousarray(chances.T), by_place, shapes, ratios, TAIL, size
     )
     distribution /= distribution.sum(axis=1, keepdims=True)
     present = member @ np.bincount(lengths.state_of[phase], minlength=states)
@@ -383,16 +391,20 @@ def forecast_flow(
     )
 
 
-def _tables(lengths: LengthModel) -> tuple[Any, Any, Any]:
+def _tables(lengths: LengthModel) -> tuple[Any, Any, Any, Any]:
     chance, moving, share = lengths.leaving()
     contiguous = np.ascontiguousarray
-    return contiguous(chance), contiguous(moving), contiguous(share)
+    return contiguous(chance), contiguous(moving), contiguous(share), _ways(share)
 
 
-def _used(lengths: LengthModel) -> npt.NDArray[np.bool_]:
-    used = np.zeros(len(lengths.state_of), dtype=np.bool_)
-    used[np.unique(lengths.phase_of)] = True
-    return used
+def _ways(share: Floats) -> npt.NDArray[np.int64]:
+    """The states that each phase leads to, then -1."""
+    leads = np.asarray((share > 0).any(axis=1))
+    most = max(1, int(leads.sum(axis=1).max(initial=0)))
+    # Those that lead somewhere first, in order; the rest are none.
+    order = np.argsort(~leads, axis=1, kind="stable")[:, :most]
+    ways: npt.NDArray[np.int64] = np.where(np.take_along_axis(leads, order, axis=1), order, -1)
+    return ways
 
 
 def _times(now: datetime, steps: int, zone: str, *, daily: bool) -> list[datetime]:
@@ -481,10 +493,11 @@ def _coming(
 
 
 def _blocks(steps: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Blocks in which later moves are gathered: single steps first, then 2, then 4."""
+    """Blocks in which later moves are gathered: single steps first, then 2, 4 and 8."""
     ends = list(range(1, min(steps, 24) + 1))
     while ends[-1] < steps:
-        ends.append(min(steps, ends[-1] + (2 if ends[-1] < 48 else 4)))
+        width = 2 if ends[-1] < 36 else 4 if ends[-1] < 72 else 8
+        ends.append(min(steps, ends[-1] + width))
     block_ends = np.array(ends, dtype=np.int64)
     return np.searchsorted(block_ends, np.arange(steps), side="right"), block_ends
 

@@ -330,15 +330,50 @@ def scaled(counts: Probabilities, ratio: float) -> Probabilities:
 
 
 @numba.njit(cache=True, nogil=True)
+def _binomial(trials: int, keep: float) -> Any:
+    """Binomial probabilities, those that matter; by ratios from the likeliest on."""
+    result = np.zeros(trials + 1)
+    if keep <= 0.0 or trials == 0:
+        result[0] = 1.0
+        return result[:1]
+    middle = min(trials, int((trials + 1) * keep))
+    result[middle] = 1.0
+    odds = keep / (1.0 - keep)
+    total = 1.0
+    last = middle
+    for n in range(middle + 1, trials + 1):
+        result[n] = result[n - 1] * odds * (trials - n + 1) / n
+        total += result[n]
+        last = n
+        if result[n] < 1e-20:
+            break
+    for n in range(middle - 1, -1, -1):
+        result[n] = result[n + 1] * (n + 1) / (odds * (trials - n))
+        total += result[n]
+        if result[n] < 1e-20:
+            break
+    return result[: last + 1] / total
+
+
+@numba.njit(cache=True, nogil=True)
 def thinned(counts: Any, keep: float) -> Any:
-    """Horner's scheme on the generating function: z becomes 1 - keep + keep z."""
-    size = len(counts)
+    """Keep each of the counted with a probability below 1 (a kernel for kernels).
+
+    Horner's scheme on the generating function, in which z becomes
+    ``1 - keep + keep z``; those who are there for sure are a binomial.
+    """
+    low = 0
+    while low < len(counts) - 1 and counts[low] == 0.0:
+        low += 1
+    size = len(counts) - low
     result = np.zeros(size)
     for top in range(size - 1, -1, -1):
         for n in range(size - 1 - top, 0, -1):
             result[n] = result[n] * (1.0 - keep) + result[n - 1] * keep
-        result[0] = result[0] * (1.0 - keep) + counts[top]
-    return result
+        result[0] = result[0] * (1.0 - keep) + counts[low + top]
+    if low == 0:
+        return result
+    return direct(result, _binomial(low, keep))
 
 
 def mixture(

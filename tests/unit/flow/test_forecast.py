@@ -10,6 +10,7 @@ from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.errors import UsageError
 from neva.flow import _walking
+from neva.flow import forecast as inside
 from neva.flow.evaluation import counts_at
 from neva.flow.forecast import ArrivalGroup, FlowModel, fit_flow, forecast_flow
 from neva.flow.lengths import fit_lengths
@@ -79,7 +80,7 @@ def test_a_patient_walks_as_if_every_step_was_written_out(model):
     steps = 20  # blocks of one step each
     clock = (np.arange(steps) + 30) % 168
     blocks = np.arange(steps), np.arange(1, steps + 1)
-    fixed = (lengths.band_of, *lengths.leaving(), lengths.state_of, lengths.phase_of, clock)
+    fixed = (lengths.band_of, *inside._tables(lengths), lengths.state_of, lengths.phase_of, clock)
     used = np.ones(len(lengths.state_of), dtype=bool)
     onward = _walking.onward_of(*fixed, *blocks, lengths.first_age, used)
     phase, age = np.array([0, 1, 2]), np.array([0.5, 7.25, 30.0])
@@ -96,13 +97,11 @@ def test_later_moves_in_blocks_are_nearly_those_of_single_steps(model, past):
     """And the mean of the forecast is that of single steps, exactly."""
     forecast = forecast_flow(model, past, steps=96, draws=0, rng=rng())
     lengths = model.lengths
-    from neva.flow import forecast as inside
-
     clock = inside._hours(past.now, 96, "UTC", daily=False)
     phase, age, _ = inside._present(lengths, past)
     parts, _, _ = inside._coming(model, past.now, 96, "UTC", daily=False)
     exact = _walking.follow_all(
-        phase, age, lengths.band_of, *lengths.leaving(), lengths.state_of, lengths.phase_of,
+        phase, age, lengths.band_of, *inside._tables(lengths), lengths.state_of, lengths.phase_of,
         clock, np.sum(parts, axis=0), lengths.first_age, 96,
     ).sum(axis=0)  # fmt: skip
     states = len(lengths.states)
@@ -143,8 +142,6 @@ def test_the_patients_here_are_a_sum_of_their_own_chances(model, past):
     nobody = FlowModel(model.lengths, (), past.now, ())
     forecast = forecast_flow(nobody, past, steps=12, draws=0, rng=rng())
     lengths = model.lengths
-    from neva.flow import forecast as inside
-
     phase, age, _ = inside._present(lengths, past)
     clock = inside._hours(past.now, 12, "UTC", daily=False)
     chances = [slow_walk(lengths, p, a, clock, 12)[2, 11] for p, a in zip(phase, age, strict=True)]
