@@ -8,7 +8,7 @@ import pytest
 
 import neva
 
-FOLDERS = ["neva.census", "neva.pathways", "neva.reports"]
+FOLDERS = ["neva.census", "neva.flow", "neva.pathways", "neva.reports"]
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(neva.__path__, "neva.")

@@ -157,6 +157,9 @@ def evaluate(
     ets: Annotated[
         bool, typer.Option("--ets", help="judge exponential smoothing too (arrivals; slow)")
     ] = False,
+    hourly: Annotated[
+        bool, typer.Option("--hourly", help="judge arrivals by the hour, not by the day")
+    ] = False,
     columns: Annotated[
         str, typer.Option(help="columns of a file of counts")
     ] = "day=day,count=count",
@@ -177,12 +180,12 @@ def evaluate(
 
         if hospital.is_file():
             judged, synthetic = _counts(
-                hospital, columns, zone, first, ahead, holidays, model, ets, seed, tick
+                hospital, columns, zone, first, ahead, holidays, model, ets, hourly, seed, tick
             )
         else:
             judged, synthetic = _hospital(
                 hospital, by, states, arrivals, first, last, ahead, clock, holidays, model, ets,
-                seed, tick,
+                hourly, seed, tick,
             )  # fmt: skip
     if out is not None:
         from neva.reports.flow_pages import evaluation_page
@@ -264,6 +267,7 @@ def _counts(
     country: str | None,
     model: str,
     ets: bool,
+    hourly: bool,
     seed: int,
     tick: Callable[[int, int], None],
 ) -> tuple[Evaluation, bool]:
@@ -284,6 +288,7 @@ def _counts(
         holidays=held,
         model=model,
         with_ets=ets,
+        hourly=hourly,
         seed=seed,
         identity=file.name,
         progress=tick,
@@ -303,6 +308,7 @@ def _hospital(
     country: str | None,
     model: str,
     ets: bool,
+    hourly: bool,
     seed: int,
     tick: Callable[[int, int], None],
 ) -> tuple[Evaluation, bool]:
@@ -328,7 +334,7 @@ def _hospital(
     if arrivals:
         return evaluate_arrivals(
             series, first=begin, ahead=_days_ahead(ahead), holidays=held, model=model,
-            with_ets=ets, seed=seed, identity=snapshot.identity, progress=tick,
+            with_ets=ets, hourly=hourly, seed=seed, identity=snapshot.identity, progress=tick,
         ), synthetic  # fmt: skip
     step = 24 if truth.precision == "day" else 1
     days = (end - begin).days + 1

@@ -13,7 +13,7 @@ import numpy as np
 from neva.census.occupancy import LOST_LIMIT
 from neva.errors import UsageError
 from neva.events.clock import first_moment
-from neva.flow.arrivals import PLAIN, ArrivalModel, Arrivals, fit_arrivals
+from neva.flow.arrivals import PLAIN, ArrivalModel, Arrivals, DailyArrivals, fit_arrivals
 from neva.flow.baselines import (
     ARRIVAL_BASELINES,
     EXPECTED_CHANGE,
@@ -47,6 +47,7 @@ def evaluate_arrivals(
     model: str = PLAIN,
     refit_days: int = 28,
     with_ets: bool = False,
+    hourly: bool = False,
     seed: int = 1,
     identity: str = "",
     progress: Progress | None = None,
@@ -68,6 +69,9 @@ def evaluate_arrivals(
         always the origin's.
     with_ets : bool
         Judge exponential smoothing too (slow; needs the extra ``forecast``).
+    hourly : bool
+        Judge the counts of local hours, not of days; beside the same hour last
+        week and the mean of that weekday and hour (both Poisson).
     seed : int
     identity : str
         Of the data.
@@ -108,6 +112,9 @@ def evaluate_arrivals(
             if at >= len(daily):
                 continue
             target = first_moment(arrivals.first + timedelta(days=at), arrivals.zone)
+            if hourly:
+                _judge_hours(book, arrivals, known, ours, days, at, origin, model)
+                continue
             forecasts = {model: ours.distribution(days - 1)}
             forecasts |= {name: make(past, days) for name, make in baselines.items()}
             for name, distribution in forecasts.items():
@@ -123,6 +130,45 @@ def evaluate_arrivals(
         if progress is not None:
             progress(k - begin + 1, len(daily) - begin)
     return book.evaluation(ours=model, what=arrivals.what, identity=identity)
+
+
+def _judge_hours(
+    book: ScoreBook,
+    arrivals: Arrivals,
+    known: Arrivals,
+    ours: DailyArrivals,
+    days: int,
+    at: int,
+    origin: datetime,
+    model: str,
+) -> None:
+    """Score the hours of one day; an hour that the clocks leave out is not scored."""
+    past = known.complete.astype(np.float64)
+    # The latest known day of the same weekday, and all of them.
+    same = past[::-1][(7 * -(-days // 7) - days) % 7 :: 7]
+    day = arrivals.first + timedelta(days=at)
+    begin = first_moment(day, arrivals.zone)
+    place = ZoneInfo(arrivals.zone)
+    shown = {
+        (begin + timedelta(hours=k)).astimezone(place).hour: begin + timedelta(hours=k)
+        for k in range(25)
+        if (begin + timedelta(hours=k)).astimezone(place).date() == day
+    }
+    for hour, time in sorted(shown.items()):
+        forecasts = {model: ours.hourly(days - 1, hour)}
+        if len(same):
+            forecasts["same hour last week"] = poisson(same[0, hour])
+            forecasts[WEEKDAY_HOUR] = poisson(same[:, hour].mean())
+        for name, distribution in forecasts.items():
+            book.add(
+                distribution,
+                int(arrivals.hourly[at, hour]),
+                origin=origin,
+                time=time,
+                place=f"{arrivals.what} per hour",
+                horizon_hours=24.0 * days,
+                model=name,
+            )
 
 
 def evaluate_flow(

@@ -34,7 +34,7 @@ def gradient_boosting() -> Regressor:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model: Regressor = HistGradientBoostingRegressor(
-        loss="poisson", learning_rate=0.05, max_iter=200, min_samples_leaf=40, random_state=0
+        loss="poisson", learning_rate=0.05, max_iter=100, min_samples_leaf=40, random_state=0
     )
     return model
 
