@@ -82,10 +82,11 @@ def demo(
     Example: neva demo build/demo
     """
     from neva.quality import figures
-    from neva.reports.example import run_example, run_synthetic_example
+    from neva.reports.example import run_bed_report, run_example, run_synthetic_example
 
     made, summary, path = run_example(folder, now=now())
     invented, second = run_synthetic_example(folder, now=now())
+    beds, morning = run_bed_report(folder, now=now())
     measured = figures(invented.quality[0])
 
     def text() -> str:
@@ -109,10 +110,13 @@ def demo(
             f"{row['excluded']:,} excluded, {row['pending']:,} pending"
             for row in measured.frame.head(5).iter_rows(named=True)
         ]
+        short = beds.short()["place"].to_list()
         lines += [
+            f"• the next seven days: beds may run short in {', '.join(short) or 'no unit'}",
             "",
             f"report: {path.resolve()}",
             f"report: {second.resolve()}",
+            f"morning bed report: {morning.resolve()}",
             f"hospital: {(folder / 'hospital').resolve()}",
         ]
         return "\n".join(lines)
@@ -120,6 +124,7 @@ def demo(
     content = {
         "report": path,
         "synthetic_report": second,
+        "bed_report": morning,
         "findings": made.findings,
         "import": summary,
         "measures": measured.frame,

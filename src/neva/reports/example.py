@@ -9,14 +9,16 @@ from pathlib import Path
 from neva.definitions.programme import load_programme
 from neva.definitions.record import record_definitions
 from neva.events.hospital import create_hospital, open_hospital
+from neva.flow import BedReport, bed_report, beds_at, forecast_hospital, units_above
 from neva.pathways import Activity, ActivityFile
 from neva.quality.measuring import run_measures
+from neva.reports.flow_pages import forecast_page
 from neva.reports.report import Report, make_report
 from neva.sources.csv import open_csv
 from neva.sources.intake import ImportSummary, import_delivery
 from neva.synthesis import Plan, synthesise
 
-__all__ = ["example_activities", "run_example", "run_synthetic_example"]
+__all__ = ["example_activities", "run_bed_report", "run_example", "run_synthetic_example"]
 
 TITLE = "COVID-19 in-patients, Israel, spring 2020"
 NOTE = (
@@ -71,6 +73,27 @@ def run_example(folder: Path, *, now: datetime) -> tuple[Report, ImportSummary, 
     written = folder / "report.html"
     report.write(written)
     return report, summary, written
+
+
+def run_bed_report(folder: Path, *, now: datetime) -> tuple[BedReport, Path]:
+    """Write the morning bed report of the hospital of invented patients.
+
+    Parameters
+    ----------
+    folder : Path
+        The hospital is ``folder/synthetic``; the page ``folder/morning.html``.
+    now : datetime
+        Aware.
+    """
+    hospital = open_hospital(folder / "synthetic")
+    snapshot = hospital.snapshot()
+    forecast = forecast_hospital(hospital, look_back=3)
+    report = bed_report(
+        forecast, beds_at(snapshot, forecast.issued), above=units_above(snapshot)
+    )
+    written = folder / "morning.html"
+    forecast_page(report, made=now, synthetic=True).write(written)
+    return report, written
 
 
 SYNTHETIC_TITLE = "A synthetic hospital: treatment quality in COVID-19"
