@@ -1,0 +1,413 @@
+"""The page of scenarios: what differs, beds for a service, and whether to believe it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from neva.flow.calibration import Calibrated
+from neva.flow.compare import (
+    Comparison,
+    ServiceSearch,
+    erlang_loss,
+    highest_occupancy,
+    refusal_by_pool,
+)
+from neva.flow.hospital_fit import FittedHospital
+from neva.reports.charts import to_svg
+from neva.reports.flow_calibration import calibration_sections, calibration_verdict
+from neva.reports.flow_charts import SCENARIOS, pool_chart, scenario_chart, search_chart
+from neva.reports.flow_words import FIGURE_NAMES, SHARES, SHORT_NAMES, listed, local, signed, value
+from neva.reports.pages import Cell, Details, Figure, Page, Panel, Section, Table, Text
+from neva.reports.words import number, share
+
+__all__ = ["comparison_page"]
+
+#: Up to so many days, patients are drawn hour by hour; beyond, as means of days.
+HOURLY_DAYS: Final = 7
+NO_PROMISE: Final = (
+    "simulated from records of the past: what would be, if all else stayed as it was"
+)
+#: Marks a difference whose interval excludes zero, besides bold.
+DIFFERS: Final = "●"
+#: Figures of units that a reader decides by; the others are folded away.
+KEY: Final = (
+    "occupied_beds",
+    "occupancy",
+    "waited_share",
+    "wait_hours",
+    "boarding_hours_per_day",
+    "refused",
+    "cancelled",
+    "diverted",
+)
+#: Shares of patients refused, for which the highest occupancy is shown.
+REFUSED: Final = (0.01, 0.05)
+#: Pools that the sentence on occupancy names.
+SMALL_POOL, LARGE_POOL, RULE = 10, 100, 0.85
+
+
+def comparison_page(
+    comparison: Comparison,
+    *,
+    checked: Calibrated | None,
+    check_note: str,
+    search: ServiceSearch | None,
+    fitted: FittedHospital,
+    made: datetime,
+    synthetic: bool,
+) -> Page:
+    """Lay out scenarios beside the hospital as it is.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Its first scenario is what the others are compared to.
+    checked : Calibrated or None
+        Simulated against observed days; stands beside every what-if.
+    check_note : str
+        Why there is no check, where there is none: shown in its place.
+    search : ServiceSearch or None
+        Beds of one unit for a service.
+    fitted : FittedHospital
+        The hospital as it is, with what was assumed.
+    made : datetime
+        Aware; printed on the page.
+    synthetic : bool
+        Invented patients: a banner says so.
+
+    Returns
+    -------
+    Page
+    """
+    runs = comparison.runs
+    base = next(iter(runs.values()))
+    zone, start = fitted.sojourns.zone, local(base.start, fitted.sojourns.zone, with_year=True)
+    verdict = (
+        [Text(_sentence(check_note or "not checked against the past"), "warning")]
+        if checked is None
+        else calibration_verdict(checked)
+    )
+    sections = [
+        Section("The whole hospital", (_whole(comparison),)),
+        Section("Units", _units(comparison)),
+        Section("Patients over time", (_fans(comparison),)),
+    ]
+    if search is not None:
+        sections.append(Section(f"Beds for a service: {search.unit}", _search(search, base.days)))
+    sections.append(Section("How full is too full?", _pools(comparison)))
+    if checked is None:
+        sections.append(Section("Checked against the past?", tuple(verdict)))
+    else:
+        sections += calibration_sections(checked, zone)
+    warm = f", after {base.warm_up_days:g} days not counted" if base.warm_up_days else ""
+    return Page(
+        title="What if: scenarios beside the hospital as it is",
+        lead=(
+            *_said(comparison),
+            *verdict,
+            Text(
+                f"{base.replications} replications of {base.days:g} days from {start}{warm}, the "
+                f"same patients in each scenario; {NO_PROMISE}.",
+                "small",
+            ),
+        ),
+        sections=tuple(sections),
+        facts=(
+            ("data version", fitted.sojourns.identity),
+            ("scenarios", ", ".join(runs)),
+            (
+                "simulated",
+                (
+                    f"{base.replications} replications of {base.days:g} days from {start} ({zone})"
+                    f"{warm}; seed {base.seed}"
+                ),
+            ),
+            (
+                "learnt from",
+                (
+                    f"{number(fitted.sojourns.cases)} cases known by "
+                    f"{local(fitted.sojourns.now, zone, with_year=True)}; "
+                    f"{number(len(fitted.model.initial))} patients present at the start"
+                ),
+            ),
+            (
+                "intervals",
+                (
+                    "95 %, of means over replications: how exactly the simulation is known, not "
+                    "how well it fits"
+                ),
+            ),
+            *(("assumed", note) for note in fitted.notes),
+        ),
+        made=made,
+        synthetic=synthetic,
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def _change(row: dict[str, Any]) -> str:
+    """Write a difference with its interval."""
+    figure = row["figure"]
+    points = " points" if figure in SHARES else ""
+    low, high = (signed(figure, row[f"difference_{end}"]) for end in ("lower", "upper"))
+    return f"{signed(figure, row['difference'])}{points} ({low} to {high})"
+
+
+def _said(comparison: Comparison) -> list[Text]:
+    """Say for each scenario what differs of the whole hospital."""
+    names = list(comparison.runs)
+    said = []
+    for name in names[1:]:
+        mine = comparison.frame.filter(pl.col("scenario") == name)
+        whole = mine.filter(pl.col("unit").is_null(), "differs")
+        units = mine.filter(pl.col("unit").is_not_null(), "differs")["unit"].unique().sort()
+        parts = [
+            f"{SHORT_NAMES.get(row['figure'], row['meaning'])} {_change(row)}"
+            for row in whole.iter_rows(named=True)
+        ]
+        text = "; ".join(parts) if parts else "no figure of the whole hospital differs"
+        among = f" Figures of {len(units)} units differ." if len(units) else " No unit differs."
+        said.append(Text(f"{name}: {text}.{among}"))
+    if not said:
+        said.append(Text("There is one scenario only: nothing to compare."))
+    return said
+
+
+def _cells(rows: dict[str, dict[str, Any]], names: list[str]) -> list[Cell]:
+    cells = []
+    for number_, name in enumerate(names):
+        row = rows.get(name)
+        if row is None:
+            cells.append(Cell("–"))
+        elif not number_:
+            cells.append(Cell(value(row["figure"], row["mean"])))
+        else:
+            differs = bool(row["differs"])
+            cells.append(
+                Cell(
+                    f"{value(row['figure'], row['mean'])}{f' {DIFFERS}' if differs else ''}",
+                    small=_change(row),
+                    is_strong=differs,
+                )
+            )
+    return cells
+
+
+def _table(frame: pl.DataFrame, names: list[str], caption: str, *, with_unit: bool) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for (unit, figure), part in frame.group_by("unit", "figure", maintain_order=True):
+        by_name = {row["scenario"]: row for row in part.iter_rows(named=True)}
+        meaning = FIGURE_NAMES.get(str(figure), part["meaning"][0])
+        is_again = with_unit and bool(rows) and rows[-1][0].text == unit
+        first = (Cell(str(unit), is_text=True, is_again=is_again),) if with_unit else ()
+        rows.append((*first, Cell(meaning, is_text=True), *_cells(by_name, names)))
+    head = (Cell("unit", is_text=True),) if with_unit else ()
+    return Table(
+        caption,
+        (*head, Cell("figure", is_text=True), *(Cell(name) for name in names)),
+        tuple(rows),
+    )
+
+
+def _whole(comparison: Comparison) -> Table:
+    return _table(
+        comparison.frame.filter(pl.col("unit").is_null()),
+        list(comparison.runs),
+        f"Means over replications; below, the difference with its paired 95 % interval. Bold and "
+        f"{DIFFERS}: the interval excludes zero.",
+        with_unit=False,
+    )
+
+
+def _units(comparison: Comparison) -> tuple[Text | Table | Figure | Details, ...]:
+    names = list(comparison.runs)
+    frame = comparison.frame.filter(pl.col("unit").is_not_null())
+    moved = frame.filter("differs").select("unit", "figure").unique()
+    changed = frame.filter(pl.col("figure").is_in(KEY)).join(
+        moved, on=["unit", "figure"], how="semi", maintain_order="left"
+    )
+    # The frame is sorted by scenario first; a reader looks for a unit.
+    order = {unit.name: k for k, unit in enumerate(comparison.runs[names[0]].model.units)}
+    by_unit = pl.col("unit").replace_strict(order, default=len(order), return_dtype=pl.Int64)
+    blocks: list[Text | Table | Figure | Details] = []
+    if changed.height:
+        blocks.append(
+            _table(
+                changed.sort(by_unit, maintain_order=True),
+                names,
+                "Main figures of units that differ in a scenario, with the paired difference",
+                with_unit=True,
+            )
+        )
+    calm = [name for name in order if name not in set(moved["unit"])]
+    if calm:
+        blocks.append(Text(f"No figure differs of {listed(calm)}.", "small"))
+    figures = frame.select("unit", "figure").unique().height
+    blocks.append(
+        Details(
+            f"All {figures} figures of {len(order)} units",
+            (
+                _table(
+                    frame.sort(by_unit, maintain_order=True),
+                    names,
+                    f"Bold and {DIFFERS}: the paired 95 % interval excludes zero; about one in "
+                    "twenty does so by chance.",
+                    with_unit=True,
+                ),
+            ),
+        )
+    )
+    return tuple(blocks)
+
+
+def _mean_beds(comparison: Comparison, unit: str) -> list[float | None]:
+    counts: list[float | None] = []
+    for run in comparison.runs.values():
+        found = run.by_replicate.filter(unit=unit, figure="staffed_beds")["value"].drop_nulls()
+        counts.append(float(np.mean(found.to_numpy())) if found.len() else None)
+    return counts
+
+
+def _fans(comparison: Comparison) -> Figure:
+    names = list(comparison.runs)
+    base = comparison.runs[names[0]]
+    every = "1h" if base.days <= HOURLY_DAYS else "1d"
+    panels = []
+    for unit in base.model.units:
+        beds = _mean_beds(comparison, unit.name)
+        means = comparison.frame.filter(unit=unit.name, figure="occupied_beds")
+        said = "; ".join(
+            f"{row['scenario']} {row['mean']:.1f} patients on average"
+            for row in means.iter_rows(named=True)
+        )
+        counted = "" if beds[0] is None else f": {beds[0]:g} beds"
+        panels.append(
+            Panel(
+                to_svg(scenario_chart(comparison, unit.name, every=every, beds=beds)),
+                f"Patients in {unit.name} over time, median and 5 % to 95 %: {said}.",
+                f"{unit.name}{counted}",
+            )
+        )
+    legend = [("linegrey", names[0])]
+    legend += [(f"s{k % len(SCENARIOS)}", name) for k, name in enumerate(names[1:])]
+    legend.append(("bandgrey", f"5 % to 95 % of replications, {names[0]}"))
+    spacing = "at full hours" if every == "1h" else "means of days: peaks within a day are higher"
+    return Figure(
+        tuple(panels),
+        f"Patients, {spacing}; median and 5 % to 95 % over {base.replications} replications, of "
+        "scenarios as thin lines. Straight, dashed: mean staffed beds of the scenario. Each "
+        "drawing has its own scale, from 0.",
+        tuple(legend),
+    )
+
+
+def _search(search: ServiceSearch, days: float) -> tuple[Text | Table | Figure | Details, ...]:
+    wanted = share(search.target, digits=0)
+    answer = (
+        f"No number of beds that was tried lets {wanted} of patients find one at once."
+        if search.beds is None
+        else f"{search.beds} beds of {search.unit} let {wanted} of patients find one at once: the "
+        f"lower end of the 95 % interval reaches {wanted}, with one bed fewer it does not."
+    )
+    rows = tuple(
+        (
+            Cell(number(row["beds"]), is_text=True, is_strong=row["beds"] == search.beds),
+            Cell(share(row["served"]), small=f"{share(row['lower'])} to {share(row['upper'])}"),
+            Cell("yes" if row["enough"] else "no", is_text=True),
+        )
+        for row in search.tried.iter_rows(named=True)
+    )
+    return (
+        Text(answer),
+        Figure(
+            (
+                Panel(
+                    to_svg(search_chart(search)),
+                    f"Share of patients who find a bed of {search.unit} at once against its beds; "
+                    f"the table has the numbers. {answer}",
+                ),
+            ),
+            f"Simulated over {days:g} days; only numbers of beds that the search needed were "
+            f"tried. Those placed elsewhere count as not served. Dotted: target {wanted}.",
+            size="large",
+        ),
+        Table(
+            "Numbers of beds tried",
+            (
+                Cell("beds", is_text=True),
+                Cell("find a bed at once", small="95 % interval"),
+                Cell("reaches the target", is_text=True),
+            ),
+            rows,
+        ),
+    )
+
+
+def _at_rule(pools: pl.DataFrame, beds: int) -> str:
+    found = pools.filter(pl.col("beds") == beds, pl.col("occupancy") == RULE)
+    return share(found["refused"][0])
+
+
+def _pools(
+    comparison: Comparison,
+) -> tuple[Text | Table | Figure | Details, ...]:
+    pools = refusal_by_pool()
+    name, base = next(iter(comparison.runs.items()))
+    full = comparison.frame.filter(pl.col("scenario") == name, pl.col("figure") == "occupancy")
+    occupancies = dict(full.select("unit", "mean").iter_rows())
+    rows = []
+    for unit, beds in zip(
+        base.model.units,
+        (_mean_beds(comparison, unit.name)[0] for unit in base.model.units),
+        strict=True,
+    ):
+        if beds is None or round(beds) < 1:
+            continue
+        count = round(beds)
+        rows.append(
+            (
+                Cell(unit.name, is_text=True),
+                Cell(number(count)),
+                Cell(share(occupancies.get(unit.name))),
+                *(Cell(share(highest_occupancy(count, refused))) for refused in REFUSED),
+                Cell(share(erlang_loss(count, RULE * count))),
+            )
+        )
+    sentence = (
+        f"There is no occupancy that is right for all: at {RULE:.0%} full, a pool of {SMALL_POOL} "
+        f"beds turns away {_at_rule(pools, SMALL_POOL)} of those who come, one of {LARGE_POOL} "
+        f"beds {_at_rule(pools, LARGE_POOL)}, because in a large pool highs and lows even out."
+    ).replace("85%", "85 %")
+    blocks: list[Text | Table | Figure | Details] = [
+        Text(sentence),
+        Figure(
+            (Panel(to_svg(pool_chart(pools)), f"Refusal against beds. {sentence}"),),
+            "Erlang's loss formula (1917): patients come at random at an even rate, those who find "
+            "no bed are lost. Arrivals that differ by hour and day make it worse; waiting makes it "
+            "different. A way to think, not a forecast.",
+            size="large",
+        ),
+    ]
+    if rows:
+        blocks.append(
+            Table(
+                "The units by the same formula: the highest mean occupancy if so few may be "
+                "refused",
+                (
+                    Cell("unit", is_text=True),
+                    Cell("beds"),
+                    Cell("occupancy", small=f"simulated, {name}"),
+                    *(Cell(f"at most, {share(refused, digits=0)} refused") for refused in REFUSED),
+                    Cell("refused", small="if 85 % of the beds were asked for"),
+                ),
+                tuple(rows),
+            )
+        )
+    return tuple(blocks)

@@ -1,0 +1,165 @@
+"""The page of trajectories: where patients are after admission, and how they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from neva.flow.trajectories import Trajectories
+from neva.reports.charts import to_svg
+from neva.reports.flow_charts import incidence_chart, occupation_chart
+from neva.reports.flow_words import listed, local
+from neva.reports.pages import Cell, Figure, Page, Panel, Section, Table, Text
+from neva.reports.words import number, share
+
+__all__ = ["trajectories_page"]
+
+#: Days since admission in the table.
+DAYS: Final = (0, 1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60)
+
+
+def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -> Page:
+    """Lay out what happens to patients after admission.
+
+    Parameters
+    ----------
+    found : Trajectories
+    made : datetime
+        Aware; printed on the page.
+    synthetic : bool
+        Invented patients: a banner says so.
+
+    Returns
+    -------
+    Page
+        Where patients are by days since admission, how they leave with
+        intervals, and the counts that the estimates are made of.
+    """
+    seen = found.sojourns
+    last = found.exits().group_by("exit", maintain_order=True).last()
+    days = f"{found.horizon_days:g} days"
+    level = share(found.level, digits=0)
+    lead = [
+        Text(
+            f"Within {days} of admission {share(row['incidence'])} are {row['exit']} "
+            f"({level} interval {share(row['lower'])} to {share(row['upper'])})."
+        )
+        for row in last.iter_rows(named=True)
+    ]
+    if found.never_left:
+        lead.append(
+            Text(
+                f"Nobody was seen to leave {listed(found.never_left)}: the estimate keeps "
+                "patients there.",
+                "warning",
+            )
+        )
+    order = [*seen.states, *seen.exits]
+    shown = [day for day in DAYS if day <= found.horizon_days]
+    return Page(
+        title="What patients go through",
+        lead=tuple(lead),
+        sections=(
+            Section(
+                "Where they are",
+                (
+                    Figure(
+                        (
+                            Panel(
+                                to_svg(occupation_chart(found)),
+                                f"Stacked areas: share of those admitted in {listed(order)}, "
+                                f"from 0 to {days} after admission; the table below has the "
+                                "numbers.",
+                            ),
+                        ),
+                        "Colours are states, greys ways of having left; together all admitted.",
+                        size="large",
+                    ),
+                    _occupied(found, order, shown, level),
+                ),
+            ),
+            Section(
+                "How they leave",
+                (
+                    Figure(
+                        tuple(
+                            Panel(
+                                to_svg(incidence_chart(found, row["exit"])),
+                                f"Share {row['exit']} by days since admission, rising to "
+                                f"{share(row['incidence'])} ({share(row['lower'])} to "
+                                f"{share(row['upper'])}) at {days}.",
+                                str(row["exit"]),
+                            )
+                            for row in last.iter_rows(named=True)
+                        ),
+                        f"Cumulative incidence with {level} limits: other ways of leaving count as "
+                        "such, not as lost. Each drawing has its own scale.",
+                        (("line", "estimate"), ("band90", f"{level} limits")),
+                    ),
+                ),
+            ),
+            Section("What it is made of", (_moves(found.counts),)),
+        ),
+        facts=(
+            ("data version", seen.identity),
+            ("cases", f"{number(found.cases)}, {number(found.completed)} sojourns ended"),
+            ("left at once", f"{number(found.left_at_once)} cases, in no state at 0 days"),
+            ("passed over", f"{number(found.passed_over)} open sojourns of no length"),
+            ("known until", local(seen.now, seen.zone, with_year=True)),
+            (
+                "assumed",
+                (
+                    "cases are independent; open sojourns are censored; those seen late count "
+                    "from then on (Aalen-Johansen)"
+                ),
+            ),
+        ),
+        made=made,
+        synthetic=synthetic,
+    )
+
+
+def _occupied(found: Trajectories, order: Sequence[str], shown: list[int], level: str) -> Table:
+    frame = found.to_frame()
+    rows = []
+    for day in shown:
+        mine = frame.filter(pl.col("days") == float(day))
+        if not mine.height:
+            continue
+        cells = {row["state"]: row for row in mine.iter_rows(named=True)}
+        rows.append(
+            (
+                Cell(f"{day}", is_text=True),
+                *(
+                    Cell(
+                        share(cells[name]["probability"]),
+                        small=f"{share(cells[name]['lower'])}–{share(cells[name]['upper'])}",
+                    )
+                    for name in order
+                ),
+            )
+        )
+    return Table(
+        f"Share of those admitted by days since admission, with {level} limits",
+        (Cell("day", is_text=True), *(Cell(name) for name in order)),
+        tuple(rows),
+    )
+
+
+def _moves(counts: pl.DataFrame) -> Table:
+    return Table(
+        "Sojourns by where they went next; share of the sojourns of the state",
+        (Cell("state", is_text=True), Cell("next", is_text=True), Cell("sojourns"), Cell("share")),
+        tuple(
+            (
+                Cell(row["state"], is_text=True),
+                Cell(row["next"] or "still there, or not known", is_text=True),
+                Cell(number(row["sojourns"])),
+                Cell(share(row["share"])),
+            )
+            for row in counts.iter_rows(named=True)
+        ),
+    )
