@@ -126,12 +126,16 @@ class Arrivals:
         )
 
     def known_at(self, until: datetime) -> Arrivals:
-        """Return what was known at an earlier time, at the start of a local hour."""
+        """Return what was known at an earlier time, at the start of a local hour.
+
+        Of a day that is only known as a whole nothing is known before its end.
+        """
+        until = min(until, self.until)
         local = until.astimezone(ZoneInfo(self.zone))
         days = (local.date() - self.first).days
         hourly = self.hourly[: max(days, 0) + 1].copy()
         if days < len(hourly):
-            hourly[days, local.hour :] = 0
+            hourly[max(days, 0), local.hour if days >= 0 and not self.by_day else 0 :] = 0
         return Arrivals(self.first, hourly, self.zone, until, self.by_day, self.what)
 
 

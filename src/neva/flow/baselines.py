@@ -30,6 +30,8 @@ Floats = npt.NDArray[np.float64]
 
 PERSISTENCE: Final = "persistence"
 EXPECTED_CHANGE: Final = "persistence + expected change"
+#: With fewer days exponential smoothing is not tried.
+_LEAST_DAYS_ETS: Final = 14
 
 
 def poisson(mean: float) -> Floats:
@@ -96,8 +98,14 @@ def ets(known: Floats, ahead: int) -> Floats:
     Raises
     ------
     UsageError
-        The extra is not installed.
+        The extra is not installed, or fewer than two weeks are known.
     """
+    if len(known) < _LEAST_DAYS_ETS:
+        message = (
+            f"ets: too few days for a weekly season; found {len(known)}; "
+            f"the floor is {_LEAST_DAYS_ETS}"
+        )
+        raise UsageError(message)
     try:
         from statsforecast.models import AutoETS
     except ImportError as error:
@@ -108,9 +116,11 @@ def ets(known: Floats, ahead: int) -> Floats:
         raise UsageError(message) from error
     from scipy.stats import norm
 
-    found = AutoETS(season_length=7).forecast(
-        y=np.asarray(known[-365:], dtype=np.float64), h=ahead, level=[90]
-    )
+    # Of few days some candidates have no corrected AIC: it divides by zero, and they are out.
+    with np.errstate(divide="ignore"):
+        found = AutoETS(season_length=7).forecast(
+            y=np.asarray(known[-365:], dtype=np.float64), h=ahead, level=[90]
+        )
     mean = float(found["mean"][-1])
     spread = max((float(found["hi-90"][-1]) - mean) / 1.6448536269514722, 1e-6)
     top = int(max(mean + 10 * spread, 1)) + 2

@@ -457,11 +457,9 @@ def _coming(
         middle = [(now + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(steps)]
         days = np.array([(time.date() - today).days for time in middle])
         hours = np.array([time.hour for time in middle])
-        length = np.ones(steps)
         # An hour that the clocks repeat has half of its arrivals each time.
-        for day in np.unique(days):
-            twice = np.bincount(hours[days == day], minlength=24) > 1
-            length[(days == day) & twice[hours]] = 0.5
+        often = [_hours_of(today + timedelta(days=int(day)), zone) for day in range(days.max() + 1)]
+        length = 1 / np.array([often[day][hour] for day, hour in zip(days, hours, strict=True)])
     parts: list[Floats] = []
     shapes: list[float] = []
     drifts: list[float] = []
@@ -480,8 +478,8 @@ def _coming(
             level, spread = mean[day], shape[day]
             weight = (profile[day, hours] if not daily else np.ones(steps)) * length * inside
             if day == 0 and not daily:
-                rest = float(weight.sum())
-                passed = max(0.0, 1.0 - rest) * level
+                # Of the day, not of the steps: these may end before it does.
+                passed = float(profile[0] @ _passed(now, zone)) * level
                 if math.isfinite(spread):
                     # Gamma prior of today's level, and a Poisson count so far.
                     level *= (spread + group.so_far) / (spread + passed)
@@ -490,6 +488,29 @@ def _coming(
             shapes.append(spread)
             drifts.append(0.0 if group.model is None else group.model.drift(day + 1))
     return parts, np.array(shapes, dtype=np.float64), np.array(drifts, dtype=np.float64)
+
+
+def _hours_of(day: date, zone: str) -> npt.NDArray[np.int64]:
+    """How often each hour of the clock comes on a day, shape (24,)."""
+    place = ZoneInfo(zone)
+    begin, end = first_moment(day, zone), first_moment(day + timedelta(days=1), zone)
+    count = round((end - begin) / timedelta(hours=1))
+    middles = [(begin + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(count)]
+    return np.bincount([time.hour for time in middles], minlength=24)
+
+
+def _passed(now: datetime, zone: str) -> Floats:
+    """How much of each hour of today's clock has passed, shape (24,)."""
+    place = ZoneInfo(zone)
+    today = now.astimezone(place).date()
+    begin = first_moment(today, zone)
+    hours = (now - begin) / timedelta(hours=1)
+    passed = np.zeros(24)
+    for k in range(math.ceil(hours)):
+        middle = (begin + timedelta(minutes=60 * k + 30)).astimezone(place)
+        passed[middle.hour] += min(1.0, hours - k)
+    share: Floats = passed / np.maximum(_hours_of(today, zone), 1)
+    return share
 
 
 def _blocks(steps: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

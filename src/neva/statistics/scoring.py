@@ -273,7 +273,7 @@ class Skill:
     low, high : float
         Interval of the difference from the block bootstrap.
     value_low, value_high : float
-        The same of the value.
+        The same of the value; missing where a draw's baseline is without error.
     level : float
     block : int
         Length of blocks: neighbouring errors are alike.
@@ -316,6 +316,12 @@ def skill(
         Of the interval.
     draws : int
 
+    Raises
+    ------
+    UsageError
+        The scores are not of the same occasions, there are none, or blocks are
+        shorter than one.
+
     Notes
     -----
     Circular block bootstrap of pairs (Politis & Romano 1992), percentiles.
@@ -326,6 +332,9 @@ def skill(
             f"skill: scores must be of the same occasions; found {len(ours)} and {len(theirs)}; "
             "score both forecasts on the same times"
         )
+        raise UsageError(message)
+    if block is not None and block < 1:
+        message = f"block: must be 1 or more; found {block}; give how many occasions are alike"
         raise UsageError(message)
     count = len(ours)
     length = block if block is not None else max(1, round(2 * count ** (1 / 3)))
@@ -338,7 +347,8 @@ def skill(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = 1 - mine / other
         value = 1 - ours.mean() / theirs.mean() if theirs.mean() else float("nan")
-    value_low, value_high = np.quantile(ratio, tails) if theirs.all() else (np.nan, np.nan)
+    # A baseline may be exactly right now and then, but not throughout a draw.
+    value_low, value_high = np.quantile(ratio, tails) if other.all() else (np.nan, np.nan)
     return Skill(
         value=float(value),
         difference=float(ours.mean() - theirs.mean()),
