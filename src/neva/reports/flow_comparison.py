@@ -12,7 +12,6 @@ from neva.flow.calibration import Calibrated
 from neva.flow.compare import (
     Comparison,
     ServiceSearch,
-    erlang_loss,
     highest_occupancy,
     refusal_by_pool,
 )
@@ -371,13 +370,18 @@ def _pools(
         if beds is None or round(beds) < 1:
             continue
         count = round(beds)
+        full_now = occupancies.get(unit.name)
+        is_above = full_now is not None and full_now > highest_occupancy(count, REFUSED[-1])
         rows.append(
             (
                 Cell(unit.name, is_text=True),
                 Cell(number(count)),
-                Cell(share(occupancies.get(unit.name))),
+                Cell(
+                    f"{share(full_now)}{' ▲' if is_above else ''}",
+                    is_strong=is_above,
+                ),
                 *(Cell(share(highest_occupancy(count, refused))) for refused in REFUSED),
-                Cell(share(erlang_loss(count, RULE * count))),
+                Cell(_at_rule(refusal_by_pool([count], [RULE]), count)),
             )
         )
     sentence = (
@@ -399,13 +403,13 @@ def _pools(
         blocks.append(
             Table(
                 "The units by the same formula: the highest mean occupancy if so few may be "
-                "refused",
+                f"refused. ▲: fuller than with {share(REFUSED[-1], digits=0)} refused",
                 (
                     Cell("unit", is_text=True),
                     Cell("beds"),
                     Cell("occupancy", small=f"simulated, {name}"),
                     *(Cell(f"at most, {share(refused, digits=0)} refused") for refused in REFUSED),
-                    Cell("refused", small="if 85 % of the beds were asked for"),
+                    Cell("refused", small="at 85 % full"),
                 ),
                 tuple(rows),
             )

@@ -100,7 +100,8 @@ def _verdict(skills: pl.DataFrame, what: str) -> list[Text]:
         Text(
             f"The forecast is better than a baseline in {better} of {skills.height} comparisons "
             f"(place, horizon, baseline), worse in {worse}; in {skills.height - better - worse} "
-            "the data cannot tell."
+            "the data cannot tell.",
+            "strong",
         )
     ]
     by_baseline = (
@@ -162,7 +163,8 @@ def _skill_blocks(
     caption = (
         "Right of 0 the forecast is better; 100 % would be no error at all. 95 % intervals of a "
         "block bootstrap over origins. Circle: better; diamond: the interval of the difference "
-        f"holds zero; square: worse. What is below {SKILL_FLOOR:.0%} is drawn there."
+        f"holds zero; square: worse. Hollow: without an interval. "
+        f"What is below {SKILL_FLOOR:.0%} is drawn there."
     ).replace("-100%", "−100 %")
     blocks: list[Text | Table | Figure | Details] = [Figure(tuple(panels), caption, size="medium")]
     if bare:

@@ -236,8 +236,8 @@ def test_the_bed_report_says_where_when_and_with_which_chance():
     text = plain(morning())
     assert "Beds may run short in ward." in text
     # More than 11 of Poisson(10): 0.303; at every hour the same.
-    assert "ward: 9 patients in 11 beds now; the chance of more patients than beds is 30 %" in text
-    assert "Mon 4 Jan 02:00" in text  # the first hour, in Berlin
+    # The first hour, in Berlin.
+    assert "ward, 9 patients in 11 beds now: at most 30 % Mon 4 Jan 02:00." in text
     assert "In the other 1 of 2 places with beds" in text
     assert "13 patients, 3 places" in text
 
