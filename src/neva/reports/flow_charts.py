@@ -1,7 +1,7 @@
 """Charts of patients over time: fans of forecasts, scenarios, simulated beside observed.
 
-Pure functions from results to Vega-Lite. They carry no titles: pages name each
-drawing in text. Colour is never alone; series differ by dash or shape too.
+Pure functions from results to Vega-Lite. Pages name each drawing in text.
+Colour is never alone; series differ by dash or shape too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
+from neva.events.schema import TIME
 from neva.flow.calibration import Calibrated
 from neva.flow.compare import Comparison, ServiceSearch
 from neva.flow.forecast import OccupancyForecast
 from neva.flow.trajectories import Trajectories
 from neva.reports.charts import COLOURS, DASHES, _data
+from neva.statistics.distributions import quantiles
 
 __all__ = [
     "fan_chart",
@@ -43,6 +45,8 @@ SCENARIOS: Final = (
     ("#a83f80", [2, 2]),
     ("#0072B2", [9, 3, 2, 3]),
 )
+#: Of a fan: the middle, half and nine tenths.
+_LEVELS: Final = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 SMALL: Final = (300, 150)
 #: So many states have a colour of their own; the others share one.
 MOST_STATES: Final = 6
@@ -115,13 +119,14 @@ def fan_chart(forecast: OccupancyForecast, place: str, *, beds: int | None) -> d
         patients.
     """
     present = int(forecast.present[forecast.places.index(place)])
-    begin = {name: float(present) for name in ("q05", "q25", "q50", "q75", "q95")}
-    frame = forecast.to_frame().filter(place=place).select("time", *begin)
-    now = pl.DataFrame(
-        {"time": [forecast.issued], **{name: [float(present)] for name in begin}},
-        schema_overrides={"time": frame.schema["time"]},
+    ends = quantiles(forecast.distribution[forecast.places.index(place)], list(_LEVELS.values()))
+    whole = pl.DataFrame(
+        {
+            "time": [forecast.issued, *forecast.times],
+            **{name: [float(present), *ends[:, k].astype(float)] for k, name in enumerate(_LEVELS)},
+        },
+        schema_overrides={"time": TIME},
     )
-    whole = pl.concat([now, frame.with_columns(pl.col(*begin).cast(pl.Float64))])
     rows = localised(whole, forecast.zone).drop("time").to_dicts()
     x = time_axis(len(forecast.times) * forecast.step_hours)
     base = alt.Chart(_data(rows))
