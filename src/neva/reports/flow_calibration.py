@@ -36,7 +36,7 @@ def calibration_verdict(checked: Calibrated) -> list[Text]:
     doubts = f"; units that were not reproduced: {listed(failed)}" if failed else ""
     if whole["upper"] < CLAIMED or failed:
         return [
-            Text(f"{said}{doubts}. What is simulated of these is to be read with doubt.", "warning")
+            Text(f"{said}{doubts}. What is simulated of them is to be read with doubt.", "warning")
         ]
     return [Text(f"{said}. No unit fell clearly short.", "good")]
 
@@ -131,7 +131,7 @@ def _covered(checked: Calibrated) -> Table:
                 Cell(f"{round(row['share'] * row['days'])} of {row['days']}"),
                 Cell(share(row["share"], digits=0), is_strong=is_off),
                 Cell(f"{share(row['lower'], digits=0)} to {share(row['upper'], digits=0)}"),
-                Cell("falls short" if is_off else "as it should be", is_text=True,
+                Cell("falls short" if is_off else "within chance", is_text=True,
                      is_strong=is_off),
             )
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Charts of patients over time: fans of forecasts, scenarios, simulated beside observed.
 
-Pure functions from results to Vega-Lite. They carry no titles: pages name each
-drawing in text. Colour is never alone; series differ by dash or shape too.
+Pure functions from results to Vega-Lite. Pages name each drawing in text.
+Colour is never alone; series differ by dash or shape too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
+from neva.events.schema import TIME
 from neva.flow.calibration import Calibrated
 from neva.flow.compare import Comparison, ServiceSearch
 from neva.flow.forecast import OccupancyForecast
 from neva.flow.trajectories import Trajectories
 from neva.reports.charts import COLOURS, DASHES, _data
+from neva.statistics.distributions import quantiles
 
 __all__ = [
     "fan_chart",
@@ -43,7 +45,12 @@ SCENARIOS: Final = (
     ("#a83f80", [2, 2]),
     ("#0072B2", [9, 3, 2, 3]),
 )
+#: Of a fan: the middle, half and nine tenths.
+_LEVELS: Final = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 SMALL: Final = (300, 150)
+#: So many states have a colour of their own; the others share one.
+MOST_STATES: Final = 6
+OTHERS: Final = "other states"
 LARGE: Final = (620, 280)
 
 
@@ -112,13 +119,14 @@ def fan_chart(forecast: OccupancyForecast, place: str, *, beds: int | None) -> d
         patients.
     """
     present = int(forecast.present[forecast.places.index(place)])
-    begin = {name: float(present) for name in ("q05", "q25", "q50", "q75", "q95")}
-    frame = forecast.to_frame().filter(place=place).select("time", *begin)
-    now = pl.DataFrame(
-        {"time": [forecast.issued], **{name: [float(present)] for name in begin}},
-        schema_overrides={"time": frame.schema["time"]},
+    ends = quantiles(forecast.distribution[forecast.places.index(place)], list(_LEVELS.values()))
+    whole = pl.DataFrame(
+        {
+            "time": [forecast.issued, *forecast.times],
+            **{name: [float(present), *ends[:, k].astype(float)] for k, name in enumerate(_LEVELS)},
+        },
+        schema_overrides={"time": TIME},
     )
-    whole = pl.concat([now, frame.with_columns(pl.col(*begin).cast(pl.Float64))])
     rows = localised(whole, forecast.zone).drop("time").to_dicts()
     x = time_axis(len(forecast.times) * forecast.step_hours)
     base = alt.Chart(_data(rows))
@@ -249,8 +257,8 @@ def pool_chart(pools: pl.DataFrame) -> dict[str, Any]:
     )
     x = alt.X(
         "beds:Q",
-        title="beds in one pool (each step doubles or so)",
-        scale=alt.Scale(type="log", nice=False, domain=[4, float(pools["beds"].max())]),  # type: ignore[arg-type]
+        title="beds in one pool",
+        scale=alt.Scale(type="log", nice=False, domain=[3, float(pools["beds"].max())]),  # type: ignore[arg-type]
         axis=alt.Axis(values=pools["beds"].unique().sort().to_list(), format="d", grid=False),
     )
     y = alt.Y(
@@ -307,25 +315,44 @@ def noons_chart(checked: Calibrated, unit: str, zone: str) -> dict[str, Any]:
     return themed(_beside(rows, time_axis(max(days, 49.0))))
 
 
+def _busiest_states(found: Trajectories) -> tuple[list[str], list[str]]:
+    """States where most days are spent, as many as have a colour each, and the others."""
+    states = list(found.sojourns.states)
+    if len(states) <= MOST_STATES:
+        return states, []
+    spent = found.to_frame().group_by("state").agg(pl.col("probability").sum())
+    days = dict(spent.iter_rows())
+    chosen = set(sorted(states, key=lambda state: -days[state])[: MOST_STATES - 1])
+    return [state for state in states if state in chosen], [
+        state for state in states if state not in chosen
+    ]
+
+
 def occupation_chart(found: Trajectories) -> dict[str, Any]:
     """Draw where patients are by days since admission, one above the other up to all.
 
     Ways of leaving lie at the bottom in greys, states above them in colours;
     pages give the same figures as a table.
     """
-    states, exits = list(found.sojourns.states), list(found.sojourns.exits)
+    exits = list(found.sojourns.exits)
+    frame = found.to_frame().select("days", "state", "probability")
+    states, others = _busiest_states(found)
+    if others:
+        frame = (
+            frame.with_columns(pl.col("state").replace(dict.fromkeys(others, OTHERS)))
+            .group_by("days", "state", maintain_order=True)
+            .agg(pl.col("probability").sum())
+        )
+        states = [*states, OTHERS]
     order = [*states, *exits]
     greys = ["#c9c9c9", "#5e5e5e", "#9a9a9a", "#e2e2e2", "#7c7c7c"]
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(states))]
     colours += [greys[k % len(greys)] for k in range(len(exits))]
     place = {name: len(order) - k for k, name in enumerate(order)}
-    rows = [
-        {**row, "place": place[row["state"]]}
-        for row in found.to_frame().select("days", "state", "probability").iter_rows(named=True)
-    ]
+    rows = [{**row, "place": place[row["state"]]} for row in frame.iter_rows(named=True)]
     chart = (
         alt.Chart(_data(rows))
-        .mark_area(stroke="white", strokeWidth=1, interpolate="step-after")
+        .mark_area(stroke="white", strokeWidth=0.6, interpolate="step-after")
         .encode(
             x=alt.X("days:Q", title="days since admission", scale=alt.Scale(nice=False)),
             y=alt.Y(

@@ -5,24 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
 from neva.flow.calibration import Calibrated
-from neva.flow.compare import (
-    Comparison,
-    ServiceSearch,
-    erlang_loss,
-    highest_occupancy,
-    refusal_by_pool,
-)
+from neva.flow.compare import Comparison, ServiceSearch
 from neva.flow.hospital_fit import FittedHospital
 from neva.reports.charts import to_svg
+from neva.reports.flow_beds import mean_beds, pool_blocks, service_blocks
 from neva.reports.flow_calibration import calibration_sections, calibration_verdict
-from neva.reports.flow_charts import SCENARIOS, pool_chart, scenario_chart, search_chart
+from neva.reports.flow_charts import SCENARIOS, scenario_chart
 from neva.reports.flow_words import FIGURE_NAMES, SHARES, SHORT_NAMES, listed, local, signed, value
 from neva.reports.pages import Cell, Details, Figure, Page, Panel, Section, Table, Text
-from neva.reports.words import number, share
+from neva.reports.words import number
 
 __all__ = ["comparison_page"]
 
@@ -44,10 +38,6 @@ KEY: Final = (
     "cancelled",
     "diverted",
 )
-#: Shares of patients refused, for which the highest occupancy is shown.
-REFUSED: Final = (0.01, 0.05)
-#: Pools that the sentence on occupancy names.
-SMALL_POOL, LARGE_POOL, RULE = 10, 100, 0.85
 
 
 def comparison_page(
@@ -97,8 +87,10 @@ def comparison_page(
         Section("Patients over time", (_fans(comparison),)),
     ]
     if search is not None:
-        sections.append(Section(f"Beds for a service: {search.unit}", _search(search, base.days)))
-    sections.append(Section("How full is too full?", _pools(comparison)))
+        sections.append(
+            Section(f"Beds for a service: {search.unit}", service_blocks(search, base.days))
+        )
+    sections.append(Section("How full is too full?", pool_blocks(comparison)))
     if checked is None:
         sections.append(Section("Checked against the past?", tuple(verdict)))
     else:
@@ -107,8 +99,8 @@ def comparison_page(
     return Page(
         title="What if: scenarios beside the hospital as it is",
         lead=(
-            *_said(comparison),
             *verdict,
+            *_said(comparison),
             Text(
                 f"{base.replications} replications of {base.days:g} days from {start}{warm}, the "
                 f"same patients in each scenario; {NO_PROMISE}.",
@@ -267,21 +259,13 @@ def _units(comparison: Comparison) -> tuple[Text | Table | Figure | Details, ...
     return tuple(blocks)
 
 
-def _mean_beds(comparison: Comparison, unit: str) -> list[float | None]:
-    counts: list[float | None] = []
-    for run in comparison.runs.values():
-        found = run.by_replicate.filter(unit=unit, figure="staffed_beds")["value"].drop_nulls()
-        counts.append(float(np.mean(found.to_numpy())) if found.len() else None)
-    return counts
-
-
 def _fans(comparison: Comparison) -> Figure:
     names = list(comparison.runs)
     base = comparison.runs[names[0]]
     every = "1h" if base.days <= HOURLY_DAYS else "1d"
     panels = []
     for unit in base.model.units:
-        beds = _mean_beds(comparison, unit.name)
+        beds = mean_beds(comparison, unit.name)
         means = comparison.frame.filter(unit=unit.name, figure="occupied_beds")
         said = "; ".join(
             f"{row['scenario']} {row['mean']:.1f} patients on average"
@@ -306,108 +290,3 @@ def _fans(comparison: Comparison) -> Figure:
         "drawing has its own scale, from 0.",
         tuple(legend),
     )
-
-
-def _search(search: ServiceSearch, days: float) -> tuple[Text | Table | Figure | Details, ...]:
-    wanted = share(search.target, digits=0)
-    answer = (
-        f"No number of beds that was tried lets {wanted} of patients find one at once."
-        if search.beds is None
-        else f"{search.beds} beds of {search.unit} let {wanted} of patients find one at once: the "
-        f"lower end of the 95 % interval reaches {wanted}, with one bed fewer it does not."
-    )
-    rows = tuple(
-        (
-            Cell(number(row["beds"]), is_text=True, is_strong=row["beds"] == search.beds),
-            Cell(share(row["served"]), small=f"{share(row['lower'])} to {share(row['upper'])}"),
-            Cell("yes" if row["enough"] else "no", is_text=True),
-        )
-        for row in search.tried.iter_rows(named=True)
-    )
-    return (
-        Text(answer),
-        Figure(
-            (
-                Panel(
-                    to_svg(search_chart(search)),
-                    f"Share of patients who find a bed of {search.unit} at once against its beds; "
-                    f"the table has the numbers. {answer}",
-                ),
-            ),
-            f"Simulated over {days:g} days; only numbers of beds that the search needed were "
-            f"tried. Those placed elsewhere count as not served. Dotted: target {wanted}.",
-            size="large",
-        ),
-        Table(
-            "Numbers of beds tried",
-            (
-                Cell("beds", is_text=True),
-                Cell("find a bed at once", small="95 % interval"),
-                Cell("reaches the target", is_text=True),
-            ),
-            rows,
-        ),
-    )
-
-
-def _at_rule(pools: pl.DataFrame, beds: int) -> str:
-    found = pools.filter(pl.col("beds") == beds, pl.col("occupancy") == RULE)
-    return share(found["refused"][0])
-
-
-def _pools(
-    comparison: Comparison,
-) -> tuple[Text | Table | Figure | Details, ...]:
-    pools = refusal_by_pool()
-    name, base = next(iter(comparison.runs.items()))
-    full = comparison.frame.filter(pl.col("scenario") == name, pl.col("figure") == "occupancy")
-    occupancies = dict(full.select("unit", "mean").iter_rows())
-    rows = []
-    for unit, beds in zip(
-        base.model.units,
-        (_mean_beds(comparison, unit.name)[0] for unit in base.model.units),
-        strict=True,
-    ):
-        if beds is None or round(beds) < 1:
-            continue
-        count = round(beds)
-        rows.append(
-            (
-                Cell(unit.name, is_text=True),
-                Cell(number(count)),
-                Cell(share(occupancies.get(unit.name))),
-                *(Cell(share(highest_occupancy(count, refused))) for refused in REFUSED),
-                Cell(share(erlang_loss(count, RULE * count))),
-            )
-        )
-    sentence = (
-        f"There is no occupancy that is right for all: at {RULE:.0%} full, a pool of {SMALL_POOL} "
-        f"beds turns away {_at_rule(pools, SMALL_POOL)} of those who come, one of {LARGE_POOL} "
-        f"beds {_at_rule(pools, LARGE_POOL)}, because in a large pool highs and lows even out."
-    ).replace("85%", "85 %")
-    blocks: list[Text | Table | Figure | Details] = [
-        Text(sentence),
-        Figure(
-            (Panel(to_svg(pool_chart(pools)), f"Refusal against beds. {sentence}"),),
-            "Erlang's loss formula (1917): patients come at random at an even rate, those who find "
-            "no bed are lost. Arrivals that differ by hour and day make it worse; waiting makes it "
-            "different. A way to think, not a forecast.",
-            size="large",
-        ),
-    ]
-    if rows:
-        blocks.append(
-            Table(
-                "The units by the same formula: the highest mean occupancy if so few may be "
-                "refused",
-                (
-                    Cell("unit", is_text=True),
-                    Cell("beds"),
-                    Cell("occupancy", small=f"simulated, {name}"),
-                    *(Cell(f"at most, {share(refused, digits=0)} refused") for refused in REFUSED),
-                    Cell("refused", small="if 85 % of the beds were asked for"),
-                ),
-                tuple(rows),
-            )
-        )
-    return tuple(blocks)

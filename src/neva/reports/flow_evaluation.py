@@ -9,11 +9,9 @@ import polars as pl
 
 from neva.flow.evaluation import Evaluation
 from neva.reports.charts import to_svg
+from neva.reports.flow_reliability import clock_figure, reliability_blocks
 from neva.reports.flow_score_charts import (
     SKILL_FLOOR,
-    clock_chart,
-    histogram_chart,
-    levels_chart,
     skill_chart,
 )
 from neva.reports.flow_words import hours_ahead, is_known, listed, local, place_name
@@ -52,9 +50,9 @@ def evaluation_page(judged: Evaluation, *, made: datetime, synthetic: bool) -> P
     first, last = (local(origins[at], judged.zone, with_year=True) for at in (0, -1))
     sections = [Section("Against the baselines", _skill_blocks(judged, skills))]
     sections.append(Section("Scores", _score_blocks(judged)))
-    sections.append(Section("Do the chances hold?", _reliability_blocks(judged)))
+    sections.append(Section("Do the chances hold?", reliability_blocks(judged)))
     if mine["hour"].n_unique() > 1:
-        sections.append(Section("By hour of the day", (_clock(judged),)))
+        sections.append(Section("By hour of the day", (clock_figure(judged),)))
     sections.append(Section("Not judged", _refused(judged)))
     return Page(
         title=f"How good the forecasts were: {judged.what}",
@@ -100,7 +98,8 @@ def _verdict(skills: pl.DataFrame, what: str) -> list[Text]:
         Text(
             f"The forecast is better than a baseline in {better} of {skills.height} comparisons "
             f"(place, horizon, baseline), worse in {worse}; in {skills.height - better - worse} "
-            "the data cannot tell."
+            "the data cannot tell.",
+            "strong",
         )
     ]
     by_baseline = (
@@ -162,7 +161,8 @@ def _skill_blocks(
     caption = (
         "Right of 0 the forecast is better; 100 % would be no error at all. 95 % intervals of a "
         "block bootstrap over origins. Circle: better; diamond: the interval of the difference "
-        f"holds zero; square: worse. What is below {SKILL_FLOOR:.0%} is drawn there."
+        f"holds zero; square: worse. Hollow: without an interval. "
+        f"What is below {SKILL_FLOOR:.0%} is drawn there."
     ).replace("-100%", "−100 %")
     blocks: list[Text | Table | Figure | Details] = [Figure(tuple(panels), caption, size="medium")]
     if bare:
@@ -308,68 +308,6 @@ def _score_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details, 
             )
         )
     return tuple(blocks)
-
-
-def _reliability_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details, ...]:
-    mine = judged.scores.filter(model=judged.ours)
-    levels, bars = [], []
-    for horizon in mine["horizon_hours"].unique().sort().to_list():
-        found = judged.reliability(horizon_hours=horizon)
-        title = f"{hours_ahead(horizon)} ahead: {number(found.observations)} occasions"
-        shares = {row["level"]: row["share"] for row in found.frame.iter_rows(named=True)}
-        said = ", ".join(f"{level:.0%}: {shares[level]:.0%}" for level in (0.25, 0.5, 0.75))
-        levels.append(
-            Panel(
-                to_svg(levels_chart(found)),
-                f"Share of outcomes at or below each level, {title}; {said}.",
-                title,
-            )
-        )
-        counts = ", ".join(str(count) for count in found.bins["count"])
-        bars.append(
-            Panel(
-                to_svg(histogram_chart(found)),
-                f"Histogram of ten bins, {title}: {counts}; flat would be right.",
-                title,
-            )
-        )
-    return (
-        Figure(
-            tuple(levels),
-            "A right forecast lies on the diagonal. The grey band holds 95 % of the shares of a "
-            "right forecast, point by point, if occasions were independent; places overlap and "
-            "days follow each other, so that right ones leave it more often. All places together.",
-            (("line", "share reached"), ("bandgrey", "95 % of right forecasts")),
-        ),
-        Figure(
-            tuple(bars),
-            "Flat: right. High at both ends: intervals too narrow; high in the middle: too wide; "
-            "high on the right: more patients came than forecast. Dashed: what is expected.",
-        ),
-    )
-
-
-def _clock(judged: Evaluation) -> Figure:
-    frame = judged.summary("horizon_hours", "hour").filter(model=judged.ours)
-    panels = []
-    for horizon in frame["horizon_hours"].unique().sort():
-        rows = frame.filter(horizon_hours=horizon).sort("hour")
-        said = ", ".join(
-            f"{row['hour']}:00 {row['crps']:.2f}" for row in rows.iter_rows(named=True)
-        )
-        count = number(int(rows["occasions"].sum()))
-        panels.append(
-            Panel(
-                to_svg(clock_chart(rows)),
-                f"Mean CRPS by local hour of the outcome, {hours_ahead(horizon)} ahead: {said}.",
-                f"{hours_ahead(horizon)} ahead: {count} occasions",
-            )
-        )
-    return Figure(
-        tuple(panels),
-        "Mean CRPS by the local hour that was forecast (bar), and what the forecast expected of "
-        "itself (black mark). All places together.",
-    )
 
 
 def _refused(judged: Evaluation) -> tuple[Text | Table | Figure | Details, ...]:

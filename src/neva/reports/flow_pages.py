@@ -132,6 +132,9 @@ def _short(report: BedReport) -> list[Text]:
     if short.height:
         names = [_name(report, place) for place in short["place"]]
         said.append(Text(f"Beds may run short in {listed(names)}.", "strong"))
+        said.append(
+            Text("Chance of more patients than beds, at first and at its highest:", "small")
+        )
         said += [
             Text(_shortage(report, row)) for row in short.head(MOST_SENTENCES).iter_rows(named=True)
         ]
@@ -160,14 +163,11 @@ def _short(report: BedReport) -> list[Text]:
 def _shortage(report: BedReport, row: dict[str, Any]) -> str:
     """Say when beds of one place run short: more patients than beds, with which chance."""
     place, zone = row["place"], report.forecast.zone
-    now = f"{_name(report, place)}: {_now(report, place)} patients in {report.beds[place]} beds now"
+    now = f"{_name(report, place)}, {_now(report, place)} patients in {report.beds[place]} beds now"
     worst = f"{chance(row['worst'])} {local(row['worst_time'], zone)}"
     if row["time"] == row["worst_time"]:
-        return f"{now}; the chance of more patients than beds is {worst}, the highest."
-    return (
-        f"{now}; the chance of more patients than beds reaches 20 % {local(row['time'], zone)}, "
-        f"and is highest, {worst}."
-    )
+        return f"{now}: at most {worst}."
+    return f"{now}: 20 % from {local(row['time'], zone)} on, at most {worst}."
 
 
 def _expected(report: BedReport) -> list[Text]:

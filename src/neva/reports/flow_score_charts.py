@@ -37,13 +37,8 @@ def skill_chart(skills: pl.DataFrame, place: str) -> dict[str, Any]:
         {
             "row": f"{row['baseline']}, {hours_ahead(row['horizon_hours'])}",
             "skill": max(SKILL_FLOOR, row["skill"]),
-            # Without an interval of the share: a dot alone.
-            "low": max(
-                SKILL_FLOOR, row["skill_low"] if is_known(row["skill_low"]) else row["skill"]
-            ),
-            "high": max(
-                SKILL_FLOOR, row["skill_high"] if is_known(row["skill_high"]) else row["skill"]
-            ),
+            "low": max(SKILL_FLOOR, row["skill_low"]) if is_known(row["skill_low"]) else None,
+            "high": max(SKILL_FLOOR, row["skill_high"]) if is_known(row["skill_high"]) else None,
             "kind": _KINDS[0] if row["better"] else _KINDS[2] if row["worse"] else _KINDS[1],
         }
         for row in mine.iter_rows(named=True)
@@ -63,17 +58,23 @@ def skill_chart(skills: pl.DataFrame, place: str) -> dict[str, Any]:
             axis=alt.Axis(format=".0%", values=[-1, -0.5, 0, 0.5, 1], labelFlush=False),
         )
 
-    base = alt.Chart(_data(rows))
-    colour = alt.Color("kind:N", scale=alt.Scale(domain=_KINDS, range=_COLOURS), legend=None)
+    whole = [row for row in rows if row["low"] is not None]
+    bare = [row for row in rows if row["low"] is None]
+    scale = alt.Scale(domain=_KINDS, range=_COLOURS)
+    colour = alt.Color("kind:N", scale=scale, legend=None)
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=_KINDS, range=_SHAPES), legend=None)
     layers = [
         alt.Chart(_data([{"zero": 0}])).mark_rule(color=INK, strokeWidth=1.2).encode(x=x("zero")),
-        base.mark_rule(strokeWidth=2).encode(x=x("low"), x2="high:Q", y=y, color=colour),
-        base.mark_point(filled=True, size=70, opacity=1).encode(
-            x=x("skill"),
-            y=y,
-            color=colour,
-            shape=alt.Shape("kind:N", scale=alt.Scale(domain=_KINDS, range=_SHAPES), legend=None),
-        ),
+        alt.Chart(_data(whole))
+        .mark_rule(strokeWidth=2)
+        .encode(x=x("low"), x2="high:Q", y=y, color=colour),
+        alt.Chart(_data(whole))
+        .mark_point(filled=True, size=70, opacity=1)
+        .encode(x=x("skill"), y=y, color=colour, shape=shape),
+        # Hollow: the share has no interval.
+        alt.Chart(_data(bare))
+        .mark_point(filled=False, size=60, opacity=1, strokeWidth=1.8)
+        .encode(x=x("skill"), y=y, color=colour, shape=shape),
     ]
     return themed(alt.layer(*layers), (230, max(40, 19 * len(rows))))
 

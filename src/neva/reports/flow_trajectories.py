@@ -10,7 +10,7 @@ import polars as pl
 
 from neva.flow.trajectories import Trajectories
 from neva.reports.charts import to_svg
-from neva.reports.flow_charts import incidence_chart, occupation_chart
+from neva.reports.flow_charts import MOST_STATES, incidence_chart, occupation_chart
 from neva.reports.flow_words import listed, local
 from neva.reports.pages import Cell, Figure, Page, Panel, Section, Table, Text
 from neva.reports.words import number, share
@@ -18,7 +18,7 @@ from neva.reports.words import number, share
 __all__ = ["trajectories_page"]
 
 #: Days since admission in the table.
-DAYS: Final = (0, 1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60)
+DAYS: Final = (0, 1, 3, 7, 14, 28, 60)
 
 
 def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -> Page:
@@ -44,7 +44,7 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
     level = share(found.level, digits=0)
     lead = [
         Text(
-            f"Within {days} of admission {share(row['incidence'])} are {row['exit']} "
+            f"{row['exit']}: {share(row['incidence'])} within {days} of admission "
             f"({level} interval {share(row['lower'])} to {share(row['upper'])})."
         )
         for row in last.iter_rows(named=True)
@@ -75,7 +75,7 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
                                 "numbers.",
                             ),
                         ),
-                        "Colours are states, greys ways of having left; together all admitted.",
+                        _drawn(len(seen.states)),
                         size="large",
                     ),
                     _occupied(found, order, shown, level),
@@ -122,29 +122,30 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
     )
 
 
+def _drawn(states: int) -> str:
+    said = "Colours are states, greys ways of having left; together all admitted."
+    if states <= MOST_STATES:
+        return said
+    return f"{said} Of {states} states those with fewer days are one colour; the table has all."
+
+
 def _occupied(found: Trajectories, order: Sequence[str], shown: list[int], level: str) -> Table:
     frame = found.to_frame()
+    kept = [day for day in shown if frame.filter(pl.col("days") == float(day)).height]
     rows = []
-    for day in shown:
-        mine = frame.filter(pl.col("days") == float(day))
-        if not mine.height:
-            continue
-        cells = {row["state"]: row for row in mine.iter_rows(named=True)}
-        rows.append(
-            (
-                Cell(f"{day}", is_text=True),
-                *(
-                    Cell(
-                        share(cells[name]["probability"]),
-                        small=f"{share(cells[name]['lower'])}–{share(cells[name]['upper'])}",
-                    )
-                    for name in order
-                ),
+    for name in order:
+        mine = {row["days"]: row for row in frame.filter(state=name).iter_rows(named=True)}
+        cells = (
+            Cell(
+                share(mine[day]["probability"]),
+                small=f"{share(mine[day]['lower'])} to {share(mine[day]['upper'])}",
             )
+            for day in map(float, kept)
         )
+        rows.append((Cell(name, is_text=True), *cells))
     return Table(
-        f"Share of those admitted by days since admission, with {level} limits",
-        (Cell("day", is_text=True), *(Cell(name) for name in order)),
+        f"Share of those admitted, with {level} limits, by days since admission",
+        (Cell("state", is_text=True), *(Cell(f"{day} d") for day in kept)),
         tuple(rows),
     )
 
