@@ -13,6 +13,7 @@ from neva.flow._model_arrays import Clock, beds_at
 from neva.flow.hospital_model import Electives, Exit
 from neva.flow.scenarios import Scenario, apply_scenario, read_scenario
 from neva.flow.simulate import simulate
+from neva.flow.simulated_log import event_log
 
 DAY = 24
 #: Weights of the hours of leaving: most in the afternoon.
@@ -222,8 +223,6 @@ def test_earlier_discharge_moves_weights_and_keeps_their_sum(weights, hours, sha
 def test_discharge_before_noon_is_before_noon_in_the_simulation(model):
     earlier = apply_scenario(scenario({"discharge": {"before": 12}}), model)
     log = simulate(earlier, start=START, days=20, seed=2, replications=1, log=True)
-    from neva.flow.simulated_log import event_log
-
     rows = event_log(log).rows
     left = rows.filter((rows["kind"] == "leaves") & (rows["target"] == "discharged"))
     assert left.height > 50
