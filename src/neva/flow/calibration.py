@@ -277,7 +277,7 @@ def _paths(
     return (
         observed.join(made, on=["state", "next"], how="left")
         .with_columns(inside=_between("share"))
-        .sort("observed", descending=True)
+        .sort("observed", "state", "next", descending=[True, False, False])
     )
 
 
