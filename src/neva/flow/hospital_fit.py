@@ -109,7 +109,8 @@ def fit_hospital(
     were long, a simulated hospital waits twice. Discharges from stays of over
     a day leave at the hours at which they left.
     """
-    frame = sojourns.timed()
+    # By time: cases are numbered by ids that differ from one import to the next.
+    frame = sojourns.timed().sort("start", "end", "state")
     ended = int(frame["next"].is_not_null().sum())
     if sojourns.precision == "day":
         message = (
@@ -231,7 +232,9 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
         entered = mine if mine.height else firsts.filter(group=name)
         # By when they came: weights by when they left would favour units of long stays.
         entry = (
-            entered.group_by("state").agg(weight=_recency(sojourns, "start").sum()).sort("state")
+            entered.group_by("state", maintain_order=True)
+            .agg(weight=_recency(sojourns, "start").sum())
+            .sort("state")
         )
         total = float(entry["weight"].sum())
         first = tuple((unit, weight / total) for unit, weight in entry.iter_rows())

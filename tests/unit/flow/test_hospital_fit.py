@@ -69,6 +69,16 @@ def nexts(model, group, unit, came_from=None):
     return route.nexts
 
 
+def test_the_same_data_imported_again_give_the_same_hospital(truth, tmp_path):
+    run = simulate(truth, start=START, days=40, seed=6, replications=1, log=True)
+    models = []
+    for name in ("one", "other"):
+        write_hospital(event_log(run), tmp_path / name, zone="UTC", now=NOW)
+        again = open_hospital(tmp_path / name)
+        models.append(fit_hospital(again.snapshot(), known_sojourns(again, by="unit")).model)
+    assert models[0] == models[1]
+
+
 # what was simulated is found again
 
 
