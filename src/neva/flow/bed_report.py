@@ -94,7 +94,7 @@ def bed_report(
     above : mapping of str to tuple of str, optional
         Units above units.
     horizons : sequence of int
-        Hours ahead; those beyond the forecast are left out.
+        Hours ahead; those beyond the forecast, or not ahead, are left out.
     """
     known = _with_sums(dict(beds), forecast.places, above or {})
     step = forecast.step_hours
@@ -102,7 +102,7 @@ def bed_report(
     steps = [
         int(hours // step)
         for hours in horizons
-        if hours % step == 0 and hours // step <= len(forecast.times)
+        if hours % step == 0 and 1 <= hours // step <= len(forecast.times)
     ]
     mean = forecast.mean
     for k, place in enumerate(forecast.places):

@@ -198,7 +198,7 @@ def _stays(
 ) -> pl.DataFrame:
     observed = (
         _within(seen, start, end)
-        .group_by(unit="state")
+        .group_by(unit="state", maintain_order=True)
         .agg(
             observed=pl.len(),
             observed_mean_hours=pl.col("hours").mean(),
@@ -207,10 +207,10 @@ def _stays(
     )
     by_run = (
         _within(simulated, start, end)
-        .group_by("run", unit="state")
+        .group_by("run", unit="state", maintain_order=True)
         .agg(mean_hours=pl.col("hours").mean(), median_hours=pl.col("hours").median())
     )
-    made = by_run.group_by("unit").agg(
+    made = by_run.group_by("unit", maintain_order=True).agg(
         mean_hours=pl.col("mean_hours").mean(), **_spread("median_hours")
     )
     return (
@@ -228,7 +228,7 @@ def _waits(
     observed = (
         _within(seen, start, end)
         .filter(units)
-        .group_by(unit="state")
+        .group_by(unit="state", maintain_order=True)
         .agg(
             observed=pl.len(),
             observed_p50=pl.col("hours").median(),
@@ -238,9 +238,9 @@ def _waits(
     made = (
         _within(simulated, start, end)
         .filter(units)
-        .group_by("run", unit="state")
+        .group_by("run", unit="state", maintain_order=True)
         .agg(p50=pl.col("hours").median(), p90=pl.col("hours").quantile(0.9, "linear"))
-        .group_by("unit")
+        .group_by("unit", maintain_order=True)
         .agg(p50=pl.col("p50").median(), p90=pl.col("p90").median())
     )
     return observed.join(made, on="unit", how="left").sort("unit")
@@ -259,7 +259,7 @@ def _paths(
             pl.col("end") > pl.lit(start, dtype=TIME),
             pl.col("end") <= pl.lit(end, dtype=TIME),
         ).with_columns(pl.col("next").replace({AT_ONCE: DISCHARGED}))
-        counted = ended.group_by(*more, "state", "next").agg(count=pl.len())
+        counted = ended.group_by(*more, "state", "next", maintain_order=True).agg(count=pl.len())
         return counted.with_columns(
             share=pl.col("count") / pl.col("count").sum().over(*more, "state")
         )
@@ -273,11 +273,11 @@ def _paths(
         how="left",
     ).with_columns(pl.col("simulated").fill_null(0.0))
     assert by_run.height == observed.height * runs
-    made = by_run.group_by("state", "next").agg(**_spread("simulated"))
+    made = by_run.group_by("state", "next", maintain_order=True).agg(**_spread("simulated"))
     return (
         observed.join(made, on=["state", "next"], how="left")
         .with_columns(inside=_between("share"))
-        .sort("observed", descending=True)
+        .sort("observed", "state", "next", descending=[True, False, False])
     )
 
 
@@ -336,7 +336,7 @@ def _by_hour(truth: Sojourns, run: SimulationRun) -> pl.DataFrame:
         columns = [pl.col("made").list.get(k).alias(f"run{k}") for k in range(runs)]
         means = (
             told.with_columns(columns)
-            .group_by("unit", "hour")
+            .group_by("unit", "hour", maintain_order=True)
             .agg(pl.col("observed").mean(), *(pl.col(f"run{k}").mean() for k in range(runs)))
         )
         values = pl.concat_list([f"run{k}" for k in range(runs)])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.errors import UsageError
+from neva.flow._kernel_state import CANCELLED, DIVERTED, REFUSED, REQUESTS, WAITED
 from neva.flow.hospital_model import Beds, HospitalModel
 from neva.flow.simulate import simulate
 from neva.flow.simulation_run import FIGURES, SimulationRun, half_width_of
@@ -255,6 +257,11 @@ def beds_for_service(
     most : int
         Upper bound of the search.
 
+    Raises
+    ------
+    UsageError
+        No such unit, a target that is no share, or fewer than two replications.
+
     Notes
     -----
     By bisection, with the same patients for every number of beds. Those who
@@ -262,6 +269,12 @@ def beds_for_service(
     """
     if not 0 < target < 1:
         message = f"target: must lie between 0 and 1; found {target}; give a share such as 0.95"
+        raise UsageError(message)
+    if replications < 2:
+        message = (
+            f"replications: too few for an interval; found {replications}; give 2 or more, "
+            "better 30"
+        )
         raise UsageError(message)
     model.unit(unit)
     tried: dict[int, tuple[float, float, float]] = {}
@@ -292,14 +305,11 @@ def beds_for_service(
 
 def _served(run: SimulationRun, unit: str) -> tuple[float, float, float]:
     """Share of requests that found a bed of the unit at once, with its interval."""
-    waited = run.values("waited_share", unit)
-    entries = run.values("starts_per_day", unit) * run.days
-    lost = (
-        run.values("refused", unit) + run.values("cancelled", unit) + run.values("diverted", unit)
-    )
-    asked = np.maximum(entries + lost, 1e-9)
-    served = np.where(np.isnan(waited), 1.0, 1 - np.nan_to_num(waited)) * entries / asked
-    served = np.where(entries + lost > 0, served, 1.0)
+    number = [one.name for one in run.model.units].index(unit)
+    counts = np.stack([one.counts[number] for one in run.replicates]).astype(np.float64)
+    asked = counts[:, REQUESTS]
+    not_served = counts[:, [WAITED, REFUSED, CANCELLED, DIVERTED]].sum(axis=1)
+    served = np.where(asked > 0, 1 - not_served / np.maximum(asked, 1), 1.0)
     half = half_width_of(served)
     mean = float(served.mean())
     return mean, mean - half, min(1.0, mean + half)
@@ -314,6 +324,11 @@ def erlang_loss(beds: int, load: float) -> float:
     load : float
         Arrivals per day times mean days of stay, if nobody were refused.
 
+    Raises
+    ------
+    UsageError
+        Beds or load are negative.
+
     Notes
     -----
     Erlang (1917): Poisson arrivals at an even rate, any lengths of stay, those
@@ -324,6 +339,12 @@ def erlang_loss(beds: int, load: float) -> float:
     >>> round(erlang_loss(10, 8.5), 3)
     0.145
     """
+    if beds < 0 or not 0 <= load < inf:
+        message = (
+            f"Erlang's loss: no such pool; found {beds} beds, load {load}; "
+            "give numbers of 0 or more"
+        )
+        raise UsageError(message)
     chance = 1.0
     for count in range(1, beds + 1):
         chance = load * chance / (count + load * chance)
@@ -369,6 +390,12 @@ def _occupancy(beds: int, load: float) -> float:
 
 def _load_for(beds: int, rising: Callable[[float], float], wanted: float) -> float:
     """The load at which a rising function reaches a value, by bisection."""
+    if beds < 1 or not 0 < wanted < 1:
+        message = (
+            f"pool of beds: no such pool; found {beds} beds, share {wanted}; "
+            "give 1 bed or more and a share between 0 and 1"
+        )
+        raise UsageError(message)
     low, high = 0.0, 1.0 * beds + 10
     while rising(high) < wanted:
         high *= 2

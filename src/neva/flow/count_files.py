@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from neva.errors import BadInputError
+from neva.events.clock import zone_named
 from neva.flow.arrivals import Arrivals
 
 __all__ = ["read_counts"]
@@ -39,7 +39,10 @@ def read_counts(
     BadInputError
         A column is absent, a cell cannot be read, or days are missing or told
         twice.
+    UsageError
+        There is no such time zone.
     """
+    place = zone_named(zone)
     try:
         rows = pl.read_csv(file, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -54,7 +57,8 @@ def read_counts(
         )
         raise BadInputError(message)
     read = rows.select(
-        day=pl.col(day).str.to_date(strict=False),
+        # Other ways to write a day leave open which number is the month.
+        day=pl.col(day).str.to_date("%Y-%m-%d", strict=False),
         hour=pl.col(hour).cast(pl.Int64, strict=False) if hour else pl.lit(0, dtype=pl.Int64),
         count=pl.col(count).cast(pl.Int64, strict=False),
     )
@@ -86,5 +90,5 @@ def read_counts(
     hourly = np.zeros((days, 24), dtype=np.int64)
     number = (read["day"] - first).dt.total_days().to_numpy()
     hourly[number, read["hour"].to_numpy()] = read["count"].to_numpy()
-    until = datetime.combine(last + timedelta(days=1), time(), ZoneInfo(zone))
+    until = datetime.combine(last + timedelta(days=1), time(), place)
     return Arrivals(first, hourly, zone, until, by_day=hour is None)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.errors import UsageError
+from neva.events.clock import first_moment
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.flow.arrivals import Arrivals as ArrivalCounts
@@ -96,8 +97,9 @@ def fit_hospital(
     Raises
     ------
     UsageError
-        Fewer sojourns have ended than the floor, times are only known to the
-        day, or nobody arrived.
+        Fewer sojourns have ended than the floor, or fewer patients left the
+        hospital than are needed for a unit that few left; times are only known
+        to the day, or nobody arrived.
 
     Notes
     -----
@@ -107,7 +109,8 @@ def fit_hospital(
     were long, a simulated hospital waits twice. Discharges from stays of over
     a day leave at the hours at which they left.
     """
-    frame = sojourns.timed()
+    # By time: cases are numbered by ids that differ from one import to the next.
+    frame = sojourns.timed().sort("start", "end", "state")
     ended = int(frame["next"].is_not_null().sum())
     if sojourns.precision == "day":
         message = (
@@ -130,12 +133,7 @@ def fit_hospital(
         .then(pl.lit("elective"))
         .otherwise(pl.lit("unscheduled")),
         # What happened long ago counts less, as in forecasts.
-        weight=0.5
-        ** (
-            (pl.lit(sojourns.now, dtype=TIME) - pl.col("end")).dt.total_seconds()
-            / 86_400
-            / _half_life(sojourns)
-        ),
+        weight=_recency(sojourns, "end"),
     ).with_columns(
         to=pl.when((pl.col("next") == DISCHARGED) & (pl.col("hours") < 24))
         .then(pl.lit(AT_ONCE))
@@ -232,7 +230,12 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
                 "weeks: as many as are forecast for the next seven days"
             )
         entered = mine if mine.height else firsts.filter(group=name)
-        entry = entered.group_by("state").agg(pl.col("weight").sum()).sort("state")
+        # By when they came: weights by when they left would favour units of long stays.
+        entry = (
+            entered.group_by("state", maintain_order=True)
+            .agg(weight=_recency(sojourns, "start").sum())
+            .sort("state")
+        )
         total = float(entry["weight"].sum())
         first = tuple((unit, weight / total) for unit, weight in entry.iter_rows())
         if not mine.height:
@@ -260,8 +263,8 @@ def _week(counts: ArrivalCounts) -> tuple[tuple[float, ...], float]:
     """Arrivals per hour of the local week, and the over-dispersion of days."""
     complete = counts.complete.astype(np.float64)
     if not len(complete):
-        hours = max(counts.until.hour, 1)
-        return (counts.so_far / hours,), 0.0
+        begun = (counts.until - first_moment(counts.first, counts.zone)) / timedelta(hours=1)
+        return (counts.so_far / max(begun, 1.0),), 0.0
     weekday = (counts.first.weekday() + np.arange(len(complete))) % 7
     mean_hour = complete.mean(axis=0)
     week = np.empty((7, 24))
@@ -272,6 +275,12 @@ def _week(counts: ArrivalCounts) -> tuple[tuple[float, ...], float]:
     expected = week.sum(axis=1)[weekday]
     excess = float(((daily - expected) ** 2 - expected).mean() / max((expected**2).mean(), 1e-9))
     return tuple(float(x) for x in week.reshape(-1)), max(0.0, excess)
+
+
+def _recency(sojourns: Sojourns, column: str) -> pl.Expr:
+    """What a time counts: half of one that is a half-life later."""
+    past = (pl.lit(sojourns.now, dtype=TIME) - pl.col(column)).dt.total_seconds()
+    return pl.lit(0.5) ** (past / 86_400 / _half_life(sojourns))
 
 
 def _half_life(sojourns: Sojourns) -> float:
@@ -359,6 +368,13 @@ def _routes(
         pooled = _nexts(inside)
         if pooled is None:
             few.append(unit)
+            if whole is None:
+                left = int(frame.select(_exits_only())["to"].is_not_null().sum())
+                message = (
+                    f"simulation: too few left {unit} to learn from, and too few the hospital; "
+                    f"found {left} who did; the floor is {_LEAST}; choose a longer period"
+                )
+                raise UsageError(message)
             pooled = whole
         for name in classes:
             mine = inside.filter(group=name)

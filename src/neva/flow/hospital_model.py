@@ -95,14 +95,27 @@ class Beds:
         return replace(self, changes=(*self.changes, BedChange(from_hour, until_hour, add=beds)))
 
     def closed(self, *, from_hour: float = 0.0, until_hour: float = inf) -> Beds:
-        """Return a schedule without beds for a time. Those present are not put out."""
-        return replace(self, changes=(*self.changes, BedChange(from_hour, until_hour, beds=0)))
+        """Return a schedule without beds for a time. Those present are not put out.
+
+        Beds added before are closed too; those added later stand.
+        """
+        kept = [part for one in self.changes for part in _outside(one, from_hour, until_hour)]
+        return replace(self, changes=(*kept, BedChange(from_hour, until_hour, beds=0)))
 
     def plus_at(self, beds: int, hours_of_day: Sequence[int]) -> Beds:
         """Return a schedule with so many beds more at some hours of every day (0 to 23)."""
         week = spread_over_week(self.week)
         changed = (count + (beds if h % 24 in hours_of_day else 0) for h, count in enumerate(week))
         return replace(self, week=tuple(max(0, count) for count in changed))
+
+
+def _outside(change: BedChange, first: float, last: float) -> list[BedChange]:
+    """What remains of a change outside of ``[first, last)``."""
+    spans = (
+        (change.from_hour, min(change.until_hour, first)),
+        (max(change.from_hour, last), change.until_hour),
+    )
+    return [replace(change, from_hour=begin, until_hour=end) for begin, end in spans if begin < end]
 
 
 @dataclass(frozen=True, slots=True)

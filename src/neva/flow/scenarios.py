@@ -21,13 +21,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neva.errors import BadInputError, UsageError
-from neva.flow.hospital_model import Exit, HospitalModel, Next, Unit
+from neva.flow.hospital_model import Beds, Exit, HospitalModel, Next, Unit
 
 __all__ = ["Scenario", "apply_scenario", "read_scenario"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class _Period(_Strict):
@@ -55,6 +57,8 @@ class BedsChange(_Period):
             raise ValueError("give either add or set")
         if self.hours_of_day is not None and (self.set is not None or self.days or self.from_day):
             raise ValueError("hours_of_day goes with add, and with no period")
+        if self.hours_of_day is not None and max(map(int, self.hours_of_day.split("-"))) > 24:
+            raise ValueError("hours_of_day are from 0 to 24")
         return self
 
     def on(self, model: HospitalModel) -> HospitalModel:
@@ -68,6 +72,8 @@ class BedsChange(_Period):
             beds = unit.beds.plus_at(self.add or 0, hours)
         elif self.add is not None:
             beds = unit.beds.plus(self.add, from_hour=begin, until_hour=until)
+        elif (begin, until) == (0.0, inf):
+            beds = Beds.always(self.set or 0)
         else:
             closed = unit.beds.closed(from_hour=begin, until_hour=until)
             beds = closed.plus(self.set or 0, from_hour=begin, until_hour=until)
@@ -109,6 +115,10 @@ class ArrivalsChange(_Period):
         """Return the model with this change."""
         begin, until = self.hours
         names = [self.patient_class] if self.patient_class else [c.name for c in model.classes]
+        if self.patient_class is None and all(c.arrivals is None for c in model.classes):
+            raise UsageError(
+                "arrivals: nobody comes unplanned; found no class with arrivals; use electives"
+            )
         for name in names:
             each = model.patient_class(name)
             if each.arrivals is not None:
@@ -132,6 +142,10 @@ class ElectivesChange(_Strict):
     def on(self, model: HospitalModel) -> HospitalModel:
         """Return the model with this change."""
         planned = [c.name for c in model.classes if c.electives is not None]
+        if not planned:
+            raise UsageError(
+                "electives: nobody is planned; found no class with electives; use arrivals"
+            )
         names = [self.patient_class] if self.patient_class else planned
         for name in names:
             electives = model.patient_class(name).electives
@@ -304,8 +318,19 @@ class Scenario(_Strict):
 
     @classmethod
     def from_json(cls, text: str) -> Scenario:
-        """Read a scenario back."""
-        return _made(json.loads(text), "scenario")
+        """Read a scenario back.
+
+        Raises
+        ------
+        BadInputError
+            The text is no JSON, or says something that no scenario can.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            message = f"scenario: not JSON; found an error in line {error.lineno}; correct it"
+            raise BadInputError(message) from error
+        return _made(content, "scenario")
 
 
 def read_scenario(file: Path) -> Scenario:
@@ -325,6 +350,10 @@ def read_scenario(file: Path) -> Scenario:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark is not None else "a syntax error"
         message = f"{file}: not YAML; found an error in {line}; correct it"
+        raise BadInputError(message) from error
+    except ValueError as error:
+        # A day such as 2024-02-30 is read as a date, and is none.
+        message = f"{file}: not YAML; found a date that is none; put it into quotation marks"
         raise BadInputError(message) from error
     return _made(content, str(file))
 

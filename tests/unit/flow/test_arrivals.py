@@ -26,6 +26,7 @@ from neva.flow.arrivals import (
 )
 from neva.flow.forecast import FlowModel, _coming, fit_flow, forecast_flow
 from neva.statistics.counts import CountRegression
+from neva.statistics.models import load_model
 
 BERLIN = "Europe/Berlin"
 MONDAY = date(2021, 1, 4)
@@ -255,7 +256,9 @@ def test_another_model_comes_through_the_door(monkeypatch):
     assert forecast.profile.sum(axis=1) == pytest.approx(1.0)
 
 
-def test_gradient_boosting_forecasts_a_day():
+def test_gradient_boosting_forecasts_a_day(monkeypatch):
+    few = {"max_iter": 20}  # of trees: it is slow where cores are busy
+    monkeypatch.setattr(inside, "load_model", lambda name: load_model(name).set_params(**few))
     known = history(np.full(100, 30.0), seed=5)
     forecast = fit_arrivals(known, days=1, model="gradient-boosting").forecast(1)
     assert forecast.mean == pytest.approx(30, rel=0.2)

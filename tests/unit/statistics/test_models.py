@@ -26,7 +26,7 @@ def mean():
 
 def test_gradient_boosting_comes_through_the_door():
     assert "gradient-boosting" in model_names()
-    model = load_model("gradient-boosting")
+    model = load_model("gradient-boosting").set_params(max_iter=60, learning_rate=0.2)
     rng = np.random.default_rng(1)
     groups = rng.integers(0, 2, 400)
     counts = rng.poisson(np.where(groups, 20.0, 5.0)).astype(float)
