@@ -27,10 +27,10 @@ import numpy as np
 import simpy
 
 from neva.flow.hospital_model import (
-    Arrivals,
     Beds,
     Exit,
     HospitalModel,
+    Incoming,
     Next,
     PatientClass,
     Route,
@@ -66,7 +66,7 @@ def hospital() -> HospitalModel:
     return HospitalModel(
         units=tuple(Unit(name, Beds.always(beds)) for name, (beds, _, _) in HOSPITAL.items()),
         exits=(Exit("discharged"),),
-        classes=(PatientClass("all", (("ed", 1.0),), arrivals=Arrivals((PER_HOUR,))),),
+        classes=(PatientClass("all", (("ed", 1.0),), arrivals=Incoming((PER_HOUR,))),),
         routes=tuple(routes),
     )
 
@@ -196,12 +196,12 @@ def large() -> HospitalModel:
         ),
         exits=(Exit("discharged"), Exit("died")),
         classes=(
-            PatientClass("emergency", (("ed", 1.0),), Arrivals(tuple(3 * r for r in week))),
-            PatientClass("urgent", (("ed", 1.0),), Arrivals(week, dispersion=0.05), priority=-1),
+            PatientClass("emergency", (("ed", 1.0),), Incoming(tuple(3 * r for r in week))),
+            PatientClass("urgent", (("ed", 1.0),), Incoming(week, dispersion=0.05), priority=-1),
             PatientClass(
                 "elective",
                 (("theatre", 1.0),),
-                Arrivals(tuple(float(0.7 * (h < 120 and 7 <= h % 24 < 15)) for h in range(168))),
+                Incoming(tuple(float(0.7 * (h < 120 and 7 <= h % 24 < 15)) for h in range(168))),
             ),
         ),
         routes=tuple(

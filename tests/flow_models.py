@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 from neva.flow.hospital_model import (
-    Arrivals,
     Beds,
     Exit,
     HospitalModel,
+    Incoming,
     Next,
     PatientClass,
     Route,
@@ -30,7 +30,7 @@ def one_ward(
         units=(Unit("ward", None if beds is None else Beds.always(beds), when_full=when_full),),
         exits=(Exit("discharged"),),
         classes=(
-            PatientClass("all", (("ward", 1.0),), arrivals=Arrivals((per_hour,), (), dispersion)),
+            PatientClass("all", (("ward", 1.0),), arrivals=Incoming((per_hour,), (), dispersion)),
         ),
         routes=(Route("all", "ward", (Next("discharged", 1.0, stay),)),),
     )
@@ -49,8 +49,8 @@ def five_units(*, scale: float = 1.0, deadlock: str = "swap") -> HospitalModel:
         ),
         exits=(Exit("discharged"), Exit("died")),
         classes=(
-            PatientClass("emergency", (("ed", 1.0),), arrivals=Arrivals((1.1 * scale,))),
-            PatientClass("surgery", (("surgical", 1.0),), arrivals=Arrivals((0.1 * scale,))),
+            PatientClass("emergency", (("ed", 1.0),), arrivals=Incoming((1.1 * scale,))),
+            PatientClass("surgery", (("surgical", 1.0),), arrivals=Incoming((0.1 * scale,))),
         ),
         routes=(
             Route(

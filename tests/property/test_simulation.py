@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from tests.property.reference_simulation import Reference
 
 from neva.flow.hospital_model import (
-    Arrivals,
     BedChange,
     Beds,
     Electives,
     Exit,
     HospitalModel,
+    Incoming,
     InitialPatient,
     Next,
     PatientClass,
@@ -95,7 +95,7 @@ def routes(draw, patient_class, unit, came_from=None):
 @st.composite
 def classes(draw, name):
     rates = st.sampled_from([0.0, 0.2, 0.8])
-    arrivals = Arrivals(
+    arrivals = Incoming(
         draw(st.one_of(st.tuples(rates), st.lists(rates, min_size=24, max_size=24).map(tuple))),
         tuple(
             draw(

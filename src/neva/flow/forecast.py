@@ -477,7 +477,8 @@ def _coming(
             inside = days == day
             level, spread = mean[day], shape[day]
             weight = (profile[day, hours] if not daily else np.ones(steps)) * length * inside
-            if day == 0 and not daily:
+            # A constant rate has counted today already.
+            if day == 0 and not daily and group.model is not None:
                 # Of the day, not of the steps: these may end before it does.
                 passed = float(profile[0] @ _passed(now, zone)) * level
                 if math.isfinite(spread):

@@ -21,16 +21,15 @@ from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
-from neva.flow.arrivals import Arrivals as ArrivalCounts
-from neva.flow.arrivals import arrivals_of, fit_arrivals
+from neva.flow.arrivals import Arrivals, arrivals_of, fit_arrivals
 from neva.flow.beds import beds_at
 from neva.flow.hospital_model import (
     OUTSIDE,
-    Arrivals,
     Beds,
     Electives,
     Exit,
     HospitalModel,
+    Incoming,
     InitialPatient,
     Next,
     PatientClass,
@@ -247,7 +246,7 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
             PatientClass(
                 name,
                 first=first,
-                arrivals=None if planned else Arrivals(per_hour, dispersion=dispersion),
+                arrivals=None if planned else Incoming(per_hour, dispersion=dispersion),
                 electives=Electives(per_hour, rebook_days=7) if planned else None,
                 priority=1 if planned else 0,
             )
@@ -259,7 +258,7 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
     return classes
 
 
-def _week(counts: ArrivalCounts) -> tuple[tuple[float, ...], float]:
+def _week(counts: Arrivals) -> tuple[tuple[float, ...], float]:
     """Arrivals per hour of the local week, and the over-dispersion of days."""
     complete = counts.complete.astype(np.float64)
     if not len(complete):
@@ -290,7 +289,7 @@ def _half_life(sojourns: Sojourns) -> float:
     return SHORT_HALF_LIFE_DAYS if days < SHORT_DAYS else HALF_LIFE_DAYS
 
 
-def _level(counts: ArrivalCounts) -> float:
+def _level(counts: Arrivals) -> float:
     """Arrivals forecast for the next seven days, over the mean of the weeks before."""
     try:
         ahead = fit_arrivals(counts, days=7).forecast(7)

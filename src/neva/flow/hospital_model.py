@@ -31,12 +31,12 @@ from neva.flow.stay_length import StayLength
 
 __all__ = [
     "OUTSIDE",
-    "Arrivals",
     "BedChange",
     "Beds",
     "Electives",
     "Exit",
     "HospitalModel",
+    "Incoming",
     "InitialPatient",
     "Next",
     "PatientClass",
@@ -197,7 +197,7 @@ class Surge:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class Incoming:
     """Unplanned arrivals: a Poisson process, or with `dispersion` a mixed one.
 
     Attributes
@@ -215,7 +215,7 @@ class Arrivals:
     surges: tuple[Surge, ...] = ()
     dispersion: float = 0.0
 
-    def during(self, factor: float, from_hour: float = 0.0, until_hour: float = inf) -> Arrivals:
+    def during(self, factor: float, from_hour: float = 0.0, until_hour: float = inf) -> Incoming:
         """Return arrivals with one surge more."""
         return replace(self, surges=(*self.surges, Surge(factor, from_hour, until_hour)))
 
@@ -248,7 +248,7 @@ class PatientClass:
     name : str
     first : tuple of (str, float)
         Units in which they begin, with probabilities.
-    arrivals : Arrivals or None
+    arrivals : Incoming or None
     electives : Electives or None
     priority : int
         Lower comes first; within a priority, who waits longest.
@@ -260,7 +260,7 @@ class PatientClass:
 
     name: str
     first: tuple[tuple[str, float], ...]
-    arrivals: Arrivals | None = None
+    arrivals: Incoming | None = None
     electives: Electives | None = None
     priority: int = 0
     isolation: float = 0.0
@@ -356,7 +356,7 @@ class HospitalModel:
     >>> model = HospitalModel(
     ...     units=(ward,),
     ...     exits=(Exit("discharged"),),
-    ...     classes=(PatientClass("all", first=(("ward", 1.0),), arrivals=Arrivals((0.2,))),),
+    ...     classes=(PatientClass("all", first=(("ward", 1.0),), arrivals=Incoming((0.2,))),),
     ...     routes=(Route("all", "ward", (Next("discharged", 1.0, StayLength.exponential(72)),)),),
     ... )
     >>> more = model.with_unit("ward", beds=ward.beds.plus(10))

@@ -97,7 +97,7 @@ class CloseChange(_Period):
         rule: dict[str, Any] = {"beds": beds}
         if self.to:
             rule |= {"when_full": "divert", "divert": tuple(self.to)}
-        elif unit.when_full != "divert":
+        elif unit.when_full == "wait" and self.days is None:
             raise UsageError(
                 f"close {self.unit}: its patients would wait for ever; found no unit to go to; "
                 "give to: [another unit]"

@@ -133,7 +133,7 @@ def simulate(
     >>> model = HospitalModel(
     ...     units=(Unit("ward", Beds.always(10), when_full="refuse"),),
     ...     exits=(Exit("discharged"),),
-    ...     classes=(PatientClass("all", (("ward", 1.0),), arrivals=Arrivals((0.1,))),),
+    ...     classes=(PatientClass("all", (("ward", 1.0),), arrivals=Incoming((0.1,))),),
     ...     routes=(Route("all", "ward", (Next("discharged", 1.0, StayLength.exponential(72)),)),),
     ... )
     >>> run = simulate(model, start=datetime(2024, 1, 1, tzinfo=UTC), days=100, seed=1)

@@ -88,9 +88,7 @@ def run_bed_report(folder: Path, *, now: datetime) -> tuple[BedReport, Path]:
     hospital = open_hospital(folder / "synthetic")
     snapshot = hospital.snapshot()
     forecast = forecast_hospital(hospital, look_back=3)
-    report = bed_report(
-        forecast, beds_at(snapshot, forecast.issued), above=units_above(snapshot)
-    )
+    report = bed_report(forecast, beds_at(snapshot, forecast.issued), above=units_above(snapshot))
     written = folder / "morning.html"
     forecast_page(report, made=now, synthetic=True).write(written)
     return report, written

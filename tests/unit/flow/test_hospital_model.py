@@ -4,7 +4,7 @@ import pytest
 from tests.flow_models import five_units, one_ward
 
 from neva.errors import UsageError
-from neva.flow.hospital_model import Arrivals, Beds, Electives, Exit, InitialPatient, Next, Unit
+from neva.flow.hospital_model import Beds, Electives, Exit, Incoming, InitialPatient, Next, Unit
 from neva.flow.stay_length import StayLength
 
 DAY = StayLength.deterministic(24)
@@ -32,8 +32,8 @@ def refused(change, *said):
         (lambda m: m.with_class("surgery", first=(("attic", 1.0),)), "attic"),
         (lambda m: m.with_class("surgery", first=(("ed", 0.5),)), "sum to one"),
         (lambda m: m.with_class("surgery", female=1.5), "not a share"),
-        (lambda m: m.with_class("surgery", arrivals=Arrivals((-0.1,))), "must not be negative"),
-        (lambda m: m.with_class("surgery", arrivals=Arrivals((1,), (), -1)), "dispersion"),
+        (lambda m: m.with_class("surgery", arrivals=Incoming((-0.1,))), "must not be negative"),
+        (lambda m: m.with_class("surgery", arrivals=Incoming((1,), (), -1)), "dispersion"),
         (lambda m: m.with_class("surgery", electives=Electives((1,), 0)), "no time"),
         (lambda m: m.with_exit("died", hours=(1.0,)), "not a day"),
         (lambda m: m.with_route(lambda n: replace(n, probability=0.4), unit="icu"), "sum to one"),

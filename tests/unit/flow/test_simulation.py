@@ -18,11 +18,11 @@ from tests.flow_models import START, five_units, one_ward
 
 from neva.errors import UsageError
 from neva.flow.hospital_model import (
-    Arrivals,
     Beds,
     Electives,
     Exit,
     HospitalModel,
+    Incoming,
     InitialPatient,
     Next,
     PatientClass,
@@ -105,7 +105,7 @@ def test_occupancy_without_limit_is_the_integral_of_arrivals_and_survival():
     stay = StayLength.lognormal(30, 0.9)
     rates = tuple(2 + 1.5 * np.sin(2 * np.pi * h / 24) for h in range(24))
     model = one_ward(None, 1.0, stay)
-    arrivals = Arrivals(rates, dispersion=0.1).during(1.5, 120, 150)
+    arrivals = Incoming(rates, dispersion=0.1).during(1.5, 120, 150)
     model = model.with_class("all", arrivals=arrivals)
     run = simulate(model, start=START, days=10, seed=8, replications=400)
     fine = 20
@@ -184,7 +184,7 @@ def test_blocking_in_a_tandem_line_equals_that_of_ciw():
             Unit("second", Beds.always(2)),
         ),
         exits=(Exit("out"),),
-        classes=(PatientClass("all", (("first", 1.0),), arrivals=Arrivals((0.8,))),),
+        classes=(PatientClass("all", (("first", 1.0),), arrivals=Incoming((0.8,))),),
         routes=(
             Route("all", "first", (Next("between", 1.0, StayLength.exponential(1 / 0.55)),)),
             Route("all", "between", (Next("second", 1.0, StayLength.deterministic(0)),)),
@@ -528,7 +528,7 @@ def test_a_change_that_changes_nothing_gives_the_identical_log():
     # A class more does not move the patients of the others.
     same = replace(
         same,
-        classes=(*same.classes, PatientClass("none", (("ed", 1.0),), arrivals=Arrivals((0.0,)))),
+        classes=(*same.classes, PatientClass("none", (("ed", 1.0),), arrivals=Incoming((0.0,)))),
         routes=(
             *same.routes,
             Route("none", "ed", (Next("died", 1.0, StayLength.deterministic(1)),)),
@@ -565,7 +565,7 @@ def test_a_surge_keeps_the_patients():
     """The same patients come, only sooner: the same sexes and stays in the same order."""
     stay = StayLength.lognormal(48, 1.0)
     base = one_ward(None, 0.5, stay)
-    surge = base.with_class("all", arrivals=Arrivals((0.5,)).during(2.0))
+    surge = base.with_class("all", arrivals=Incoming((0.5,)).during(2.0))
     few, many = (
         simulate(m, start=START, days=d, seed=1, replications=1, log=True).replicates[0]
         for m, d in ((base, 20), (surge, 10))

@@ -18,10 +18,10 @@ from neva.flow.evaluation import ScoreBook
 from neva.flow.forecast import OccupancyForecast
 from neva.flow.hospital_fit import FittedHospital
 from neva.flow.hospital_model import (
-    Arrivals,
     Beds,
     Exit,
     HospitalModel,
+    Incoming,
     Next,
     PatientClass,
     Route,
@@ -101,7 +101,7 @@ def hospital(beds):
     return HospitalModel(
         units=(Unit("ward", Beds.always(beds)), Unit(EVIL, None)),
         exits=(Exit("home"),),
-        classes=(PatientClass("all", first=(("ward", 1.0),), arrivals=Arrivals((0.2,))),),
+        classes=(PatientClass("all", first=(("ward", 1.0),), arrivals=Incoming((0.2,))),),
         routes=(
             Route("all", "ward", (Next(EVIL, 1.0, StayLength((20.0, 30.0))),)),
             Route("all", EVIL, (Next("home", 1.0, StayLength((5.0, 9.0))),)),
