@@ -13,7 +13,9 @@ happens when there is none is for the simulation.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -353,9 +355,13 @@ def forecast_flow(
     states = len(lengths.states)
     none = np.zeros((0,), dtype=np.int64), np.zeros(0)
     exact = (*fixed[:6], lengths.phase_of, clock)
-    to_come = [
-        _walking.follow_all(*none, *exact, part, lengths.first_age, steps)[1] for part in coming
-    ]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        to_come = list(
+            threads.map(
+                lambda part: _walking.follow_all(*none, *exact, part, lengths.first_age, steps)[1],
+                coming,
+            )
+        )
     means = np.stack(to_come) if to_come else np.zeros((0, states, steps))
     places, member = _places(lengths.states, above)
     columns = len(places) * steps
@@ -571,14 +577,14 @@ def _ratios(
     best = mean(lengths) / floor
     if draws == 0:
         return best[None, :]
-    drawn = (
-        np.stack([mean(lengths.drawn(rng), rng.standard_normal()) for _ in range(draws)]) / floor
-    )
-    groups = min(_RATIOS, draws)
+    models = [(lengths.drawn(rng), float(rng.standard_normal())) for _ in range(draws)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        drawn = np.stack(list(threads.map(lambda one: mean(*one), models))) / floor
     ordered = np.sort(drawn, axis=0)
-    parts = np.stack([part.mean(axis=0) for part in np.array_split(ordered, groups)])
+    grouped = np.array_split(ordered, min(_RATIOS, draws))
+    nodes = np.stack([part.mean(axis=0) for part in grouped])
     # The mean is that of the best model; draws only say how sure it is.
-    centred: Floats = parts * (best / np.maximum(parts.mean(axis=0), 1e-12))
+    centred: Floats = nodes * (best / np.maximum(nodes.mean(axis=0), 1e-12))
     return centred
 
 
