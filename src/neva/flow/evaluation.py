@@ -34,7 +34,7 @@ from neva.statistics.scoring import (
     skill,
 )
 
-__all__ = ["Evaluation", "ScoreBook", "counts_at", "joined"]
+__all__ = ["Evaluation", "ScoreBook", "counts_at", "lost_at"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -299,17 +299,3 @@ def lost_at(
         )
         for place, states in members.items()
     }
-
-
-def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Put evaluations of the same model into one."""
-    first = evaluations[0]
-    return Evaluation(
-        scores=pl.concat([one.scores for one in evaluations]),
-        refused=pl.concat([one.refused for one in evaluations]),
-        ours=first.ours,
-        what=first.what,
-        identity=first.identity,
-        zone=first.zone,
-        notes=tuple(dict.fromkeys(note for one in evaluations for note in one.notes)),
-    )

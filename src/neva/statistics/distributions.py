@@ -24,7 +24,6 @@ __all__ = [
     "compound",
     "convolve",
     "direct",
-    "mixture",
     "quantiles",
     "scaled",
     "sum_of_bernoullis",
@@ -374,18 +373,6 @@ def thinned(counts: Any, keep: float) -> Any:
     if low == 0:
         return result
     return direct(result, _binomial(low, keep))
-
-
-def mixture(
-    counts: Sequence[Probabilities], weights: Sequence[float] | None = None
-) -> Probabilities:
-    """Return the average of distributions, with `weights` that sum to 1 or equal ones."""
-    size = max(len(count) for count in counts)
-    shares = weights if weights is not None else [1 / len(counts)] * len(counts)
-    result = np.zeros(size)
-    for count, share in zip(counts, shares, strict=True):
-        result[: len(count)] += share * count
-    return result
 
 
 def quantiles(counts: Probabilities, levels: npt.ArrayLike) -> npt.NDArray[np.int64]:

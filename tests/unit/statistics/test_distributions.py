@@ -11,7 +11,6 @@ from scipy import stats
 from neva.errors import UsageError
 from neva.statistics.distributions import (
     convolve,
-    mixture,
     quantiles,
     scaled,
     sum_of_bernoullis,
@@ -107,9 +106,8 @@ def test_a_scaled_count_has_the_scaled_mean_and_thinning_is_exact(ratio):
         assert found == pytest.approx(stats.binom.pmf(np.arange(21), 20, 0.4 * ratio))
 
 
-def test_mixtures_and_quantiles():
-    both = mixture([np.array([1.0]), np.array([0.0, 0.0, 1.0])], [0.25, 0.75])
-    assert both.tolist() == [0.25, 0, 0.75]
+def test_quantiles_are_the_least_counts_that_reach_a_level():
+    both = np.array([0.25, 0.0, 0.75])
     assert quantiles(both, [0.0, 0.25, 0.26, 1.0]).tolist() == [0, 0, 2, 2]
     wide = quantiles(np.vstack([both, both]), [0.5])
     assert wide.tolist() == [[2], [2]]
