@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import polars as pl
 import typer
 
 from neva.cli import flow_forecast, flow_simulation
-from neva.cli.console import AsOf, HospitalPath, Json, snapshot_of, table, tell
+from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 
 if TYPE_CHECKING:
     from neva.events.snapshot import Snapshot
@@ -67,6 +68,9 @@ def stays(
     by: By = "auto",
     states: States = None,
     as_of: AsOf = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="write a page of trajectories too")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Describe how long patients stay, where they go next, and how they leave.
@@ -77,7 +81,7 @@ def stays(
 
     _, snapshot = snapshot_of(hospital, as_of)
     result = length_of_stay(intervals_by(snapshot, by, states))
-    found, why = _trajectories(snapshot, by, states)
+    found, why = _trajectories(snapshot, by, states, out)
     content = {
         "frame": result.frame,
         "curves": result.curves,
@@ -117,19 +121,31 @@ _DAYS = (1.0, 3.0, 7.0, 14.0, 28.0)
 
 
 def _trajectories(
-    snapshot: Snapshot, by: str, states: list[str] | None
+    snapshot: Snapshot, by: str, states: list[str] | None, out: Path | None
 ) -> tuple[dict[str, Any] | None, str]:
-    """Trajectories, or why there are none."""
+    """Trajectories, or why there are none; a page of them, if it is asked for."""
     from neva.errors import UsageError
     from neva.flow import sojourns_of, trajectories
 
+    if by == "kind" and out is not None:
+        message = (
+            "--out: a page of trajectories is of units or states; found kind; give another --by"
+        )
+        raise UsageError(message)
     if by == "kind":
         return None, "trajectories are of units or states (--by)"
     try:
         found = trajectories(sojourns_of(snapshot, by=by, states=states))
         exits, remaining = found.exits(), found.remaining()
     except UsageError as error:
+        if out is not None:
+            raise
         return None, str(error)
+    if out is not None:
+        from neva.events.synthetic import is_synthetic
+        from neva.reports.flow_pages import trajectories_page
+
+        trajectories_page(found, made=now(), synthetic=is_synthetic(snapshot)).write(out)
     notes = [f"{state}: nobody was seen to leave" for state in found.never_left]
     return {
         "cases": found.cases,
