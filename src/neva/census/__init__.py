@@ -1,6 +1,6 @@
 """Who is where, when: census, arrivals, bed-days, length of stay."""
 
-from neva.census.intervals import Intervals, of_events, of_movements, of_stays
+from neva.census.intervals import Intervals, of_events, of_movements, of_stays, units_above
 from neva.census.length_of_stay import LengthOfStay, length_of_stay
 from neva.census.occupancy import Census, census
 from neva.census.places import intervals_by, state_codes
@@ -16,4 +16,5 @@ __all__ = [
     "of_movements",
     "of_stays",
     "state_codes",
+    "units_above",
 ]

@@ -19,7 +19,7 @@ from neva.errors import UsageError
 from neva.events.codes import FOLLOW_UP_END, label_of
 from neva.events.schema import TIME
 
-__all__ = ["Intervals", "Seen", "of_events", "of_movements", "of_stays"]
+__all__ = ["Intervals", "Seen", "of_events", "of_movements", "of_stays", "units_above"]
 
 
 class Seen(Protocol):
@@ -137,17 +137,18 @@ def _united(rows: pl.DataFrame, *, touching: bool) -> pl.DataFrame:
     )
 
 
-def _ancestors(units: pl.DataFrame) -> pl.DataFrame:
-    """Pair each unit with itself and every unit above it.
+def units_above(snapshot: Seen) -> dict[str, tuple[str, ...]]:
+    """Return the units above each unit, the nearest first.
 
     Raises
     ------
     UsageError
         The hierarchy runs in a circle.
     """
-    parent = {unit: above for unit, above in units.select("unit", "parent").iter_rows() if above}
-    pairs = []
-    for unit in {*units["unit"], *parent.values()}:
+    units = snapshot.units().select("unit", "parent").collect()
+    parent = {unit: above for unit, above in units.iter_rows() if above}
+    found = {}
+    for unit in dict.fromkeys([*units["unit"], *parent.values()]):
         seen = [unit]
         while (above := parent.get(seen[-1])) is not None:
             if above in seen:
@@ -157,8 +158,8 @@ def _ancestors(units: pl.DataFrame) -> pl.DataFrame:
                 )
                 raise UsageError(message)
             seen.append(above)
-        pairs += [(unit, above) for above in seen]
-    return pl.DataFrame(pairs, schema={"unit": pl.String, "place": pl.String}, orient="row")
+        found[unit] = tuple(seen[1:])
+    return found
 
 
 def _made(
@@ -190,7 +191,8 @@ def of_movements(snapshot: Seen, *, parents: bool = True) -> Intervals:
     placed = rows.filter(pl.col("unit").is_not_null())
     named = placed.rename({"unit": "place"})
     if parents:
-        above = _ancestors(snapshot.units().select("unit", "parent").collect())
+        pairs = [(unit, at) for unit, up in units_above(snapshot).items() for at in (unit, *up)]
+        above = pl.DataFrame(pairs, schema={"unit": pl.String, "place": pl.String}, orient="row")
         known = placed.join(above, on="unit", how="inner").drop("unit")
         alone = named.join(above, left_on="place", right_on="unit", how="anti")
         named = pl.concat([known.select(alone.columns), alone])

@@ -61,8 +61,9 @@ def forecast(
 
     Example: neva flow forecast synthetic-hospital --hours 24 --look-back 1
     """
+    from neva.census import units_above
     from neva.events.synthetic import is_synthetic
-    from neva.flow import bed_report, beds_at, forecast_hospital, units_above
+    from neva.flow import bed_report, beds_at, forecast_hospital
 
     store = open_hospital(hospital)
     at = moment(as_of, store.settings.zone, "--as-of")
@@ -312,6 +313,7 @@ def _hospital(
     seed: int,
     tick: Callable[[int, int], None],
 ) -> tuple[Evaluation, bool]:
+    from neva.census import units_above
     from neva.events.clock import first_moment
     from neva.events.synthetic import is_synthetic
     from neva.flow import (
@@ -320,7 +322,6 @@ def _hospital(
         evaluate_flow,
         holidays_of,
         known_sojourns,
-        units_above,
     )
 
     store = open_hospital(path)

@@ -9,7 +9,7 @@ from neva.flow.arrivals import (
     holidays_of,
 )
 from neva.flow.bed_report import BedReport, bed_report
-from neva.flow.beds import beds_at, units_above
+from neva.flow.beds import beds_at
 from neva.flow.calibration import Calibrated, calibrate
 from neva.flow.compare import (
     BASE,
@@ -88,7 +88,6 @@ __all__ = [
     "simulate",
     "sojourns_of",
     "trajectories",
-    "units_above",
     "widened",
     "write_hospital",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from neva.statistics.distributions import bernoulli_window, compound, direct, thinned
+from neva.statistics.distributions import bernoulli_window, compound, direct, scaled_mixture
 
 
 @numba.njit(cache=True, nogil=True)
@@ -192,26 +192,10 @@ def count_distributions(
     to come by component (c, columns) with shapes (c,); ratios (r, columns) by
     which the mean of the sum is multiplied, equally likely.
     """
-    columns, patients = chances.shape
+    columns = len(chances)
     result = np.zeros((columns, size))
     for column in numba.prange(columns):
         here = bernoulli_window(chances[column], tail)
-        mean = 0.0
-        for i in range(patients):
-            mean += chances[column, i]
         come = compound(shapes, means[:, column], tail, size)
-        for c in range(len(shapes)):
-            mean += means[c, column]
-        both = direct(here, come)
-        for r in range(ratios.shape[0]):
-            ratio = ratios[r, column]
-            if ratio < 1.0:
-                one = thinned(both, ratio)
-            elif ratio > 1.0 and mean > 0.0:
-                more = np.array([mean * (ratio - 1.0)])
-                one = direct(both, compound(np.array([np.inf]), more, tail, size))
-            else:
-                one = both
-            for n in range(min(size, len(one))):
-                result[column, n] += one[n] / ratios.shape[0]
+        result[column] = scaled_mixture(direct(here, come), ratios[:, column], tail, size)
     return result

@@ -1,4 +1,4 @@
-"""Beds of units at a time, and the units above units."""
+"""Beds of units at a time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from datetime import datetime
 
 import polars as pl
 
-from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["beds_at", "units_above"]
+__all__ = ["beds_at"]
 
 
 def beds_at(snapshot: Snapshot, at: datetime | None = None) -> dict[str, int]:
@@ -39,29 +38,3 @@ def beds_at(snapshot: Snapshot, at: datetime | None = None) -> dict[str, int]:
     )
     known = dict.fromkeys(sorted(rows["unit"].unique()), 0)
     return known | dict(counted.iter_rows())
-
-
-def units_above(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
-    """Return the units above each unit, the nearest first.
-
-    Raises
-    ------
-    UsageError
-        The hierarchy runs in a circle.
-    """
-    rows = snapshot.units().select("unit", "parent").collect()
-    parent = {unit: above for unit, above in rows.iter_rows() if above}
-    found = {}
-    for unit in rows["unit"]:
-        chain: list[str] = []
-        while (above := parent.get(chain[-1] if chain else unit)) is not None:
-            if above == unit or above in chain:
-                circle = " > ".join([unit, *chain, above])
-                message = (
-                    f"units: the hierarchy runs in a circle; found {circle}; "
-                    "correct the parents of these units"
-                )
-                raise UsageError(message)
-            chain.append(above)
-        found[unit] = tuple(chain)
-    return found

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from neva.census import units_above
 from neva.errors import UsageError
 from neva.events.hospital import Hospital
 from neva.flow.arrivals import PLAIN, arrivals_of, holidays_of
-from neva.flow.beds import units_above
 from neva.flow.evaluation import counts_at
 from neva.flow.forecast import OccupancyForecast, fit_flow, forecast_flow
 from neva.flow.rolling import members_of

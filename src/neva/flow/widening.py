@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neva.flow.forecast import OccupancyForecast
-from neva.statistics.distributions import TAIL, compound, direct, thinned
+from neva.statistics.distributions import TAIL, scaled_mixture
 
 __all__ = ["Widening", "learn_widening", "widened"]
 
@@ -130,25 +130,7 @@ def _widen(distributions: Any, ratios: Any, tail: float) -> Any:
     columns, size = distributions.shape
     result = np.zeros((columns, size))
     for column in numba.prange(columns):
-        one = distributions[column]
-        last = size
-        while last > 1 and one[last - 1] <= 0.0:
-            last -= 1
-        one = one[:last]
-        mean = 0.0
-        for n in range(last):
-            mean += n * one[n]
-        for r in range(ratios.shape[1]):
-            ratio = ratios[column, r]
-            if ratio < 1.0:
-                part = thinned(one, ratio)
-            elif ratio > 1.0 and mean > 0.0:
-                more = np.array([mean * (ratio - 1.0)])
-                part = direct(one, compound(np.array([np.inf]), more, tail, size))
-            else:
-                part = one
-            for n in range(min(size, len(part))):
-                result[column, n] += part[n] / ratios.shape[1]
+        result[column] = scaled_mixture(distributions[column], ratios[column], tail, size)
     return result
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
+from neva.census import units_above
 from neva.definitions.programme import load_programme
 from neva.definitions.record import record_definitions
 from neva.events.hospital import create_hospital, open_hospital
-from neva.flow import BedReport, bed_report, beds_at, forecast_hospital, units_above
+from neva.flow import BedReport, bed_report, beds_at, forecast_hospital
 from neva.pathways import Activity, ActivityFile
 from neva.quality.measuring import run_measures
 from neva.reports.flow_pages import forecast_page

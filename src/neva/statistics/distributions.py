@@ -26,6 +26,7 @@ __all__ = [
     "direct",
     "quantiles",
     "scaled",
+    "scaled_mixture",
     "sum_of_bernoullis",
     "sum_of_counts",
     "sum_of_negative_binomials",
@@ -321,11 +322,39 @@ def scaled(counts: Probabilities, ratio: float) -> Probabilities:
     independent Poisson count is added. The result is a distribution of counts
     again, and its mean is exactly ``ratio`` times the mean.
     """
-    if ratio < 1:
-        result: Probabilities = thinned(np.ascontiguousarray(counts), float(ratio))
-        return result
-    more = (ratio - 1) * float(np.arange(len(counts)) @ counts)
-    return convolve(counts, sum_of_negative_binomials([more], [np.inf])) if more > 0 else counts
+    # Room for the Poisson count that may be added; none is needed to thin.
+    room = len(counts) if ratio <= 1 else math.ceil(len(counts) * ratio + 60) * 2
+    result: Probabilities = scaled_mixture(
+        np.ascontiguousarray(counts, dtype=np.float64), np.array([float(ratio)]), TAIL, room
+    )
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def scaled_mixture(counts: Any, ratios: Any, tail: float, size: int) -> Any:
+    """Average a count with its mean multiplied by each ratio (a kernel for kernels).
+
+    Shape (size,); `ratios` are equally likely. See :func:`scaled`.
+    """
+    last = len(counts)
+    while last > 1 and counts[last - 1] <= 0.0:
+        last -= 1
+    known = counts[:last]
+    mean = 0.0
+    for n in range(last):
+        mean += n * known[n]
+    result = np.zeros(size)
+    for ratio in ratios:
+        if ratio < 1.0:
+            one = thinned(known, ratio)
+        elif ratio > 1.0 and mean > 0.0:
+            more = np.array([mean * (ratio - 1.0)])
+            one = direct(known, compound(np.array([np.inf]), more, tail, size))
+        else:
+            one = known
+        for n in range(min(size, len(one))):
+            result[n] += one[n] / len(ratios)
+    return result
 
 
 @numba.njit(cache=True, nogil=True)

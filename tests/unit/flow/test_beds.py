@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.hospitals import take
 
+from neva.census import units_above
 from neva.errors import UsageError
-from neva.flow.beds import beds_at, units_above
+from neva.flow.beds import beds_at
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
