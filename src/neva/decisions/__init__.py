@@ -1,0 +1,1 @@
+"""What to do next: rules, cards, models, CDS Hooks, replay."""

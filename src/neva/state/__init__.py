@@ -1,0 +1,1 @@
+"""The application's own database: rules' states, cards, feedback, tokens, audit."""
