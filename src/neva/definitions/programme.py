@@ -30,6 +30,8 @@ class Programme:
         What it is.
     documents : tuple
         Its features, scores and measures.
+    rules : tuple
+        Its rules (:class:`neva.decisions.rules.Rule`), documents too.
     guidance : str
         For clinicians, Markdown.
     settings : mapping of str to str or float
@@ -41,11 +43,12 @@ class Programme:
     title: str
     title_ru: str
     documents: tuple[Any, ...]
+    rules: tuple[Any, ...] = ()
     guidance: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        library(self.documents)
+        library((*self.documents, *self.rules))
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -82,7 +85,7 @@ class Programme:
     @property
     def hash(self) -> str:
         """SHA-256 over the contents of its definitions."""
-        text = "\n".join(sorted(content_hash(one) for one in self.documents))
+        text = "\n".join(sorted(content_hash(one) for one in (*self.documents, *self.rules)))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -150,10 +153,12 @@ def _marked(programme: Programme, differing: Mapping[str, Any]) -> Programme:
         return programme
     text = json.dumps(dict(sorted(differing.items())), sort_keys=True)
     mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+
+    def renamed(documents: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            one.model_copy(update={"version": f"{one.version}+{mark}"}) for one in documents
+        )
+
     return replace(
-        programme,
-        documents=tuple(
-            one.model_copy(update={"version": f"{one.version}+{mark}"})
-            for one in programme.documents
-        ),
+        programme, documents=renamed(programme.documents), rules=renamed(programme.rules)
     )

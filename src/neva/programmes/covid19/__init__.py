@@ -7,13 +7,13 @@ from typing import Any
 
 from neva.definitions.programme import Programme
 from neva.errors import UsageError
+from neva.programmes.bedside import Inputs, news2
 from neva.programmes.covid19.measures import Choices, measures
+from neva.programmes.covid19.rules import rules
 from neva.programmes.covid19.scores import (
-    Inputs,
     curb_65,
     deterioration_4c,
     mortality_4c,
-    news2,
     qsofa,
 )
 from neva.programmes.covid19.states import progression_scale
@@ -33,6 +33,8 @@ def programme(
     response_minutes: float = 30.0,
     procalcitonin: float = 0.5,
     look_back: float = 24.0,
+    lowest_platelets: float = 50.0,
+    deterioration_from: float = 0.5,
 ) -> Programme:
     """Make the programme; the settings are what the evidence leaves open.
 
@@ -44,6 +46,8 @@ def programme(
         See :class:`neva.programmes.covid19.measures.Choices`.
     look_back : float
         Hours within which a score's input must have been recorded.
+    lowest_platelets, deterioration_from : float
+        See :func:`neva.programmes.covid19.rules.rules`.
     """
     if trigger not in TRIGGERS:
         message = f"trigger: must be {' or '.join(TRIGGERS)}; found {trigger!r}"
@@ -73,6 +77,12 @@ def programme(
         title="COVID-19 in hospital",
         title_ru="COVID-19 в стационаре",
         documents=tuple(documents),
+        rules=rules(look_back, prophylaxis_hours, lowest_platelets, deterioration_from),
         guidance=guidance("neva.programmes.covid19"),
-        settings={**asdict(choices), "look_back": look_back},
+        settings={
+            **asdict(choices),
+            "look_back": look_back,
+            "lowest_platelets": lowest_platelets,
+            "deterioration_from": deterioration_from,
+        },
     )

@@ -34,7 +34,7 @@ from neva.definitions.language import (
 )
 from neva.definitions.model import Missing
 from neva.definitions.writing import measure, named
-from neva.programmes.covid19 import codelists as codes
+from neva.programmes import codelists as codes
 from neva.programmes.covid19.scores import low_saturation
 
 __all__ = ["Choices", "measures"]

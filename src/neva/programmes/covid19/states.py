@@ -14,8 +14,8 @@ from neva.definitions.language import (
     subject,
 )
 from neva.definitions.writing import feature
-from neva.programmes.covid19 import codelists as codes
-from neva.programmes.covid19.scores import Inputs
+from neva.programmes import codelists as codes
+from neva.programmes.bedside import Inputs
 
 __all__ = ["progression_scale"]
 

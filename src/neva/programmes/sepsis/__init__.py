@@ -24,6 +24,7 @@ from neva.definitions.programme import Programme
 from neva.definitions.writing import measure
 from neva.errors import UsageError
 from neva.programmes.guidance import guidance
+from neva.programmes.sepsis.rules import rules
 
 __all__ = ["programme"]
 
@@ -78,6 +79,7 @@ def programme(each: str = "stay", hours_to_antibiotics: float = 1.0) -> Programm
         title="Sepsis",
         title_ru="Сепсис",
         documents=tuple(_measures(unit, hours_to_antibiotics)),
+        rules=rules(sepsis_triage, lactate, antibiotics),
         guidance=guidance("neva.programmes.sepsis"),
         settings={"each": each, "hours_to_antibiotics": hours_to_antibiotics},
     )

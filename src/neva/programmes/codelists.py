@@ -1,4 +1,4 @@
-"""Codes of the COVID-19 programme.
+"""Codes that several programmes name.
 
 ``CARE//…`` are concepts for which hospitals have no code in common (a device,
 a limit of treatment); a hospital maps its own codes to them. Every other
