@@ -1,4 +1,4 @@
-"""The relational engine and the reference engine give the same answers."""
+"""The relational, the columnar and the reference engine give the same answers."""
 
 import math
 import shutil
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.definition_strategies import definitions, hospitals, points, snapshot_of
 
 from neva.definitions import model as m
+from neva.definitions.columnar import missing_words
 from neva.definitions.run import answer
 
 #: Several definitions are asked of each hospital: a plan costs more than an answer.
@@ -35,7 +36,7 @@ def differences(left: pl.DataFrame, right: pl.DataFrame) -> list[str]:
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.data())
-def test_both_engines_give_the_same_answers(data: st.DataObject) -> None:
+def test_engines_give_the_same_answers(data: st.DataObject) -> None:
     tables = data.draw(hospitals(), label="tables")
     asked = data.draw(
         st.lists(definitions(), min_size=AT_ONCE, max_size=AT_ONCE), label="definitions"
@@ -48,6 +49,11 @@ def test_both_engines_give_the_same_answers(data: st.DataObject) -> None:
         relational = answer(snapshot, outputs, points=at)
         assert reference.errors.equals(relational.errors)
         assert differences(reference.frame, relational.frame) == []
+        known = {name: node for name, node in outputs.items() if not missing_words({name: node})}
+        columnar = answer(snapshot, known, points=at, engine="columnar")
+        assert reference.errors.equals(columnar.errors)
+        kept = reference.frame.select(columnar.frame.columns)
+        assert differences(kept, columnar.frame) == []
     finally:
         shutil.rmtree(snapshot.cache.parent, ignore_errors=True)
 

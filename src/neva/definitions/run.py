@@ -16,6 +16,7 @@ import polars as pl
 
 from neva.definitions import model as m
 from neva.definitions.binding import Binding, bind, hierarchy_of
+from neva.definitions.columnar import Delays, answer_points, missing_words
 from neva.definitions.local_time import FOREVER, LocalClock, clock_of, microseconds
 from neva.definitions.plan import POINT_COLUMNS, Plan, plan_key
 from neva.definitions.points import (
@@ -42,9 +43,9 @@ from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["Answers", "Engine", "answer", "plan_of", "points_of"]
+__all__ = ["Answers", "Engine", "answer", "plan_of", "points_of", "revised"]
 
-Engine = Literal["relational", "reference"]
+Engine = Literal["relational", "reference", "columnar"]
 
 _DTYPES: Final[dict[str, Any]] = {
     "boolean": pl.Boolean,
@@ -128,8 +129,12 @@ def _points_at_each(snapshot: Snapshot, population: AtEach) -> pl.DataFrame:
     )
 
 
-def _revised(snapshot: Snapshot, table: str, key: str) -> pl.LazyFrame:
-    """Return every revision with ``known_until``."""
+def revised(snapshot: Snapshot, table: str, key: str) -> pl.LazyFrame:
+    """Return every revision of a table's things, times ``recorded`` and ``known_until``.
+
+    Both in microseconds: a revision is known from the one until (not including)
+    the other.
+    """
     rows = snapshot.stored(table)
     if snapshot.as_of is not None:
         rows = rows.filter(pl.col("recorded") <= snapshot.as_of)
@@ -155,7 +160,7 @@ def _context(snapshot: Snapshot, points: pl.DataFrame) -> tuple[pl.DataFrame, pl
     base = points.lazy().with_columns(pl.col("now", "known").dt.epoch("us"))
     stays = _as_known(
         base.select("point_id", "subject_id", "stay_id", "now", "known"),
-        _revised(snapshot, "stays", "stay_id").select(
+        revised(snapshot, "stays", "stay_id").select(
             "subject_id",
             "stay_id",
             "start",
@@ -178,7 +183,7 @@ def _context(snapshot: Snapshot, points: pl.DataFrame) -> tuple[pl.DataFrame, pl
     )
     subjects = _as_known(
         base.select("point_id", "subject_id", "now", "known"),
-        _revised(snapshot, "subjects", "subject_id").select(
+        revised(snapshot, "subjects", "subject_id").select(
             "subject_id", "birth_date", "sex", "death", "recorded", "known_until"
         ),
         "subject_id",
@@ -326,6 +331,7 @@ def answer(
     engine: Engine = "relational",
     warehouse: Warehouse | None = None,
     binding: Binding | None = None,
+    delays: Delays | None = None,
 ) -> Answers:
     """Evaluate expressions at every point of a population.
 
@@ -339,12 +345,17 @@ def answer(
         Each stay at the data cut by default.
     points : polars.DataFrame, optional
         Points themselves instead; columns of ``neva.definitions.points.POINTS``.
-    engine : {"relational", "reference"}
-        The relational one for a hospital, the reference for few patients.
+    engine : {"relational", "reference", "columnar"}
+        The relational one for a hospital, the reference for few patients, the
+        columnar one for many points of the same patients (a replay); it does
+        not know every word (:func:`neva.definitions.columnar.missing_words`).
     warehouse : Warehouse, optional
         Where the relational engine runs; DuckDB by default.
     binding : Binding, optional
         The hospital's codes if they were read before.
+    delays : mapping of str to float, optional
+        Columnar engine only: hours after which events whose recording was
+        assumed are taken to have been known, by pattern of code.
 
     Returns
     -------
@@ -353,7 +364,8 @@ def answer(
     Raises
     ------
     UsageError
-        An output is called as a column of every answer.
+        An output is called as a column of every answer, or the columnar engine
+        is asked for words that it does not know.
     """
     taken = _KEYS & set(outputs)
     if taken:
@@ -365,6 +377,8 @@ def answer(
     placed = points_of(snapshot, population or EachStay()) if points is None else points
     if engine == "reference":
         frame, errors = _by_reference(snapshot, outputs, placed)
+    elif engine == "columnar":
+        frame, errors = _by_column(snapshot, outputs, placed, binding, delays)
     else:
         context, errors = _context(snapshot, placed)
         place = DuckWarehouse() if warehouse is None else warehouse
@@ -396,6 +410,41 @@ def answer(
         },
         engine=engine,
     )
+
+
+def _by_column(
+    snapshot: Snapshot,
+    outputs: Mapping[str, Any],
+    points: pl.DataFrame,
+    binding: Binding | None,
+    delays: Delays | None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    unknown = missing_words(outputs)
+    if unknown:
+        message = (
+            f"the columnar engine does not know: {', '.join(unknown)}; "
+            'use the engine "relational" for these definitions'
+        )
+        raise UsageError(message)
+    context, errors = _context(snapshot, points)
+    last = points["now"].max()
+    latest = last if isinstance(last, datetime) else snapshot.now
+    answers = answer_points(
+        snapshot,
+        outputs,
+        context,
+        binding=bind(snapshot) if binding is None else binding,
+        clock=_clock(snapshot, outputs, latest),
+        delays=delays,
+    )
+    frame = points.join(answers, on="point_id", how="inner").select(
+        "point_id",
+        "subject_id",
+        "stay_id",
+        "now",
+        *(pl.col(name).cast(_DTYPES[node.type.name]).alias(name) for name, node in outputs.items()),
+    )
+    return frame, errors
 
 
 def _by_reference(
