@@ -51,10 +51,9 @@ class Reading:
     time: datetime | None
     at_least: bool = False
 
-    @property
-    def words(self) -> str:
-        """Its value as shown, with its unit."""
-        text = _said(self.value, self.input.of.type.unit)
+    def words(self, zone: ZoneInfo) -> str:
+        """Its value as shown, with its unit; times are the zone's."""
+        text = _said(self.value, self.input.of.type.unit, zone)
         return f"at least {text}" if self.at_least and self.value is not None else text
 
 
@@ -154,18 +153,29 @@ def _logic(rule: Rule) -> str:
     return rule.logic or explain(rule.condition)
 
 
-def _said(value: Any, unit: str | None) -> str:
+#: UCUM units as people write them.
+_PRINTED: Final = {
+    "mm[Hg]": "mmHg",
+    "Cel": "°C",
+    "10*9/L": "× 10⁹/L",
+    "umol/L": "µmol/L",
+    "ug/L": "µg/L",
+    "a": "years",
+}
+
+
+def _said(value: Any, unit: str | None, zone: ZoneInfo) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M")
+        return value.astimezone(zone).strftime("%Y-%m-%d %H:%M")
     if isinstance(value, str):
         return value
     text = f"{round(value, _DIGITS) + 0.0:.{_DIGITS}f}".rstrip("0").rstrip(".")
     plain = unit in (None, "1") or (unit or "").startswith("{")
-    return text if plain else f"{text} {unit}" if unit != "%" else f"{text} %"
+    return text if plain else f"{text} {_PRINTED.get(unit or '', unit)}"
 
 
 def finding_of(rule: Rule, answers: Mapping[str, Any]) -> Finding:
@@ -199,8 +209,8 @@ def finding_of(rule: Rule, answers: Mapping[str, Any]) -> Finding:
     )
 
 
-def _filled(text: str, readings: Mapping[str, Reading]) -> str:
-    return _PLACE.sub(lambda found: readings[found.group(1)].words, text)
+def _filled(text: str, readings: Mapping[str, Reading], zone: ZoneInfo) -> str:
+    return _PLACE.sub(lambda found: readings[found.group(1)].words(zone), text)
 
 
 def _shortened(text: str) -> str:
@@ -219,14 +229,14 @@ def _cell(text: str) -> str:
 def _detail(finding: Finding, now: datetime, zone: ZoneInfo, notes: tuple[str, ...]) -> str:
     rule = finding.rule
     by_name = {one.input.name: one for one in finding.readings}
-    parts = [_filled(rule.detail, by_name)] if rule.detail else []
+    parts = [_filled(rule.detail, by_name, zone)] if rule.detail else []
     known = [one for one in finding.readings if one.value is not None]
     absent = [one for one in finding.readings if one.value is None]
     if known:
         lines = ["| what | value | when |", "|---|---|---|"]
         for one in known:
             when = "" if one.time is None else one.time.astimezone(zone).strftime("%Y-%m-%d %H:%M")
-            lines.append(f"| {one.input.title} | {_cell(one.words)} | {when} |")
+            lines.append(f"| {one.input.title} | {_cell(one.words(zone))} | {when} |")
         parts.append("\n".join(lines))
     if absent:
         lines = []
@@ -308,7 +318,7 @@ def card_of(
     -------
     Card
     """
-    rule = finding.rule
+    rule, place = finding.rule, ZoneInfo(zone)
     severity = 1.0 if finding.severity is None else finding.severity
     critical = rule.critical_from is not None and severity >= rule.critical_from
     indicator = "critical" if critical else rule.indicator
@@ -322,8 +332,10 @@ def card_of(
     moment = now.astimezone(UTC).isoformat()
     name = "|".join((hash_of(rule), subject, stay or "", moment, inputs_hash))
     uuid = str(uuid5(_NAMESPACE, name))
-    summary = _shortened(_filled(rule.summary, {one.input.name: one for one in finding.readings}))
-    detail = _detail(finding, now, ZoneInfo(zone), notes)
+    summary = _shortened(
+        _filled(rule.summary, {one.input.name: one for one in finding.readings}, place)
+    )
+    detail = _detail(finding, now, place, notes)
     source = {"label": rule.source}
     if rule.source_url:
         source["url"] = rule.source_url
@@ -338,7 +350,7 @@ def card_of(
         content["suggestions"] = [
             {
                 "label": one.label,
-                "uuid": str(uuid5(_NAMESPACE, f"{uuid}|{place}")),
+                "uuid": str(uuid5(_NAMESPACE, f"{uuid}|{number}")),
                 "actions": [
                     {
                         "type": "create",
@@ -347,7 +359,7 @@ def card_of(
                     }
                 ],
             }
-            for place, one in enumerate(rule.suggestions)
+            for number, one in enumerate(rule.suggestions)
         ]
         content["selectionBehavior"] = "any"
     if rule.override_reasons:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from neva.decisions.rules import Escalation, Input, Rule, read, rule
-from neva.definitions.language import Boolean, Time, events, first_known, hours, now, stay, subject
+from neva.definitions.language import (
+    Boolean,
+    Time,
+    events,
+    first_known,
+    hours,
+    movements,
+    now,
+    stay,
+    subject,
+)
 from neva.programmes import codelists as codes
 from neva.programmes.bedside import Inputs, news2
 from neva.programmes.scoring import at_least, has_missing, single_item_of
@@ -84,7 +94,8 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
     reviewed = first_known(events("CARE//clinical-review").since(observed).exists(), False)
     words: dict[str, Any] = {
         "version": "1.0.0",
-        "population": open_adult_stay(),
+        # NEWS2 is for wards and emergency departments, not for intensive care.
+        "population": open_adult_stay() & ~movements(kind="icu").active_at(now).exists(),
         "inputs": news2_inputs(inputs),
         "source": _RCP,
         "source_url": _RCP_URL,
@@ -92,7 +103,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
         "override": _REASONS,
         "stage": "scale",
         "notes": (
-            "Not for children or in pregnancy.",
+            "Not for children, in pregnancy or in intensive care.",
             "A missing observation counts nothing: the total is then 'at least'.",
         ),
     }

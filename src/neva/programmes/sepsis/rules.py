@@ -50,6 +50,7 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
     zero = triaged.first().time
     tested = events(lactate).since(zero - hours(3)).until(now)
     treated = events(antibiotics).since(zero - hours(24)).until(now)
+    fresh = first_known(zero > now - hours(24), False)
     last_lactate = events(lactate).within(hours(24)).last()
     systolic = inputs.last(codes.systolic, "mm[Hg]")
     # Thresholds of shock: systolic below 90 or lactate above 4 (from memory).
@@ -120,10 +121,10 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
             title="Possible sepsis and no lactate",
             title_ru="Возможный сепсис, лактат не определён",
             hooks=("patient-view", "encounter-start"),
-            condition=(zero > now - hours(24)) & ~tested.exists(),
+            condition=fresh & ~tested.exists(),
             treated=tested.exists(),
             indicator="warning",
-            summary="Possible sepsis since {sepsis-triage} UTC and no lactate: measure it",
+            summary="Possible sepsis since {sepsis-triage} and no lactate: measure it",
             detail="Lactate tells possible sepsis from shock and sets the pace of treatment.",
             logic=(
                 "Recognised as possible sepsis in the last 24 h, and no lactate from 3 h before "
@@ -148,12 +149,12 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
             title="Possible sepsis and no antibiotic",
             title_ru="Возможный сепсис, антибиотик не назначен",
             hooks=("patient-view", "encounter-start"),
-            condition=(zero > now - hours(24)) & ~treated.exists(),
+            condition=fresh & ~treated.exists(),
             treated=treated.exists(),
             severity=case((shock, number(2)), otherwise=number(1)),
             critical_from=2,
             indicator="warning",
-            summary="Possible sepsis since {sepsis-triage} UTC and no antibiotic: decide now",
+            summary="Possible sepsis since {sepsis-triage} and no antibiotic: decide now",
             detail=(
                 "With shock or likely sepsis within 1 hour; without shock and uncertain, within 3 "
                 "hours after a quick assessment. One hour for every suspicion drives overuse."

@@ -1,0 +1,432 @@
+"""What a replay says of its rules: burden, sensitivity, predictive value, lead time, overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from neva.decisions.replay import Replay
+from neva.decisions.rules import Rule
+from neva.decisions.suppression import shown
+from neva.errors import UsageError
+from neva.statistics.intervals import proportion_interval, rate_interval
+
+__all__ = ["Comparison", "Figures", "compare", "figures", "overlap", "sweep"]
+
+FloatArray = npt.NDArray[np.float64]
+#: Draws of patients for intervals of ratios.
+DRAWS: Final = 1000
+#: What can be said of the cards of one unit.
+_OF_CARDS: Final = (
+    "cards",
+    "quiet",
+    "stays_with_card",
+    "cards_per_stay_with_card",
+    "decided_cards",
+    "late_cards",
+    "true_cards",
+    "ppv",
+    "ppv_lower",
+    "ppv_upper",
+)
+#: Thresholds of a sweep at most.
+MOST_THRESHOLDS: Final = 20
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of a replay.
+
+    Attributes
+    ----------
+    rules : polars.DataFrame
+        One row for each rule (and unit, where asked): ``rule``, ``version``,
+        ``unit``?, ``stays`` and ``patient_days`` in its population, ``cards``
+        that would have been shown, ``quiet`` (held back by suppression),
+        ``cards_per_100_days`` with an interval over patients, ``stays_with_card``,
+        ``cards_per_stay_with_card``, ``unknown_share`` of points. With an outcome:
+        ``outcomes`` (stays), ``warned`` (a card within the horizon before it),
+        ``sensitivity`` with its exact interval, ``decided_cards`` (their horizon
+        lies before the data cut or the end of the stay, and they came before the
+        outcome), ``true_cards``, ``ppv`` with an interval over patients,
+        ``late_cards`` (at or after the outcome), ``lead_hours`` (median of the first
+        card within the horizon) with quartiles.
+    horizon_hours : float
+    level : float
+    optimistic : bool
+        Recording times were assumed and no delay was added.
+    """
+
+    rules: pl.DataFrame
+    horizon_hours: float
+    level: float
+    optimistic: bool
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return ``rules``."""
+        return self.rules
+
+
+def _ratio_interval(
+    numerator: FloatArray, denominator: FloatArray, rng: np.random.Generator, level: float
+) -> tuple[float | None, float | None]:
+    """Interval of a ratio of sums by drawing patients with replacement."""
+    kept = denominator > 0
+    numerator, denominator = numerator[kept], denominator[kept]
+    n = len(denominator)
+    if n < 2:
+        return None, None
+    found = np.empty(DRAWS)
+    step = max(1, 4_000_000 // n)
+    for start in range(0, DRAWS, step):
+        size = min(step, DRAWS - start)
+        at = rng.integers(0, n, size=(size, n))
+        found[start : start + size] = numerator[at].sum(axis=1) / denominator[at].sum(axis=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _by_patient(frame: pl.DataFrame, top: str, below: str) -> tuple[FloatArray, FloatArray]:
+    sums = frame.group_by("subject_id", maintain_order=True).agg(
+        pl.col(top).sum().cast(pl.Float64), pl.col(below).sum().cast(pl.Float64)
+    )
+    return sums[top].to_numpy(), sums[below].to_numpy()
+
+
+def _exact(events: int, n: int, level: float) -> dict[str, float | None]:
+    if not n:
+        return {"estimate": None, "lower": None, "upper": None}
+    found = proportion_interval([events], [n], level)
+    return {
+        "estimate": float(found.estimate[0]),
+        "lower": float(found.lower[0]),
+        "upper": float(found.upper[0]),
+    }
+
+
+def _one(
+    result: Replay,
+    alerts: pl.DataFrame,
+    looked: pl.DataFrame,
+    horizon_hours: float,
+    level: float,
+    seed: int,
+) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    cards = alerts.filter("shown")
+    days = float(looked["points"].sum()) * result.every_hours / 24
+    per_stay = looked.join(
+        cards.group_by("stay_id").agg(pl.len().alias("cards")), on="stay_id", how="left"
+    ).with_columns(
+        pl.col("cards").fill_null(0), (pl.col("points") * result.every_hours / 24).alias("days")
+    )
+    low, high = _ratio_interval(*_by_patient(per_stay, "cards", "days"), rng, level)
+    if cards.is_empty() and days:
+        found = rate_interval([0], [days], level)
+        low, high = 0.0, float(found.upper[0])
+    with_card = cards["stay_id"].n_unique()
+    asked = int(looked["points"].sum())
+    row: dict[str, Any] = {
+        "stays": looked.filter(pl.col("points") > 0).height,
+        "patient_days": days,
+        "cards": cards.height,
+        "quiet": alerts.height - cards.height,
+        "cards_per_100_days": 100 * cards.height / days if days else None,
+        "cards_per_100_days_lower": None if low is None else 100 * low,
+        "cards_per_100_days_upper": None if high is None else 100 * high,
+        "stays_with_card": with_card,
+        "cards_per_stay_with_card": cards.height / with_card if with_card else None,
+        "unknown_share": float(looked["unknown"].sum()) / asked if asked else None,
+        "treated": int(looked["treated"].sum()),
+        "limited": int(looked["limited"].sum()),
+    }
+    if result.outcome is not None:
+        row |= _against_outcome(result, cards, looked, horizon_hours, level, rng)
+    return row
+
+
+def _against_outcome(
+    result: Replay,
+    cards: pl.DataFrame,
+    looked: pl.DataFrame,
+    horizon_hours: float,
+    level: float,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    horizon = pl.duration(microseconds=round(horizon_hours * 3.6e9))
+    stays = result.stays.join(
+        looked.filter(pl.col("points") > 0).select("stay_id"), on="stay_id", how="semi"
+    )
+    timed = cards.join(
+        result.stays.select("stay_id", "end", "outcome_time"), on="stay_id", how="left"
+    ).with_columns(
+        late=(pl.col("outcome_time") <= pl.col("now")).fill_null(value=False),
+        true=(
+            (pl.col("outcome_time") > pl.col("now"))
+            & (pl.col("outcome_time") <= pl.col("now") + horizon)
+        ).fill_null(value=False),
+        decided=(pl.col("now") + horizon <= pl.lit(result.cut))
+        | pl.col("end").is_not_null()
+        | pl.col("outcome_time").is_not_null(),
+    )
+    first = (
+        timed.filter("true")
+        .group_by("stay_id")
+        .agg((pl.col("outcome_time") - pl.col("now")).max().alias("lead"))
+    )
+    lead = first["lead"].dt.total_microseconds() / 3.6e9
+    with_outcome = stays.filter(pl.col("outcome_time").is_not_null()).height
+    warned = stays.join(first, on="stay_id", how="semi").height
+    sensitivity = _exact(warned, with_outcome, level)
+    judged = timed.filter(pl.col("decided") & ~pl.col("late"))
+    low, high = _ratio_interval(
+        *_by_patient(judged.with_columns(one=pl.lit(1)), "true", "one"), rng, level
+    )
+    hit = int(judged["true"].sum())
+    return {
+        "outcomes": with_outcome,
+        "warned": warned,
+        "sensitivity": sensitivity["estimate"],
+        "sensitivity_lower": sensitivity["lower"],
+        "sensitivity_upper": sensitivity["upper"],
+        "decided_cards": judged.height,
+        "late_cards": int(timed["late"].sum()),
+        "true_cards": hit,
+        "ppv": hit / judged.height if judged.height else None,
+        "ppv_lower": low,
+        "ppv_upper": high,
+        "lead_hours": lead.median(),
+        "lead_hours_lower_quartile": lead.quantile(0.25),
+        "lead_hours_upper_quartile": lead.quantile(0.75),
+    }
+
+
+def _parts(result: Replay, rule: Rule) -> tuple[pl.DataFrame, pl.DataFrame]:
+    own = (pl.col("rule") == rule.id) & (pl.col("version") == rule.version)
+    return result.alerts.filter(own), result.looked.filter(own)
+
+
+def figures(
+    result: Replay,
+    *,
+    horizon_hours: float = 24.0,
+    by_unit: bool = False,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Figures:
+    """Work out the figures of a replay.
+
+    Parameters
+    ----------
+    result : Replay
+    horizon_hours : float
+        A card is true if the outcome follows within so many hours (the end
+        included), and an outcome is warned of if a card came that close before.
+    by_unit : bool
+        Also a row for each unit where cards were shown; their sensitivity and
+        patient-days are those of the whole, so only the cards' figures stand there.
+    level : float
+        Of the intervals.
+    seed : int
+        Of the draws of patients.
+
+    Returns
+    -------
+    Figures
+    """
+    if not 0 < level < 1 or horizon_hours <= 0:
+        message = (
+            f"figures: level lies between 0 and 1 and the horizon is above 0; found {level:g} and "
+            f"{horizon_hours:g}; give for example level 0.95, horizon 24"
+        )
+        raise UsageError(message)
+    rows = []
+    for rule in result.rules:
+        alerts, looked = _parts(result, rule)
+        name = {"rule": rule.id, "version": rule.version}
+        whole = _one(result, alerts, looked, horizon_hours, level, seed)
+        rows.append({**name, "unit": None, **whole})
+        for unit in sorted(alerts["unit"].drop_nulls().unique()) if by_unit else ():
+            part = _one(
+                result,
+                alerts.filter(pl.col("unit") == unit),
+                looked,
+                horizon_hours,
+                level,
+                seed,
+            )
+            rows.append(
+                {
+                    **name,
+                    "unit": unit,
+                    **dict.fromkeys(whole),
+                    **{key: part.get(key) for key in _OF_CARDS},
+                }
+            )
+    return Figures(
+        rules=pl.DataFrame(rows, infer_schema_length=None),
+        horizon_hours=horizon_hours,
+        level=level,
+        optimistic=result.is_optimistic,
+    )
+
+
+def overlap(result: Replay, *, within_hours: float = 1.0) -> pl.DataFrame:
+    """Count how often two rules speak of the same stay.
+
+    Parameters
+    ----------
+    result : Replay
+    within_hours : float
+        Cards so close together count as spoken at once.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``rule``, ``other``, ``stays_of_rule``, ``stays_of_other``, ``stays_of_both``,
+        ``cards_of_rule``, ``cards_at_once`` (of ``rule``, with one of ``other`` so close).
+    """
+    cards = {
+        rule: _parts(result, rule)[0].filter("shown").select("stay_id", "now").sort("now")
+        for rule in result.rules
+    }
+    rows = []
+    for one, two in combinations(result.rules, 2):
+        left, right = cards[one], cards[two]
+        near = left.join_asof(
+            right.with_columns(pl.col("now").alias("other")),
+            on="now",
+            by="stay_id",
+            strategy="nearest",
+            tolerance=f"{round(within_hours * 3.6e9)}us",
+            check_sortedness=False,
+        )
+        rows.append(
+            {
+                "rule": one.id,
+                "other": two.id,
+                "stays_of_rule": left["stay_id"].n_unique(),
+                "stays_of_other": right["stay_id"].n_unique(),
+                "stays_of_both": left.join(right, on="stay_id", how="semi")["stay_id"].n_unique(),
+                "cards_of_rule": left.height,
+                "cards_at_once": near["other"].is_not_null().sum(),
+            }
+        )
+    names = ("stays_of_rule", "stays_of_other", "stays_of_both", "cards_of_rule", "cards_at_once")
+    return pl.DataFrame(
+        rows, schema={"rule": pl.String, "other": pl.String, **dict.fromkeys(names, pl.Int64)}
+    )
+
+
+def sweep(
+    result: Replay,
+    rule: Rule,
+    *,
+    thresholds: Sequence[float] | None = None,
+    horizon_hours: float = 24.0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Raise a rule's threshold of severity step by step.
+
+    Parameters
+    ----------
+    result : Replay
+    rule : Rule
+        One of the replay.
+    thresholds : sequence of float, optional
+        Findings of at least this severity count; by default up to twenty of
+        the severities that occur. None lies below the rule's own threshold:
+        what it did not raise is not known here.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``threshold`` and the columns of :class:`Figures`.
+    """
+    alerts, looked = _parts(result, rule)
+    if thresholds is None:
+        values = alerts["severity"].unique().sort().to_numpy()
+        if len(values) > MOST_THRESHOLDS:
+            at = np.linspace(0, len(values) - 1, MOST_THRESHOLDS).round().astype(int)
+            values = values[at]
+        thresholds = [float(one) for one in values]
+    rows = []
+    for threshold in thresholds:
+        left = alerts.filter(pl.col("severity") >= threshold)
+        is_shown = pl.Series("shown", shown(left, rule.quiet_hours))
+        left = left.with_columns(is_shown, quiet=~is_shown)
+        rows.append(
+            {
+                "threshold": threshold,
+                **_one(result, left, looked, horizon_hours, level, seed),
+            }
+        )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions of a rule on the same history.
+
+    Attributes
+    ----------
+    cards : polars.DataFrame
+        ``stay_id``, ``subject_id``, ``now``, ``of``: ``both``, ``first`` or
+        ``second``; for each card that one of them would have shown.
+    counts : dict of str to int
+        By ``of``.
+    figures : polars.DataFrame
+        The figures of both, first and second row.
+    """
+
+    cards: pl.DataFrame
+    counts: dict[str, int]
+    figures: pl.DataFrame
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return ``figures``."""
+        return self.figures
+
+
+def compare(
+    result: Replay, first: Rule, second: Rule, *, horizon_hours: float = 24.0
+) -> Comparison:
+    """Compare two versions of a rule that were replayed together.
+
+    Parameters
+    ----------
+    result : Replay
+        Of both rules, and perhaps others.
+    first, second : Rule
+    horizon_hours : float
+        See :func:`figures`.
+    """
+    parts = []
+    for rule in (first, second):
+        alerts, _ = _parts(result, rule)
+        parts.append(alerts.filter("shown").select("subject_id", "stay_id", "now"))
+    keys = ["subject_id", "stay_id", "now"]
+    both = parts[0].join(parts[1], on=keys, how="semi").with_columns(of=pl.lit("both"))
+    only = [
+        parts[0].join(parts[1], on=keys, how="anti").with_columns(of=pl.lit("first")),
+        parts[1].join(parts[0], on=keys, how="anti").with_columns(of=pl.lit("second")),
+    ]
+    cards = pl.concat([both, *only]).sort(keys)
+    table = figures(result, horizon_hours=horizon_hours).rules
+    own = [
+        table.filter((pl.col("rule") == one.id) & (pl.col("version") == one.version))
+        for one in (first, second)
+    ]
+    return Comparison(
+        cards=cards,
+        counts={"both": both.height, "first": only[0].height, "second": only[1].height},
+        figures=pl.concat(own),
+    )
