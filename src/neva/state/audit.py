@@ -155,7 +155,7 @@ class Audit:
         }
         with self._state.writing(within) as connection:
             last = connection.execute(
-                sa.select(tables.audit.c["number", "hash", "seal"])
+                sa.select(tables.audit.c.number, tables.audit.c.hash, tables.audit.c.seal)
                 .order_by(tables.audit.c.number.desc())
                 .limit(1)
             ).first()
@@ -179,7 +179,7 @@ class Audit:
         """Return the last row's number and hash, to be noted elsewhere."""
         with self._state.reading() as connection:
             last = connection.execute(
-                sa.select(tables.audit.c["number", "hash"])
+                sa.select(tables.audit.c.number, tables.audit.c.hash)
                 .order_by(tables.audit.c.number.desc())
                 .limit(1)
             ).first()
@@ -236,7 +236,7 @@ class Audit:
         schema |= {"number": pl.Int64, "at": pl.Datetime("us", "UTC")}
         with self._state.reading() as connection:
             rows = connection.execute(
-                sa.select(table.c[*names])
+                sa.select(*(table.c[name] for name in names))
                 .where(table.c.at >= utc(first), table.c.at < utc(last))
                 .order_by(table.c.number)
             ).all()

@@ -160,7 +160,7 @@ class CardLog:
         table = tables.cards
         with self._state.reading() as connection:
             rows = connection.execute(
-                sa.select(table.c[*SCHEMA])
+                sa.select(*(table.c[name] for name in SCHEMA))
                 .where(table.c.now >= utc(first), table.c.now < utc(last))
                 .order_by(table.c.id)
             ).all()

@@ -182,7 +182,7 @@ class RuleStates:
         names = ("rule", "version", "hash", "from_state", "state", "at", "actor", "reason")
         schema: dict[str, Any] = dict.fromkeys(names, pl.String)
         schema["at"] = pl.Datetime("us", "UTC")
-        chosen = sa.select(table.c[*names]).order_by(table.c.id)
+        chosen = sa.select(*(table.c[name] for name in names)).order_by(table.c.id)
         if rule_id is not None:
             chosen = chosen.where(table.c.rule == rule_id)
         with self._state.reading() as connection:
