@@ -1,6 +1,7 @@
 """Fixtures and settings of the whole suite."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from neva.events.hospital import Hospital
 from tests.command_line import CommandLine
+from tests.databases import Cluster, Database, started_cluster
 from tests.hospitals import new_hospital
 
 settings.register_profile(
@@ -29,3 +31,24 @@ def hospital(tmp_path: Path) -> Hospital:
 def neva(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """The command line; every call also checks that no patient's value is printed."""
     return CommandLine(capsys, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server of this session's own."""
+    with started_cluster() as started:
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty state: the test runs on both databases."""
+    if request.param == "sqlite":
+        made = Database(tmp_path / "state.sqlite", "sqlite")
+        made.open().close()
+    else:
+        server: Cluster = request.getfixturevalue("cluster")
+        name = server.new_state_database()
+        made = Database(server.url(name), "postgresql", server, name)
+    yield made
+    made.close()

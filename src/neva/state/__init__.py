@@ -1,1 +1,36 @@
 """The application's own database: rules' states, cards, feedback, tokens, audit."""
+
+from neva.state.audit import ACTIONS, Audit, AuditRow
+from neva.state.audit_chain import AuditKeys, ChainFinding, Head, read_audit_keys
+from neva.state.audit_events import audit_event
+from neva.state.card_log import CardEntry, CardLog
+from neva.state.database import State, open_state, state_named, state_of
+from neva.state.feedback import Feedback, FeedbackEntry, FeedbackReceipt
+from neva.state.rule_states import RuleState, RuleStates
+from neva.state.tokens import Tokens
+from neva.state.work_items import WorkItem, WorkItems
+
+__all__ = [
+    "ACTIONS",
+    "Audit",
+    "AuditKeys",
+    "AuditRow",
+    "CardEntry",
+    "CardLog",
+    "ChainFinding",
+    "Feedback",
+    "FeedbackEntry",
+    "FeedbackReceipt",
+    "Head",
+    "RuleState",
+    "RuleStates",
+    "State",
+    "Tokens",
+    "WorkItem",
+    "WorkItems",
+    "audit_event",
+    "open_state",
+    "read_audit_keys",
+    "state_named",
+    "state_of",
+]

@@ -1,0 +1,167 @@
+"""The card log: every card that was made, shown or not, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from neva.state import tables
+from neva.state.columns import required_words, utc
+
+if TYPE_CHECKING:
+    from neva.state.database import State
+
+__all__ = ["CardEntry", "CardLog"]
+
+STATES = ("silent", "live")
+
+
+@dataclass(frozen=True, slots=True)
+class CardEntry:
+    """One card that a rule made.
+
+    Attributes
+    ----------
+    card : str
+        UUID; a client names it in its feedback.
+    rule, version, hash : str
+        The rule and exactly which definition of it.
+    subject : str
+        Pseudonym, or a hash of it; never a record number.
+    stay, unit : str or None
+    now : datetime
+        Aware; the time the rule was evaluated for.
+    hook : str or None
+        Of CDS Hooks; None where a page or a batch asked.
+    state : str
+        ``silent`` or ``live``: the rule's state then.
+    indicator : str
+        ``info``, ``warning`` or ``critical``.
+    shown : bool
+        Whether it was handed out; a silent card never is.
+    suppressed_because : str or None
+        A reason code; None if it was not suppressed.
+    inputs_hash : str
+        Of the inputs, so that the same inputs can be recognised.
+    work_key : str or None
+        Of the item of the work list it belongs to.
+    """
+
+    card: str
+    rule: str
+    version: str
+    hash: str
+    subject: str
+    now: datetime
+    state: str
+    indicator: str
+    shown: bool
+    inputs_hash: str
+    stay: str | None = None
+    unit: str | None = None
+    hook: str | None = None
+    suppressed_because: str | None = None
+    work_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            message = f"state: must be silent or live; found {self.state!r}"
+            raise ValueError(message)
+        if self.shown and (self.state == "silent" or self.suppressed_because is not None):
+            message = "shown: a silent or suppressed card is not shown"
+            raise ValueError(message)
+        required_words(self.card, "card", longest=200)
+        utc(self.now, "now")
+
+
+SCHEMA: dict[str, Any] = {
+    **{field.name: pl.String for field in fields(CardEntry)},
+    "now": pl.Datetime("us", "UTC"),
+    "shown": pl.Boolean,
+}
+
+
+class CardLog:
+    """The log of cards."""
+
+    def __init__(self, state: State):
+        self._state = state
+
+    def record(
+        self,
+        entries: Iterable[CardEntry],
+        *,
+        actor: str = "neva",
+        why: str = "rules were evaluated",
+        role: str | None = None,
+        at: datetime | None = None,
+        within: Connection | None = None,
+    ) -> int:
+        """Write the cards of one call, and one row of the audit, in one transaction.
+
+        Parameters
+        ----------
+        entries : iterable of CardEntry
+            None of them: nothing is written, not even to the audit; a call
+            without a card is audited by its door, as ``evaluated``.
+        actor, role, why : str
+            Who asked (the client's issuer, a user), and for what.
+        at : datetime, optional
+            Aware; without it the latest `now` of the entries.
+        within : Connection, optional
+            A transaction of :meth:`State.transaction`.
+
+        Returns
+        -------
+        int
+            How many were written.
+        """
+        rows = [{name: getattr(entry, name) for name in SCHEMA} for entry in entries]
+        if not rows:
+            return 0
+        subjects = {row["subject"] for row in rows}
+        stays = {row["stay"] for row in rows}
+        with self._state.writing(within) as connection:
+            connection.execute(tables.cards.insert(), rows)
+            self._state.audit.append(
+                at=at or max(row["now"] for row in rows),
+                actor=actor,
+                role=role,
+                action="card-shown" if any(row["shown"] for row in rows) else "evaluated",
+                subject=subjects.pop() if len(subjects) == 1 else None,
+                stay=stays.pop() if len(stays) == 1 else None,
+                why=why,
+                details={
+                    "cards": len(rows),
+                    "shown": sum(row["shown"] for row in rows),
+                    "silent": sum(row["state"] == "silent" for row in rows),
+                    "rules": sorted({row["rule"] for row in rows}),
+                    "subjects": len({row["subject"] for row in rows}),
+                },
+                within=connection,
+            )
+        return len(rows)
+
+    def between(self, first: datetime, last: datetime) -> pl.DataFrame:
+        """Return the cards of [first, last) by `now`, in the order they were written.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of :class:`CardEntry`; ``now`` Datetime UTC, ``shown``
+            Boolean, the others String.
+        """
+        table = tables.cards
+        with self._state.reading() as connection:
+            rows = connection.execute(
+                sa.select(*(table.c[name] for name in SCHEMA))
+                .where(table.c.now >= utc(first), table.c.now < utc(last))
+                .order_by(table.c.id)
+            ).all()
+        return pl.DataFrame([tuple(row) for row in rows], schema=SCHEMA, orient="row")

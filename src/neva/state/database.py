@@ -1,0 +1,200 @@
+"""The application's own database: opened, brought up to date, handed out in parts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from neva.errors import ConflictError
+from neva.state import connection as connections
+from neva.state.audit import Audit
+from neva.state.audit_chain import AuditKeys, read_audit_keys
+from neva.state.card_log import CardLog
+from neva.state.feedback import Feedback
+from neva.state.rule_states import RuleStates
+from neva.state.tokens import Tokens
+from neva.state.work_items import WorkItems
+
+__all__ = ["State", "open_state", "state_named", "state_of"]
+
+#: The one setting: a file or a URL; without it each hospital has its own file.
+PLACE = "NEVA_STATE"
+
+#: A file with the keys that seal the audit.
+KEY = "NEVA_AUDIT_KEY"
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+class State:
+    """The state of the application; made by :func:`open_state`.
+
+    Safe to share between threads. A process that forks opens its own.
+
+    Attributes
+    ----------
+    where : str
+        The place, without a password.
+    rules : RuleStates
+    cards : CardLog
+    feedback : Feedback
+    tokens : Tokens
+    work : WorkItems
+    audit : Audit
+    """
+
+    def __init__(self, engine: Engine, where: str, keys: AuditKeys | None):
+        self.where = where
+        self._engine = engine
+        self._gate = threading.Lock()
+        self.audit = Audit(self, keys)
+        self.rules = RuleStates(self)
+        self.cards = CardLog(self)
+        self.feedback = Feedback(self)
+        self.tokens = Tokens(self)
+        self.work = WorkItems(self)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Write several things at once: all of them are kept, or none.
+
+        Give what it yields as `within` to the methods that write. Do not
+        open a second one inside: it would wait for the first.
+        """
+        with connections.writing(self._engine, self.where, self._gate) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, within: Connection | None) -> Iterator[Connection]:
+        """Write within a transaction that is open, or within one of its own."""
+        if within is not None:
+            yield within
+            return
+        with self.transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self, within: Connection | None = None) -> Iterator[Connection]:
+        """Read within a transaction that is open, or within one of its own."""
+        if within is not None:
+            yield within
+            return
+        with connections.reading(self._engine, self.where) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def state_of(hospital: Path) -> Path | str:
+    """Say where the state of a hospital is.
+
+    ``state.sqlite`` in its folder, unless the environment's ``NEVA_STATE``
+    names a file or a PostgreSQL URL.
+    """
+    place = os.environ.get(PLACE, "").strip()
+    if not place:
+        return hospital / "state.sqlite"
+    return place if "://" in place else Path(place)
+
+
+def state_named(where: str) -> Path | str:
+    """Say which state a user means: a hospital's folder, a file, or a URL."""
+    if "://" in where:
+        return where
+    path = Path(where)
+    return state_of(path) if path.is_dir() else path
+
+
+def open_state(where: Path | str, *, create: bool = True, audit_key: Path | None = None) -> State:
+    """Open the state, and bring its tables up to date.
+
+    Parameters
+    ----------
+    where : Path or str
+        A SQLite file, or ``postgresql+pg8000://user:password@host/database``.
+        See :func:`state_of`.
+    create : bool
+        Make a SQLite file that is absent.
+    audit_key : Path, optional
+        A file with the keys that seal the audit; without it the one that the
+        environment's ``NEVA_AUDIT_KEY`` names, else the chain is unsealed.
+
+    Raises
+    ------
+    NotFoundError
+        The file, the database or the key is absent.
+    ConflictError
+        A newer version of Neva wrote it, or it is locked.
+    UsageError
+        The place is neither a file nor a PostgreSQL URL.
+
+    Notes
+    -----
+    Two processes may open a new state at once: one makes the tables while
+    the other waits. Nothing is fetched from the network but the database.
+    """
+    if audit_key is None and os.environ.get(KEY, "").strip():
+        audit_key = Path(os.environ[KEY].strip())
+    keys = read_audit_keys(audit_key) if audit_key is not None else None
+    engine, name = connections.connect(where, create=create)
+    try:
+        _migrate(engine, name)
+    except BaseException:
+        engine.dispose()
+        raise
+    return State(engine, name, keys)
+
+
+def _migrate(engine: Engine, name: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory(str(MIGRATIONS))
+    head = script.get_current_head()
+
+    def found(connection: Connection) -> str | None:
+        revision = MigrationContext.configure(connection).get_current_revision()
+        known = {step.revision for step in script.walk_revisions()}
+        if revision is not None and revision not in known:
+            message = (
+                f"{name}: a newer Neva wrote this state; found step {revision}, known up to "
+                f"{head}; install that version"
+            )
+            raise ConflictError(message)
+        return revision
+
+    with connections.reading(engine, name) as connection:
+        if found(connection) == head:
+            return
+    with connections.writing(engine, name, threading.Lock()) as connection:
+        if found(connection) == head:
+            return
+        with EnvironmentContext(config, script) as environment:
+            environment.configure(
+                connection=connection,
+                fn=lambda revision, _: script._upgrade_revs("head", revision),
+            )
+            environment.run_migrations()
