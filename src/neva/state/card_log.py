@@ -47,6 +47,8 @@ class CardEntry:
         Whether it was handed out; a silent card never is.
     suppressed_because : str or None
         A reason code; None if it was not suppressed.
+    severity : float or None
+        How bad, by the rule; a worse one breaks the rule's quiet hours.
     inputs_hash : str
         Of the inputs, so that the same inputs can be recognised.
     work_key : str or None
@@ -63,6 +65,7 @@ class CardEntry:
     indicator: str
     shown: bool
     inputs_hash: str
+    severity: float | None = None
     stay: str | None = None
     unit: str | None = None
     hook: str | None = None
@@ -84,6 +87,7 @@ SCHEMA: dict[str, Any] = {
     **{field.name: pl.String for field in fields(CardEntry)},
     "now": pl.Datetime("us", "UTC"),
     "shown": pl.Boolean,
+    "severity": pl.Float64,
 }
 
 
@@ -147,6 +151,43 @@ class CardLog:
                 within=connection,
             )
         return len(rows)
+
+    def last_raised(
+        self,
+        subject: str,
+        stay: str | None,
+        *,
+        since: datetime,
+        until: datetime,
+        within: Connection | None = None,
+    ) -> dict[str, tuple[datetime, float | None]]:
+        """Return for each rule when its last card was raised for a stay, and its severity.
+
+        Cards of silent rules count, those that were held back do not: what
+        matters is when the rule last spoke, or would have.
+
+        Parameters
+        ----------
+        subject, stay
+            As in the entries.
+        since, until : datetime
+            Aware; cards of [since, until) are looked at.
+        """
+        table = tables.cards
+        chosen = (
+            sa.select(table.c.rule, table.c.now, table.c.severity)
+            .where(
+                table.c.subject == subject,
+                table.c.stay.is_(None) if stay is None else table.c.stay == stay,
+                table.c.suppressed_because.is_(None),
+                table.c.now >= utc(since),
+                table.c.now < utc(until),
+            )
+            .order_by(table.c.now, table.c.id)
+        )
+        with self._state.reading(within) as connection:
+            rows = connection.execute(chosen).all()
+        return {rule: (now, severity) for rule, now, severity in rows}
 
     def between(self, first: datetime, last: datetime) -> pl.DataFrame:
         """Return the cards of [first, last) by `now`, in the order they were written.

@@ -67,12 +67,14 @@ def upgrade() -> None:
         _text("hook", optional=True),
         _text("state"),
         _text("indicator"),
+        sa.Column("severity", sa.Float()),
         sa.Column("shown", sa.Boolean(), nullable=False),
         _text("suppressed_because", optional=True),
         _text("inputs_hash"),
         _text("work_key", optional=True),
     )
     op.create_index("ix_cards_card", "cards", ["card"])
+    op.create_index("ix_cards_subject", "cards", ["subject"])
     op.create_index("ix_cards_now", "cards", ["now"])
     op.create_table(
         "feedback",
