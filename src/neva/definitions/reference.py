@@ -23,7 +23,7 @@ from neva.definitions.codelists import Codelist
 from neva.definitions.local_time import DAY, EPOCH, HOUR, microseconds
 from neva.definitions.timeline import Person, Row, Stay, Timeline
 
-__all__ = ["MOST_ITEMS", "Defect", "Place", "Point", "defect_of", "evaluate"]
+__all__ = ["MOST_ITEMS", "Defect", "Place", "Point", "Unsent", "defect_of", "evaluate"]
 
 #: A grid (days, hours) of one question has at most so many items.
 MOST_ITEMS = 4096
@@ -134,8 +134,16 @@ def defect_of(timeline: Timeline, point: Point, zone: str) -> Defect | None:
     return None
 
 
+#: Tells whether rows of a frame since a time (microseconds) may not have been sent.
+Unsent = Callable[[m.Frame, int], bool]
+
+
 def evaluate(
-    outputs: Mapping[str, Any], timeline: Timeline, point: Point, place: Place
+    outputs: Mapping[str, Any],
+    timeline: Timeline,
+    point: Point,
+    place: Place,
+    unsent: Unsent | None = None,
 ) -> dict[str, Any]:
     """Evaluate expressions at one point.
 
@@ -149,13 +157,17 @@ def evaluate(
         Where.
     place : Place
         The hospital's zone and codes.
+    unsent : callable, optional
+        At the bedside, where only a part of the record may have been sent. What
+        is asked of rows that may be absent is unknown; that one exists is true
+        if one was sent.
 
     Returns
     -------
     dict of str to value
         Under the same names; None is unknown.
     """
-    engine = _Engine(timeline, point, place)
+    engine = _Engine(timeline, point, place, unsent)
     return {name: engine.value(node, None) for name, node in outputs.items()}
 
 
@@ -165,8 +177,13 @@ def rows_of(frame: m.Frame, timeline: Timeline, point: Point, place: Place) -> l
 
 
 class _Engine:
-    def __init__(self, timeline: Timeline, point: Point, place: Place) -> None:
+    def __init__(
+        self, timeline: Timeline, point: Point, place: Place, unsent: Unsent | None = None
+    ) -> None:
         self.timeline, self.point, self.place = timeline, point, place
+        self.unsent = unsent
+        #: Frames of which not everything was sent, and whether something was.
+        self.partly: dict[Any, bool] = {}
         self.person: Person | None = _known(timeline.person, point)
         self.stay: Stay | None = (
             None if point.stay_id is None else _known(timeline.stays.get(point.stay_id, ()), point)
@@ -344,9 +361,18 @@ class _Engine:
                 and (not frame.of_stay or self._of_stay(row))
                 and (frame.where is None or self._holds(frame.where, row, item) is True)
             ]
+        if found is not None and self.unsent is not None and self._may_lack(frame, window):
+            self.partly[key] = bool(found)
+            found = None
         self.selected[key] = found
         self.memory[("item", id(item))] = (None, item)
         return found
+
+    def _may_lack(self, frame: m.Frame, window: tuple[int, int] | None) -> bool:
+        assert self.unsent is not None and window is not None  # noqa: PT018
+        if window[0] > window[1]:
+            return False
+        return self.unsent(frame, _NEVER if frame.overlapping else window[0])
 
     def _of_stay(self, row: Row) -> bool:
         return row.stay_id is not None and row.stay_id == self.point.stay_id
@@ -380,7 +406,10 @@ class _Engine:
     def _aggregate(self, node: m.Aggregate, item: Any) -> Any:
         rows = self.rows(node.frame, item)
         if rows is None:
-            return None
+            # One that was sent is there, whatever else is.
+            at_hand = item if item is not None and _looks_at_item(node.frame) else None
+            some = self.partly.get((node.frame.digest, id(at_hand)), False)
+            return True if some and node.how == "exists" else None
         if node.how == "exists":
             return bool(rows)
         if node.how == "count":

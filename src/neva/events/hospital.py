@@ -114,6 +114,16 @@ class Hospital:
             return pl.LazyFrame(schema=IDENTITIES)
         return tables.scan(tables.file_list(self._identities, manifest.identities), IDENTITIES)
 
+    def pseudonyms(self, assigner: str) -> Pseudonyms:
+        """Give the pseudonyms of somebody's local ids, as an import would.
+
+        Raises
+        ------
+        NotFoundError
+            The hospital's key is gone.
+        """
+        return Pseudonyms(read_key(self.path / "identities" / "key"), assigner)
+
     @contextmanager
     def writer(self, *, purpose: str, now: datetime) -> Iterator[Writer]:
         """Open the hospital for writing, after restoring what was left half-written.

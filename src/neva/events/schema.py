@@ -11,6 +11,7 @@ name ends a ``?`` in the comments may be missing.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import polars as pl
@@ -18,6 +19,7 @@ import polars as pl
 __all__ = [
     "ATTRIBUTES",
     "KEYS",
+    "OPEN_END",
     "ORDER",
     "PRECISIONS",
     "REASONS",
@@ -27,6 +29,9 @@ __all__ = [
     "TIME",
     "Columns",
 ]
+
+#: The end of what is said to be going on: later than any end that is known.
+OPEN_END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 TIME: Final = pl.Datetime("us", "UTC")
 #: A map of text to text; stored as Parquet MAP, read by Polars as this list.

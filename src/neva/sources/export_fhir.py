@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from neva.events.clock import zone_named
+from neva.events.schema import OPEN_END
 from neva.sources.export import BATCH, Exported, Snapshot, events_by_subject, replacing
 from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS, UNKNOWN
 
@@ -385,13 +386,16 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
     concept = _concept(event["code"], attributes, displays)
     recorded = None if event["recorded_assumed"] else event["recorded"].isoformat()
     status = _WORDS.get(kind, {}).get(event["status"], event["status"])
+    if event["end_time"] == OPEN_END and status == "completed":
+        status = _GOING_ON.get(kind, status)
     resource: Resource = {
         "resourceType": kind,
         "id": str(event["event_id"]),
         "meta": {"lastUpdated": recorded} if recorded else None,
     }
     begin = _time(event["time"], event["precision"], zone)
-    end = _time(event["end_time"], event["precision"], zone)
+    is_open = event["end_time"] == OPEN_END
+    end = None if is_open else _time(event["end_time"], event["precision"], zone)
     partial = attributes.get("partial_time")
 
     def when(stem: str, *, has_period: bool = True) -> Resource:
@@ -399,6 +403,8 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
             if partial not in (None, UNKNOWN):
                 return {f"{stem}DateTime": partial}
             return {f"_{stem}DateTime": _ABSENT_TIME}
+        if is_open and has_period:
+            return {f"{stem}Period": {"start": begin}}
         if end is not None and has_period:
             return {f"{stem}Period": {"start": begin, "end": end}}
         return {f"{stem}DateTime": begin}
@@ -523,6 +529,14 @@ _ABSENT_TIME: Final = {
             "valueCode": "unknown",
         }
     ]
+}
+
+
+#: The status of what is not over.
+_GOING_ON: Final = {
+    "MedicationAdministration": "in-progress",
+    "MedicationStatement": "active",
+    "Procedure": "in-progress",
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from neva.events.clock import first_moment, instant
+from neva.events.schema import OPEN_END
 
 __all__ = [
     "OWN_SYSTEMS",
@@ -191,14 +192,31 @@ def moment(text: Any, zone: str) -> Moment:
         return Moment(reason="time-unreadable")
 
 
-def period(resource: Mapping[str, Any], stem: str, zone: str) -> tuple[Moment, Moment]:
-    """Read a choice of time, ``<stem>DateTime``, ``Period``, ``Instant`` or ``Timing``."""
+#: Statuses of what is over, whether or not its end is told.
+_OVER: Final = frozenset(
+    ("completed", "stopped", "cancelled", "revoked", "not-done", "not-taken", "entered-in-error")
+)
+
+
+def period(
+    resource: Mapping[str, Any], stem: str, zone: str, *, open_end: bool = False
+) -> tuple[Moment, Moment]:
+    """Read a choice of time, ``<stem>DateTime``, ``Period``, ``Instant`` or ``Timing``.
+
+    With `open_end` a period without an end has ``OPEN_END`` as its end, unless
+    the resource's status says that it is over.
+    """
+    open_end = open_end and resource.get("status") not in _OVER
     for ending in ("DateTime", "Instant"):
         if f"{stem}{ending}" in resource:
             return moment(resource[f"{stem}{ending}"], zone), _NOTHING
     if f"{stem}Period" in resource:
         span = resource[f"{stem}Period"]
-        return moment(span.get("start"), zone), moment(span.get("end"), zone)
+        begin, end = moment(span.get("start"), zone), moment(span.get("end"), zone)
+        if open_end and begin.time is not None and end == _NOTHING:
+            # The standard: a period without an end is going on.
+            end = Moment(OPEN_END, begin.precision)
+        return begin, end
     if f"{stem}Timing" in resource:
         return moment((resource[f"{stem}Timing"].get("event") or [None])[0], zone), _NOTHING
     if f"_{stem}DateTime" in resource:

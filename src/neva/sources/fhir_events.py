@@ -200,7 +200,7 @@ def _with_value(event: dict[str, Any], value: Mapping[str, Any]) -> dict[str, An
 
 
 def _observation(observation: Resource, reading: Reading) -> RowsByTable:
-    begin, end = period(observation, "effective", reading.zone)
+    begin, end = period(observation, "effective", reading.zone, open_end=True)
     base = _event(
         observation,
         reading,
@@ -279,7 +279,7 @@ def _condition(condition: Resource, reading: Reading) -> RowsByTable:
 
 def _procedure(procedure: Resource, reading: Reading) -> RowsByTable:
     stem = "performed" if any(name.startswith("performed") for name in procedure) else "occurrence"
-    begin, end = period(procedure, stem, reading.zone)
+    begin, end = period(procedure, stem, reading.zone, open_end=True)
     return _delivered(
         _event(
             procedure,
@@ -361,7 +361,7 @@ def _service_request(request: Resource, reading: Reading) -> RowsByTable:
 
 def _medication_administration(given: Resource, reading: Reading) -> RowsByTable:
     stem = "effective" if any(name.startswith("effective") for name in given) else "occurence"
-    begin, end = period(given, stem, reading.zone)
+    begin, end = period(given, stem, reading.zone, open_end=True)
     dosage = given.get("dosage") or {}
     event = _event(
         given,
@@ -381,7 +381,7 @@ def _medication_administration(given: Resource, reading: Reading) -> RowsByTable
 
 
 def _medication_statement(statement: Resource, reading: Reading) -> RowsByTable:
-    begin, end = period(statement, "effective", reading.zone)
+    begin, end = period(statement, "effective", reading.zone, open_end=True)
     return _delivered(
         _event(
             statement,

@@ -1,0 +1,346 @@
+"""CDS Hooks 2.0: discovery and the answers of services, without a web server.
+
+One service for each hook. A call becomes a patient's timeline, the rules of the
+hook are asked by the reference engine, and what they raise becomes cards: of
+live rules they are shown, of silent ones only logged. History that was not
+sent makes an input unknown, never false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from neva.decisions.bedside import BedsideRecord, bedside_record
+from neva.decisions.cards import Card, Finding, card_of, finding_of, hash_of
+from neva.decisions.cds_requests import Request
+from neva.decisions.fhir_server import FhirServers
+from neva.decisions.prefetch import PATIENT, Needs, needs_of
+from neva.decisions.rules import HOOKS, Hook, Rule
+from neva.decisions.suppression import is_quiet
+from neva.definitions.local_time import microseconds, moment
+from neva.definitions.reference import Place, Point, defect_of, evaluate
+from neva.errors import NotFoundError
+
+__all__ = ["Answer", "Preconditions", "RaisedCard", "Service", "Services"]
+
+State = Literal["live", "silent"]
+_TITLES: Final[dict[Hook, str]] = {
+    "patient-view": "Neva: when a chart is opened",
+    "encounter-start": "Neva: when a stay begins",
+    "encounter-discharge": "Neva: before a patient goes home",
+    "order-select": "Neva: while an order is chosen",
+    "order-sign": "Neva: before orders are signed",
+}
+
+
+class Preconditions(Exception):  # noqa: N818  the status is called 412 Precondition Failed
+    """What a service must have was neither sent nor could be fetched."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of discovery.
+
+    Attributes
+    ----------
+    id, title, description : str
+    hook : str
+    rules : tuple of (Rule, state)
+    """
+
+    id: str
+    hook: Hook
+    title: str
+    description: str
+    rules: tuple[tuple[Rule, State], ...]
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What its rules need of a patient."""
+        return needs_of([rule for rule, _ in self.rules])
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """Everything that its rules ask, under the rule's number and the output's name."""
+        return {
+            f"{number}|{name}": node
+            for number, (rule, _) in enumerate(self.rules)
+            for name, node in rule.outputs.items()
+        }
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Its entry in the discovery document."""
+        return {
+            "hook": self.hook,
+            "title": self.title,
+            "description": self.description,
+            "id": self.id,
+            "prefetch": self.needs.templates,
+        }
+
+
+@dataclass(frozen=True)
+class RaisedCard:
+    """A card that a call raised, shown or not."""
+
+    card: Card
+    rule: Rule
+    state: State
+    shown: bool
+    suppressed_because: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call gave.
+
+    Attributes
+    ----------
+    raised : tuple of RaisedCard
+        All of them; only those ``shown`` are in ``content``.
+    findings : tuple of Finding
+        Of every rule that was asked.
+    content : dict
+        The response as CDS Hooks writes it.
+    record : BedsideRecord
+    unknown : tuple of str
+        Ids of rules of which it could not be told because something is missing.
+    """
+
+    raised: tuple[RaisedCard, ...]
+    findings: tuple[Finding, ...]
+    content: dict[str, Any]
+    record: BedsideRecord
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of a hospital.
+
+    Attributes
+    ----------
+    rules : tuple of (Rule, state)
+        Live and silent ones; others are not asked.
+    place : Place
+        The hospital's zone and codes.
+    fhir_servers : FhirServers
+        Where what was not sent may be fetched.
+    """
+
+    rules: tuple[tuple[Rule, State], ...]
+    place: Place
+    fhir_servers: FhirServers = field(default_factory=FhirServers)
+
+    @cached_property
+    def by_id(self) -> dict[str, Service]:
+        """Services by id; one for each hook that has a rule."""
+        found = {}
+        for hook in HOOKS:
+            own = tuple((rule, state) for rule, state in self.rules if hook in rule.hooks)
+            if not own:
+                continue
+            shown = [rule.title or rule.id for rule, state in own if state == "live"]
+            words = "; ".join(shown) if shown else "no rule is live: it is asked in silence"
+            found[f"neva-{hook}"] = Service(
+                id=f"neva-{hook}",
+                hook=hook,
+                title=_TITLES[hook],
+                description=f"Rules: {words}.",
+                rules=own,
+            )
+        return found
+
+    @property
+    def discovery(self) -> dict[str, Any]:
+        """The discovery document."""
+        return {"services": [service.entry for service in self.by_id.values()]}
+
+    def service(self, name: str) -> Service:
+        """Return a service.
+
+        Raises
+        ------
+        NotFoundError
+            There is none of this id.
+        """
+        if name not in self.by_id:
+            message = "service: there is none of this id; see the discovery document"
+            raise NotFoundError(message)
+        return self.by_id[name]
+
+    def answer(
+        self,
+        service: Service,
+        request: Request,
+        *,
+        now: datetime,
+        last_raised: Mapping[str, tuple[datetime, float | None]] | None = None,
+    ) -> Answer:
+        """Answer a call.
+
+        Parameters
+        ----------
+        service : Service
+        request : Request
+        now : datetime
+            Aware.
+        last_raised : mapping, optional
+            When each rule last spoke for this stay, and how severe it was.
+
+        Raises
+        ------
+        Preconditions
+            Who the patient is was not sent, or nothing else was, and it could
+            not be fetched.
+        """
+        record = self._record(service, request, now)
+        findings = self._findings(service, record, now)
+        notes = _notes(record)
+        raised = []
+        for finding, (rule, state) in zip(findings, service.rules, strict=True):
+            if not finding.raises or not rule.valid_on(self._today(now)):
+                continue
+            card = card_of(
+                finding,
+                subject=request.patient,
+                stay=request.encounter,
+                now=now,
+                zone=self.place.zone,
+                notes=notes,
+            )
+            last, severity = (last_raised or {}).get(rule.id, (None, None))
+            quiet = is_quiet(
+                now,
+                card.severity,
+                last=last,
+                last_severity=severity,
+                quiet_hours=rule.quiet_hours,
+            )
+            raised.append(
+                RaisedCard(
+                    card=card,
+                    rule=rule,
+                    state=state,
+                    shown=state == "live" and not quiet,
+                    suppressed_because="quiet" if quiet else None,
+                )
+            )
+        shown = [one.card.content for one in _ranked(raised) if one.shown]
+        if not shown and record.unreadable and any(s == "live" for _, s in service.rules):
+            shown = [_unreadable_card(record, now)]
+        return Answer(
+            raised=tuple(raised),
+            findings=tuple(findings),
+            content={"cards": shown},
+            record=record,
+            unknown=tuple(one.rule.id for one in findings if one.is_unknown),
+        )
+
+    def _today(self, now: datetime) -> Any:
+        return now.astimezone(ZoneInfo(self.place.zone)).date()
+
+    def _record(self, service: Service, request: Request, now: datetime) -> BedsideRecord:
+        made = self._read(service, request, request.prefetch, {}, now)
+        if made.absent and self.fhir_servers.allows(request.fhir_server):
+            assert request.fhir_server is not None  # an allowed one
+            fetched = self.fhir_servers.fetch(
+                request.fhir_server,
+                made.absent,
+                service.needs,
+                patient=request.patient,
+                token=request.access_token,
+                now=now,
+            )
+            prefetch = {**request.prefetch, **fetched.prefetch}
+            made = self._read(service, request, prefetch, fetched.since_by_key, now)
+        wanted = {one.key for one in service.needs.searches}
+        if PATIENT in made.absent or (wanted and wanted <= set(made.absent)):
+            raise Preconditions
+        return made
+
+    def _read(
+        self,
+        service: Service,
+        request: Request,
+        prefetch: Mapping[str, Any],
+        since_by_key: Mapping[str, datetime],
+        now: datetime,
+    ) -> BedsideRecord:
+        return bedside_record(
+            prefetch,
+            service.needs,
+            patient=request.patient,
+            encounter=request.encounter,
+            now=now,
+            zone=self.place.zone,
+            drafts=request.drafts,
+            since_by_key=since_by_key,
+        )
+
+    def _findings(self, service: Service, record: BedsideRecord, now: datetime) -> list[Finding]:
+        at = microseconds(now)
+        point = Point(at, at, record.stay_id)
+        if defect_of(record.timeline, point, self.place.zone) is not None:
+            answers: dict[str, Any] = dict.fromkeys(service.outputs)
+        else:
+            answers = evaluate(
+                service.outputs, record.timeline, point, self.place, unsent=record.sent.lacks
+            )
+        own: list[dict[str, Any]] = [{} for _ in service.rules]
+        for key, value in answers.items():
+            number, _, name = key.partition("|")
+            is_time = value is not None and service.outputs[key].type.name == "time"
+            own[int(number)][name] = moment(value) if is_time else value
+        return [
+            finding_of(rule, found) for (rule, _), found in zip(service.rules, own, strict=True)
+        ]
+
+
+def _ranked(raised: Iterable[RaisedCard]) -> list[RaisedCard]:
+    order = {"critical": 0, "warning": 1, "info": 2}
+    return sorted(
+        raised, key=lambda one: (order[one.card.indicator], -one.card.severity, one.card.rule)
+    )
+
+
+def _notes(record: BedsideRecord) -> tuple[str, ...]:
+    """What a reader of a card must know of what it was made from."""
+    notes = []
+    if record.unreadable:
+        told = ", ".join(f"{reason} {count}" for reason, count in record.unreadable.items())
+        notes.append(f"Some of what was sent could not be read and is not in this card: {told}.")
+    if record.absent:
+        notes.append(f"Not sent, so unknown and not absent: {', '.join(record.absent)}.")
+    return tuple(notes)
+
+
+def _unreadable_card(record: BedsideRecord, now: datetime) -> dict[str, Any]:
+    """Say that something could not be read where there is nothing else to say."""
+    from uuid import NAMESPACE_URL, uuid5
+
+    count = sum(record.unreadable.values())
+    name = f"neva-unreadable|{record.timeline.subject_id}|{now.isoformat()}|{count}"
+    return {
+        "uuid": str(uuid5(NAMESPACE_URL, name)),
+        "summary": f"{count} records sent could not be read; rules were asked of the rest",
+        "detail": "\n".join(f"- {one}" for one in _notes(record)),
+        "indicator": "info",
+        "source": {"label": "Neva"},
+    }
+
+
+def longest_quiet(rules: Sequence[tuple[Rule, State]]) -> timedelta:
+    """Return how far back the log must be looked at for suppression."""
+    return timedelta(hours=max((rule.quiet_hours for rule, _ in rules), default=0.0))
+
+
+def versions_of(rules: Iterable[Rule]) -> dict[str, tuple[str, str]]:
+    """Return id to version and content hash."""
+    return {rule.id: (rule.version, hash_of(rule)) for rule in rules}

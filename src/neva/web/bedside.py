@@ -1,0 +1,207 @@
+"""The bedside behind the web door: rules and their states, calls, feedback, what is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from neva.decisions.cards import hash_of
+from neva.decisions.cds_hooks import Answer, Service, Services, longest_quiet
+from neva.decisions.cds_requests import read_request
+from neva.decisions.client_tokens import Client, Clients, read_clients, verify
+from neva.decisions.fhir_server import FhirServers
+from neva.decisions.rules import Rule
+from neva.definitions.binding import hierarchy_of
+from neva.definitions.programme import load_programme
+from neva.definitions.reference import Place
+from neva.events.hospital import open_hospital
+from neva.state import CardEntry, State, open_state, state_of
+from neva.web.settings import WebSettings
+
+__all__ = ["Bedside"]
+
+#: A state is read anew so often; a change reaches the bedside within this time.
+STATES_FOR: Final = timedelta(seconds=5)
+
+
+class Bedside:
+    """The services of one hospital, with what they keep.
+
+    Parameters
+    ----------
+    settings : WebSettings
+    fhir_servers : FhirServers, optional
+        For tests.
+    """
+
+    def __init__(self, settings: WebSettings, fhir_servers: FhirServers | None = None) -> None:
+        self.settings = settings
+        self.hospital = open_hospital(settings.hospital)
+        self.state: State = open_state(
+            settings.state if settings.state is not None else state_of(settings.hospital)
+        )
+        self.clients: Clients | None = (
+            None if settings.clients is None else read_clients(settings.clients)
+        )
+        snapshot = self.hospital.snapshot()
+        parents, masses = hierarchy_of(snapshot)
+        self._place = Place(snapshot.zone, parents, masses)
+        self._pseudonyms = self.hospital.pseudonyms(settings.assigner)
+        self._fhir_servers = fhir_servers or FhirServers(settings.fhir_servers)
+        self.rules: dict[str, Rule] = {
+            rule.id: rule for name in settings.programmes for rule in load_programme(name).rules
+        }
+        self._lock = threading.Lock()
+        self._read_at: datetime | None = None
+        self._services = Services((), self._place, self._fhir_servers)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.state.close()
+
+    # ------------------------------------------------------------------- rules
+
+    def services(self) -> Services:
+        """Return the services as the rules' states are now.
+
+        A rule whose content is not the one that was made silent or live is not
+        asked at all.
+        """
+        now = self.settings.now()
+        with self._lock:
+            if self._read_at is None or abs(now - self._read_at) >= STATES_FOR:
+                chosen = []
+                for state in self.state.rules.all():
+                    rule = self.rules.get(state.rule)
+                    if rule is None or not state.is_evaluated or hash_of(rule) != state.hash:
+                        continue
+                    chosen.append((rule, "live" if state.state == "live" else "silent"))
+                if tuple(chosen) != self._services.rules:
+                    self._services = Services(tuple(chosen), self._place, self._fhir_servers)  # type: ignore[arg-type]
+                self._read_at = now
+            return self._services
+
+    def changed_rules(self) -> list[str]:
+        """Return rules that are silent or live with another content than the installed one."""
+        return [
+            state.rule
+            for state in self.state.rules.all()
+            if state.is_evaluated
+            and state.rule in self.rules
+            and hash_of(self.rules[state.rule]) != state.hash
+        ]
+
+    # ------------------------------------------------------------------- calls
+
+    def who(self, authorization: str | None, path: str) -> Client | None:
+        """Say who calls; None where every caller is this machine.
+
+        Raises
+        ------
+        neva.decisions.client_tokens.Unauthorised
+        """
+        if self.clients is None:
+            return None
+        return verify(
+            authorization,
+            self.clients,
+            audience=self.settings.base_url.rstrip("/") + path,
+            tokens=self.state.tokens,
+            now=self.settings.now(),
+        )
+
+    def call(self, service_id: str, content: Any, client: Client | None) -> dict[str, Any]:
+        """Answer a call, log its cards and audit it, in one transaction.
+
+        Raises
+        ------
+        NotFoundError, BadInputError, neva.decisions.cds_hooks.Preconditions
+        """
+        services = self.services()
+        service = services.service(service_id)
+        request = read_request(content, service.hook)
+        now = self.settings.now()
+        subject = str(self._pseudonyms.one("subject", request.patient))
+        stay = (
+            None
+            if request.encounter is None
+            else str(self._pseudonyms.one("stay", request.encounter))
+        )
+        last = self.state.cards.last_raised(
+            subject, stay, since=now - longest_quiet(service.rules), until=now
+        )
+        answer = services.answer(service, request, now=now, last_raised=last)
+        self._keep(service, answer, subject, stay, now, request.user, client)
+        return answer.content
+
+    def _keep(
+        self,
+        service: Service,
+        answer: Answer,
+        subject: str,
+        stay: str | None,
+        now: datetime,
+        user: str,
+        client: Client | None,
+    ) -> None:
+        entries = [
+            CardEntry(
+                card=one.card.uuid,
+                rule=one.card.rule,
+                version=one.card.version,
+                hash=one.card.hash,
+                subject=subject,
+                stay=stay,
+                unit=one.card.unit,
+                now=now,
+                hook=service.hook,
+                state=one.state,
+                indicator=one.card.indicator,
+                severity=one.card.severity,
+                shown=one.shown,
+                suppressed_because=one.suppressed_because,
+                inputs_hash=one.card.inputs_hash,
+            )
+            for one in answer.raised
+        ]
+        actor = user if client is None else f"{client.name}: {user}"
+        why = f"CDS Hooks {service.hook}"
+        with self.state.transaction() as connection:
+            written = self.state.cards.record(
+                entries, actor=actor, why=why, at=now, within=connection
+            )
+            if not written:
+                self.state.audit.append(
+                    at=now,
+                    actor=actor,
+                    action="evaluated",
+                    subject=subject,
+                    stay=stay,
+                    why=why,
+                    details={"rules": len(service.rules), "unknown": list(answer.unknown)},
+                    within=connection,
+                )
+
+    def feedback(self, service_id: str, content: Any, client: Client | None) -> Mapping[str, int]:
+        """Keep feedback; the same post again changes nothing.
+
+        Raises
+        ------
+        NotFoundError, BadInputError
+        """
+        from neva.errors import BadInputError
+
+        service = self.services().service(service_id)
+        posted = content.get("feedback") if isinstance(content, Mapping) else None
+        if not isinstance(posted, list):
+            message = "feedback: the body must hold an array; found none; see CDS Hooks 2.0"
+            raise BadInputError(message)
+        receipt = self.state.feedback.record(
+            service.id,
+            posted,
+            at=self.settings.now(),
+            actor="cds-client" if client is None else client.name,
+        )
+        return {"new": receipt.new, "repeated": receipt.repeated}

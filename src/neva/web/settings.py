@@ -1,0 +1,78 @@
+"""Settings of the web door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+from neva.errors import UsageError
+
+__all__ = ["WebSettings", "is_loopback"]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class WebSettings:
+    """How the hospital is served.
+
+    Attributes
+    ----------
+    hospital : Path
+        The folder.
+    state : Path or str, optional
+        The application's database; that of the hospital by default.
+    programmes : tuple of str
+        Whose rules may be asked.
+    host, port
+        Where to listen.
+    base_url : str
+        The address under which clients know the service; part of what their
+        tokens are for.
+    clients : Path, optional
+        Who may call. Without it only this machine may.
+    fhir_servers : tuple of str
+        From where what was not sent may be fetched.
+    origins : tuple of str
+        Web pages of other addresses that may call from a browser.
+    assigner : str
+        Who gave the patients' ids that clients send; as in the import of the
+        same system, so that pseudonyms agree.
+    now : callable
+        The clock.
+    """
+
+    hospital: Path
+    state: Path | str | None = None
+    programmes: tuple[str, ...] = ("acute-care", "covid19", "sepsis")
+    host: str = "127.0.0.1"
+    port: int = 8321
+    base_url: str = "http://127.0.0.1:8321"
+    clients: Path | None = None
+    fhir_servers: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    assigner: str = "fhir"
+    now: Callable[[], datetime] = field(default=_clock, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.clients is None and not is_loopback(self.host):
+            message = (
+                f"serve: without a file of clients only this machine may call; found host "
+                f"{self.host!r}; give --clients FILE, or listen on 127.0.0.1"
+            )
+            raise UsageError(message)
