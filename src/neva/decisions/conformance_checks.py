@@ -197,7 +197,7 @@ _SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         (
             "token.symmetric",
             "SHALL",
-            "a token signed with a shared key (HS256, the public key as secret) is answered with 401",
+            "a token signed with HS256 (the public key as secret) is answered with 401",
         ),
     ),
     "RFC 6750, 3.1": (

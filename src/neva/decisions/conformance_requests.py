@@ -236,14 +236,20 @@ def read_signer(path: Path, *, issuer: str, kid: str) -> Signer:
         )
         raise NotFoundError(message) from None
     key: Any = None
+    named: str | None = None
     try:
         if data.lstrip().startswith(b"{"):
-            key = PyJWK(json.loads(data)).key
+            content = json.loads(data)
+            named = content.get("alg")
+            # PyJWT guesses no algorithm for Ed448.
+            key = PyJWK(content, "EdDSA" if content.get("kty") == "OKP" else named).key
         else:
             key = serialization.load_pem_private_key(data, password=None)
     except (PyJWTError, ValueError, TypeError, KeyError):
         key = None
     algorithm = _algorithm(key)
+    if algorithm is not None and named is not None:
+        algorithm = named
     if algorithm is None:
         message = (
             f"{path}: not a private key for signatures; found other content; give a PEM file "
