@@ -144,7 +144,8 @@ def _told(error: Exception, name: str) -> Exception:
 def _user_problems(name: str) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, sqlite3.Error) as error:
+        # Settings of a new connection are made below SQLAlchemy, which wraps only its own calls.
         raise _told(error, name) from None
     except _PROBLEMS as error:
         # pg8000 reports refused connections and passwords as plain errors of its own.

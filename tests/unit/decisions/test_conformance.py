@@ -101,6 +101,23 @@ def test_a_service_that_stops_answering_is_reported():
     assert CANARY not in report.to_text()
 
 
+def test_an_application_is_checked_without_a_socket():
+    from fastapi import FastAPI
+    from tests.asgi import AsgiTransport
+
+    app = FastAPI()
+    service = {"hook": "patient-view", "id": "a", "title": "A", "description": "Says nothing."}
+    app.get("/cds-services")(lambda: {"services": [service]})
+
+    def call(name: str, asked: dict[str, object]) -> dict[str, object]:
+        return {"cards": []}
+
+    app.post("/cds-services/{name}")(call)
+    with httpx.Client(transport=AsgiTransport(app)) as client:
+        report = verify_service("http://127.0.0.1", client=client, now=lambda: NOW)
+    assert [one.check.id for one in report.of("failed")] == ["call.unknown-service", "call.missing"]
+
+
 def test_nothing_that_answers_is_said():
     def refuses(request):
         raise httpx.ConnectError(CANARY)
