@@ -72,10 +72,15 @@ def service_base(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+        # A password would be in the report; a query has no place in a base.
+        is_url = is_url and not (parts.username or parts.password or parts.query or parts.fragment)
     except ValueError:
         is_url = False
     if not is_url:
-        message = "URL: not an http or https address; found other text; write https://host/base"
+        message = (
+            "URL: not an http or https address without user, password and query; found other "
+            "text; write https://host/base"
+        )
         raise UsageError(message)
     return url.rstrip("/").removesuffix("/cds-services")
 
@@ -184,7 +189,7 @@ class _Check:
         )
 
     def address(self, service: Mapping[str, Any]) -> str:
-        return f"{self.discovery}/{quote(service['id'], safe='')}"
+        return f"{self.discovery}/{quote(service['id'], safe='', errors='replace')}"
 
     # --- the run
 

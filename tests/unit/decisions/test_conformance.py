@@ -189,10 +189,15 @@ def test_the_base_is_found_from_any_of_the_addresses(url, base):
     assert service_base(url) == base
 
 
-@pytest.mark.parametrize("url", ["", "cds.example", "ftp://cds.example", "https://", "http://[x"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "cds.example", "ftp://cds.example", "https://", "http://[x", f"https://u:{CANARY}@h",
+     "https://cds.example/?x=1", "https://cds.example/#x"],
+)  # fmt: skip
 def test_what_is_no_address_is_refused(url):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         service_base(url)
+    assert CANARY not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +275,34 @@ def test_any_document_is_judged_and_never_an_error(document):
     judge_answer(findings, {"cards": document}, "r")
     judge_answer(findings, {"cards": [document], "systemActions": document}, "r")
     findings.report("u", 1, 1).to_frame()
+
+
+services = st.lists(
+    st.fixed_dictionaries(
+        {"id": st.text(max_size=3), "hook": st.sampled_from([*HOOK_TOKENS, "x", "\ud800"])},
+        optional={"prefetch": st.dictionaries(st.text(max_size=2), anything, max_size=2),
+                  "title": anything, "description": anything},
+    ),
+    max_size=2,
+)  # fmt: skip
+
+
+@given(services, st.lists(st.tuples(st.sampled_from([200, 204, 400, 401, 412, 500]), anything)))
+def test_whatever_a_service_answers_there_is_a_report(offered, answers):
+    waiting = list(answers)
+
+    def answer(request):
+        if request.method == "GET":
+            return httpx.Response(200, content=json.dumps({"services": offered}).encode())
+        status, document = waiting.pop() if waiting else (200, {"cards": []})
+        return httpx.Response(status, content=json.dumps(document).encode())
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        report = verify_service(
+            "https://cds.example", client=client, now=lambda: NOW, signer=signer()
+        )
+    report.to_text().encode()
+    json.dumps(report.to_json() | {"checks": report.to_frame().rows()})
 
 
 def test_a_deep_answer_is_no_error():
