@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from neva.decisions.client_keys import ClientKeys, Clients, VerifyingKey
 from neva.decisions.client_tokens import Unauthorised, verify
@@ -239,7 +240,7 @@ class CdsService:
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         self.seconds += 0.6 if self.broken == "call.time" and request.method == "POST" else 0.1
-        _, _, path = str(request.url).partition("/api/cds-services")
+        _, _, path = str(request.url).partition("/cds-services")
         if request.method == "OPTIONS":
             allowed = (
                 {} if self.broken == "cors.preflight" else {"access-control-allow-origin": "*"}
@@ -353,3 +354,10 @@ class CdsService:
             (False, "overridden", False): "feedback.several",
         }.get((len(entries) == 1, entries[0]["outcome"], again))
         return httpx.Response(500 if kind == self.broken else 200)
+
+
+def put_behind_httpx(service: CdsService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every `httpx.Client` that is made from now on talk to this service."""
+    real = httpx.Client
+    transport = httpx.MockTransport(service.answer)
+    monkeypatch.setattr(httpx, "Client", lambda **_: real(transport=transport))

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cds_services import ANSWER, BREAKAGES, ISSUER, NOW, CdsService, signer
+from tests.cds_services import ANSWER, BREAKAGES, ISSUER, NOW, CdsService, put_behind_httpx, signer
 from tests.command_line import CANARY
 from tests.signing_keys import ALGORITHM_BY_KEY, jwk, private_key
 
@@ -330,11 +330,9 @@ def command(neva, monkeypatch):
     names = {one.name for one in cli.app.registered_commands}
     if "cds-verify" not in names:
         cds_verify.add_to(cli.app)
-    real = httpx.Client
 
     def run(service, *words):
-        transport = httpx.MockTransport(service.answer)
-        monkeypatch.setattr(httpx, "Client", lambda **_: real(transport=transport))
+        put_behind_httpx(service, monkeypatch)
         return neva("cds-verify", service.base, *words)
 
     return run
