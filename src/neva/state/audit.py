@@ -210,7 +210,11 @@ class Audit:
             return chain_findings(rows, self._keys, expected_head)
 
     def rows(self, *, first: int | None = None, last: int | None = None) -> Iterator[AuditRow]:
-        """Return the rows from number `first` to number `last`, both included."""
+        """Return the rows from number `first` to number `last`, both included.
+
+        They are read as they are asked for, in one transaction that ends with
+        the last of them: do not keep the iterator open.
+        """
         chosen = sa.select(tables.audit)
         if first is not None:
             chosen = chosen.where(tables.audit.c.number >= first)

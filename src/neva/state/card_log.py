@@ -33,7 +33,7 @@ class CardEntry:
     rule, version, hash : str
         The rule and exactly which definition of it.
     subject : str
-        Pseudonym, or a hash of it; never a record number.
+        Pseudonym, or a hash of it; never a record number. A number is kept as text.
     stay, unit : str or None
     now : datetime
         Aware; the time the rule was evaluated for.
@@ -91,6 +91,14 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+def _row(entry: CardEntry) -> dict[str, Any]:
+    row = {name: getattr(entry, name) for name in SCHEMA}
+    for name in ("subject", "stay"):
+        # The store's ids are numbers; here they are text.
+        row[name] = None if row[name] is None else str(row[name])
+    return row
+
+
 class CardLog:
     """The log of cards."""
 
@@ -126,7 +134,7 @@ class CardLog:
         int
             How many were written.
         """
-        rows = [{name: getattr(entry, name) for name in SCHEMA} for entry in entries]
+        rows = [_row(entry) for entry in entries]
         if not rows:
             return 0
         subjects = {row["subject"] for row in rows}

@@ -25,6 +25,9 @@ WAIT_SECONDS = 30.0
 #: The number of PostgreSQL's advisory lock: "neva" in ASCII.
 ADVISORY_LOCK = 0x6E657661
 
+#: SQLSTATE insufficient_privilege.
+_NO_RIGHT = "42501"
+
 #: Said to the user when the database cannot be reached.
 _PROBLEMS = (DatabaseError, InterfaceError)
 
@@ -125,6 +128,11 @@ def _told(error: Exception, name: str) -> Exception:
         )
     if "not a database" in text:
         return UsageError(f"{name}: not a state; found a file of another kind; check the path")
+    if _sqlstate(error) == _NO_RIGHT:
+        return ConflictError(
+            f"{name}: the database's user lacks a right; found it refused; let the owner of the "
+            "tables open the state once, and grant the rights that the page on the audit names"
+        )
     if "decode" in text:
         return BadInputError(
             f"{name}: holds text that is not UTF-8; found it while reading; somebody else wrote "
@@ -144,7 +152,8 @@ def _told(error: Exception, name: str) -> Exception:
 def _user_problems(name: str) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, sqlite3.Error) as error:
+        # Settings of a new connection are made below SQLAlchemy, which wraps only its own calls.
         raise _told(error, name) from None
     except _PROBLEMS as error:
         # pg8000 reports refused connections and passwords as plain errors of its own.
@@ -154,11 +163,14 @@ def _user_problems(name: str) -> Iterator[None]:
 
 
 def _is_access(error: DatabaseError) -> bool:
-    """SQLSTATE class 28: authorisation; 3D: no such database; 57P: shutting down."""
-    orig = error.orig
+    """SQLSTATE class 28: authorisation; 3D: no such database; 53, 57P: full, shutting down."""
+    return _sqlstate(error).startswith(("28", "3D", "57P", "53", _NO_RIGHT))
+
+
+def _sqlstate(error: Exception) -> str:
+    orig = getattr(error, "orig", None)
     about = orig.args[0] if orig is not None and orig.args else None
-    code = about.get("C", "") if isinstance(about, dict) else ""
-    return str(code).startswith(("28", "3D", "57P", "53"))
+    return str(about.get("C", "")) if isinstance(about, dict) else ""
 
 
 @contextmanager

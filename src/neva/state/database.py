@@ -34,6 +34,9 @@ PLACE = "NEVA_STATE"
 #: A file with the keys that seal the audit.
 KEY = "NEVA_AUDIT_KEY"
 
+#: Alembic keeps what it does in a global; threads that open states take turns.
+_ONE_AT_A_TIME = threading.Lock()
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -189,7 +192,7 @@ def _migrate(engine: Engine, name: str) -> None:
     with connections.reading(engine, name) as connection:
         if found(connection) == head:
             return
-    with connections.writing(engine, name, threading.Lock()) as connection:
+    with connections.writing(engine, name, _ONE_AT_A_TIME) as connection:
         if found(connection) == head:
             return
         with EnvironmentContext(config, script) as environment:

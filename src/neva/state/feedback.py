@@ -80,7 +80,8 @@ class FeedbackEntry:
         outcome = _text(posted, "outcome", where)
         if outcome not in OUTCOMES:
             _refuse(f"{where}.outcome", "must be accepted or overridden", "another text")
-        suggestions = posted.get("acceptedSuggestions", [])
+        # Some clients write null for what is absent; that must not lose feedback.
+        suggestions = _unless_null(posted, "acceptedSuggestions", [])
         if not isinstance(suggestions, list):
             _refuse(f"{where}.acceptedSuggestions", "must be an array", suggestions)
         accepted = tuple(
@@ -89,10 +90,10 @@ class FeedbackEntry:
         )
         if outcome == "accepted" and not accepted:
             _refuse(f"{where}.acceptedSuggestions", "must name what was accepted", None)
-        override = posted.get("overrideReason", {})
+        override = _unless_null(posted, "overrideReason", {})
         if not isinstance(override, Mapping):
             _refuse(f"{where}.overrideReason", "must be an object", override)
-        reason = override.get("reason", {})
+        reason = _unless_null(override, "reason", {})
         if not isinstance(reason, Mapping):
             _refuse(f"{where}.overrideReason.reason", "must be a Coding", reason)
         about = f"{where}.overrideReason"
@@ -309,6 +310,11 @@ def _kind(found: object) -> str:
         return "nothing"
     kinds = {str: "text", bool: "a boolean", list: "an array", dict: "an object"}
     return kinds.get(type(found), "a number")
+
+
+def _unless_null(holder: Mapping[str, Any], name: str, absent: Any) -> Any:
+    value = holder.get(name)
+    return absent if value is None else value
 
 
 def _text(holder: object, name: str, where: str, *, longest: int = 200) -> str:

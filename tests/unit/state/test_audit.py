@@ -151,6 +151,19 @@ def test_a_noted_row_that_was_removed_is_found(database):
     assert kinds(state.audit.verify(noted)) == {("removed", 6), ("removed", 5)}
 
 
+@pytest.mark.parametrize("number", [2, 3, 4, 6, 7])
+def test_long_chains_are_read_in_pieces(database, monkeypatch, number):
+    monkeypatch.setattr("neva.state.audit.BATCH", 3)
+    state = database.open()
+    noted = filled(state, number)[-1]
+    assert state.audit.verify(noted) == []
+    assert [row.number for row in state.audit.rows()] == list(range(1, number + 1))
+    assert [row.number for row in state.audit.rows(first=2, last=3)] == [2, 3][: number - 1]
+    if number > 4:
+        database.tamper("DELETE FROM audit WHERE number = 4")
+        assert kinds(state.audit.verify(noted)) == {("removed", 5)}
+
+
 def test_findings_are_limited(database):
     state = database.open()
     filled(state, 120)

@@ -33,6 +33,12 @@ def test_cards_come_back_as_they_were_written(database):
     assert rows == [ENTRY, silent]
 
 
+def test_ids_that_are_numbers_are_kept_as_text(database):
+    state = database.open()
+    state.cards.record([replace(ENTRY, subject=17, stay=5)])
+    assert state.cards.between(AT, LATER).select("subject", "stay").row(0) == ("17", "5")
+
+
 def test_between_is_half_open(database):
     state = database.open()
     state.cards.record([ENTRY, replace(ENTRY, card="c2", now=LATER)])
@@ -162,6 +168,13 @@ def test_a_comment_is_not_in_the_audit(database):
     entry = POST | {"overrideReason": {"userComment": CANARY}}
     state.feedback.record("svc", [entry], at=AT)
     assert all(CANARY not in str(row) for row in state.audit.rows())
+
+
+def test_null_is_read_as_absent():
+    empty = {"acceptedSuggestions": None, "overrideReason": None}
+    assert FeedbackEntry.read(POST | empty) == FeedbackEntry.read(POST)
+    nothing = {"overrideReason": {"reason": None, "userComment": None}}
+    assert FeedbackEntry.read(POST | nothing) == FeedbackEntry.read(POST)
 
 
 def test_what_the_specification_does_not_name_is_ignored():

@@ -1,6 +1,7 @@
 """Opening a state: where it is, how its tables come to be, what can be wrong."""
 
 import multiprocessing
+import re
 import sqlite3
 import stat
 from pathlib import Path
@@ -11,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from neva.errors import ConflictError, NotFoundError, UsageError
-from neva.state import open_state, state_named, state_of
+from neva.state import CardEntry, open_state, state_named, state_of
 from neva.state.tables import metadata
 
 
@@ -161,3 +162,52 @@ def _times():
     from datetime import UTC, datetime
 
     return datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_threads_open_new_states_at_once(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(6) as pool:
+        states = list(pool.map(lambda k: open_state(tmp_path / f"{k % 3}.sqlite"), range(12)))
+    for state in states:
+        assert state.audit.verify() == []
+        state.close()
+
+
+def test_a_user_without_rights_is_said(cluster):
+    name = cluster.new_database()
+    cluster.run(name, "CREATE ROLE reader LOGIN", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    url = cluster.url(name).replace("postgres@", "reader@")
+    with pytest.raises(ConflictError, match="lacks a right"):
+        open_state(url)
+
+
+GRANTS = re.findall(
+    r"(?:GRANT|REVOKE) [^;]*;",
+    (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8"),
+)
+
+
+def test_a_user_with_the_rights_on_the_page_can_do_everything_but_change_the_audit(cluster):
+    name = cluster.new_state_database()
+    cluster.run(name, "CREATE ROLE neva LOGIN")
+    cluster.run(name, *GRANTS)
+    with open_state(cluster.url(name).replace("postgres@", "neva@")) as state:
+        expires, at = _times()
+        card = CardEntry(
+            card="c", rule="r", version="1", hash="h", subject="p", now=at, state="live",
+            indicator="info", shown=True, inputs_hash="i",
+        )  # fmt: skip
+        post = {"card": "c", "outcome": "overridden", "outcomeTimestamp": "2026-01-01T00:00:00Z"}
+        state.cards.record([card])
+        state.feedback.record("svc", [post], at=at)
+        state.feedback.record("svc", [post], at=at)
+        assert state.tokens.take("i", "j", expires, at)
+        for to in ("draft", "silent"):
+            state.rules.change("r", "1", "h", to, actor="a", reason="b", at=at)
+        state.work.acknowledge("r", "s", at, actor="a", at=at)
+        state.work.clear("r", "s", at, actor="a", reason="b", at=at)
+        assert state.audit.verify() == []
+        for statement in ("DELETE FROM audit", "UPDATE audit SET actor = 'x'", "TRUNCATE audit"):
+            with pytest.raises(ConflictError, match="lacks a right"), state.transaction() as one:
+                one.exec_driver_sql(statement)
