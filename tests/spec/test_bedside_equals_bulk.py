@@ -1,0 +1,147 @@
+"""One definition: the bedside, the replay and the scores in bulk say the same."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from tests.bedsides import served
+from tests.charts import Charts
+from tests.property.test_engines_agree import differences
+
+from neva.decisions.replay import cards_of, replay
+from neva.definitions.points import EachStay, EveryHours
+from neva.definitions.programme import load_programme
+from neva.definitions.run import answer, points_of
+from neva.events.hospital import create_hospital
+from neva.synthesis import Plan, synthesise
+
+SERVICE = "neva-patient-view"
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bedside") / "hospital"
+    made = create_hospital(folder, zone="Europe/Moscow", now=datetime.now(UTC))
+    synthesise(made, Plan(stays=600, seed=5), now=datetime.now(UTC))
+    return made
+
+
+def _scores() -> dict[str, object]:
+    programme = load_programme("covid19")
+    outputs = {one.id: one.value for one in programme.features}
+    for score in programme.scores:
+        outputs |= {f"{score.id}.{item.name}": item.of for item in score.items}
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "population",
+    [EachStay(), EachStay(at="start", hours_after_start=24), EachStay(at="end")],
+    ids=["now", "24 hours after admission", "discharge"],
+)
+def test_scores_of_every_stay_are_the_same_at_the_bedside_and_in_bulk(hospital, population):
+    snapshot = hospital.snapshot()
+    points = points_of(snapshot, population)
+    assert points.height > 400
+    outputs = _scores()
+    bedside = answer(snapshot, outputs, points=points, engine="reference")
+    for engine in ("relational", "columnar"):
+        bulk = answer(snapshot, outputs, points=points, engine=engine)
+        assert bedside.errors.equals(bulk.errors)
+        assert differences(bedside.frame, bulk.frame) == []
+
+
+def _chosen(snapshot) -> pl.DataFrame:
+    """Points every hour of some stays, short ones, some with COVID-19, some with sepsis."""
+    points = points_of(snapshot, EveryHours(hours=1))
+    lengths = points.group_by("stay_id", "subject_id").len().filter(pl.col("len") < 150)
+    wanted = []
+    for code, number in (("ICD10//U07.1", 8), ("CARE//sepsis-triage", 6), ("ICD10//I63*", 1)):
+        own = snapshot.events().filter(pl.col("code").str.starts_with(code.rstrip("*")))
+        stays = own.select("stay_id").unique().collect()
+        wanted.append(lengths.join(stays, on="stay_id", how="semi").sort("stay_id").head(number))
+    wanted.append(lengths.sort("stay_id").head(2))
+    chosen = points.join(pl.concat(wanted).unique("stay_id"), on="stay_id", how="semi")
+    # Live traffic comes in the order of time, patients mixed.
+    return (
+        chosen.sort("now", "stay_id")
+        .drop("point_id")
+        .with_row_index("point_id")
+        .with_columns(pl.col("point_id").cast(pl.Int64))
+    )
+
+
+def test_replayed_traffic_gives_the_cards_of_the_replay_in_bulk(hospital, tmp_path):
+    snapshot = hospital.snapshot()
+    points = _chosen(snapshot)
+    assert points["stay_id"].n_unique() >= 8
+    charts = Charts(snapshot, points["subject_id"].unique().to_list())
+    live = {}
+    with served(hospital.path, tmp_path, snapshot.now) as bedside:
+        service = bedside.bedside.services().service(SERVICE)
+        rules = [rule for rule, _ in service.rules]
+        for point, subject, stay, now, _ in points.iter_rows():
+            bedside.now = now
+            answered = bedside.post(
+                SERVICE,
+                {
+                    "hook": "patient-view",
+                    "hookInstance": str(point),
+                    "context": {
+                        "userId": "Practitioner/1",
+                        "patientId": str(subject),
+                        "encounterId": str(stay),
+                    },
+                    "prefetch": charts.prefetch(subject, now, service.needs),
+                },
+            )
+            assert answered.status_code == 200
+            live |= {card["uuid"]: card for card in answered.json()["cards"]}
+        logged = bedside.bedside.state.cards.between(points["now"].min(), snapshot.now)
+        assert bedside.bedside.state.audit.verify() == []
+    result = replay(snapshot, rules, points=points)
+    bulk = {card.uuid: card.content for card in cards_of(snapshot, result)}
+    assert len(bulk) > 30
+    assert result.alerts.filter("shown")["rule"].n_unique() >= 5
+    assert live == bulk
+    # What was held back is the same too.
+    assert logged.filter(~pl.col("shown")).height == result.alerts["quiet"].sum()
+
+
+def test_the_same_input_and_version_give_the_same_cards(hospital):
+    snapshot = hospital.snapshot()
+    rules = load_programme("acute-care").rules
+    once = cards_of(snapshot, replay(snapshot, rules, every_hours=6))
+    again = cards_of(snapshot, replay(snapshot, rules, every_hours=6))
+    assert once == again
+    assert len({card.uuid for card in once}) == len(once)
+    by_database = cards_of(snapshot, replay(snapshot, rules, every_hours=6), engine="relational")
+    assert once == by_database
+
+
+def test_silent_mode_logs_what_live_mode_would_show(hospital, tmp_path):
+    snapshot = hospital.snapshot()
+    points = _chosen(snapshot).filter(pl.col("point_id") % 6 == 0)
+    charts = Charts(snapshot, points["subject_id"].unique().to_list())
+    raised = {}
+    for name, is_live in (("live", True), ("silent", False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with served(hospital.path, folder, snapshot.now, live=is_live) as bedside:
+            service = bedside.bedside.services().service(SERVICE)
+            for _, subject, stay, now, _ in points.iter_rows():
+                bedside.now = now
+                context = {"userId": "u", "patientId": str(subject), "encounterId": str(stay)}
+                body = {
+                    "hook": "patient-view",
+                    "hookInstance": "1",
+                    "context": context,
+                    "prefetch": charts.prefetch(subject, now, service.needs),
+                }
+                cards = bedside.post(SERVICE, body).json()["cards"]
+                assert is_live or cards == []
+            log = bedside.bedside.state.cards.between(points["now"].min(), snapshot.now)
+            raised[name] = log.select("card", "rule", "severity", "suppressed_because")
+            assert is_live or not log["shown"].any()
+    assert raised["live"].height > 0
+    assert raised["live"].equals(raised["silent"])
