@@ -18,8 +18,9 @@ from neva.cli import cds_verify
 from neva.decisions.conformance import service_base, verify_service
 from neva.decisions.conformance_answers import judge_answer, judge_discovery
 from neva.decisions.conformance_checks import CHECKS
+from neva.decisions.conformance_hooks import HOOK_TOKENS
 from neva.decisions.conformance_report import Findings
-from neva.decisions.conformance_requests import HOOK_TOKENS, hook_request, prefetch_for, read_signer
+from neva.decisions.conformance_requests import hook_request, prefetch_for, read_signer
 from neva.errors import BadInputError, NotFoundError, UsageError
 
 
@@ -172,7 +173,7 @@ def test_requests_of_every_hook_hold_the_fields_that_its_templates_may_name(hook
     service = {"hook": hook, "id": "a", "prefetch": {"x": "Basic/{{context.patientId}}"}}
     request = hook_request(service, patient="p")
     assert request["context"]["patientId"] == "p"
-    optional = {"encounterId"} if hook not in {"encounter-start", "encounter-discharge"} else set()
+    optional = {"encounterId"} if not hook.startswith("encounter-") else set()
     assert set(request["context"]) >= HOOK_TOKENS.get(hook, frozenset()) - optional
 
 
@@ -396,3 +397,13 @@ def test_the_command_says_what_is_wrong(command, tmp_path, monkeypatch, words, c
 def test_times_of_tokens_are_of_now():
     token = signer().claims("a", NOW)
     assert token["exp"] - token["iat"] == timedelta(minutes=1).total_seconds()
+
+
+@pytest.mark.parametrize("hook", HOOK_TOKENS)
+def test_resources_of_a_context_are_valid_fhir(hook):
+    from fhir.resources.R4B.bundle import Bundle
+
+    context = hook_request({"hook": hook, "id": "a"}, patient="p")["context"]
+    for value in context.values():
+        if isinstance(value, dict):
+            Bundle.model_validate(value)
