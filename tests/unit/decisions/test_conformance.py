@@ -1,6 +1,7 @@
 """The checker of CDS services, on a service that is right and on one wrong in one thing."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from xml.etree import ElementTree
 
@@ -85,6 +86,24 @@ def test_a_service_that_fails_at_everything_is_reported_and_not_an_error():
             transport=httpx.MockTransport(lambda _, status=status: httpx.Response(status))
         )
         assert not verify_service("https://cds.example", client=client, now=lambda: NOW).conforms
+
+
+def test_calls_that_are_not_let_in_prove_nothing():
+    service = CdsService(needs_token=True)
+    stranger = replace(signer(), key=private_key("p384", 1))
+
+    def open_discovery(request):
+        service.needs_token = request.method != "GET"
+        return service.answer(request)
+
+    client = httpx.Client(transport=httpx.MockTransport(open_discovery))
+    report = verify_service(
+        service.base, client=client, signer=stranger, now=lambda: NOW, clock=service.clock
+    )
+    assert [one.check.id for one in report.of("failed")] == ["call.status"]
+    untested = {one.check.id for one in report.of("not tested")}
+    assert {"call.malformed", "call.missing", "call.unknown-service"} <= untested
+    assert "sign them" in report.to_text()
 
 
 def test_a_service_that_stops_answering_is_reported():
