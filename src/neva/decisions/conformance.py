@@ -149,8 +149,6 @@ class _Check:
         self.findings = Findings()
         self.cards = 0
 
-    # --- calls
-
     def send(
         self,
         method: str,
@@ -192,8 +190,6 @@ class _Check:
 
     def address(self, service: Mapping[str, Any]) -> str:
         return f"{self.discovery}/{quote(service['id'], safe='', errors='replace')}"
-
-    # --- the run
 
     def run(self) -> ConformanceReport:
         expect = self.findings.expect
@@ -387,8 +383,7 @@ class _Check:
 
 
 def _stamp(now: datetime) -> str:
-    moment = (now - timedelta(seconds=1)).astimezone(UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{(now - timedelta(seconds=1)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _is_private(base: str) -> bool:
