@@ -190,6 +190,8 @@ BROKEN_MANNERS = (
 
 BREAKAGES = (*BROKEN_DISCOVERY, *BROKEN_ANSWER, *BROKEN_MANNERS)
 
+_CLIENT = httpx.Client
+
 _CODES = {
     "absent": "token.absent",
     "expired": "token.expired",
@@ -358,6 +360,5 @@ class CdsService:
 
 def put_behind_httpx(service: CdsService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every `httpx.Client` that is made from now on talk to this service."""
-    real = httpx.Client
     transport = httpx.MockTransport(service.answer)
-    monkeypatch.setattr(httpx, "Client", lambda **_: real(transport=transport))
+    monkeypatch.setattr(httpx, "Client", lambda **_: _CLIENT(transport=transport))

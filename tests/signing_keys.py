@@ -20,8 +20,13 @@ ALGORITHM_BY_KEY = {
 }
 
 
-@cache
 def private_key(kind: str, number: int = 0) -> Any:
+    # A cache tells f("a") and f("a", 0) apart; these must be one key.
+    return _made(kind, number)
+
+
+@cache
+def _made(kind: str, number: int) -> Any:
     makers = {
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
         "p256": lambda: ec.generate_private_key(ec.SECP256R1()),

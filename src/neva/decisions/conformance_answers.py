@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from neva.decisions.conformance_hooks import HOOK_TOKENS, USER_TOKENS
 from neva.decisions.conformance_report import Findings
-from neva.decisions.conformance_requests import HOOK_TOKENS, USER_TOKENS
 
 __all__ = ["judge_answer", "judge_discovery"]
 

@@ -186,7 +186,9 @@ class ConformanceReport:
         if untested:
             lines += ["", "not tested:"]
             lines.append("  " + ", ".join(one.check.id for one in untested))
-            if not self.cards:
+            if any(place.endswith("(401)") for one in self.of("failed") for place in one.places):
+                lines.append("  calls were answered with 401: sign them (--key, --kid, --issuer)")
+            elif not self.cards:
                 lines.append("  no card came back: give the data that lead to one with --prefetch")
         verdict = "conforms" if self.conforms else "does not conform"
         lines += ["", f"the service {verdict}, as far as it was tested"]

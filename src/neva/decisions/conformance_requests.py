@@ -20,80 +20,12 @@ from jwt import PyJWK
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
+from neva.decisions.conformance_hooks import hook_context
 from neva.errors import BadInputError, NotFoundError
 
-__all__ = ["HOOK_TOKENS", "USER_TOKENS", "Signer", "hook_request", "prefetch_for", "read_signer"]
-
-#: Tokens of a prefetch template that name the user.
-USER_TOKENS = frozenset(
-    {"userPractitionerId", "userPractitionerRoleId", "userPatientId", "userRelatedPersonId"}
-)
-
-_USUAL = frozenset({"userId", "patientId", "encounterId"})
-
-#: Fields of the context that each published hook offers to prefetch templates.
-HOOK_TOKENS: Mapping[str, frozenset[str]] = {
-    "patient-view": _USUAL,
-    "encounter-start": _USUAL,
-    "encounter-discharge": _USUAL,
-    "order-select": _USUAL,
-    "order-sign": _USUAL,
-    "order-dispatch": frozenset({"patientId", "performer", "order"}),
-    "appointment-book": _USUAL,
-}
+__all__ = ["Signer", "hook_request", "prefetch_for", "read_signer"]
 
 _TEMPLATE_TYPE = re.compile(r"([A-Z][A-Za-z]+)([/?])")
-_CONTEXT_TOKEN = re.compile(r"\{\{context\.([A-Za-z0-9_-]+)\}\}")
-
-
-def _order(patient: str) -> dict[str, Any]:
-    return {
-        "resourceType": "ServiceRequest",
-        "id": "neva-check-order",
-        "status": "draft",
-        "intent": "order",
-        "subject": {"reference": f"Patient/{patient}"},
-        "code": {"text": "conformance check"},
-    }
-
-
-def _bundle(resource: dict[str, Any]) -> dict[str, Any]:
-    return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": resource}]}
-
-
-def _context(service: Mapping[str, Any], patient: str) -> dict[str, Any]:
-    hook = service["hook"]
-    context: dict[str, Any] = {"userId": "Practitioner/neva-check", "patientId": patient}
-    if hook in ("encounter-start", "encounter-discharge"):
-        context["encounterId"] = "neva-check-encounter"
-    elif hook in ("order-select", "order-sign"):
-        context["draftOrders"] = _bundle(_order(patient))
-        if hook == "order-select":
-            context["selections"] = ["ServiceRequest/neva-check-order"]
-    elif hook == "order-dispatch":
-        del context["userId"]
-        context |= {
-            "order": "ServiceRequest/neva-check-order",
-            "dispatchedOrders": ["ServiceRequest/neva-check-order"],
-            "performer": "Organization/neva-check",
-        }
-    elif hook == "appointment-book":
-        appointment = {
-            "resourceType": "Appointment",
-            "id": "neva-check-appointment",
-            "status": "proposed",
-            "participant": [
-                {"actor": {"reference": f"Patient/{patient}"}, "status": "needs-action"}
-            ],
-        }
-        context["appointments"] = _bundle(appointment)
-    elif hook not in HOOK_TOKENS:
-        # A hook of somebody's own: its templates tell some of its fields.
-        templates = service.get("prefetch")
-        for template in templates.values() if isinstance(templates, dict) else ():
-            for name in _CONTEXT_TOKEN.findall(str(template)):
-                context.setdefault(name, f"neva-check-{name}")
-    return context
 
 
 def hook_request(service: Mapping[str, Any], *, patient: str) -> dict[str, Any]:
@@ -101,7 +33,7 @@ def hook_request(service: Mapping[str, Any], *, patient: str) -> dict[str, Any]:
     return {
         "hook": service["hook"],
         "hookInstance": str(uuid4()),
-        "context": _context(service, patient),
+        "context": hook_context(service, patient=patient),
     }
 
 

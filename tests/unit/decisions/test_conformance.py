@@ -1,6 +1,7 @@
 """The checker of CDS services, on a service that is right and on one wrong in one thing."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from xml.etree import ElementTree
 
@@ -18,8 +19,9 @@ from neva.cli import cds_verify
 from neva.decisions.conformance import service_base, verify_service
 from neva.decisions.conformance_answers import judge_answer, judge_discovery
 from neva.decisions.conformance_checks import CHECKS
+from neva.decisions.conformance_hooks import HOOK_TOKENS
 from neva.decisions.conformance_report import Findings
-from neva.decisions.conformance_requests import HOOK_TOKENS, hook_request, prefetch_for, read_signer
+from neva.decisions.conformance_requests import hook_request, prefetch_for, read_signer
 from neva.errors import BadInputError, NotFoundError, UsageError
 
 
@@ -84,6 +86,24 @@ def test_a_service_that_fails_at_everything_is_reported_and_not_an_error():
             transport=httpx.MockTransport(lambda _, status=status: httpx.Response(status))
         )
         assert not verify_service("https://cds.example", client=client, now=lambda: NOW).conforms
+
+
+def test_calls_that_are_not_let_in_prove_nothing():
+    service = CdsService(needs_token=True)
+    stranger = replace(signer(), key=private_key("p384", 1))
+
+    def open_discovery(request):
+        service.needs_token = request.method != "GET"
+        return service.answer(request)
+
+    client = httpx.Client(transport=httpx.MockTransport(open_discovery))
+    report = verify_service(
+        service.base, client=client, signer=stranger, now=lambda: NOW, clock=service.clock
+    )
+    assert [one.check.id for one in report.of("failed")] == ["call.status"]
+    untested = {one.check.id for one in report.of("not tested")}
+    assert {"call.malformed", "call.missing", "call.unknown-service"} <= untested
+    assert "sign them" in report.to_text()
 
 
 def test_a_service_that_stops_answering_is_reported():
@@ -172,7 +192,7 @@ def test_requests_of_every_hook_hold_the_fields_that_its_templates_may_name(hook
     service = {"hook": hook, "id": "a", "prefetch": {"x": "Basic/{{context.patientId}}"}}
     request = hook_request(service, patient="p")
     assert request["context"]["patientId"] == "p"
-    optional = {"encounterId"} if hook not in {"encounter-start", "encounter-discharge"} else set()
+    optional = {"encounterId"} if not hook.startswith("encounter-") else set()
     assert set(request["context"]) >= HOOK_TOKENS.get(hook, frozenset()) - optional
 
 
@@ -396,3 +416,13 @@ def test_the_command_says_what_is_wrong(command, tmp_path, monkeypatch, words, c
 def test_times_of_tokens_are_of_now():
     token = signer().claims("a", NOW)
     assert token["exp"] - token["iat"] == timedelta(minutes=1).total_seconds()
+
+
+@pytest.mark.parametrize("hook", HOOK_TOKENS)
+def test_resources_of_a_context_are_valid_fhir(hook):
+    from fhir.resources.R4B.bundle import Bundle
+
+    context = hook_request({"hook": hook, "id": "a"}, patient="p")["context"]
+    for value in context.values():
+        if isinstance(value, dict):
+            Bundle.model_validate(value)
