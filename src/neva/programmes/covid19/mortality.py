@@ -137,8 +137,8 @@ def _branches(which: Which) -> tuple[Boolean, Boolean, Boolean]:
 _RULE_NOTES: Final = (
     (
         "A missing marker takes the branch of low values, as in the published tree file: without "
-        "LDH the next question is asked, without hs-CRP the answer is survival, without lymphocytes "
-        "it is death."
+        "LDH the next question is asked, without hs-CRP the answer is survival, without "
+        "lymphocytes it is death."
     ),
 )
 
@@ -285,21 +285,21 @@ def plan(landmark: Landmark) -> ModelPlan:
         patients="Adults in hospital with COVID-19, on the ward or in intensive care.",
         limits=(
             (
-                "Made from 375 patients of one hospital in Wuhan, January to March 2020, of whom 46 % "
-                "died: before steroids, vaccines and later variants. Where fewer die, its "
+                "Made from 375 patients of one hospital in Wuhan, January to March 2020, of whom "
+                "46 % died: before steroids, vaccines and later variants. Where fewer die, its "
                 "probabilities are too high."
             ),
             (
-                "The patients were selected: only stays that had ended, and enough laboratory tests. "
-                "Who was transferred or still in hospital is not among them."
+                "The patients were selected: only stays that had ended, and enough laboratory "
+                "tests. Who was transferred or still in hospital is not among them."
             ),
             (
                 "The features, and the family of models, were chosen by looking at cross-validated "
                 "figures of the same patients; resampling does not correct for that."
             ),
             (
-                "The source does not say when results were reported: the sample's time (RE_DATE) is "
-                "taken for both, which makes results known earlier than they were."
+                "The source does not say when results were reported: the sample's time (RE_DATE) "
+                "is taken for both, which makes results known earlier than they were."
             ),
         ),
         sources=(_YAN, "doi:10.5281/zenodo.3766350"),
