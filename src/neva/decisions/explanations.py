@@ -85,7 +85,9 @@ def contributions(model: Ensemble, X: Floats) -> tuple[Floats, Floats]:  # noqa:
     total /= len(model.members)
     line = model.recalibration
     parts = total[:, :-1] * (1.0 if line.kind == "isotonic" else line.slope)
-    return parts, model.log_odds(X) - parts.sum(1)
+    if line.kind == "isotonic":
+        return parts, model.log_odds(X) - parts.sum(1)
+    return parts, line.intercept + line.slope * total[:, -1]
 
 
 def value_in_words(feature: Feature, value: float, unit: str) -> str:

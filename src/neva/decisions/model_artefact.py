@@ -32,7 +32,7 @@ __all__ = ["FORMAT", "TRUSTED", "Model", "load_artefact", "save_artefact"]
 FORMAT: Final = 1
 NAME: Final = "model.json"
 #: Types that a skops file of a model may hold beside those that skops itself trusts.
-TRUSTED: Final = ("neva.decisions.estimators.signed_log",)
+TRUSTED: Final = ("neva.decisions.estimators.signed_log", "numpy.dtype")
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,17 +40,21 @@ def _performance(evaluation: ModelEvaluation) -> list[str]:
         for figure, what in FIGURES.items()
     ]
     lines = [
-        f"{evaluation.n} cases of {evaluation.patients} patients, {evaluation.events} with the "
-        f"outcome; {evaluation.level:.0%} intervals from {evaluation.resamples} redrawings of "
-        f"patients; figures are means over {evaluation.repeats} resampling(s); threshold "
-        f"{evaluation.threshold:g}.",
+        (
+            f"{evaluation.n} cases of {evaluation.patients} patients, {evaluation.events} with the "
+            f"outcome; {evaluation.level:.0%} intervals from {evaluation.resamples} redrawings of "
+            f"patients; figures are means over {evaluation.repeats} resampling(s); threshold "
+            f"{evaluation.threshold:g}."
+        ),
         "",
         *_table(["figure", *predictors], rows),
     ]
     if evaluation.differences.height:
         lines += [
-            "Model less the others, on the same patients (AUROC: above 0 the model is better; "
-            "Brier: below 0):",
+            (
+                "Model less the others, on the same patients (AUROC: above 0 the model is better; "
+                "Brier: below 0):"
+            ),
             "",
             *_table(
                 ["figure", "compared with", "difference"],
@@ -62,9 +66,11 @@ def _performance(evaluation: ModelEvaluation) -> list[str]:
         ]
     lead = evaluation.lead
     lines += [
-        f"Of {evaluation.outcomes} stays with the outcome {evaluation.flagged_outcomes} were "
-        f"flagged; median lead time {_number(lead.estimate, 1)} h "
-        f"({_number(lead.lower, 1)} to {_number(lead.upper, 1)}).",
+        (
+            f"Of {evaluation.outcomes} stays with the outcome {evaluation.flagged_outcomes} were "
+            f"flagged; median lead time {_number(lead.estimate, 1)} h "
+            f"({_number(lead.lower, 1)} to {_number(lead.upper, 1)})."
+        ),
         "",
     ]
     return lines
@@ -152,8 +158,10 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
     lines = [
         f"# {model.title}",
         "",
-        f"Model {model.id} {model.version}: {model.outcome_words}, {horizon}, predicted at "
-        f"{model.landmark['title']}.",
+        (
+            f"Model {model.id} {model.version}: {model.outcome_words}, {horizon}, predicted at "
+            f"{model.landmark['title']}."
+        ),
         "",
         lock,
         "",
@@ -168,9 +176,11 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         "",
         "### Source of data",
         "",
-        f"Data version `{data['identity']}`; predictions made from {data['first']} to "
-        f"{data['last']}. Of the events, {_share(data['assumed_share'])} have an assumed time of "
-        "becoming known.",
+        (
+            f"Data version `{data['identity']}`; predictions made from {data['first']} to "
+            f"{data['last']}. Of the events, {_share(data['assumed_share'])} have an assumed "
+            "time of becoming known."
+        ),
         "",
         "### Participants",
         "",
@@ -182,8 +192,10 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         "",
         "### Outcome",
         "",
-        f"{model.outcome.title or model.outcome.id} (definition {model.outcome.id} "
-        f"{model.outcome.version}), taken with hindsight; {horizon}.",
+        (
+            f"{model.outcome.title or model.outcome.id} (definition {model.outcome.id} "
+            f"{model.outcome.version}), taken with hindsight; {horizon}."
+        ),
         "",
         "### Predictors",
         "",
@@ -203,20 +215,27 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         "",
         "### Missing data",
         "",
-        "Linear members take the median of the training rows and an indicator that the value is "
-        "missing; trees send missing values where they fit best. No case is left out for it.",
+        (
+            "Linear members take the median of the training rows and an indicator that the "
+            "value is missing; trees send missing values where they fit best. No case is left "
+            "out for it."
+        ),
         "",
         *_missing(evaluation, model),
         "### Analytical methods",
         "",
-        f"Nested resampling by patient: {how.outer} outer folds, {how.repeats} repeat(s), "
-        f"{how.inner} inner folds that choose candidate and recalibration by held-out log loss; "
-        f"seed {how.seed}. Candidates: {'; '.join(one.name for one in plan.candidates)}.",
+        (
+            f"Nested resampling by patient: {how.outer} outer folds, {how.repeats} repeat(s), "
+            f"{how.inner} inner folds that choose candidate and recalibration by held-out log "
+            f"loss; seed {how.seed}. Candidates: {'; '.join(one.name for one in plan.candidates)}."
+        ),
         "",
         "### Fairness",
         "",
-        "Subgroups by sex, age and unit are shown below; no feature was left out or corrected "
-        "for their sake.",
+        (
+            "Subgroups by sex, age and unit are shown below; no feature was left out or corrected "
+            "for their sake."
+        ),
         "",
         "### Model output",
         "",
@@ -232,8 +251,10 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
             ["candidate", "recalibration", "folds"],
             [[str(one) for one in row] for row in choices.iter_rows()],
         ),
-        f"The saved model, chosen on all cases: {model.candidate}; recalibration "
-        f"{model.ensemble.recalibration.kind}.",
+        (
+            f"The saved model, chosen on all cases: {model.candidate}; recalibration "
+            f"{model.ensemble.recalibration.kind}."
+        ),
         "",
         "### Model performance (internal, patients held out)",
         "",
@@ -259,9 +280,11 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         "",
         "### Usability",
         "",
-        "Contributions explain the model, not the patient: a feature that adds much is no cause "
-        "and no target for treatment. A missing value is shown as missing. Nothing here proposes "
-        "a treatment.",
+        (
+            "Contributions explain the model, not the patient: a feature that adds much is no "
+            "cause and no target for treatment. A missing value is shown as missing. Nothing here "
+            "proposes a treatment."
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -130,7 +130,9 @@ def _branches(which: Which) -> tuple[Boolean, Boolean, Boolean]:
     return (
         first_known(ldh >= LDH_LIMIT, False),
         first_known(crp < CRP_LIMIT, True),
-        first_known(lymphocytes < LYMPHOCYTE_LIMIT, True),
+        # Printed as "< 14.7", but the tree answers death at 14.7 itself: its limit is a float32 a
+        # little above. One survivor of the 351 has this very value in the first and last sample.
+        first_known(lymphocytes <= LYMPHOCYTE_LIMIT, True),
     )
 
 
@@ -139,6 +141,10 @@ _RULE_NOTES: Final = (
         "A missing marker takes the branch of low values, as in the published tree file: without "
         "LDH the next question is asked, without hs-CRP the answer is survival, without "
         "lymphocytes it is death."
+    ),
+    (
+        "Lymphocytes of exactly 14.7 % count as low: with them the published figures come out; "
+        "with the printed comparison one more survivor of 351 is right."
     ),
 )
 
@@ -159,7 +165,7 @@ def three_marker_rule(which: Which = "last") -> Feature:
         version=VERSION,
         title="Three-marker rule (Yan 2020): death",
         description=(
-            "LDH >= 365 U/L: death; else hs-CRP < 41.2 mg/L: survival; else lymphocytes < 14.7 %: "
+            "LDH >= 365 U/L: death; else hs-CRP < 41.2 mg/L: survival; else lymphocytes <= 14.7 %: "
             "death; else survival."
         ),
         evidence=(_YAN, "doi:10.1038/s42256-020-00253-3"),
