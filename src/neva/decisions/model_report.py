@@ -10,7 +10,6 @@ import polars as pl
 
 from neva.decisions.cases import LEFT_OUT, Cases
 from neva.decisions.families import ModelFamily
-from neva.decisions.landmarks import Landmark
 from neva.decisions.model_artefact import Model
 from neva.decisions.model_evaluation import ModelEvaluation, evaluate_predictions
 from neva.decisions.model_runs import (
@@ -112,19 +111,26 @@ class ModelReport:
 
     def verdicts(self, *, at: AtLandmark | None = None) -> list[str]:
         """Say of each comparison whether the model is better, worse, or not told apart."""
-        one = at or self.landmarks[0]
+        frame = (at or self.landmarks[0]).evaluation.differences
         said = []
-        for row in one.evaluation.differences.iter_rows(named=True):
-            gain = row["value"] if row["figure"] == "auroc" else -(row["value"] or 0.0)
-            sure = row["lower"] is not None and (row["lower"] > 0 or row["upper"] < 0)
-            word = "better" if (gain or 0.0) > 0 else "no better"
-            if word == "better" and not sure:
-                word = "better by its estimate, but the interval holds no difference"
-            elif word == "no better" and sure:
-                word = "worse"
-            name = {"auroc": "AUROC", "brier": "Brier score"}[row["figure"]]
-            said.append(f"{name} against {row['predictor']}: {word}")
+        for other in frame["predictor"].unique(maintain_order=True):
+            words = [
+                f"{name} {_verdict(frame.filter(predictor=other, figure=figure), sign)}"
+                for figure, name, sign in (("auroc", "AUROC", 1), ("brier", "Brier score", -1))
+            ]
+            said.append(f"model against {other}: {'; '.join(words)}")
         return said
+
+
+def _verdict(difference: pl.DataFrame, sign: int) -> str:
+    row = difference.row(0, named=True)
+    if row["value"] is None or row["lower"] is None:
+        return "not told apart"
+    is_better = sign * row["value"] > 0
+    if row["lower"] <= 0 <= row["upper"]:
+        way = "slightly better" if is_better else "no better"
+        return f"{way}, not told apart from no difference"
+    return "better" if is_better else "worse"
 
 
 def _absent(cases: Cases, titles: dict[str, str]) -> tuple[str, ...]:
@@ -134,7 +140,6 @@ def _absent(cases: Cases, titles: dict[str, str]) -> tuple[str, ...]:
 
 def _each_hour(trained: TrainedModel, hours: tuple[float, ...], resamples: int) -> list[AtLandmark]:
     """Judge predictions for many times at one time after the other."""
-    landmark: Landmark = trained.plan.landmark
     at = trained.cases.frame["hours"].to_numpy()
     made = []
     for hour in hours:
@@ -142,7 +147,7 @@ def _each_hour(trained: TrainedModel, hours: tuple[float, ...], resamples: int) 
         some = trained.cases.rows(chosen)
         if len(np.unique(some.outcome)) < 2:
             continue
-        title = f"day {hour / 24:g}, {landmark.values} values" if hour % 24 == 0 else f"{hour:g} h"
+        title = f"day {hour / 24:g}" if hour % 24 == 0 else f"{hour:g} h"
         left = {"ended": trained.cases.frame["stay_id"].n_unique() - some.frame.height}
         evaluation = evaluate_predictions(
             replace(some, left_out=left),
@@ -208,11 +213,7 @@ def report_of_family(
             shown.append(AtLandmark(plan.landmark.name, plan.landmark.title, trained.evaluation))
         else:
             shown += _each_hour(trained, family.shown_hours, resamples)
-            shown.append(
-                AtLandmark(
-                    plan.landmark.name, f"{plan.landmark.title}, all days", trained.evaluation
-                )
-            )
+            shown.append(AtLandmark(plan.landmark.name, plan.landmark.title, trained.evaluation))
     assert first is not None
     plan = first.plan
     titles = {one.id: one.title or one.id for one in plan.features}

@@ -146,7 +146,7 @@ def landmark_chart(
         "landmark:N",
         title=None,
         sort=order,
-        axis=alt.Axis(labelLimit=260, ticks=False, domain=False, grid=False),
+        axis=alt.Axis(labelLimit=230, ticks=False, domain=False, grid=False),
     )
     offset = alt.YOffset("predictor:N", sort=predictors, scale=alt.Scale(domain=predictors))
 
@@ -172,5 +172,5 @@ def landmark_chart(
                 ),
             ),
         ),
-        (420, max(90, 58 * len(order))),
+        (230, max(90, 52 * len(order))),
     )

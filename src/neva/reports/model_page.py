@@ -13,7 +13,7 @@ from neva.decisions.model_report import AtLandmark, ModelReport, left_out_in_wor
 from neva.decisions.two_faces import Faces
 from neva.reports.charts import to_svg
 from neva.reports.model_charts import SERIES, calibration_chart, decision_chart, landmark_chart
-from neva.reports.pages import Cell, Figure, Page, Panel, Section, Table, Text
+from neva.reports.pages import Cell, Details, Figure, Page, Panel, Section, Table, Text
 from neva.reports.words import share
 
 __all__ = ["model_page"]
@@ -77,9 +77,9 @@ def _verdict(report: ModelReport) -> list[Text]:
         ),
         Text(
             f"{how}: {evaluation.n} cases of {evaluation.patients} patients, {evaluation.events} "
-            f"with {report.outcome_words}. Compared on the same patients: "
-            f"{'; '.join(report.verdicts())}."
+            f"with {report.outcome_words}. Compared on the same patients:"
         ),
+        *(Text(f"{one[0].upper()}{one[1:]}.") for one in report.verdicts()),
     ]
     if report.demonstration_only:
         lead.append(
@@ -102,90 +102,110 @@ def _verdict(report: ModelReport) -> list[Text]:
 
 
 def _landmarks(report: ModelReport) -> list[Any]:
-    names = _predictors(report.landmarks[0].evaluation)
+    first = report.landmarks[0].evaluation
+    names = _predictors(first)
+    shown = [(figure, name) for figure in ("auroc", "brier") for name in names]
     head = (
         Cell("evaluated at", is_text=True),
-        Cell("predictor", is_text=True),
         Cell("cases", small="with outcome"),
-        *(Cell(_HEAD[one]) for one in ("auroc", "brier", "auprc", "slope", "ppv", "sensitivity")),
+        *(Cell(_HEAD[figure], small=name) for figure, name in shown),
     )
+    rows = tuple(
+        (
+            Cell(one.title, is_text=True),
+            Cell(str(one.evaluation.n), small=str(one.evaluation.events)),
+            *(
+                _cell(one.evaluation.figure(name, figure), figure, is_strong=name == MAIN)
+                for figure, name in shown
+            ),
+        )
+        for one in report.landmarks
+    )
+    made: list[Any] = [
+        Table(
+            f"AUROC (higher is better) and Brier score (lower is better), with {first.level:.0%} "
+            f"intervals from {first.resamples} redrawings of patients",
+            head,
+            rows,
+        ),
+        Details("The other figures at each landmark", (_other_figures(report),)),
+    ]
+    return [_landmark_figure(report, names), *made] if len(report.landmarks) > 1 else made
+
+
+def _landmark_figure(report: ModelReport, names: list[str]) -> Figure:
+    panels = []
+    for figure, title, top in (
+        ("auroc", "AUROC; higher is better", (0.5, 1.0)),
+        ("brier", "Brier score; lower is better", (0.0, 0.4)),
+    ):
+        rows = [
+            {"landmark": one.title, "predictor": name, **one.evaluation.figure(name, figure)}
+            for one in report.landmarks
+            for name in names
+        ]
+        chart = landmark_chart(rows, title, names, domain=top)
+        said = "; ".join(
+            f"{row['landmark']}, {row['predictor']} {_value(row, figure)}" for row in rows
+        )
+        panels.append(Panel(to_svg(chart), f"{title} at each landmark: {said}.", title))
+    return Figure(
+        tuple(panels),
+        "Signs are figures, lines their intervals; the table below holds the numbers.",
+        tuple((SERIES[k][2], name) for k, name in enumerate(names)),
+        size="medium",
+    )
+
+
+def _other_figures(report: ModelReport) -> Table:
+    shown = ("auprc", "slope", "ppv", "sensitivity", "specificity", "alerts")
     rows = []
-    drawn: list[dict[str, Any]] = []
     for one in report.landmarks:
-        evaluation = one.evaluation
-        for k, name in enumerate(_predictors(evaluation)):
+        for k, name in enumerate(_predictors(one.evaluation)):
+            cells = (_cell(one.evaluation.figure(name, figure), figure) for figure in shown)
             rows.append(
                 (
                     Cell(one.title, is_text=True, is_again=k > 0),
                     Cell(name, is_text=True, is_strong=name == MAIN),
-                    Cell(str(evaluation.n), small=str(evaluation.events)),
-                    *(
-                        _cell(evaluation.figure(name, figure), figure, is_strong=name == MAIN)
-                        for figure in ("auroc", "brier", "auprc", "slope", "ppv", "sensitivity")
-                    ),
+                    *cells,
                 )
             )
-            for figure in ("auroc", "brier"):
-                told = evaluation.figure(name, figure)
-                drawn.append({"landmark": one.title, "predictor": name, "figure": figure, **told})
-    first = report.landmarks[0].evaluation
-    made: list[Any] = [
-        Table(
-            f"Figures with {first.level:.0%} intervals ({first.resamples} redrawings of patients); "
-            f"PPV and sensitivity at a probability of {first.threshold:g}",
-            head,
-            tuple(rows),
-        )
-    ]
-    if len(report.landmarks) > 1:
-        panels = []
-        for figure, title, top in (
-            ("auroc", "AUROC; higher is better", (0.5, 1.0)),
-            ("brier", "Brier score; lower is better", (0.0, 0.4)),
-        ):
-            mine = [row for row in drawn if row["figure"] == figure]
-            chart = landmark_chart(mine, title, names, domain=top)
-            said = "; ".join(
-                f"{row['landmark']}, {row['predictor']} {_value(row, figure)}" for row in mine
-            )
-            panels.append(Panel(to_svg(chart), f"{title} at each landmark: {said}.", title))
-        made.insert(
-            0,
-            Figure(
-                tuple(panels),
-                "Dots are figures, lines their intervals.",
-                tuple((SERIES[k][2], name) for k, name in enumerate(names)),
-                size="medium",
-            ),
-        )
-    return made
+    return Table(
+        "PPV, sensitivity, specificity and alerts at a probability of "
+        f"{report.landmarks[0].evaluation.threshold:g}",
+        (
+            Cell("evaluated at", is_text=True),
+            Cell("predictor", is_text=True),
+            *(Cell(_HEAD[figure]) for figure in shown),
+        ),
+        tuple(rows),
+    )
 
 
 def _differences(report: ModelReport) -> list[Any]:
-    rows = []
-    for one in report.landmarks:
-        others = one.evaluation.differences["predictor"].unique(maintain_order=True).to_list()
-        for k, other in enumerate(others):
-            rows.append(
-                (
-                    Cell(one.title, is_text=True, is_again=k > 0),
-                    Cell(f"model − {other}", is_text=True),
-                    *(
-                        _cell(one.evaluation.difference(other, figure), figure)
-                        for figure in ("auroc", "brier")
-                    ),
-                )
-            )
-    if not rows:
+    first = report.landmarks[0].evaluation
+    others = first.differences["predictor"].unique(maintain_order=True).to_list()
+    if not others:
         return []
+    shown = [(figure, other) for figure in ("auroc", "brier") for other in others]
+    rows = tuple(
+        (
+            Cell(one.title, is_text=True),
+            *(_cell(one.evaluation.difference(other, figure), figure) for figure, other in shown),
+        )
+        for one in report.landmarks
+    )
     head = (
         Cell("evaluated at", is_text=True),
-        Cell("difference", is_text=True),
-        Cell("AUROC", small="above 0: model better"),
-        Cell("Brier score", small="below 0: model better"),
+        *(Cell(_HEAD[figure], small=f"model − {other}") for figure, other in shown),
     )
     return [
-        Table("Paired differences on the same patients, with intervals", head, tuple(rows)),
+        Table(
+            "Paired differences on the same patients: AUROC above 0 and Brier score below 0 mean "
+            "that the model is better",
+            head,
+            rows,
+        ),
         Text("An interval that holds 0 does not tell the two apart.", "small"),
     ]
 
@@ -274,7 +294,7 @@ def _calibration(one: AtLandmark) -> list[Any]:
             rows,
         ),
         Text(
-            f"Of {evaluation.outcomes} stays with {report_words(evaluation)}, "
+            f"Of {evaluation.outcomes} stays with the outcome, "
             f"{evaluation.flagged_outcomes} were flagged; median lead time "
             f"{'–' if lead.estimate is None else f'{lead.estimate / 24:.1f} days'}"
             f"{_lead_interval(lead.lower, lead.upper)} "
@@ -282,11 +302,6 @@ def _calibration(one: AtLandmark) -> list[Any]:
             "small",
         ),
     ]
-
-
-def report_words(evaluation: ModelEvaluation) -> str:
-    """What is counted as an outcome, in a sentence."""
-    return "the outcome" if evaluation.outcomes else "it"
 
 
 def _lead_interval(lower: float, upper: float) -> str:

@@ -178,7 +178,13 @@ def calibration_line(y: Floats, p: Floats, w: Floats) -> tuple[Floats, Floats]:
     x = _logits(p)
     a, b = np.zeros(len(w)), np.ones(len(w))
     both = ((w @ y) > 0) & ((w @ (1 - y)) > 0)
+
+    def likelihood(intercept: Floats, slope: Floats) -> Floats:
+        eta = intercept[:, None] + slope[:, None] * x[None, :]
+        return np.asarray((w * (y * eta - np.logaddexp(0, eta))).sum(1))
+
     moved = np.full(len(w), np.inf)
+    current = likelihood(a, b)
     for _ in range(_STEPS):
         fitted = special.expit(a[:, None] + b[:, None] * x[None, :])
         v = w * fitted * (1 - fitted)
@@ -186,13 +192,19 @@ def calibration_line(y: Floats, p: Floats, w: Floats) -> tuple[Floats, Floats]:
         s0, s1, s2 = v.sum(1), v @ x, v @ (x * x)
         g0, g1 = left.sum(1), left @ x
         determinant = s0 * s2 - s1 * s1
-        da = _share(s2 * g0 - s1 * g1, determinant)
-        db = _share(s0 * g1 - s1 * g0, determinant)
-        # Far from the maximum a whole step may overshoot.
-        size = np.maximum(np.abs(np.nan_to_num(da)), np.abs(np.nan_to_num(db)))
-        scale = np.minimum(1.0, 2.0 / np.maximum(size, 1e-300))
-        a, b = a + scale * np.nan_to_num(da), b + scale * np.nan_to_num(db)
-        moved = size
+        da = np.nan_to_num(_share(s2 * g0 - s1 * g1, determinant))
+        db = np.nan_to_num(_share(s0 * g1 - s1 * g0, determinant))
+        # Far from the maximum a whole step may overshoot: it is halved until it climbs.
+        moved = np.maximum(np.abs(da), np.abs(db))
+        scale = np.minimum(1.0, 5.0 / np.maximum(moved, 1e-300))
+        trial = likelihood(a + scale * da, b + scale * db)
+        for _ in range(_STEPS):
+            falls = trial < current - 1e-9 * np.abs(current)
+            if not falls.any():
+                break
+            scale = np.where(falls, scale / 2, scale)
+            trial = likelihood(a + scale * da, b + scale * db)
+        a, b, current = a + scale * da, b + scale * db, trial
         if moved[both].max(initial=0.0) < _SMALL_STEP:
             break
     fine = both & (np.abs(b) < _FURTHEST) & (moved < 1e-6)
