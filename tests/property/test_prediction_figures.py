@@ -70,7 +70,9 @@ def test_shares_at_a_threshold_are_counts(case, cut):
     y, p, w = case
     flagged = p >= cut / 20
     long_y, long_flag = drawn(y, flagged, w)
-    assert figures.sensitivity(y, flagged, w[None])[0] == pytest.approx(long_flag[long_y == 1].mean())
+    assert figures.sensitivity(y, flagged, w[None])[0] == pytest.approx(
+        long_flag[long_y == 1].mean()
+    )
     assert figures.specificity(y, flagged, w[None])[0] == pytest.approx(
         (~long_flag[long_y == 0]).mean()
     )
@@ -119,9 +121,7 @@ def test_no_calibration_line_of_a_yes_or_no_rule():
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(0, 9))
 def test_redrawing_patients_is_a_loop_over_patients(patients, seed):
     owners = np.array(patients)
-    fast = np.concatenate(
-        list(figures.patient_weights(owners, 7, rng=np.random.default_rng(seed)))
-    )
+    fast = np.concatenate(list(figures.patient_weights(owners, 7, rng=np.random.default_rng(seed))))
     # The slow version: draw patients one by one into counts, then look up each row.
     names = sorted(set(patients))
     rng = np.random.default_rng(seed)

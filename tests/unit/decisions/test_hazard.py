@@ -9,10 +9,10 @@ from neva.statistics.models import load_model, model_names
 
 
 def test_person_periods_by_hand():
-    X = np.array([[0.0, 1.0], [12.0, 2.0], [0.0, 3.0]])
+    x = np.array([[0.0, 1.0], [12.0, 2.0], [0.0, 3.0]])
     # The first dies after 30 h, the second goes home, of the third 50 h are known.
     rows, y = person_periods(
-        X,
+        x,
         np.array([30.0, np.inf, np.inf]),
         np.array([np.inf, np.inf, 50.0]),
         period_hours=24,
@@ -30,19 +30,19 @@ def test_a_constant_hazard_is_found_and_multiplied(inner):
     rng = np.random.default_rng(5)
     n, hazard = 4000, 0.2
     died = rng.geometric(hazard, n) * 24.0 - 12
-    X = np.column_stack([np.zeros(n), rng.normal(size=n)])
+    x = np.column_stack([np.zeros(n), rng.normal(size=n)])
     model = DiscreteTimeHazard(inner, horizon_hours=72.0, time_column=0)
-    model.fit(X, (died <= 72).astype(float), event_hours=died)
+    model.fit(x, (died <= 72).astype(float), event_hours=died)
     # 1 - 0.8 ** 3; the standard error of a share of 4000 is 0.008.
-    assert model.predict_proba(X)[:, 1].mean() == pytest.approx(1 - 0.8**3, abs=0.03)
+    assert model.predict_proba(x)[:, 1].mean() == pytest.approx(1 - 0.8**3, abs=0.03)
 
 
 def test_a_single_period_is_the_plain_classifier():
     rng = np.random.default_rng(2)
-    X = rng.normal(size=(200, 2))
-    y = (X[:, 1] + rng.normal(size=200) > 0).astype(float)
-    found = DiscreteTimeHazard(time_column=0).fit(X, y).predict_proba(X)
-    assert found == pytest.approx(logistic_regression().fit(X, y).predict_proba(X))
+    x = rng.normal(size=(200, 2))
+    y = (x[:, 1] + rng.normal(size=200) > 0).astype(float)
+    found = DiscreteTimeHazard(time_column=0).fit(x, y).predict_proba(x)
+    assert found == pytest.approx(logistic_regression().fit(x, y).predict_proba(x))
 
 
 def test_a_horizon_of_part_periods_is_refused():
@@ -76,11 +76,11 @@ def test_a_model_of_the_other_kind_is_refused():
 
 def test_missing_values_are_fine_and_the_seed_decides():
     rng = np.random.default_rng(2)
-    X = rng.normal(size=(200, 3))
-    y = (X[:, 1] > 0).astype(float)
-    X[rng.random(X.shape) < 0.3] = np.nan
-    X[:, 2] = np.nan
+    x = rng.normal(size=(200, 3))
+    y = (x[:, 1] > 0).astype(float)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    x[:, 2] = np.nan
     for make in (logistic_regression, boosted_trees):
-        first = make(seed=4).fit(X, y).predict_proba(X)
-        assert (first == make(seed=4).fit(X, y).predict_proba(X)).all()
+        first = make(seed=4).fit(x, y).predict_proba(x)
+        assert (first == make(seed=4).fit(x, y).predict_proba(x)).all()
         assert np.isfinite(first).all()
