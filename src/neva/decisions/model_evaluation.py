@@ -347,10 +347,11 @@ def _groups(cases: Cases) -> dict[tuple[str, str], npt.NDArray[np.bool_]]:
     frame = cases.frame.select(
         pl.col("sex").fill_null("unknown"), bands.alias("age"), pl.col("unit").fill_null("unknown")
     )
+    young = f"under {AGE_BANDS[0][1]}"
     return {
         (by, str(group)): (frame[by] == group).to_numpy()
         for by in frame.columns
-        for group in sorted(frame[by].unique())
+        for group in sorted(frame[by].unique(), key=lambda one: (one != young, one))
     }
 
 

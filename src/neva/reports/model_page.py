@@ -104,32 +104,33 @@ def _verdict(report: ModelReport) -> list[Text]:
 def _landmarks(report: ModelReport) -> list[Any]:
     first = report.landmarks[0].evaluation
     names = _predictors(first)
-    shown = [(figure, name) for figure in ("auroc", "brier") for name in names]
-    head = (
-        Cell("evaluated at", is_text=True),
-        Cell("cases", small="with outcome"),
-        *(Cell(_HEAD[figure], small=name) for figure, name in shown),
-    )
-    rows = tuple(
-        (
-            Cell(one.title, is_text=True),
-            Cell(str(one.evaluation.n), small=str(one.evaluation.events)),
-            *(
-                _cell(one.evaluation.figure(name, figure), figure, is_strong=name == MAIN)
-                for figure, name in shown
-            ),
+    made: list[Any] = []
+    for figure in ("auroc", "brier"):
+        rows = tuple(
+            (
+                Cell(one.title, is_text=True),
+                Cell(str(one.evaluation.n), small=str(one.evaluation.events)),
+                *(
+                    _cell(one.evaluation.figure(name, figure), figure, is_strong=name == MAIN)
+                    for name in names
+                ),
+            )
+            for one in report.landmarks
         )
-        for one in report.landmarks
-    )
-    made: list[Any] = [
-        Table(
-            f"AUROC (higher is better) and Brier score (lower is better), with {first.level:.0%} "
-            f"intervals from {first.resamples} redrawings of patients",
-            head,
-            rows,
-        ),
-        Details("The other figures at each landmark", (_other_figures(report),)),
-    ]
+        better = "higher is better" if figure == "auroc" else "lower is better"
+        made.append(
+            Table(
+                f"{_HEAD[figure]} ({better}), with {first.level:.0%} intervals from "
+                f"{first.resamples} redrawings of patients",
+                (
+                    Cell("evaluated at", is_text=True),
+                    Cell("cases", small="with outcome"),
+                    *(Cell(name) for name in names),
+                ),
+                rows,
+            )
+        )
+    made.append(Details("The other figures at each landmark", (_other_figures(report),)))
     return [_landmark_figure(report, names), *made] if len(report.landmarks) > 1 else made
 
 
@@ -187,25 +188,28 @@ def _differences(report: ModelReport) -> list[Any]:
     others = first.differences["predictor"].unique(maintain_order=True).to_list()
     if not others:
         return []
-    shown = [(figure, other) for figure in ("auroc", "brier") for other in others]
-    rows = tuple(
-        (
-            Cell(one.title, is_text=True),
-            *(_cell(one.evaluation.difference(other, figure), figure) for figure, other in shown),
+    made: list[Any] = []
+    for figure, better in (("auroc", "above"), ("brier", "below")):
+        rows = tuple(
+            (
+                Cell(one.title, is_text=True),
+                *(_cell(one.evaluation.difference(other, figure), figure) for other in others),
+            )
+            for one in report.landmarks
         )
-        for one in report.landmarks
-    )
-    head = (
-        Cell("evaluated at", is_text=True),
-        *(Cell(_HEAD[figure], small=f"model − {other}") for figure, other in shown),
-    )
+        made.append(
+            Table(
+                f"Paired differences of the {_HEAD[figure]} on the same patients; {better} 0 the "
+                "model is better",
+                (
+                    Cell("evaluated at", is_text=True),
+                    *(Cell(f"model − {other}") for other in others),
+                ),
+                rows,
+            )
+        )
     return [
-        Table(
-            "Paired differences on the same patients: AUROC above 0 and Brier score below 0 mean "
-            "that the model is better",
-            head,
-            rows,
-        ),
+        *made,
         Text("An interval that holds 0 does not tell the two apart.", "small"),
     ]
 
