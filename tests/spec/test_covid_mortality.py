@@ -195,12 +195,30 @@ def test_the_saved_model_is_locked_and_explains_itself(report, tmp_path):
     assert "Locked to demonstration" in card
 
 
-def test_it_works_where_only_three_markers_are_measured(report, few_tests):
-    model = report.trained.model
+def test_it_works_where_only_three_markers_are_measured(report, few_tests, tmp_path):
+    save_artefact(report.trained.model, tmp_path / "model")
+    model = load_artefact(tmp_path / "model")
     found = report_of_model(few_tests, model, FAMILY, resamples=100)
     assert len(found.absent) == len(model.features) - 3
+    assert len(found.variant) == 3
     evaluation = found.landmarks[0].evaluation
     assert (evaluation.n, evaluation.patients) == (120, 120)
-    # These patients are among those it was made from: only that it runs is shown.
+    # These patients are among those it was made from: only that it works is shown.
     assert evaluation.figure("model", "auroc")["value"] > 0.85
+    assert evaluation.figure("model", "brier")["value"] < 0.15
     assert set(evaluation.figures["predictor"]) == {"model", "three-marker rule"}
+
+
+def test_a_few_absent_tests_are_taken_as_missing(report):
+    model = report.trained.model
+    prefix = "covid19.mortality.first"
+    assert model.at_site([f"{prefix}.ldh", f"{prefix}.urea"]) is model
+    most = [one for one in model.ensemble.features if one.rsplit(".", 1)[-1] not in ("ldh", "crp")]
+    # No variant goes without lymphocytes.
+    assert model.at_site(most) is model
+    left = [one for one in most if not one.endswith("lymphocytes")]
+    assert len(model.at_site(left).features) == 3
+    with_age = [one for one in left if not one.endswith("age")]
+    assert len(model.at_site(with_age).features) == 4
+    figures = [one.figures["auroc"]["value"] for one in model.variants]
+    assert all(0.88 < one < 0.97 for one in figures)

@@ -209,6 +209,7 @@ def evaluate(
         "faces": report.faces,
         "missing_tests": report.missing_tests,
         "absent": report.absent,
+        "variant": report.variant,
         "left_out": {one.name: one.evaluation.left_out for one in report.landmarks},
         "verdicts": report.verdicts(),
         "page": out,
@@ -272,6 +273,8 @@ def _text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
         lines += ["", "what each missing test costs:", table(report.missing_tests)]
     if report.absent:
         lines += ["", f"nobody here has: {', '.join(report.absent)}"]
+    if report.variant:
+        lines.append(f"so the variant speaks for: {', '.join(report.variant)}")
     lines += ["", *report.verdicts()]
     if report.demonstration_only:
         lines.append(f"locked to demonstration: {report.lock_reason}")

@@ -31,6 +31,7 @@ LEFT_OUT: Final = {
     "contradictory": "what is known of the patient contradicts itself",
     "happened": "the outcome had already happened",
     "censored": "the outcome within the horizon is not known yet",
+    "between": "neither known before the split in time nor of a patient who came after it",
 }
 
 

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,12 +27,30 @@ from neva.decisions.training import Ensemble
 from neva.definitions.documents import Feature, content_hash, from_json, to_json
 from neva.errors import BadInputError, ConflictError, NotFoundError
 
-__all__ = ["FORMAT", "TRUSTED", "Model", "load_artefact", "save_artefact"]
+__all__ = ["FORMAT", "TRUSTED", "Model", "Variant", "load_artefact", "save_artefact"]
 
 FORMAT: Final = 1
 NAME: Final = "model.json"
 #: Types that a skops file of a model may hold beside those that skops itself trusts.
 TRUSTED: Final = ("neva.decisions.estimators.signed_log", "numpy.dtype")
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """The model for sites that have few of its features.
+
+    Attributes
+    ----------
+    ensemble : Ensemble
+        With its features.
+    candidate : str
+    figures : dict
+        From resampling: ``auroc`` and ``brier``, with value, lower and upper.
+    """
+
+    ensemble: Ensemble
+    candidate: str
+    figures: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +90,7 @@ class Model:
     seed : int
     notes : dict
         ``intended_use``, ``patients``, ``limits``, ``sources``: for the model card.
+    variants : tuple of Variant
     """
 
     id: str
@@ -94,6 +113,32 @@ class Model:
     without: tuple[str, ...] = ()
     seed: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+
+    def at_site(self, absent: Iterable[str]) -> Model:
+        """Return the model for a site where nobody has some features.
+
+        Where more than half of the features are absent, and a variant needs
+        none of them, the largest such variant speaks. Else the model itself,
+        which takes them as missing.
+        """
+        gone = set(absent) & set(self.ensemble.features)
+        if 2 * len(gone) <= len(self.features):
+            return self
+        fitting = [one for one in self.variants if not gone & set(one.ensemble.features)]
+        if not fitting:
+            return self
+        best = max(fitting, key=lambda one: len(one.ensemble.features))
+        kept = best.ensemble.features
+        return replace(
+            self,
+            features=tuple(one for one in self.features if one.id in kept),
+            ensemble=best.ensemble,
+            units={name: unit for name, unit in self.units.items() if name in kept},
+            candidate=best.candidate,
+            without=tuple(sorted({*self.without, *(set(self.ensemble.features) - set(kept))})),
+            variants=(),
+        )
 
     @property
     def outputs(self) -> dict[str, Any]:
@@ -236,9 +281,16 @@ def save_artefact(model: Model, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        members = [
-            {**_write_member(member, draft, f"member-{k}"), "columns": list(columns)}
-            for k, (member, columns) in enumerate(model.ensemble.members)
+        members = _write_members(model.ensemble, draft, "member")
+        variants = [
+            {
+                "features": list(one.ensemble.features),
+                "candidate": one.candidate,
+                "figures": one.figures,
+                "recalibration": one.ensemble.recalibration.to_json(),
+                "members": _write_members(one.ensemble, draft, f"variant-{k}-member"),
+            }
+            for k, one in enumerate(model.variants)
         ]
         files = {one.name: _sha(one.read_bytes()) for one in sorted(draft.iterdir())}
         content: dict[str, Any] = {
@@ -250,6 +302,7 @@ def save_artefact(model: Model, path: Path) -> str:
             "without": list(model.without),
             "members": members,
             "recalibration": model.ensemble.recalibration.to_json(),
+            "variants": variants,
             "files": files,
         }
         made = _sha(_canonical(content))
@@ -267,6 +320,23 @@ def save_artefact(model: Model, path: Path) -> str:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return made
+
+
+def _write_members(ensemble: Ensemble, folder: Path, name: str) -> list[dict[str, Any]]:
+    return [
+        {**_write_member(member, folder, f"{name}-{k}"), "columns": list(columns)}
+        for k, (member, columns) in enumerate(ensemble.members)
+    ]
+
+
+def _read_ensemble(
+    given: Mapping[str, Any], ids: tuple[str, ...], contents: Mapping[str, bytes], folder: Path
+) -> Ensemble:
+    members = tuple(
+        (_read_member(one, contents, folder), tuple(int(k) for k in one["columns"]))
+        for one in given["members"]
+    )
+    return Ensemble(ids, members, RecalibrationMap.from_json(given["recalibration"]))
 
 
 def _umask() -> int:
@@ -343,15 +413,20 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
             )
             raise ConflictError(message)
     ids = tuple(one.id for one in loaded)
-    members = tuple(
-        (_read_member(one, contents, path), tuple(int(k) for k in one["columns"]))
-        for one in content["members"]
+    variants = tuple(
+        Variant(
+            _read_ensemble(one, tuple(one["features"]), contents, path),
+            one["candidate"],
+            one["figures"],
+        )
+        for one in content["variants"]
     )
     return Model(
         **{name: content[name] for name in _PLAIN},
         features=loaded,
         outcome=_feature(content["outcome"], str(file)),
-        ensemble=Ensemble(ids, members, RecalibrationMap.from_json(content["recalibration"])),
+        ensemble=_read_ensemble(content, ids, contents, path),
+        variants=variants,
         history=tuple(content["history"]),
         without=tuple(content["without"]),
     )

@@ -106,6 +106,28 @@ def _missing(evaluation: ModelEvaluation, model: Model) -> list[str]:
     )
 
 
+def _variants(model: Model) -> list[str]:
+    if not model.variants:
+        return []
+    titles = {one.id: one.title or one.id for one in model.features}
+    return [
+        "### Variants for sites with few tests",
+        "",
+        *_table(
+            ["features", "chosen", "AUROC", "Brier"],
+            [
+                [
+                    "; ".join(titles[name] for name in one.ensemble.features),
+                    one.candidate,
+                    _with_interval(one.figures["auroc"]),
+                    _with_interval(one.figures["brier"]),
+                ]
+                for one in model.variants
+            ],
+        ),
+    ]
+
+
 def _history(model: Model) -> list[str]:
     if not model.history:
         return ["Not updated since training.", ""]
@@ -262,6 +284,7 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         "### Subgroups",
         "",
         *_subgroups(evaluation),
+        *_variants(model),
         "### Validation at this hospital",
         "",
         *(

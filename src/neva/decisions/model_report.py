@@ -73,6 +73,8 @@ class ModelReport:
     settings : Settings or None
     origin : str
         What the model was made from, if it is a saved one.
+    variant : tuple of str
+        Titles of the features of the variant that spoke, if not the model itself.
     """
 
     id: str
@@ -90,6 +92,7 @@ class ModelReport:
     limits: tuple[str, ...]
     settings: Settings | None
     origin: str = ""
+    variant: tuple[str, ...] = ()
 
     def to_frame(self) -> pl.DataFrame:
         """Return every figure: a row a landmark, predictor and figure."""
@@ -133,9 +136,9 @@ def _verdict(difference: pl.DataFrame, sign: int) -> str:
     return "better" if is_better else "worse"
 
 
-def _absent(cases: Cases, titles: dict[str, str]) -> tuple[str, ...]:
+def _absent_ids(cases: Cases) -> tuple[str, ...]:
     known = (~np.isnan(cases.matrix)).sum(axis=0)
-    return tuple(titles[name] for k, name in enumerate(cases.features) if not known[k])
+    return tuple(name for k, name in enumerate(cases.features) if not known[k])
 
 
 def _each_hour(trained: TrainedModel, hours: tuple[float, ...], resamples: int) -> list[AtLandmark]:
@@ -206,7 +209,14 @@ def report_of_family(
     shown: list[AtLandmark] = []
     first: TrainedModel | None = None
     for plan in plans:
-        trained = train(snapshot, plan, how, resamples=resamples, progress=tick)
+        trained = train(
+            snapshot,
+            plan,
+            how,
+            resamples=resamples,
+            with_variants=first is None,
+            progress=tick,
+        )
         done += how.outer * how.repeats
         first = first or trained
         if len(plan.landmark.hours) == 1:
@@ -232,7 +242,7 @@ def report_of_family(
         if family.faces is None
         else two_faces(snapshot, family.faces, plan.outcome, resamples=resamples, seed=how.seed),
         missing_tests=costs,
-        absent=_absent(first.cases, titles),
+        absent=tuple(titles[name] for name in _absent_ids(first.cases)),
         identity=snapshot.identity,
         trained=first,
         demonstration_only=first.model.demonstration_only,
@@ -269,7 +279,11 @@ def report_of_model(
         rules = family.at(str(model.landmark["name"])).comparators
     plan = plan_of_model(model, rules)
     cases = cases_at(snapshot, plan)
-    evaluation = judge(model, cases, comparators=plan.comparators, resamples=resamples, seed=seed)
+    gone = _absent_ids(cases)
+    here = model.at_site(gone)
+    if here is not model:
+        cases = replace(cases, features=here.ensemble.features)
+    evaluation = judge(here, cases, comparators=plan.comparators, resamples=resamples, seed=seed)
     titles = {one.id: one.title or one.id for one in model.features}
     faces = None
     if family is not None and family.faces is not None:
@@ -284,7 +298,7 @@ def report_of_model(
         ),
         faces=faces,
         missing_tests=None,
-        absent=_absent(cases, titles),
+        absent=tuple(titles[name] for name in gone),
         identity=snapshot.identity,
         trained=None,
         demonstration_only=model.demonstration_only,
@@ -293,6 +307,7 @@ def report_of_model(
         settings=None,
         origin=f"{model.data['cases']} cases, {model.data['outcomes']} outcomes of "
         f"{model.data['identity']}",
+        variant=tuple(titles[one.id] for one in here.features) if here is not model else (),
     )
 
 

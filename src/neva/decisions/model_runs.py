@@ -12,7 +12,7 @@ import polars as pl
 
 from neva.decisions.cases import Cases, cases_of
 from neva.decisions.landmarks import Landmark, landmark_points
-from neva.decisions.model_artefact import Model
+from neva.decisions.model_artefact import Model, Variant
 from neva.decisions.model_evaluation import ModelEvaluation, evaluate_predictions
 from neva.decisions.models import Candidate, Comparator, MemberPlan, ModelPlan
 from neva.decisions.recalibration import RecalibrationKind, RecalibrationMap, fit_recalibration
@@ -116,6 +116,7 @@ def train(
     settings: Settings | None = None,
     *,
     resamples: int = 1000,
+    with_variants: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> TrainedModel:
     """Make a model of a hospital's cases and say how good the procedure is.
@@ -128,6 +129,8 @@ def train(
         Of nested resampling.
     resamples : int
         Draws of patients for intervals.
+    with_variants : bool
+        Fit the variants for sites with few features too.
     progress : callable, optional
         Given the number of outer folds done.
 
@@ -154,6 +157,8 @@ def train(
         fit(plan, cases, tuned.candidate, seed=how.seed), recalibration=tuned.recalibration
     )
     landmark = plan.landmark
+    reduced = plan.reduced if with_variants else ()
+    variants = tuple(_variant(plan, cases, one, how, resamples) for one in reduced)
     model = Model(
         id=plan.id,
         version=plan.version,
@@ -184,8 +189,27 @@ def train(
             "limits": list(plan.limits),
             "sources": list(plan.sources),
         },
+        variants=variants,
     )
     return TrainedModel(model, plan, cases, resampled, evaluation, tuned)
+
+
+def _variant(
+    plan: ModelPlan, cases: Cases, names: tuple[str, ...], how: Settings, resamples: int
+) -> Variant:
+    """Fit and judge the model on a few features only."""
+    few = plan.reduced_to(names)
+    mine = replace(cases, features=few.feature_ids)
+    found = resample(few, mine, replace(how, repeats=1))
+    judged = evaluate_predictions(
+        mine, found.predictions, threshold=plan.threshold, resamples=resamples, seed=how.seed
+    )
+    tuned = tune(few, mine, how, seed=how.seed)
+    ensemble = replace(
+        fit(few, mine, tuned.candidate, seed=how.seed), recalibration=tuned.recalibration
+    )
+    figures = {one: judged.figure("model", one) for one in ("auroc", "brier")}
+    return Variant(ensemble, tuned.candidate.name, figures)
 
 
 def plan_of_model(model: Model, comparators: tuple[Comparator, ...] = ()) -> ModelPlan:
@@ -331,6 +355,12 @@ def recalibrate(
             f"found {patients} of the rarer kind; wait for more"
         )
         raise UsageError(message)
+    if cases.features != model.ensemble.features:
+        message = (
+            f"model {model.id}: the cases have other features; found {len(cases.features)} for "
+            f"{len(model.features)} of the model; take the cases of `plan_of_model(model)`"
+        )
+        raise UsageError(message)
     raw = model.ensemble.raw_log_odds(cases.matrix)
     made: RecalibrationMap = fit_recalibration(kind, y, raw)
     entry = {
@@ -349,6 +379,8 @@ def recalibrate(
         demonstration_only=False,
         lock_reason="",
         history=(*model.history, entry),
+        # Variants were not recalibrated: they must not become live with the model.
+        variants=(),
     )
 
 

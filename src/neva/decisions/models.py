@@ -106,6 +106,8 @@ class ModelPlan:
     lock_reason : str
     without : tuple of str
         Features that were taken out.
+    reduced : tuple of tuple of str
+        Sets of features for sites that have few: a variant is fitted to each.
     """
 
     id: str
@@ -127,6 +129,7 @@ class ModelPlan:
     demonstration_only: bool = True
     lock_reason: str = "not validated at this hospital"
     without: tuple[str, ...] = ()
+    reduced: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         ids = [one.id for one in self.features]
@@ -158,6 +161,12 @@ class ModelPlan:
     def feature_ids(self) -> tuple[str, ...]:
         """Ids of the features, in the order of the model's columns."""
         return tuple(one.id for one in self.features)
+
+    def reduced_to(self, names: tuple[str, ...]) -> ModelPlan:
+        """Return the plan with these features only, without comparators."""
+        gone = tuple(one for one in self.feature_ids if one not in names)
+        made = self.without_features(gone)
+        return replace(made, comparators=(), reduced=())
 
     def without_features(self, names: tuple[str, ...]) -> ModelPlan:
         """Return the plan for a site that lacks some features.
@@ -196,6 +205,12 @@ class ModelPlan:
                 for one in self.comparators
             ),
             without=tuple(sorted({*self.without, *gone})),
+            reduced=tuple(
+                kept
+                for one in self.reduced
+                if (kept := tuple(name for name in one if name not in gone))
+                and len(kept) < len(left)
+            ),
         )
 
 

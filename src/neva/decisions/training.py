@@ -28,7 +28,7 @@ from neva.decisions.recalibration import (
 from neva.decisions.splits import check_split, grouped_folds
 from neva.errors import UsageError
 
-__all__ = ["Ensemble", "Resampled", "Settings", "Tuned", "fit", "resample", "tune"]
+__all__ = ["Ensemble", "Resampled", "Settings", "Tuned", "compared", "fit", "resample", "tune"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.bool_]
@@ -274,10 +274,10 @@ def tune(plan: ModelPlan, cases: Cases, settings: Settings, *, seed: int) -> Tun
     return Tuned(best, recalibration, losses, kinds)
 
 
-def _compared(
+def compared(
     plan: ModelPlan, comparator: Comparator, cases: Cases, train: Rows, test: Rows, seed: int
 ) -> Floats:
-    """Probabilities of a comparator for held-out cases."""
+    """Return probabilities of a comparator for held-out cases, shape (held out,)."""
     if comparator.candidate is not None:
         found = _Fitter(plan, cases, train, seed).ensemble(comparator.candidate)
         return found.probability(cases.matrix[test])
@@ -339,7 +339,7 @@ def resample(
             raw = model.raw_log_odds(cases.matrix[test])
             predictions["model"][repeat, test] = probability(tuned.recalibration.apply(raw))
             for one in plan.comparators:
-                predictions[one.name][repeat, test] = _compared(
+                predictions[one.name][repeat, test] = compared(
                     plan, one, cases, train, test, settings.seed
                 )
             chosen.append(

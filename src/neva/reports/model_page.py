@@ -89,7 +89,15 @@ def _verdict(report: ModelReport) -> list[Text]:
                 "warning",
             )
         )
-    if report.absent:
+    if report.variant:
+        lead.append(
+            Text(
+                f"Nobody here has {len(report.absent)} of the features: the variant for "
+                f"{', '.join(report.variant)} speaks.",
+                "warning",
+            )
+        )
+    elif report.absent:
         lead.append(
             Text(
                 f"Nobody here has {len(report.absent)} of the features: "

@@ -1,10 +1,13 @@
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.model_cases import demo_cases, demo_plan
 
 from neva.decisions import training
+from neva.decisions.later_patients import judge_later
 from neva.decisions.models import Candidate, MemberPlan
 from neva.decisions.splits import check_split
 from neva.decisions.training import Settings, fit, resample, tune
@@ -119,3 +122,24 @@ def test_a_classifier_that_cannot_be_explained_is_refused(monkeypatch):
     full = rows.frame.with_columns(rows.frame["demo.ldh"].fill_null(300.0))
     with pytest.raises(UsageError, match="cannot be explained exactly"):
         fit(demo_plan(), replace(rows, frame=full), candidate, seed=1)
+
+
+def test_later_patients_judge_what_was_learnt_before():
+    cases = demo_cases(160)
+    start = datetime(2020, 2, 1, tzinfo=UTC)
+    days = np.arange(160) // 4
+    frame = cases.frame.with_columns(
+        now=pl.Series(
+            [start + timedelta(days=int(k)) for k in days], dtype=pl.Datetime("us", "UTC")
+        ),
+        known=pl.Series(
+            [start + timedelta(days=int(k) + 5) for k in days], dtype=pl.Datetime("us", "UTC")
+        ),
+    )
+    found = judge_later(
+        demo_plan(), replace(cases, frame=frame), start + timedelta(days=20), QUICK, resamples=30
+    )
+    # Days 0 to 15 are known on day 20, days 20 to 39 come after: 4 patients a day.
+    assert (found.n, found.left_out["between"]) == (80, 16)
+    assert found.figure("model", "auroc")["value"] > 0.6
+    assert "2020-02-21" in found.title

@@ -270,6 +270,11 @@ def plan(landmark: Landmark) -> ModelPlan:
         features=features,
         candidates=_candidates(few),
         rises={**rises, f"{prefix}.age": 1},
+        reduced=(
+            (f"{prefix}.sex", *few),
+            few,
+            tuple(f"{prefix}.{name}" for name in _MARKERS),
+        ),
         comparators=(
             Comparator("three-marker rule", "yes-no", three_marker_rule(which)),
             Comparator("rule's classes", "classes", three_marker_class(which)),
