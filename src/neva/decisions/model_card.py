@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neva.decisions.cases import LEFT_OUT
-from neva.decisions.model_artefact import Model
+from neva.decisions.fitted_model import Model
 from neva.decisions.model_evaluation import FIGURES, ModelEvaluation
 from neva.decisions.model_runs import TrainedModel
 

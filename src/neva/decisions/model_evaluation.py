@@ -6,7 +6,7 @@ beside it. Nothing here fits anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +15,18 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.decisions import _resampled_figures as drawn_figures
+from neva.decisions._subgroups import (
+    ask_subgroups,
+    frame_of,
+    groups_of_cases,
+    lead_of,
+    missing_of,
+    subgroups_of,
+)
 from neva.decisions.cases import Cases
 from neva.errors import UsageError
 from neva.statistics import prediction_figures as figures
-from neva.statistics.intervals import Estimate, median_interval, proportion_interval
+from neva.statistics.intervals import Estimate, proportion_interval
 
 __all__ = ["FIGURES", "ModelEvaluation", "evaluate_predictions"]
 
@@ -40,9 +48,6 @@ FIGURES: Final = {
 }
 #: Thresholds of the decision curve.
 THRESHOLDS: Final = tuple(round(0.05 * k, 2) for k in range(1, 17))
-AGE_BANDS: Final = ((0, 50), (50, 65), (65, 80), (80, 200))
-#: A subgroup with fewer of either outcome has counts but no figures.
-FEWEST: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,8 +215,8 @@ def evaluate_predictions(
             drawn.ask(("figure", name, figure), compute)
     _ask_calibration(drawn, y, found[main][0])
     _ask_decisions(drawn, y, found)
-    groups = _groups(cases)
-    _ask_subgroups(drawn, y, found[main], groups, threshold)
+    groups = groups_of_cases(cases)
+    ask_subgroups(drawn, y, found[main], groups, threshold)
     values, draws = drawn.done()
 
     def rows(kind: str) -> list[tuple[tuple[str, ...], dict[str, float | int | None]]]:
@@ -222,19 +227,19 @@ def evaluate_predictions(
         ]
 
     flagged = found[main][0] >= threshold
-    lead, hit, outcomes = _lead(cases, flagged, level)
+    lead, hit, outcomes = lead_of(cases, flagged, level)
     return ModelEvaluation(
         title=title,
-        figures=_frame(("predictor", "figure"), rows("figure")),
+        figures=frame_of(("predictor", "figure"), rows("figure")),
         differences=_differences(values, draws, main, level),
         calibration_curve=_curve(
             y, found[main][0], rows("calibration"), patients=len(np.unique(patient)), level=level
         ),
-        decision_curve=_frame(("predictor", "threshold"), rows("decision")).with_columns(
+        decision_curve=frame_of(("predictor", "threshold"), rows("decision")).with_columns(
             pl.col("threshold").cast(pl.Float64)
         ),
-        subgroups=_subgroups(cases, groups, rows("subgroup")),
-        missing=_missing(cases),
+        subgroups=subgroups_of(cases, groups, rows("subgroup")),
+        missing=missing_of(cases),
         lead=lead,
         flagged_outcomes=hit,
         outcomes=outcomes,
@@ -249,14 +254,6 @@ def evaluate_predictions(
         seed=seed,
         left_out=dict(cases.left_out),
     )
-
-
-def _frame(
-    names: Sequence[str], rows: Sequence[tuple[tuple[str, ...], dict[str, float | int | None]]]
-) -> pl.DataFrame:
-    schema = {**dict.fromkeys(names, pl.String), **drawn_figures.SCHEMA}
-    made = [{**dict(zip(names, key, strict=True)), **told} for key, told in rows]
-    return pl.DataFrame(made, schema=schema)
 
 
 def _differences(
@@ -275,7 +272,7 @@ def _differences(
                 values[mine] - values[key], draws[mine] - draws[key], level
             )
             rows.append(((figure, other), told))
-    return _frame(("figure", "predictor"), rows)
+    return frame_of(("figure", "predictor"), rows)
 
 
 def _ask_calibration(drawn: drawn_figures.Drawn, y: Floats, p: Floats) -> None:
@@ -316,7 +313,7 @@ def _curve(
             upper=pl.Series(exact.upper),
             undefined=pl.lit(0, dtype=pl.Int64),
         )
-    observed = _frame(("group",), rows).with_columns(pl.col("group").cast(pl.Int64))
+    observed = frame_of(("group",), rows).with_columns(pl.col("group").cast(pl.Int64))
     return told.join(observed, on="group").sort("group")
 
 
@@ -331,103 +328,3 @@ def _ask_decisions(drawn: drawn_figures.Drawn, y: Floats, found: Mapping[str, Fl
                     lambda one, w, at=threshold: figures.net_benefit(y, one, w, threshold=at),  # type: ignore[misc]
                 ),
             )
-
-
-def _groups(cases: Cases) -> dict[tuple[str, str], npt.NDArray[np.bool_]]:
-    """Cases of each subgroup; unknown is one, too."""
-    bands = pl.lit("unknown")
-    for low, high in reversed(AGE_BANDS):
-        name = f"{low}-{high - 1}" if high < 200 else f"{low} and older"
-        name = f"under {high}" if low == 0 else name
-        bands = (
-            pl.when(pl.col("age").is_between(low, high, closed="left"))
-            .then(pl.lit(name))
-            .otherwise(bands)
-        )
-    frame = cases.frame.select(
-        pl.col("sex").fill_null("unknown"), bands.alias("age"), pl.col("unit").fill_null("unknown")
-    )
-    young = f"under {AGE_BANDS[0][1]}"
-    return {
-        (by, str(group)): (frame[by] == group).to_numpy()
-        for by in frame.columns
-        for group in sorted(frame[by].unique(), key=lambda one: (one != young, one))
-    }
-
-
-def _ask_subgroups(
-    drawn: drawn_figures.Drawn,
-    y: Floats,
-    repeats: Floats,
-    groups: Mapping[tuple[str, str], npt.NDArray[np.bool_]],
-    threshold: float,
-) -> None:
-    for key, inside in groups.items():
-        events = int(y[inside].sum())
-        if min(events, int(inside.sum()) - events) < FEWEST:
-            continue
-        days = np.ones(int(inside.sum()))
-        each = drawn_figures.of_predictions(
-            y[inside], repeats[:, inside], yes_no=False, threshold=threshold, days=days
-        )
-        for figure in ("auroc", "brier", "in-the-large", "sensitivity", "ppv"):
-            drawn.ask(
-                ("subgroup", *key, figure),
-                lambda w, of=each[figure], inside=inside: of(w[:, inside]),  # type: ignore[misc]
-            )
-
-
-def _subgroups(
-    cases: Cases,
-    groups: Mapping[tuple[str, str], npt.NDArray[np.bool_]],
-    rows: list[tuple[tuple[str, ...], dict[str, float | int | None]]],
-) -> pl.DataFrame:
-    y, patient = cases.outcome, cases.patient
-    counts = pl.DataFrame(
-        [
-            (by, group, int(i.sum()), int(y[i].sum()), len(np.unique(patient[i])))
-            for (by, group), i in groups.items()
-        ],
-        schema={
-            "by": pl.String,
-            "group": pl.String,
-            "n": pl.Int64,
-            "events": pl.Int64,
-            "patients": pl.Int64,
-        },
-        orient="row",
-    )
-    told = _frame(("by", "group", "figure"), rows)
-    return counts.join(told, on=["by", "group"], how="left", maintain_order="left")
-
-
-def _missing(cases: Cases) -> pl.DataFrame:
-    y = cases.outcome == 1
-    absent = np.isnan(cases.matrix)
-
-    def share(rows: npt.NDArray[np.bool_], column: int) -> float | None:
-        return float(absent[rows, column].mean()) if rows.any() else None
-
-    return pl.DataFrame(
-        [
-            {
-                "feature": name,
-                "missing": share(np.ones_like(y), k),
-                "missing_with_outcome": share(y, k),
-                "missing_without": share(~y, k),
-            }
-            for k, name in enumerate(cases.features)
-        ]
-    )
-
-
-def _lead(cases: Cases, flagged: npt.NDArray[np.bool_], level: float) -> tuple[Estimate, int, int]:
-    """Hours from a stay's first flagged case to its outcome; one stay, one value."""
-    with_outcome = cases.frame.with_columns(flagged=pl.Series(flagged)).filter(
-        pl.col("outcome") == 1
-    )
-    first = (
-        with_outcome.filter("flagged").sort("now").group_by("stay_id", maintain_order=True).first()
-    )
-    outcomes = with_outcome["stay_id"].n_unique()
-    return median_interval(first["event_hours"].to_numpy(), level), first.height, outcomes

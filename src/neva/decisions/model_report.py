@@ -10,7 +10,7 @@ import polars as pl
 
 from neva.decisions.cases import LEFT_OUT, Cases
 from neva.decisions.families import ModelFamily
-from neva.decisions.model_artefact import Model
+from neva.decisions.fitted_model import Model
 from neva.decisions.model_evaluation import ModelEvaluation, evaluate_predictions
 from neva.decisions.model_runs import (
     TrainedModel,

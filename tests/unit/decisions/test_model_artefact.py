@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 from tests.model_cases import AGE, LDH, MALE, demo_cases, demo_plan
 
+from neva.decisions.local_recalibration import recalibrate
 from neva.decisions.model_artefact import load_artefact, save_artefact
-from neva.decisions.model_runs import TrainedModel, judge, recalibrate
+from neva.decisions.model_runs import TrainedModel, judge
 from neva.decisions.models import Candidate, MemberPlan
 from neva.decisions.training import Settings
 from neva.definitions.language import events
