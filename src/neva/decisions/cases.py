@@ -42,7 +42,8 @@ class Cases:
     Attributes
     ----------
     frame : polars.DataFrame
-        A row a case, by subject, stay and time: ``point_id``, ``subject_id``, ``stay_id``,
+        A row a case, patients in the order of their first case: ``point_id``,
+        ``subject_id``, ``stay_id``,
         ``now``, ``outcome`` (0 or 1), ``event_hours`` (from now to the outcome;
         missing if it did not come), ``observed_hours`` (for how long the outcome
         was looked for; missing: to the end of the stay), ``known`` (when the outcome
@@ -221,7 +222,11 @@ def cases_of(snapshot: Snapshot, plan: ModelPlan, points: pl.DataFrame) -> Cases
         _unit_at(snapshot, points), on="point_id", how="left", maintain_order="left"
     )
     following = pl.col("now").shift(-1).over("stay_id", order_by="now")
-    frame = kept.sort("subject_id", "stay_id", "now").with_columns(
+    # By time, not by pseudonym: another import of the same data gives the same folds.
+    kept = kept.with_columns(
+        _first=pl.col("now").min().over("subject_id"), _begun=pl.col("now").min().over("stay_id")
+    )
+    frame = kept.sort("_first", "subject_id", "_begun", "stay_id", "now").with_columns(
         patient_days=(following.fill_null(until) - pl.col("now")).dt.total_microseconds()
         / (24 * _HOUR),
     )

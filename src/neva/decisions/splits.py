@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.errors import UsageError
+from neva.statistics.prediction_figures import in_order_met
 
 __all__ = ["check_split", "grouped_folds", "temporal_split"]
 
@@ -43,7 +44,8 @@ def grouped_folds(patient: npt.ArrayLike, outcome: npt.ArrayLike, folds: int, *,
     """Give each row a fold; all rows of a patient have the same.
 
     Patients with and without the outcome are dealt out separately, so that
-    every fold has its share of both.
+    every fold has its share of both. Patients count in the order in which they
+    stand: the same rows and seed give the same folds, whatever the pseudonyms.
 
     Parameters
     ----------
@@ -68,9 +70,10 @@ def grouped_folds(patient: npt.ArrayLike, outcome: npt.ArrayLike, folds: int, *,
     >>> bool(fold[0] == fold[1]), sorted(set(fold.tolist()))
     (True, [0, 1])
     """
-    owners, number = np.unique(np.asarray(patient).ravel(), return_inverse=True)
+    number = in_order_met(patient)
+    patients = int(number.max(initial=-1)) + 1
     y = np.asarray(outcome, dtype=np.float64).ravel()
-    had = np.zeros(len(owners), dtype=bool)
+    had = np.zeros(patients, dtype=bool)
     np.logical_or.at(had, number, y == 1)
     fewest = min(int(had.sum()), int((~had).sum()))
     if folds < 2 or fewest < folds:
@@ -81,7 +84,7 @@ def grouped_folds(patient: npt.ArrayLike, outcome: npt.ArrayLike, folds: int, *,
         )
         raise UsageError(message)
     rng = np.random.default_rng(seed)
-    fold = np.empty(len(owners), dtype=np.int64)
+    fold = np.empty(patients, dtype=np.int64)
     dealt = 0
     for kind in (True, False):
         members = rng.permutation(np.flatnonzero(had == kind))
