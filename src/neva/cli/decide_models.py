@@ -59,7 +59,7 @@ def train(
 ) -> None:
     """Make a model of the hospital's own patients, judge it by resampling, and save it.
 
-    Example: neva decide train tongji --model covid19.mortality --out mortality --at 24h
+    Example: neva decide train tongji --model covid19.mortality --out mortality --repeats 1
     """
     from neva.decisions.families import load_family
     from neva.decisions.model_artefact import save_artefact
@@ -154,7 +154,7 @@ def evaluate(
 ) -> None:
     """Judge a model: by resampling the hospital's patients, or a saved one on these patients.
 
-    Example: neva decide evaluate tongji --model covid19.mortality --at admission --out model.html
+    Example: neva decide evaluate tongji --model covid19.mortality --at 24h --repeats 1
     """
     from neva.events.synthetic import is_synthetic
 
