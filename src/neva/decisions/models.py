@@ -206,10 +206,12 @@ class ModelPlan:
             ),
             without=tuple(sorted({*self.without, *gone})),
             reduced=tuple(
-                kept
-                for one in self.reduced
-                if (kept := tuple(name for name in one if name not in gone))
-                and len(kept) < len(left)
+                dict.fromkeys(
+                    kept
+                    for one in self.reduced
+                    if (kept := tuple(name for name in one if name not in gone))
+                    and len(kept) < len(left)
+                )
             ),
         )
 
