@@ -132,7 +132,7 @@ def _verdict(difference: pl.DataFrame, sign: int) -> str:
     is_better = sign * row["value"] > 0
     if row["lower"] <= 0 <= row["upper"]:
         way = "slightly better" if is_better else "no better"
-        return f"{way}, not told apart from no difference"
+        return f"{way}, but its interval holds 0"
     return "better" if is_better else "worse"
 
 
