@@ -54,8 +54,11 @@ def gradient_boosting() -> Regressor:
 
 
 def _kind(model: Any) -> Kind | None:
+    """Tell what a model is: by scikit-learn's tags, or by its methods if it has none."""
     from sklearn.base import is_classifier, is_regressor
 
+    if not hasattr(model, "__sklearn_tags__"):
+        return "classifier" if hasattr(model, "predict_proba") else "regressor"
     if is_classifier(model):
         return "classifier"
     return "regressor" if is_regressor(model) else None
@@ -88,7 +91,8 @@ def load_model(name: str, kind: Kind = "regressor") -> Any:
     name : str
         Of its entry point.
     kind : {"regressor", "classifier"}
-        Of counts, or of an outcome; told by scikit-learn's tags.
+        Of counts, or of an outcome; told by scikit-learn's tags, or by the methods of
+        what has none.
 
     Raises
     ------
