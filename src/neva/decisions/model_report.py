@@ -131,8 +131,8 @@ def _verdict(difference: pl.DataFrame, sign: int) -> str:
         return "not told apart"
     is_better = sign * row["value"] > 0
     if row["lower"] <= 0 <= row["upper"]:
-        way = "slightly better" if is_better else "no better"
-        return f"{way}, but its interval holds 0"
+        way = "slightly better, but" if is_better else "no better, and"
+        return f"{way} its interval holds 0"
     return "better" if is_better else "worse"
 
 

@@ -296,6 +296,10 @@ def plan(landmark: Landmark) -> ModelPlan:
         patients="Adults in hospital with COVID-19, on the ward or in intensive care.",
         limits=(
             (
+                "Every stay of the hospital counts as one with COVID-19: give an extract of such "
+                "patients."
+            ),
+            (
                 "Features and candidates were chosen on 375 patients of one hospital in Wuhan, "
                 "January to March 2020: before steroids, vaccines and later variants. That choice "
                 "looked at cross-validated figures of these patients; resampling them does not "
