@@ -454,3 +454,37 @@ tables:
     assert beds.select("bed", "side_room").rows() == [("1", True), ("2", False), ("3", None)]
     refused = hospital.snapshot().quarantine().collect()
     assert refused.select("row", "field", "reason").rows() == [(4, "side_room", "value-unreadable")]
+
+
+NEEDS = """
+neva: 1
+name: study
+tables:
+  - subject: patient
+    recorded: {after: time}
+    needs: [patient, time]
+    subjects:
+      - {sex: {column: sex, map: {m: male}}}
+    events:
+      - time: time
+        system: LAB
+        wide: {crp: crp, ldh: ldh}
+"""
+
+
+def test_columns_that_a_file_need_not_have_are_empty(tmp_path):
+    hospital = imported(tmp_path, NEEDS, {"rows.csv": "patient,time,ldh\nA,2020-05-01 08:00,300\n"})
+    found = hospital.snapshot().events().collect()
+    assert found.select("code", "value").rows() == [("LAB//ldh", 300.0)]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("patient,when,ldh", "no 'time'"),
+        ("patient,time,other", "none of the columns of `wide`"),
+    ],
+)
+def test_columns_that_a_file_needs_are_asked_for(tmp_path, header, said):
+    with pytest.raises(MappingError, match=said):
+        imported(tmp_path, NEEDS, {"rows.csv": f"{header}\nA,2020-05-01 08:00,300\n"})

@@ -169,7 +169,35 @@ def _check_columns(document: Document, mapping: Mapping, pairs: list[tuple[Table
                 _need(document, (*at, "columns"), name, there, other.name)
             have = [*have, *added]
         for name, where in _columns_named(table, ("tables", number)):
-            _need(document, where, name, have, path.name)
+            if table.needs is None or name in table.needs or f"{name}_duplicated_0" in have:
+                _need(document, where, name, have, path.name)
+        _check_needs(document, table, ("tables", number), have, path.name)
+
+
+def _check_needs(
+    document: Document, table: Table, at: tuple[str | int, ...], have: list[str], file: str
+) -> None:
+    """A misspelt name in `needs`, and a wide rule of which nothing is there, are mistakes."""
+    if table.needs is None:
+        return
+    for name in table.needs:
+        _need(document, (*at, "needs"), name, have, file)
+    for k, rule in enumerate(table.events):
+        if rule.wide and not set(rule.wide) & set(have):
+            what = (
+                f"{file} has none of the columns of `wide`; found none of {len(rule.wide)} among "
+                f"{len(have)} columns; check the header"
+            )
+            raise document.error((*at, "events", k, "wide"), what)
+
+
+def _with_absent(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Add the columns that a file may lack, empty."""
+    if table.needs is None:
+        return frame
+    named = dict.fromkeys(name for name, _ in _columns_named(table, ()))
+    absent = [name for name in named if name not in frame.columns]
+    return frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
 
 
 def _need(
@@ -228,7 +256,7 @@ def _read(
             # A key that repeats would multiply rows: its first row counts.
             joins.append((join, other.select(wanted).unique(keys, keep="first")))
         for frame in csv_files.batches(path, mapping):
-            yield from reader.rows(_join(reader.filled_down(frame), joins))
+            yield from reader.rows(_with_absent(_join(reader.filled_down(frame), joins), table))
 
 
 def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: Any) -> Delivery:

@@ -337,6 +337,11 @@ class Table(_Part):
     fill_down: list[str] = Field(
         default_factory=list, description="columns written only where they change"
     )
+    needs: list[str] | None = Field(
+        None,
+        description="columns that a file must have; the others that the mapping names may be "
+        "absent and read as empty. Absent: it must have every one",
+    )
     join: list[Join] = Field(default_factory=list)
     order: Literal["position", "none"] | Order = Field(
         "position", description="what decides between events of one time"
