@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote
 
 from neva.decisions.rules import Hook, Rule
 from neva.definitions import model as m
@@ -109,8 +110,10 @@ class Need:
 
 def _token(code: str) -> str:
     system, _, text = code.partition("//")
-    url = SYSTEM_URLS.get(system) or f"{OWN_SYSTEMS}{system}"
-    return f"{url}|{text}"
+    url = SYSTEM_URLS.get(system) or OWN_SYSTEMS + quote(system, safe="")
+    # Commas and bars part tokens in FHIR, the rest parts URLs.
+    plain = quote(text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|"), safe="-._~")
+    return f"{url}|{plain}"
 
 
 @dataclass(frozen=True)
