@@ -27,7 +27,7 @@ from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 
-__all__ = ["ALERTS", "Replay", "cards_of", "replay"]
+__all__ = ["ALERTS", "LOOKED", "Replay", "cards_of", "replay", "stays_with_outcome"]
 
 #: Columns of the findings of a replay.
 ALERTS: Final[dict[str, Any]] = {
@@ -275,7 +275,7 @@ def replay(
         alerts=pl.concat(alerts).select(*ALERTS) if alerts else pl.DataFrame(schema=ALERTS),
         looked=pl.concat(looked) if looked else pl.DataFrame(schema=LOOKED),
         cut=snapshot.now,
-        stays=_stays(snapshot, placed, outcome),
+        stays=stays_with_outcome(snapshot, placed, outcome),
         rules=tuple(rules),
         every_hours=every_hours,
         outcome=None if outcome is None else outcome.title or outcome.id,
@@ -287,7 +287,11 @@ def replay(
     )
 
 
-def _stays(snapshot: Snapshot, points: pl.DataFrame, outcome: Any) -> pl.DataFrame:
+def stays_with_outcome(snapshot: Snapshot, points: pl.DataFrame, outcome: Any) -> pl.DataFrame:
+    """Return the stays of some points with the time of an outcome, asked with hindsight.
+
+    Columns ``stay_id``, ``subject_id``, ``start``, ``end``?, ``outcome_time``?.
+    """
     stays = (
         snapshot.stays()
         .select("stay_id", "subject_id", "start", "end")
