@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from neva.decisions.families import ModelFamily
     from neva.decisions.model_report import ModelReport
 
-__all__ = ["app"]
+__all__ = ["add_to"]
 
-app = typer.Typer(
-    help="Trained models: make one, and judge one.",
-    no_args_is_help=True,
-)
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``neva decide``."""
+    app.command()(train)
+    app.command()(evaluate)
+
 
 Without = Annotated[
     list[str] | None, typer.Option("--without", metavar="TEST", help="leave this feature out")
@@ -41,7 +43,6 @@ def _settings(folds: int, repeats: int, seed: int) -> Any:
     return Settings(outer=folds, repeats=repeats, seed=seed)
 
 
-@app.command()
 def train(
     hospital: HospitalPath,
     model: Annotated[str, typer.Option(metavar="ID", help="such as covid19.mortality")],
@@ -132,7 +133,6 @@ def _short(figures: pl.DataFrame) -> pl.DataFrame:
     return _rounded(figures.filter(pl.col("figure").is_in(kept)))
 
 
-@app.command()
 def evaluate(
     hospital: HospitalPath,
     model: Annotated[

@@ -7,7 +7,7 @@ suppression as at the bedside says which findings would have been cards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -27,7 +27,16 @@ from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 
-__all__ = ["ALERTS", "LOOKED", "Replay", "cards_of", "replay", "stays_with_outcome"]
+__all__ = [
+    "ALERTS",
+    "LOOKED",
+    "Replay",
+    "assumed_share",
+    "cards_of",
+    "chunks",
+    "replay",
+    "stays_with_outcome",
+]
 
 #: Columns of the findings of a replay.
 ALERTS: Final[dict[str, Any]] = {
@@ -125,14 +134,14 @@ def _engine(outputs: Mapping[str, Any], delays: Delays | None) -> Engine:
     return "relational" if unknown else "columnar"
 
 
-def _assumed_share(snapshot: Snapshot, rules: Sequence[Rule], binding: Binding) -> float:
+def assumed_share(snapshot: Snapshot, expressions: Iterable[Any], binding: Binding) -> float:
+    """Return the share of the events that expressions use whose recording was assumed, 0-1."""
     codes: set[str] | None = set()
-    for rule in rules:
-        for node in rule.outputs.values():
-            for frame in m.walk(node):
-                if isinstance(frame, m.Frame) and frame.source == "events":
-                    own = binding.codes_of(frame)
-                    codes = None if codes is None or own is None else codes | own
+    for expression in expressions:
+        for frame in m.walk(expression):
+            if isinstance(frame, m.Frame) and frame.source == "events":
+                own = binding.codes_of(frame)
+                codes = None if codes is None or own is None else codes | own
     events = snapshot.stored("events").select("code", "recorded_assumed")
     if codes is not None:
         events = events.filter(pl.col("code").is_in(sorted(codes)))
@@ -140,7 +149,7 @@ def _assumed_share(snapshot: Snapshot, rules: Sequence[Rule], binding: Binding) 
     return float(share or 0.0)
 
 
-def _chunks(points: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
+def chunks(points: pl.DataFrame, most: int = CHUNK_POINTS) -> Iterator[pl.DataFrame]:
     """Cut points between patients; they are sorted by patient."""
     ends = (
         points.select(pl.col("subject_id").rle_id().alias("run"))
@@ -256,7 +265,7 @@ def replay(
     ).sort("subject_id", "stay_id", "now")
     found: list[list[pl.DataFrame]] = [[] for _ in rules]
     looked = []
-    for part in _chunks(placed, chunk_points):
+    for part in chunks(placed, chunk_points):
         answers = answer(
             snapshot, outputs, points=part, engine=engine, binding=binding, delays=delays
         )
@@ -280,7 +289,9 @@ def replay(
         every_hours=every_hours,
         outcome=None if outcome is None else outcome.title or outcome.id,
         delays=dict(delays or {}),
-        assumed_share=_assumed_share(snapshot, rules, binding),
+        assumed_share=assumed_share(
+            snapshot, (node for rule in rules for node in rule.outputs.values()), binding
+        ),
         identity=snapshot.identity,
         zone=snapshot.zone,
         synthetic=is_synthetic(snapshot),
