@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
@@ -14,6 +15,7 @@ from neva.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from neva.decisions.rules import Rule
+    from neva.decisions.work_list import WorkList
 
 __all__ = ["app"]
 
@@ -271,37 +273,7 @@ def show_work_list(
 
     Example: neva decide work-list hospital --every-rule
     """
-    from neva.decisions.cards import hash_of
-    from neva.decisions.work_list import work_list
-    from neva.programmes.acute_care.outcomes import observation_plan
-    from neva.state import open_state, state_of
-
-    _, snapshot = snapshot_of(hospital, as_of)
-    with open_state(state_of(hospital)) as database:
-        live = {one.rule: one.hash for one in database.rules.all() if one.state == "live"}
-        touched = {
-            (row["rule"], row["stay"], row["since"]): row
-            for row in database.work.to_frame().iter_rows(named=True)
-        }
-    chosen = [
-        rule
-        for rule in rules_of(programme).values()
-        if every_rule or live.get(rule.id) == hash_of(rule)
-    ]
-    if not chosen:
-        message = (
-            "work list: no rule is live in this hospital; found none; make rules live with "
-            "'neva decide state', or look at all of them with --every-rule"
-        )
-        raise UsageError(message)
-    made = work_list(
-        snapshot,
-        chosen,
-        at=now(),
-        touched={key: _Touched(row) for key, row in touched.items()},
-        observations=observation_plan(),
-        stale_after_minutes=stale_after,
-    )
+    chosen, made = _work_list(hospital, programme, every_rule, stale_after, as_of)
     frame = made.to_frame()
 
     def text() -> str:
@@ -327,6 +299,92 @@ def show_work_list(
         "unobserved": made.unobserved,
     }
     tell(as_json, content, text)
+
+
+def _work_list(
+    hospital: Path,
+    programme: list[str] | None,
+    every_rule: bool,
+    stale_after: float,
+    as_of: str | None,
+) -> tuple[list[Rule], WorkList]:
+    """Make the work list with what somebody did with its tasks."""
+    from neva.decisions.cards import hash_of
+    from neva.decisions.work_list import work_list
+    from neva.programmes.acute_care.outcomes import observation_plan
+    from neva.state import open_state, state_of
+
+    _, snapshot = snapshot_of(hospital, as_of)
+    with open_state(state_of(hospital)) as database:
+        live = {one.rule: one.hash for one in database.rules.all() if one.state == "live"}
+        touched = {
+            (row["rule"], row["stay"], row["since"]): _Touched(row)
+            for row in database.work.to_frame().iter_rows(named=True)
+        }
+    chosen = [
+        rule
+        for rule in rules_of(programme).values()
+        if every_rule or live.get(rule.id) == hash_of(rule)
+    ]
+    if not chosen:
+        message = (
+            "work list: no rule is live in this hospital; found none; make rules live with "
+            "'neva decide state', or look at all of them with --every-rule"
+        )
+        raise UsageError(message)
+    made = work_list(
+        snapshot,
+        chosen,
+        at=now(),
+        touched=touched,
+        observations=observation_plan(),
+        stale_after_minutes=stale_after,
+    )
+    return chosen, made
+
+
+@app.command()
+def acknowledge(
+    hospital: HospitalPath,
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="its id")],
+    stay: Annotated[int, typer.Argument(metavar="STAY", help="as the work list names it")],
+    owner: Annotated[str | None, typer.Option(help="who takes it on; the user by default")] = None,
+    done: Annotated[
+        bool, typer.Option("--done", help="take it off the list: it was dealt with")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="why; needed with --done")] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Take on a task of the work list, or take it off; audited.
+
+    Example: neva decide acknowledge synthetic-hospital acute-care.news2-urgent STAY --owner "Dr I."
+    """
+    from neva.state import open_state, state_of
+
+    if done and not reason:
+        message = "--done: needs a --reason; found none; say how it was dealt with"
+        raise UsageError(message)
+    _, made = _work_list(hospital, None, True, 60.0, as_of)
+    found = [one for one in made.tasks if one.rule == rule and one.stay_id == stay]
+    if not found:
+        message = (
+            f"work list: no such task now; found rule {rule!r} for no such stay; look with "
+            "'neva decide work-list'"
+        )
+        raise NotFoundError(message)
+    task, who = found[0], owner or _user()
+    with open_state(state_of(hospital)) as database:
+        if done:
+            item = database.work.clear(
+                rule, stay, task.begun_after, actor=who, reason=reason or "", at=now()
+            )
+        else:
+            item = database.work.acknowledge(
+                rule, stay, task.begun_after, actor=_user(), owner=who, at=now(), reason=reason
+            )
+    content = {"rule": rule, "stay": stay, "state": item.state, "owner": item.owner}
+    tell(as_json, content, f"{rule}, stay {stay}: {item.state} by {item.owner or item.actor}")
 
 
 class _Touched:

@@ -73,6 +73,15 @@ class Service:
             for name, node in rule.outputs.items()
         }
 
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """The part of ``outputs`` that says which rules raise a card."""
+        return {
+            f"{number}|{name}": node
+            for number, (rule, _) in enumerate(self.rules)
+            for name, node in rule.decides.items()
+        }
+
     @property
     def entry(self) -> dict[str, Any]:
         """Its entry in the discovery document."""
@@ -105,7 +114,7 @@ class Answer:
     raised : tuple of RaisedCard
         All of them; only those ``shown`` are in ``content``.
     findings : tuple of Finding
-        Of every rule that was asked.
+        Of every rule that was asked; with readings where it raises a card.
     content : dict
         The response as CDS Hooks writes it.
     record : BedsideRecord
@@ -288,18 +297,29 @@ class Services:
         at = microseconds(now)
         point = Point(at, at, record.stay_id)
         if defect_of(record.timeline, point, self.place.zone) is not None:
-            answers: dict[str, Any] = dict.fromkeys(service.outputs)
-        else:
-            answers = evaluate(
-                service.outputs, record.timeline, point, self.place, unsent=record.sent.lacks
-            )
-        own: list[dict[str, Any]] = [{} for _ in service.rules]
-        for key, value in answers.items():
-            number, _, name = key.partition("|")
-            is_time = value is not None and service.outputs[key].type.name == "time"
-            own[int(number)][name] = moment(value) if is_time else value
+            return [finding_of(rule, {}) for rule, _ in service.rules]
+
+        def answers(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+            own: list[dict[str, Any]] = [{} for _ in service.rules]
+            found = evaluate(outputs, record.timeline, point, self.place, unsent=record.sent.lacks)
+            for key, value in found.items():
+                number, _, name = key.partition("|")
+                is_time = value is not None and outputs[key].type.name == "time"
+                own[int(number)][name] = moment(value) if is_time else value
+            return own
+
+        findings = [
+            finding_of(rule, own)
+            for (rule, _), own in zip(service.rules, answers(service.decides), strict=True)
+        ]
+        # What a card shows is asked only of rules that raise one.
+        raising = {str(number) for number, one in enumerate(findings) if one.raises}
+        shown = answers(
+            {key: node for key, node in service.outputs.items() if key.partition("|")[0] in raising}
+        )
         return [
-            finding_of(rule, found) for (rule, _), found in zip(service.rules, own, strict=True)
+            finding_of(one.rule, own) if one.raises else one
+            for one, own in zip(findings, shown, strict=True)
         ]
 
 

@@ -219,6 +219,7 @@ def replay_model(
                 raises.sum().alias("raised"),
                 pl.lit(0).alias("treated"),
                 pl.lit(0).alias("limited"),
+                pl.len().alias("asked"),
             )
             .select(pl.col(name).cast(kind) for name, kind in LOOKED.items())
         )

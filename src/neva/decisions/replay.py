@@ -52,7 +52,7 @@ ALERTS: Final[dict[str, Any]] = {
 }
 
 #: Points that are answered at once.
-CHUNK_POINTS: Final = 1_000_000
+CHUNK_POINTS: Final = 300_000
 #: Columns of what each rule looked at, stay by stay.
 LOOKED: Final[dict[str, Any]] = {
     "rule": pl.String,
@@ -64,6 +64,7 @@ LOOKED: Final[dict[str, Any]] = {
     "raised": pl.Int64,
     "treated": pl.Int64,
     "limited": pl.Int64,
+    "asked": pl.Int64,
 }
 
 
@@ -80,7 +81,9 @@ class Replay:
     looked : polars.DataFrame
         One row for each rule and stay in its population: ``points`` there,
         those where the rule was ``unknown`` because something is missing,
-        ``raised``, and those that held but were ``treated`` or ``limited``.
+        ``raised``, and those that held but were ``treated`` or ``limited``;
+        ``asked`` are its points with those where it is unknown whether the
+        patient is in the population.
     cut : datetime
         The data cut.
     stays : polars.DataFrame
@@ -142,7 +145,8 @@ def assumed_share(snapshot: Snapshot, expressions: Iterable[Any], binding: Bindi
             if isinstance(frame, m.Frame) and frame.source == "events":
                 own = binding.codes_of(frame)
                 codes = None if codes is None or own is None else codes | own
-    events = snapshot.stored("events").select("code", "recorded_assumed")
+    events = snapshot.stored("events").filter(pl.col("recorded") <= snapshot.now)
+    events = events.select("code", "recorded_assumed")
     if codes is not None:
         events = events.filter(pl.col("code").is_in(sorted(codes)))
     share = events.select(pl.col("recorded_assumed").mean()).collect().item()
@@ -190,6 +194,7 @@ def _read(answers: Answers, rule: Rule, place: int) -> tuple[pl.DataFrame, pl.Da
             raises.sum().alias("raised"),
             (holds & true("treated")).sum().alias("treated"),
             (holds & ~true("treated") & true("limited")).sum().alias("limited"),
+            pl.len().alias("asked"),
         )
         .with_columns(*mark)
         .select(pl.col(name).cast(kind) for name, kind in LOOKED.items())
@@ -222,7 +227,8 @@ def replay(
     snapshot : Snapshot
         The hospital; nothing after its cut is looked at.
     rules : sequence of Rule
-        Of different ids or versions.
+        Of different ids or versions. The days on which they are in force are
+        not looked at: this is what they would have done.
     every_hours : float
         How often each stay is looked at, from its start to its end.
     outcome : Feature, optional
@@ -277,7 +283,7 @@ def replay(
     for rule, parts in zip(rules, found, strict=True):
         if not parts:
             continue
-        whole = pl.concat(parts).sort("stay_id", "now")
+        whole = pl.concat(parts).sort("stay_id", "subject_id", "now")
         is_shown = pl.Series("shown", shown(whole, rule.quiet_hours))
         alerts.append(whole.with_columns(is_shown, quiet=~is_shown))
     return Replay(

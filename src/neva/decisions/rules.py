@@ -127,7 +127,8 @@ class Rule(Document):
     Attributes
     ----------
     hooks : tuple of str
-        CDS Hooks at which it is asked; it feeds the work list in any case.
+        CDS Hooks at which it is asked. One of patient-view or encounter-start
+        feeds the work list too; the others speak of an order or a discharge.
     population : Expression
         Whom it is about; unknown counts as no.
     condition : Expression

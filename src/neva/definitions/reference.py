@@ -208,11 +208,17 @@ class _Engine:
         if item is not None and not _looks_at_item(node):
             item = None
         key = (node.digest, id(item))
-        if key not in self.memory:
-            made: Callable[[Any, Any], Any] = getattr(self, f"_{type(node).__name__.lower()}")
-            # The item is kept with its answer so that its id stays its own.
-            self.memory[key] = (made(node, item), item)
-        return self.memory[key][0]
+        known = self.memory.get(key)
+        if known is not None:
+            return known[0]
+        kind = type(node)
+        if kind in _COMBINED:
+            made = _combine(node, [self.value(part, item) for part in m.children(node)], self)
+        else:
+            made = getattr(self, f"_{kind.__name__.lower()}")(node, item)
+        # The item is kept with its answer so that its id stays its own.
+        self.memory[key] = (made, item)
+        return made
 
     def _number(self, node: m.Number, item: Any) -> Any:
         return node.value
@@ -517,15 +523,6 @@ class _Engine:
             return _finite(_sum(known) / len(known))
         return min(known) if node.how == "minimum" else max(known)
 
-    def __getattr__(self, name: str) -> Any:
-        # Nodes that only combine what stands below them.
-        def combine(node: Any, item: Any) -> Any:
-            return _combine(node, [self.value(part, item) for part in m.children(node)], self)
-
-        if name.startswith("_") and name[1:] in _COMBINED:
-            return combine
-        raise AttributeError(name)
-
 
 @lru_cache(maxsize=100_000)
 def _looks_at_row(node: Any) -> bool:
@@ -657,7 +654,7 @@ def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
             if not known:
                 return None
             return min(known) if node.which == "least" else max(known)
-    if any(part is None for part in parts):
+    if None in parts:
         return None
     match node:
         case m.Not():
@@ -688,9 +685,9 @@ def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
     raise NotImplementedError(message)
 
 
+#: Nodes that only combine what stands below them.
 _COMBINED = frozenset(
-    kind.__name__.lower()
-    for kind in (
+    (
         m.AllOf,
         m.AnyOf,
         m.Arithmetic,
