@@ -110,6 +110,16 @@ def ready(example, place, request):
     if "synthetic-hospital" in example and example[0] != "synthesise":
         (place / "synthetic-hospital").symlink_to(request.getfixturevalue("invented"))
         (place / "scenario.yaml").write_text(SCENARIO)
+    if "acknowledge" in example:
+        # The number of a stay that stands on the list.
+        (place / "state").mkdir(exist_ok=True)
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.setenv("NEVA_STATE", str(place / "state" / "state.sqlite"))
+        listed = request.getfixturevalue("neva")(
+            "decide", "work-list", "synthetic-hospital", "--every-rule", "--json"
+        ).json()
+        rule = example[3]
+        example[4] = next(str(one["stay_id"]) for one in listed["tasks"] if one["rule"] == rule)
     if "tongji" in example:
         (place / "tongji").symlink_to(request.getfixturevalue("tongji"))
     if example[0] == "audit":

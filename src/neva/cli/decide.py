@@ -358,7 +358,7 @@ def acknowledge(
 ) -> None:
     """Take on a task of the work list, or take it off; audited.
 
-    Example: neva decide acknowledge synthetic-hospital acute-care.news2-urgent STAY --owner "Dr I."
+    Example: neva decide acknowledge synthetic-hospital acute-care.news2-urgent 17 --owner Ivanova
     """
     from neva.state import open_state, state_of
 
