@@ -8,25 +8,30 @@ not sent is known to be missing, so that it reads as unknown and never as "no".
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 
-from neva.decisions.prefetch import MOST_ENTRIES, PATIENT, Needs
+from neva.decisions.prefetch import ENCOUNTERS, MOST_ENTRIES, PATIENT, SORTED, Needs
 from neva.definitions import model as m
 from neva.definitions.local_time import FOREVER, microseconds
 from neva.definitions.timeline import Person, Row, Stay, Timeline
 from neva.events.measurement_units import ucum_of
 from neva.events.schema import STATUSES
-from neva.sources.fhir_codes import Context
+from neva.sources.fhir_codes import Context, moment
+from neva.sources.fhir_reading import RowsByTable
 from neva.sources.fhir_resources import HANDLED, rows_of
 
 __all__ = ["BedsideRecord", "Sent", "bedside_record", "id_of"]
 
 _EVER: Final = -(2**62)
+#: Resources that a draft order may be; nothing else is taken from drafts.
+ORDERS: Final = frozenset({"MedicationRequest", "ServiceRequest"})
 
 
 def id_of(kind: str, name: str) -> int:
@@ -66,6 +71,8 @@ class BedsideRecord:
         Resources that were read.
     absent : tuple of str
         Prefetch keys that were not sent.
+    is_dead : bool
+        The patient is known to have died by now, be it without a date.
     """
 
     timeline: Timeline
@@ -74,51 +81,78 @@ class BedsideRecord:
     unreadable: dict[str, int]
     read: int
     absent: tuple[str, ...]
+    is_dead: bool = False
 
 
-def _resources(value: Any) -> tuple[list[Any], bool]:
-    """Resources of one prefetch value, and whether there may be more."""
+def _resources(value: Any) -> list[Any]:
+    """Resources of one prefetch value."""
     if value is None:
-        return [], False
-    if not isinstance(value, Mapping):
-        return [value], True
-    if value.get("resourceType") != "Bundle":
-        return [value], False
+        return []
+    if not isinstance(value, Mapping) or value.get("resourceType") != "Bundle":
+        return [value]
     entries = value.get("entry") or []
     if not isinstance(entries, list):
-        return [entries], True
+        return [entries]
+    return [entry.get("resource") if isinstance(entry, Mapping) else entry for entry in entries]
+
+
+def _may_lack(value: Any, kind: str) -> bool:
+    """Tell whether a search found more than stands in a prefetch value."""
+    if value is None:
+        return False
+    if value.get("resourceType") != "Bundle":
+        return True  # one resource is no answer to a search
+    if not isinstance(value.get("entry") or [], list):
+        return True
     links = value.get("link") or []
-    more = isinstance(links, list) and any(
+    if not isinstance(links, list) or any(
         isinstance(link, Mapping) and link.get("relation") == "next" for link in links
-    )
+    ):
+        return True
+    # What a server includes besides is no match.
+    matched = sum(_is_a(one, kind) for one in _resources(value))
     total = value.get("total")
-    found = [entry.get("resource") if isinstance(entry, Mapping) else entry for entry in entries]
-    matched = sum(not _is_outcome(one) for one in found)
-    more = more or matched >= MOST_ENTRIES or (isinstance(total, int) and total > matched)
-    return found, more
+    return matched >= MOST_ENTRIES or (isinstance(total, int) and total > matched)
+
+
+def _is_a(resource: Any, kind: str) -> bool:
+    return isinstance(resource, Mapping) and resource.get("resourceType") == kind
 
 
 def _is_outcome(resource: Any) -> bool:
-    return isinstance(resource, Mapping) and resource.get("resourceType") == "OperationOutcome"
+    return _is_a(resource, "OperationOutcome")
 
 
-def is_sent(value: Any) -> bool:
+def _is_failure(resource: Any) -> bool:
+    """Tell whether a search came back broken, not only with advice."""
+    if not _is_outcome(resource):
+        return False
+    issues = resource.get("issue")
+    return not isinstance(issues, list) or any(
+        not isinstance(one, Mapping) or one.get("severity") not in ("warning", "information")
+        for one in issues
+    )
+
+
+def is_sent(value: Any, kind: str) -> bool:
     """Tell whether a prefetch value is an answer: data, or null for "there is none".
 
-    An OperationOutcome says that the client could not get the data.
+    An OperationOutcome says that the client could not get the data; what is
+    neither a Bundle nor a resource of the kind that was asked for is no answer.
     """
-    if _is_outcome(value):
-        return False
-    if isinstance(value, Mapping) and value.get("resourceType") == "Bundle":
-        entries = value.get("entry") or []
-        alone = isinstance(entries, list) and bool(entries)
-        return not (
-            alone
-            and all(
-                isinstance(one, Mapping) and _is_outcome(one.get("resource")) for one in entries
-            )
-        )
-    return value is None or isinstance(value, Mapping)
+    if value is None:
+        return True
+    if _is_a(value, "Bundle"):
+        found = _resources(value)
+        return not (found and all(_is_outcome(one) for one in found))
+    return _is_a(value, kind)
+
+
+def _is_of_patient(value: Any, patient: str) -> bool:
+    """Tell whether a value is the patient in context; null says that none is known."""
+    return value is None or any(
+        _is_a(one, "Patient") and one.get("id") == patient for one in _resources(value)
+    )
 
 
 def _time(value: datetime | None) -> int | None:
@@ -190,6 +224,16 @@ def _thing(row: Mapping[str, Any], source: str) -> Row:
     )
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A resource of the patient, as rows."""
+
+    kind: str
+    key: str
+    updated: datetime | None
+    tables: RowsByTable
+
+
 class _Reader:
     """Rows of one patient, as resources come."""
 
@@ -197,11 +241,13 @@ class _Reader:
         self.patient, self.zone, self.context, self.now = patient, zone, context, now
         self.timeline = Timeline(id_of("Patient", patient))
         self.unreadable: Counter[str] = Counter()
-        self.seen: set[tuple[str, str]] = set()
-        self.read = 0
-        self.oldest: dict[str, int] = {}
+        self.resources: dict[tuple[str, str], _Read] = {}
+        #: Times of events by key, in the order in which they were sent.
+        self.times: dict[str, list[int]] = {}
+        self.is_dead = False
 
     def take(self, resource: Any, *, key: str) -> None:
+        """Read a resource, once, in its newest version."""
         if _is_outcome(resource):
             self.unreadable["operation-outcome"] += 1
             return
@@ -209,16 +255,9 @@ class _Reader:
             self.unreadable["resource-unreadable"] += 1
             return
         kind = resource["resourceType"]
-        name = resource.get("id")
-        if isinstance(name, str):
-            if (kind, name) in self.seen:
-                return
-            self.seen.add((kind, name))
         if kind not in HANDLED:
             return
         tables = rows_of(resource, zone=self.zone, context=self.context, received=self.now)
-        for refused in tables.get("quarantine", ()):
-            self.unreadable[refused["reason"]] += 1
         others = {
             row.get("subject")
             for table in ("events", "stays", "movements", "subjects")
@@ -228,8 +267,45 @@ class _Reader:
             # Of somebody else: nothing of it may reach this patient's card.
             self.unreadable["other-patient"] += 1
             return
-        self.read += 1
+        for refused in tables.get("quarantine", ()):
+            self.unreadable[refused["reason"]] += 1
+        name = resource.get("id")
+        if not isinstance(name, str) or tables.keys() <= {"quarantine"}:
+            return  # refused; a sound one of the same id is not held back by it
+        meta = resource.get("meta")
+        said = meta.get("lastUpdated") if isinstance(meta, Mapping) else None
+        read = _Read(kind, key, moment(said, self.zone).time, tables)
+        known = self.resources.get((kind, name))
+        if known is None or (
+            read.updated is not None and (known.updated is None or known.updated < read.updated)
+        ):
+            self.resources[kind, name] = read
+
+    def finish(self) -> None:
+        """Make the timeline of what was taken."""
+        for read in self.resources.values():
+            self._rows(read)
+        self.timeline.sort()
+        now = microseconds(self.now)
+        self.is_dead = self.is_dead or any(
+            one.death is not None and one.death <= now for one in self.timeline.person
+        )
+
+    def reaches_back(self, key: str, kind: str) -> int:
+        """From when on everything was sent, where a search found more than was sent.
+
+        Only searches that are sorted by time, the newest first, say it, and
+        only where the server did sort.
+        """
+        times = self.times.get(key, [])
+        is_sorted = all(one >= following for one, following in pairwise(times))
+        return times[-1] + 1 if kind in SORTED and times and is_sorted else FOREVER + 1
+
+    def _rows(self, read: _Read) -> None:
+        tables, kind, key = read.tables, read.kind, read.key
         for row in tables.get("events", ()):
+            if row["code"] == "FHIR//deceased":
+                self.is_dead = True
             self._event(row, kind, key)
         for row in tables.get("stays", ()):
             self._stay(row)
@@ -257,7 +333,11 @@ class _Reader:
         if row.get("time") is None:
             return  # known without a time: definitions ask by time
         made = _event(row, kind)
-        self.oldest[key] = min(self.oldest.get(key, made.time), made.time)
+        self.times.setdefault(key, []).append(made.time)
+        now = microseconds(self.now)
+        if made.recorded > now or (made.time > now and made.status != "planned"):
+            # Not looked at. The reader is told, since a clock may be wrong.
+            self.unreadable["later-than-now"] += 1
         self.timeline.rows.append(made)
 
     def _stay(self, row: Mapping[str, Any]) -> None:
@@ -284,8 +364,7 @@ def _context_of(values: Iterable[Any]) -> Context:
     """What resources must know of each other."""
     context = Context()
     for value in values:
-        found, _ = _resources(value)
-        for resource in found:
+        for resource in _resources(value):
             if not isinstance(resource, Mapping):
                 continue
             kind, name = resource.get("resourceType"), resource.get("id")
@@ -335,35 +414,47 @@ def bedside_record(
     """
     reader = _Reader(patient, zone, _context_of(prefetch.values()), now)
     sent = Sent(needs)
-    absent = []
-    for key in (PATIENT, *(one.key for one in needs.searches)):
-        if key not in prefetch or not is_sent(prefetch[key]):
-            absent.append(key)
-            continue
-        resources, more = _resources(prefetch[key])
-        for resource in resources:
-            reader.take(resource, key=key)
-        since = (since_by_key or {}).get(key)
-        start = _EVER if since is None else microseconds(since)
-        if more:
-            # Searches are sorted by time, the newest first: what is older than
-            # the oldest may not have been sent.
-            start = max(start, reader.oldest.get(key, FOREVER) + 1)
-        sent.since_by_key[key] = start
+    kinds = {PATIENT: "Patient", **{one.key: one.kind for one in needs.searches}}
+    answered = [
+        key for key, kind in kinds.items() if key in prefetch and is_sent(prefetch[key], kind)
+    ]
+    if PATIENT in answered and not _is_of_patient(prefetch[PATIENT], patient):
+        answered.remove(PATIENT)
+    for key in kinds:
+        for resource in _resources(prefetch[key]) if key in prefetch else ():
+            if key in answered or not _is_outcome(resource):
+                reader.take(resource, key=key)
     for draft in drafts:
+        if any(_is_a(draft, kind) for kind in HANDLED - ORDERS):
+            reader.unreadable["not-an-order"] += 1
+            continue
         reader.take(_as_draft(draft, patient, now), key="drafts")
-    reader.timeline.sort()
+    reader.finish()
     stay_id = None
     if encounter is not None:
         number = id_of("Encounter", encounter)
         stay_id = number if number in reader.timeline.stays else None
+        if stay_id is None and ENCOUNTERS in answered:
+            # The stay in context is not among those sent, so these are not all.
+            answered.remove(ENCOUNTERS)
+    for key in answered:
+        since = (since_by_key or {}).get(key)
+        start = _EVER if since is None else microseconds(since)
+        if key != PATIENT and (
+            _may_lack(prefetch[key], kinds[key])
+            or any(_is_failure(one) for one in _resources(prefetch[key]))
+        ):
+            start = max(start, reader.reaches_back(key, kinds[key]))
+        sent.since_by_key[key] = start
+    absent = [key for key in kinds if key not in answered]
     return BedsideRecord(
         timeline=reader.timeline,
         stay_id=stay_id,
         sent=sent,
         unreadable=dict(sorted(reader.unreadable.items())),
-        read=reader.read,
+        read=len(reader.resources),
         absent=tuple(absent),
+        is_dead=reader.is_dead,
     )
 
 
@@ -372,8 +463,10 @@ def _as_draft(draft: Any, patient: str, now: datetime) -> Any:
     if not isinstance(draft, Mapping):
         return draft
     made = dict(draft)
-    made.setdefault("subject", {"reference": f"Patient/{patient}"})
+    if made.get("subject") is None:
+        made["subject"] = {"reference": f"Patient/{patient}"}
     made["authoredOn"] = now.isoformat()
     made["status"] = "draft"
-    made.setdefault("id", "draft-" + hashlib.sha256(repr(sorted(made)).encode()).hexdigest()[:16])
+    content = json.dumps(made, sort_keys=True)
+    made.setdefault("id", "draft-" + hashlib.sha256(content.encode()).hexdigest()[:16])
     return made

@@ -214,7 +214,7 @@ class Services:
         notes = _notes(record)
         raised = []
         for finding, (rule, state) in zip(findings, service.rules, strict=True):
-            if not finding.raises or not rule.valid_on(self._today(now)):
+            if record.is_dead or not finding.raises or not rule.valid_on(self._today(now)):
                 continue
             card = card_of(
                 finding,

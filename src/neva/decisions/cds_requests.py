@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +22,8 @@ CONTEXT: Final[dict[Hook, dict[str, type[Any]]]] = {
 }
 #: Ids of FHIR resources are short; longer ones are a mistake or an attack.
 LONGEST_ID: Final = 256
+#: What may follow "Bearer" in a header (RFC 6750).
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _WORDS: Final[dict[type[Any], str]] = {str: "a text", list: "an array", dict: "an object"}
 
 
@@ -90,7 +93,7 @@ def _drafts(hook: Hook, context: Mapping[str, Any]) -> tuple[Any, ...]:
     found = [one.get("resource") for one in entries if isinstance(one, Mapping)]
     if hook != "order-select":
         return tuple(found)
-    chosen = {one for one in context.get("selections") or () if isinstance(one, str)}
+    chosen = {one for one in context["selections"] if isinstance(one, str)}
     return tuple(
         one
         for one in found
@@ -139,6 +142,8 @@ def read_request(content: Any, hook: Hook) -> Request:
         if server is None:
             raise _refuse("fhirServer", "given where fhirAuthorization is")
         token = _text(authorization, "access_token", "fhirAuthorization.", longest=100_000)
+        if not _TOKEN.fullmatch(token):
+            raise _refuse("fhirAuthorization.access_token", "a bearer token")
         bearer = authorization.get("token_type")
         if not isinstance(bearer, str) or bearer.lower() != "bearer":
             raise _refuse("fhirAuthorization.token_type", "Bearer")

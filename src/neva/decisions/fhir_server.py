@@ -6,11 +6,16 @@ need, with a short time limit. The token is used and forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
@@ -23,6 +28,38 @@ MOST_PAGES: Final = 10
 #: Bytes of one page at most.
 MOST_BYTES: Final = 20_000_000
 _ACCEPT: Final = {"Accept": "application/fhir+json"}
+_OK: Final = 200
+_LATE: Final = "the time for fetching is over"
+#: Clocks are at most so much behind UTC (Baker Island).
+_WEST: Final = timedelta(hours=12)
+
+#: Loggers that write URLs (which hold the patient's id) and headers (the token).
+_TALKATIVE: Final = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+)
+_is_fetching: ContextVar[bool] = ContextVar("neva_is_fetching", default=False)
+
+
+def _not_fetching(_: logging.LogRecord) -> bool:
+    return not _is_fetching.get()
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep what the HTTP library would log of our calls out of every log, at any level."""
+    for name in _TALKATIVE:
+        # Adding the same filter again changes nothing.
+        logging.getLogger(name).addFilter(_not_fetching)
+    before = _is_fetching.set(True)
+    try:
+        yield
+    finally:
+        _is_fetching.reset(before)
 
 
 @dataclass(frozen=True)
@@ -53,9 +90,11 @@ class FhirServers:
         Base URLs, exactly as clients send them (a slash at the end does not
         matter). None: nothing is ever fetched.
     seconds : float
-        Time limit of each request.
+        Time limit of all requests of one call together.
     transport : httpx.BaseTransport, optional
         For tests.
+    clock : callable
+        Seconds, for durations.
     """
 
     def __init__(
@@ -64,10 +103,12 @@ class FhirServers:
         *,
         seconds: float = 3.0,
         transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allowed = frozenset(one.rstrip("/") for one in allowed)
         self._seconds = seconds
         self._transport = transport
+        self._clock = clock
 
     def allows(self, server: str | None) -> bool:
         """Tell whether a server may be asked."""
@@ -97,6 +138,9 @@ class FhirServers:
         token : str, optional
         """
         base = server.rstrip("/") + "/"
+        wanted = list(keys)
+        if patient in (".", ".."):
+            return Fetched({}, {}, tuple(wanted))  # a path, not an id
         headers = dict(_ACCEPT)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -104,56 +148,97 @@ class FhirServers:
         found: dict[str, Any] = {}
         since: dict[str, datetime] = {}
         failed = []
+        until = self._clock() + self._seconds
         # Redirects are not followed: they could lead anywhere.
-        with httpx.Client(
-            timeout=self._seconds, headers=headers, transport=self._transport
-        ) as client:
-            for key in keys:
+        with (
+            unlogged(),
+            httpx.Client(
+                timeout=self._seconds, headers=headers, transport=self._transport
+            ) as client,
+        ):
+            for key in wanted:
+                limit = None
                 if key == PATIENT:
-                    path = f"Patient/{patient}"
+                    path = f"Patient/{quote(patient, safe='-._~')}"
                 else:
                     need = by_key[key]
                     day = None
-                    if need.look_back_hours is not None:
+                    if need.is_dated:
+                        assert need.look_back_hours is not None  # it is dated
                         start = now - timedelta(hours=need.look_back_hours + 24)
                         day = start.date().isoformat()
-                        since[key] = now - timedelta(hours=need.look_back_hours)
+                        # The day begins at most so much later at the server.
+                        limit = start + _WEST
                     path = need.query(patient, day)
                 try:
-                    found[key] = self._get(client, base, path)
-                except (httpx.HTTPError, ValueError):
+                    found[key] = self._get(client, base, path, until)
+                except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
                     failed.append(key)
-                    since.pop(key, None)
+                    continue
+                if limit is not None:
+                    since[key] = limit
         return Fetched(found, since, tuple(failed))
 
-    def _get(self, client: httpx.Client, base: str, path: str) -> Any:
-        first = self._page(client, urljoin(base, path))
+    def _get(self, client: httpx.Client, base: str, path: str, until: float) -> Any:
+        first = self._page(client, urljoin(base, path), until)
         if not isinstance(first, Mapping) or first.get("resourceType") != "Bundle":
             return first
-        entries = list(first.get("entry") or [])
+        entries = _entries(first)
         following, pages = _next(first), 1
         while following is not None and pages < MOST_PAGES:
             url = urljoin(base, following)
             if urlsplit(url)[:2] != urlsplit(base)[:2]:
                 break  # the token does not leave the server it is for
-            page = self._page(client, url)
-            entries += page.get("entry") or []
+            page = self._page(client, url, until)
+            if not isinstance(page, Mapping) or page.get("resourceType") != "Bundle":
+                break
+            entries += _entries(page)
             following, pages = _next(page), pages + 1
         links = [] if following is None else [{"relation": "next", "url": following}]
         return {"resourceType": "Bundle", "type": "searchset", "entry": entries, "link": links}
 
-    def _page(self, client: httpx.Client, url: str) -> Any:
-        answer = client.get(url)
-        answer.raise_for_status()
-        if len(answer.content) > MOST_BYTES:
-            message = "the answer is too large"
-            raise ValueError(message)
-        return answer.json()
+    def _page(self, client: httpx.Client, url: str, until: float) -> Any:
+        left = until - self._clock()
+        if left <= 0:
+            raise httpx.ReadTimeout(_LATE)
+        with client.stream("GET", url, timeout=left) as answer:
+            if answer.status_code != _OK:
+                message = "the answer is no data"
+                raise ValueError(message)
+            content = bytearray()
+            for part in answer.iter_bytes():
+                content += part
+                if len(content) > MOST_BYTES:
+                    message = "the answer is too large"
+                    raise ValueError(message)
+                # A server that sends a byte now and then is late too.
+                if self._clock() > until:
+                    raise httpx.ReadTimeout(_LATE)
+        return json.loads(content, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _entries(bundle: Mapping[str, Any]) -> list[Any]:
+    entries = bundle.get("entry") or []
+    if not isinstance(entries, list):
+        message = "the entries are no array"
+        raise ValueError(message)
+    return list(entries)
 
 
 def _next(bundle: Mapping[str, Any]) -> str | None:
-    for link in bundle.get("link") or ():
+    links = bundle.get("link") or []
+    if not isinstance(links, list):
+        message = "the links are no array"
+        raise ValueError(message)
+    for link in links:
         if isinstance(link, Mapping) and link.get("relation") == "next":
             url = link.get("url")
-            return url if isinstance(url, str) else None
+            if not isinstance(url, str):
+                message = "a link is no text"
+                raise ValueError(message)
+            return url
     return None

@@ -7,6 +7,7 @@ far what was sent reaches is worked out from what was sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,7 +17,7 @@ from neva.decisions.rules import Hook, Rule
 from neva.definitions import model as m
 from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS
 
-__all__ = ["PATIENT", "Need", "Needs", "kinds_of_system", "needs_of"]
+__all__ = ["ENCOUNTERS", "PATIENT", "SORTED", "Need", "Needs", "kinds_of_system", "needs_of"]
 
 PATIENT: Final = "patient"
 #: Entries of a search at most; a bundle that is full may lack older ones.
@@ -41,6 +42,7 @@ _KINDS: Final[dict[str, tuple[str, ...]]] = {
     "OPS": ("Procedure",),
     "CVX": ("Immunization",),
 }
+ENCOUNTERS: Final = "encounters"
 _KEYS: Final = {
     "Observation": "observations",
     "Condition": "conditions",
@@ -48,18 +50,17 @@ _KEYS: Final = {
     "MedicationAdministration": "medication-administrations",
     "Procedure": "procedures",
     "Immunization": "immunizations",
-    "Encounter": "encounters",
+    "Encounter": ENCOUNTERS,
 }
-#: The search parameter of time of each type.
+#: The search parameter of time of types that always have that time. A condition,
+#: an order or a procedure may lack it, and a search by it would not find them.
 _DATES: Final = {
     "Observation": "date",
-    "Condition": "recorded-date",
-    "MedicationRequest": "authoredon",
     "MedicationAdministration": "effective-time",
-    "Procedure": "date",
     "Immunization": "date",
-    "Encounter": "date",
 }
+#: Types whose searches are sorted by time, the newest first.
+SORTED: Final = ("Observation", "Procedure", "Immunization", "Encounter")
 
 
 def kinds_of_system(system: str) -> tuple[str, ...]:
@@ -95,14 +96,21 @@ class Need:
 
     def query(self, patient: str, since: str | None = None) -> str:
         """Return the search that we make ourselves, from a date on."""
-        text = f"{self.kind}?{self._query(patient)}"
+        # A comma would name two patients, and the rest would end the parameter.
+        plain = quote(re.sub(r"([\\,$|])", r"\\\1", patient), safe="-._~")
+        text = f"{self.kind}?{self._query(plain)}"
         return text if since is None else f"{text}&{_DATES[self.kind]}=ge{since}"
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether our own search may be limited to a time without missing anything."""
+        return self.look_back_hours is not None and self.kind in _DATES
 
     def _query(self, patient: str) -> str:
         parts = [f"patient={patient}"]
         if self.codes is not None:
             parts.append("code=" + ",".join(_token(code) for code in self.codes))
-        if self.kind in ("Observation", "Procedure", "Immunization", "Encounter"):
+        if self.kind in SORTED:
             parts.append("_sort=-date")
         parts.append(f"_count={MOST_ENTRIES}")
         return "&".join(parts)

@@ -182,14 +182,20 @@ class _Engine:
     ) -> None:
         self.timeline, self.point, self.place = timeline, point, place
         self.unsent = unsent
-        #: Frames of which not everything was sent, and whether something was.
+        #: Frames of which not everything is known to be there, and whether something is.
         self.partly: dict[Any, bool] = {}
+        #: Whether something unknown was met because of what was not sent. What is
+        #: missing in a whole record is a fact; this must not be taken for one.
+        self.doubt = False
         self.person: Person | None = _known(timeline.person, point)
         self.stay: Stay | None = (
             None if point.stay_id is None else _known(timeline.stays.get(point.stay_id, ()), point)
         )
         if self.stay is not None and self.stay.start > point.now:
             self.stay = None
+        self.stay_unsent = (
+            unsent is not None and self.stay is None and unsent(m.Frame(source="stays"), _NEVER)
+        )
         self.visible = [row for row in timeline.rows if self._sees(row)]
         self.memory: dict[Any, Any] = {}
         self.selected: dict[Any, list[Row] | None] = {}
@@ -209,16 +215,20 @@ class _Engine:
             item = None
         key = (node.digest, id(item))
         known = self.memory.get(key)
-        if known is not None:
-            return known[0]
-        kind = type(node)
-        if kind in _COMBINED:
-            made = _combine(node, [self.value(part, item) for part in m.children(node)], self)
-        else:
-            made = getattr(self, f"_{kind.__name__.lower()}")(node, item)
-        # The item is kept with its answer so that its id stays its own.
-        self.memory[key] = (made, item)
-        return made
+        if known is None:
+            outside, self.doubt = self.doubt, False
+            kind = type(node)
+            if kind in _COMBINED:
+                found = _combine(node, [self.value(part, item) for part in m.children(node)], self)
+            else:
+                found = getattr(self, f"_{kind.__name__.lower()}")(node, item)
+            # A branch is the pair of its parts, either of which may be unknown.
+            doubtful = self.doubt and (found is None or kind is m.Branch)
+            # The item is kept with its answer so that its id stays its own.
+            known = self.memory[key] = (found, item, doubtful)
+            self.doubt = outside
+        self.doubt = self.doubt or known[2]
+        return known[0]
 
     def _number(self, node: m.Number, item: Any) -> Any:
         return node.value
@@ -245,6 +255,7 @@ class _Engine:
             death = None if person is None else person.death
             return death if death is not None and death <= now else None
         if stay is None:
+            self.doubt = self.doubt or self.stay_unsent
             return None
         over = stay.end is not None and stay.end <= now
         return {
@@ -319,14 +330,14 @@ class _Engine:
         for bound in frame.lower:
             time = self.value(bound.time, item)
             if time is None:
-                if not bound.open_if_missing:
+                if not bound.open_if_missing or self.doubt:
                     return None
                 continue
             low = max(low, time if bound.closed else time + 1)
         for bound in frame.upper:
             time = self.value(bound.time, item)
             if time is None:
-                if not bound.open_if_missing:
+                if not bound.open_if_missing or self.doubt:
                     return None
                 continue
             high = min(high, time if bound.closed else time - 1)
@@ -351,33 +362,46 @@ class _Engine:
             item = None
         key = (frame.digest, id(item))
         if key in self.selected:
+            self.doubt = self.doubt or key in self.partly
             return self.selected[key]
+        outside, self.doubt = self.doubt, False
         window = self._window(frame, item)
+        lacking = self.doubt
         found: list[Row] | None = None
         if window is not None and window[0] > window[1]:
             found = []  # It ends before it begins.
         elif window is not None:
             low, high = window
-            found = [
-                row
-                for row in self._coded(frame)
-                if row.status in frame.statuses
-                and row.time <= high
-                and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
-                and (not frame.of_stay or self._of_stay(row))
-                and (frame.where is None or self._holds(frame.where, row, item) is True)
-            ]
-        if found is not None and self.unsent is not None and self._may_lack(frame, window):
+            found = []
+            for row in self._coded(frame):
+                if not (
+                    row.status in frame.statuses
+                    and row.time <= high
+                    and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
+                    and (not frame.of_stay or self._of_stay(row))
+                ):
+                    continue
+                self.doubt = False
+                holds = frame.where is None or self._holds(frame.where, row, item)
+                lacking = lacking or (holds is None and self.doubt)
+                if holds is True:
+                    found.append(row)
+        if found is not None and self.unsent is not None:
+            lacking = lacking or self._may_lack(frame, window)
+        if lacking:
             self.partly[key] = bool(found)
             found = None
+        self.doubt = outside or lacking
         self.selected[key] = found
-        self.memory[("item", id(item))] = (None, item)
+        self.memory[("item", id(item))] = (None, item, False)
         return found
 
     def _may_lack(self, frame: m.Frame, window: tuple[int, int] | None) -> bool:
         assert self.unsent is not None and window is not None  # noqa: PT018
         if window[0] > window[1]:
             return False
+        if frame.of_stay and self.stay_unsent:
+            return True
         return self.unsent(frame, _NEVER if frame.overlapping else window[0])
 
     def _of_stay(self, row: Row) -> bool:
@@ -475,7 +499,7 @@ class _Engine:
             holds = node.condition is None or self._holds(node.condition, row, item) is True
             if end > start and holds:
                 total += end - start
-        return total / HOUR
+        return None if self.doubt else total / HOUR
 
     def _items(self, items: Any) -> list[Any] | None:
         if isinstance(items, m.Frame):
@@ -512,6 +536,8 @@ class _Engine:
             return _any(answers)
         if node.how == "all":
             return _all(answers)
+        if self.doubt:
+            return None
         if node.how == "count":
             return float(sum(answer is True for answer in answers))
         known = [answer for answer in answers if answer is not None]
@@ -522,6 +548,14 @@ class _Engine:
         if node.how == "mean":
             return _finite(_sum(known) / len(known))
         return min(known) if node.how == "minimum" else max(known)
+
+    def _firstknown(self, node: m.FirstKnown, item: Any) -> Any:
+        for part in m.children(node):
+            found = self.value(part, item)
+            # Where the first was not sent, the second is no stand-in for it.
+            if found is not None or self.doubt:
+                return found
+        return None
 
 
 @lru_cache(maxsize=100_000)
@@ -646,12 +680,12 @@ def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
         case m.Case():
             return _case(parts, len(node.branches))
         case m.IsMissing():
-            return parts[0] is None
+            return None if parts[0] is None and engine.doubt else parts[0] is None
         case m.FirstKnown():
             return next((part for part in parts if part is not None), None)
         case m.Extreme():
             known = [part for part in parts if part is not None]
-            if not known:
+            if not known or (len(known) < len(parts) and engine.doubt):
                 return None
             return min(known) if node.which == "least" else max(known)
     if None in parts:
@@ -699,7 +733,6 @@ _COMBINED = frozenset(
         m.Convert,
         m.Elapsed,
         m.Extreme,
-        m.FirstKnown,
         m.Function,
         m.IsMissing,
         m.Not,

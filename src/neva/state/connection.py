@@ -65,7 +65,9 @@ def connect(where: Path | str, *, create: bool) -> tuple[Engine, str]:
         )
         raise UsageError(message)
     url = url.set(drivername="postgresql+pg8000")
-    engine = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
+    engine = sa.create_engine(
+        url, pool_pre_ping=True, pool_size=5, max_overflow=10, hide_parameters=True
+    )
     return engine, url.render_as_string(hide_password=True)
 
 
@@ -84,6 +86,7 @@ def _sqlite(path: Path, *, create: bool) -> Engine:
         connect_args={"timeout": WAIT_SECONDS},
         pool_size=5,
         max_overflow=10,
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")

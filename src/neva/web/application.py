@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
 
 from neva.decisions.fhir_server import FhirServers
 from neva.web.bedside import Bedside
 from neva.web.cds import cds_router
+from neva.web.errors import OurBugs
 from neva.web.settings import WebSettings
 
 __all__ = ["create_application"]
@@ -45,6 +45,7 @@ def create_application(
         redoc_url=None,
     )
     application.state.bedside = bedside
+    application.add_middleware(OurBugs)
     if settings.origins:
         application.add_middleware(
             CORSMiddleware,
@@ -52,11 +53,6 @@ def create_application(
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
-
-    @application.exception_handler(Exception)
-    async def our_bug(_: Request, __: Exception) -> JSONResponse:
-        # Its text may quote what was sent; the log has where it happened.
-        return JSONResponse({"error": "a bug in Neva; please report it"}, status_code=500)
 
     @application.get("/health", summary="Is it running, and with which rules")
     def health() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from neva.decisions.cds_hooks import Preconditions
 from neva.decisions.client_tokens import Unauthorised
@@ -52,6 +53,10 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+class _TooLargeError(Exception):
+    """The body has more than MOST_BYTES."""
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
@@ -63,8 +68,14 @@ async def _json(request: Request) -> Any:
     ------
     BadInputError
         It is not JSON.
+    _TooLargeError
     """
-    body = await request.body()
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            # Sent in pieces, its length is not said before.
+            raise _TooLargeError
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -86,7 +97,7 @@ def cds_router(bedside: Bedside) -> APIRouter:
 
     async def answered(request: Request, service_id: str, what: str) -> Response:
         size = request.headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > MOST_BYTES:
+        if not size.isdecimal() or int(size) > MOST_BYTES:
             return Response(status_code=413)
         path = f"/cds-services/{service_id}" + ("" if what == "call" else "/feedback")
         headers = request.headers.getlist("authorization")
@@ -100,6 +111,10 @@ def cds_router(bedside: Bedside) -> APIRouter:
             found = await run_in_threadpool(made, service_id, content, client)
         except Unauthorised:
             return Response(status_code=401)
+        except _TooLargeError:
+            return Response(status_code=413)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except NotFoundError as error:
             return _problem(error, 404)
         except BadInputError as error:
