@@ -11,7 +11,7 @@ import typer
 
 from neva.cli import decide_models, decide_replay
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
-from neva.errors import NotFoundError, UsageError
+from neva.errors import ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from neva.decisions.rules import Rule
@@ -166,6 +166,9 @@ def state(
     reason: Annotated[str, typer.Option(help="why; it is audited")],
     actor: Annotated[str | None, typer.Option(help="who decides; the user by default")] = None,
     programme: Programmes = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="RULE is that of this saved model")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change the state of a rule: draft, silent, live, retired.
@@ -180,7 +183,7 @@ def state(
     from neva.state import open_state, state_of
 
     open_hospital(hospital)
-    one = rule_named(rule, programme)
+    one = rule_named(rule, programme) if model is None else _rule_of(model, rule, to)
     with open_state(state_of(hospital)) as database:
         changed = database.rules.change(
             one.id,
@@ -196,6 +199,25 @@ def state(
         {"rule": changed.rule, "version": changed.version, "state": changed.state},
         f"{changed.rule} {changed.version}: {changed.state}",
     )
+
+
+def _rule_of(folder: Path, name: str, to: str) -> Rule:
+    """Return the rule of a saved model; a locked one is not made live."""
+    from neva.decisions.families import load_for_use
+    from neva.decisions.model_artefact import artefact_hash
+    from neva.decisions.model_rules import rule_of_model
+
+    model = load_for_use(folder)
+    if model.id != name:
+        message = f"--model: it is another model; found {model.id!r}; name that as the rule"
+        raise UsageError(message)
+    if to == "live" and model.demonstration_only:
+        message = (
+            f"{name}: locked to demonstration; found {model.lock_reason}; recalibrate it on this "
+            "hospital's own patients first"
+        )
+        raise ConflictError(message)
+    return rule_of_model(model, artefact=artefact_hash(folder))
 
 
 @app.command()

@@ -12,7 +12,6 @@ from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_o
 from neva.errors import UsageError
 
 if TYPE_CHECKING:
-    from neva.decisions.families import ModelFamily
     from neva.decisions.model_report import ModelReport
 
 __all__ = ["add_to"]
@@ -220,8 +219,7 @@ def evaluate(
 def _saved(
     snapshot: Any, folder: Path, *, used: dict[str, Any], resamples: int, seed: int
 ) -> ModelReport:
-    from neva.decisions.families import family_names, load_family
-    from neva.decisions.model_artefact import load_artefact
+    from neva.decisions.families import family_names, load_family, load_for_use
     from neva.decisions.model_report import report_of_model
 
     wrong = [name for name, value in used.items() if value]
@@ -231,13 +229,8 @@ def _saved(
             "folder; leave it out, or give the model's id to make it anew"
         )
         raise UsageError(message)
-    model = load_artefact(folder)
-    family: ModelFamily | None = None
-    if model.id in family_names():
-        family = load_family(model.id)
-        # Refused if the programme's definitions are others now.
-        plan = family.at(str(model.landmark["name"]))
-        load_artefact(folder, {one.id: one for one in plan.features})
+    model = load_for_use(folder)
+    family = load_family(model.id) if model.id in family_names() else None
     return report_of_model(snapshot, model, family, resamples=resamples, seed=seed)
 
 

@@ -113,12 +113,12 @@ def replay(
     warned = _outcome(outcome)
     delays = _delays(delay)
     if model is not None:
-        from neva.decisions.model_artefact import load_artefact
+        from neva.decisions.families import load_for_use
         from neva.decisions.model_rules import replay_model
 
         made = replay_model(
             snapshot,
-            load_artefact(model),
+            load_for_use(model),
             threshold=threshold,
             every_hours=every,
             outcome=warned,

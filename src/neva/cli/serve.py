@@ -37,6 +37,10 @@ def serve(
     programme: Annotated[
         list[str] | None, typer.Option("--programme", metavar="NAME", help="whose rules")
     ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", metavar="FOLDER", help="a saved model that may be asked"),
+    ] = None,
     assigner: Annotated[
         str, typer.Option(help="who gave the ids that clients send; as in the import")
     ] = "fhir",
@@ -56,6 +60,7 @@ def serve(
     settings = WebSettings(
         hospital=hospital,
         programmes=tuple(programme or programme_names()),
+        models=tuple(model or ()),
         host=host,
         port=port,
         base_url=base_url or f"http://{host}:{port}",

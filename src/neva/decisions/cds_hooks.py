@@ -19,6 +19,8 @@ from neva.decisions.bedside import BedsideRecord, bedside_record
 from neva.decisions.cards import Card, Finding, card_of, finding_of, hash_of
 from neva.decisions.cds_requests import Request
 from neva.decisions.fhir_server import FhirServers
+from neva.decisions.fitted_model import Model
+from neva.decisions.model_rules import predicted
 from neva.decisions.prefetch import PATIENT, Needs, needs_of
 from neva.decisions.rules import HOOKS, Hook, Rule
 from neva.decisions.suppression import is_quiet
@@ -51,6 +53,8 @@ class Service:
     id, title, description : str
     hook : str
     rules : tuple of (Rule, state)
+    models : mapping of str to Model
+        Models that speak through rules of theirs, by the rule's id.
     """
 
     id: str
@@ -58,6 +62,7 @@ class Service:
     title: str
     description: str
     rules: tuple[tuple[Rule, State], ...]
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> Needs:
@@ -79,7 +84,7 @@ class Service:
         return {
             f"{number}|{name}": node
             for number, (rule, _) in enumerate(self.rules)
-            for name, node in rule.decides.items()
+            for name, node in (rule.outputs if rule.id in self.models else rule.decides).items()
         }
 
     @property
@@ -141,11 +146,14 @@ class Services:
         The hospital's zone and codes.
     fhir_servers : FhirServers
         Where what was not sent may be fetched.
+    models : mapping of str to Model
+        Models that speak through rules of theirs, by the rule's id.
     """
 
     rules: tuple[tuple[Rule, State], ...]
     place: Place
     fhir_servers: FhirServers = field(default_factory=FhirServers)
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @cached_property
     def by_id(self) -> dict[str, Service]:
@@ -163,6 +171,7 @@ class Services:
                 title=_TITLES[hook],
                 description=f"Rules: {words}.",
                 rules=own,
+                models={rule.id: self.models[rule.id] for rule, _ in own if rule.id in self.models},
             )
         return found
 
@@ -210,7 +219,8 @@ class Services:
             not be fetched.
         """
         record = self._record(service, request, now)
-        findings = self._findings(service, record, now)
+        reasons: dict[str, tuple[str, ...]] = {}
+        findings = self._findings(service, record, now, reasons)
         notes = _notes(record)
         raised = []
         for finding, (rule, state) in zip(findings, service.rules, strict=True):
@@ -222,7 +232,7 @@ class Services:
                 stay=request.encounter,
                 now=now,
                 zone=self.place.zone,
-                notes=notes,
+                notes=(*reasons.get(rule.id, ()), *notes),
             )
             last, severity = (last_raised or {}).get(rule.id, (None, None))
             quiet = is_quiet(
@@ -293,7 +303,13 @@ class Services:
             since_by_key=since_by_key,
         )
 
-    def _findings(self, service: Service, record: BedsideRecord, now: datetime) -> list[Finding]:
+    def _findings(
+        self,
+        service: Service,
+        record: BedsideRecord,
+        now: datetime,
+        reasons: dict[str, tuple[str, ...]],
+    ) -> list[Finding]:
         at = microseconds(now)
         point = Point(at, at, record.stay_id)
         if defect_of(record.timeline, point, self.place.zone) is not None:
@@ -308,18 +324,25 @@ class Services:
                 own[int(number)][name] = moment(value) if is_time else value
             return own
 
-        findings = [
-            finding_of(rule, own)
-            for (rule, _), own in zip(service.rules, answers(service.decides), strict=True)
-        ]
-        # What a card shows is asked only of rules that raise one.
-        raising = {str(number) for number, one in enumerate(findings) if one.raises}
+        findings = []
+        for (rule, _), own in zip(service.rules, answers(service.decides), strict=True):
+            told = own
+            if rule.id in service.models:
+                told, moved = predicted(service.models[rule.id], own)
+                reasons[rule.id] = tuple(f"Moved the prediction: {one}." for one in moved)
+            findings.append(finding_of(rule, told))
+        # What a card shows is asked only of rules that raise one; models were asked whole.
+        raising = {
+            str(number)
+            for number, one in enumerate(findings)
+            if one.raises and one.rule.id not in service.models
+        }
         shown = answers(
             {key: node for key, node in service.outputs.items() if key.partition("|")[0] in raising}
         )
         return [
-            finding_of(one.rule, own) if one.raises else one
-            for one, own in zip(findings, shown, strict=True)
+            finding_of(one.rule, own) if str(number) in raising else one
+            for number, (one, own) in enumerate(zip(findings, shown, strict=True))
         ]
 
 

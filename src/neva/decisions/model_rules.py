@@ -53,6 +53,7 @@ def rule_of_model(
     threshold: float | None = None,
     owner: str = "ward doctor",
     quiet_hours: float = 24.0,
+    artefact: str = "",
 ) -> Rule:
     """Make the rule through which a model speaks.
 
@@ -63,6 +64,9 @@ def rule_of_model(
         Probability from which a card is raised, 0 to 1; the model's own by default.
     owner, quiet_hours
         See :class:`neva.decisions.rules.Rule`.
+    artefact : str
+        Hash of the saved model: another one makes another rule, which must be
+        silent again before it is live.
 
     Returns
     -------
@@ -102,6 +106,7 @@ def rule_of_model(
         quiet_hours=quiet_hours,
         stage="model",
         validation=_validation(model),
+        notes=(f"Saved model {artefact}.",) if artefact else (),
         intended_use=str(
             model.notes.get("intended_use") or Rule.model_fields["intended_use"].default
         ),
@@ -130,11 +135,15 @@ def predicted(
     -------
     answers : dict
         With ``condition``, ``severity`` (the probability) and the probability in
-        percent among the inputs.
+        percent among the inputs; all unknown where more than half of the
+        features are: a model that guesses is not asked.
     reasons : tuple of str
         What moved the prediction most, for the card.
     """
     row = {one.id: [_number(answers.get(f"input.{_name(one.id)}"))] for one in model.features}
+    unknown = sum(values == [None] for values in row.values())
+    if 2 * unknown > len(row):
+        return {**answers, "condition": None, "severity": None}, ()
     found = model.predict(pl.DataFrame(row, schema=dict.fromkeys(row, pl.Float64)))
     probability = float(found.frame["probability"][0])
     limit = model.threshold if threshold is None else threshold
