@@ -190,6 +190,20 @@ def test_what_is_acknowledged_keeps_its_owner_and_what_is_cleared_is_gone():
     assert len(ill(again, touched={key: Note("cleared")}).tasks) == 1
 
 
+def test_a_value_that_was_withdrawn_and_comes_again_is_another_task():
+    people = People()
+    people.admit(1)
+    for at_hour, withdrawn in ((2.25, 2.5), (2.75, None)):
+        people.event(1, at_hour, "LOINC//9279-1", 25, "/min", retracted=withdrawn)
+        people.event(1, at_hour, "LOINC//59408-5", 91, "%", retracted=withdrawn)
+        people.event(1, at_hour, "LOINC//8867-4", 91, "/min", retracted=withdrawn)
+    names = [
+        [task.begun_after for task in listed(people.snapshot(hour(one)), (EMERGENCY,)).tasks]
+        for one in (2.3, 2.6, 2.8)
+    ]
+    assert names == [[hour(2)], [], [hour(2.5)]]
+
+
 def test_a_rule_counts_on_the_days_it_is_in_force():
     day = hour(3).date()
     for first, last, tasks in (

@@ -246,9 +246,10 @@ class Rule(Document):
 
     @model_validator(mode="after")
     def _safe(self) -> Rule:
-        words = (self.title, self.title_ru, self.summary, self.detail, self.logic)
+        words: tuple[str, ...] = (self.title, self.title_ru, self.summary, self.detail, self.logic)
         words += tuple(one.label for one in self.suggestions)
-        words += tuple(one.display for one in (*self.suggestions, *self.override_reasons))
+        words += tuple(one.display for one in self.suggestions)
+        words += tuple(one.display for one in self.override_reasons)
         for text in words:
             if _DOSE.search(text):
                 message = "a card states no dose; name the drug and point to the guideline"
