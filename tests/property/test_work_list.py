@@ -16,6 +16,7 @@ from tests.rule_tables import record, rules
 
 from neva.decisions.cds_hooks import Services
 from neva.decisions.cds_requests import read_request
+from neva.decisions.prefetch import MOST_ENTRIES
 from neva.decisions.work_list import Feed, ObservationPlan, feeds_work_list, work_list
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.language import events, now
@@ -89,7 +90,7 @@ def test_the_list_is_what_the_bedside_would_raise_of_the_same_patients(hospital)
     service = services.service("neva-patient-view")
     stays = snapshot.stays().filter(pl.col("end").is_null()).collect()
     charts = Charts(snapshot, stays["subject_id"].to_list())
-    raised = {}
+    raised, partly = {}, set()
     for subject, stay in stays.select("subject_id", "stay_id").iter_rows():
         body = {
             "hook": "patient-view",
@@ -102,12 +103,19 @@ def test_the_list_is_what_the_bedside_would_raise_of_the_same_patients(hospital)
         )
         for one in answered.raised:
             card = one.card
+            # A search that is full may lack what is older: unknown at the bedside only.
+            if any(
+                len(value.get("entry", ())) >= MOST_ENTRIES for value in body["prefetch"].values()
+            ):
+                partly.add(stay)
+                continue
             raised[card.rule, stay] = (card.indicator, card.severity, card.summary, card.detail)
     assert len(raised) > 5
     assert found.patients == stays.height
     assert raised == {
         (task.rule, task.stay_id): (task.indicator, task.severity, task.summary, task.detail)
         for task in found.tasks
+        if task.stay_id not in partly
     }
 
 
