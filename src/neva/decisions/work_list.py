@@ -213,16 +213,19 @@ def _open_stays(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _grid(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
-    """The times at which open stays are looked at: when something became known, and each hour."""
+    """The times at which open stays are looked at: each hour, and when what is known changed."""
     now = snapshot.now
     subjects = stays["subject_id"].unique().to_list()
+    own = [
+        snapshot.stored(table)
+        .filter(pl.col("subject_id").is_in(subjects))
+        .select("subject_id", pl.col(column).alias("now"))
+        .filter(pl.col("now") <= now)
+        for table in ("events", "movements")
+        for column in ("recorded", "retracted")
+    ]
     known = (
-        snapshot.stored("events")
-        .filter(pl.col("subject_id").is_in(subjects), pl.col("recorded") <= now)
-        .select(
-            "subject_id",
-            pl.col("recorded").alias("now"),
-        )
+        pl.concat(own)
         .unique()
         .collect()
         .join(stays, on="subject_id")
