@@ -82,11 +82,17 @@ def demo(
     Example: neva demo build/demo
     """
     from neva.quality import figures
-    from neva.reports.example import run_bed_report, run_example, run_synthetic_example
+    from neva.reports.example import (
+        run_bed_report,
+        run_example,
+        run_replay_example,
+        run_synthetic_example,
+    )
 
     made, summary, path = run_example(folder, now=now())
     invented, second = run_synthetic_example(folder, now=now())
     beds, morning = run_bed_report(folder, now=now())
+    replayed, alerts = run_replay_example(folder, now=now())
     measured = figures(invented.quality[0])
 
     def text() -> str:
@@ -110,6 +116,11 @@ def demo(
             f"{row['excluded']:,} excluded, {row['pending']:,} pending"
             for row in measured.frame.head(5).iter_rows(named=True)
         ]
+        first = replayed.rules.row(0, named=True)
+        lines.append(
+            f"• replayed over the past, {first['rule']} would have shown {first['cards']:,} cards, "
+            f"{first['cards_per_100_days']:.0f} for every 100 patient-days"
+        )
         short = beds.short()["place"].to_list()
         lines += [
             f"• the next seven days: beds may run short in {', '.join(short) or 'no unit'}",
@@ -117,6 +128,7 @@ def demo(
             f"report: {path.resolve()}",
             f"report: {second.resolve()}",
             f"morning bed report: {morning.resolve()}",
+            f"replay of alerts: {alerts.resolve()}",
             f"hospital: {(folder / 'hospital').resolve()}",
         ]
         return "\n".join(lines)
@@ -125,6 +137,7 @@ def demo(
         "report": path,
         "synthetic_report": second,
         "bed_report": morning,
+        "replay": alerts,
         "findings": made.findings,
         "import": summary,
         "measures": measured.frame,

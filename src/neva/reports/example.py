@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 
 from neva.census import units_above
+from neva.decisions.replay import replay
+from neva.decisions.replay_figures import Figures, figures, overlap, sweep
 from neva.definitions.programme import load_programme
 from neva.definitions.record import record_definitions
 from neva.events.hospital import create_hospital, open_hospital
@@ -14,12 +16,19 @@ from neva.flow import BedReport, bed_report, beds_at, forecast_hospital
 from neva.pathways import Activity, ActivityFile
 from neva.quality.measuring import run_measures
 from neva.reports.flow_pages import forecast_page
+from neva.reports.replay_page import replay_page
 from neva.reports.report import Report, make_report
 from neva.sources.csv import open_csv
 from neva.sources.intake import ImportSummary, import_delivery
 from neva.synthesis import Plan, synthesise
 
-__all__ = ["example_activities", "run_bed_report", "run_example", "run_synthetic_example"]
+__all__ = [
+    "example_activities",
+    "run_bed_report",
+    "run_example",
+    "run_replay_example",
+    "run_synthetic_example",
+]
 
 TITLE = "COVID-19 in-patients, Israel, spring 2020"
 NOTE = (
@@ -93,6 +102,29 @@ def run_bed_report(folder: Path, *, now: datetime) -> tuple[BedReport, Path]:
     written = folder / "morning.html"
     forecast_page(report, made=now, synthetic=True).write(written)
     return report, written
+
+
+def run_replay_example(folder: Path, *, now: datetime) -> tuple[Figures, Path]:
+    """Replay the rules of an open chart over the invented patients.
+
+    Parameters
+    ----------
+    folder : Path
+        The hospital is ``folder/synthetic``; the page ``folder/replay.html``.
+    now : datetime
+        Aware.
+    """
+    snapshot = open_hospital(folder / "synthetic").snapshot()
+    programmes = [load_programme(name) for name in ("acute-care", "covid19", "sepsis")]
+    rules = [one for each in programmes for one in each.rules if "patient-view" in one.hooks]
+    outcome = programmes[0].document("acute-care.deterioration")
+    made = replay(snapshot, rules, outcome=outcome)
+    found = figures(made)
+    written = folder / "replay.html"
+    replay_page(made, found, overlap(made), {rules[0].id: sweep(made, rules[0])}, made=now).write(
+        written
+    )
+    return found, written
 
 
 SYNTHETIC_TITLE = "A synthetic hospital: treatment quality in COVID-19"
