@@ -415,9 +415,12 @@ def work_list(
             for place, rule in enumerate(rules)
             for name, node in rule.decides.items()
         }
-        engine: Engine = "relational" if missing_words(outputs) else "columnar"
         found = answer(
-            snapshot, outputs, points=_grid(snapshot, stays), engine=engine, binding=binding
+            snapshot,
+            outputs,
+            points=_grid(snapshot, stays),
+            engine=_engine(outputs),
+            binding=binding,
         ).frame
         for place, rule in enumerate(rules):
             names = {name: f"{place}|{name}" for name in rule.decides}
@@ -431,7 +434,13 @@ def work_list(
                 pl.lit(now, dtype=TIME).alias("now"),
                 pl.lit(now, dtype=TIME).alias("known"),
             )
-            whole = answer(snapshot, rule.outputs, points=points, engine=engine, binding=binding)
+            whole = answer(
+                snapshot,
+                rule.outputs,
+                points=points,
+                engine=_engine(rule.outputs),
+                binding=binding,
+            )
             rows = {row["stay_id"]: row for row in whole.frame.iter_rows(named=True)}
             for row in held.iter_rows(named=True):
                 key = (rule.id, str(row["stay_id"]), row["begun_after"])
@@ -463,6 +472,10 @@ def work_list(
     )
 
 
+def _engine(outputs: Mapping[str, Any]) -> Engine:
+    return "relational" if missing_words(outputs) else "columnar"
+
+
 def _overdue(snapshot: Snapshot, stays: pl.DataFrame, plan: ObservationPlan) -> pl.DataFrame:
     from neva.decisions.rules import UNIT
 
@@ -473,9 +486,8 @@ def _overdue(snapshot: Snapshot, stays: pl.DataFrame, plan: ObservationPlan) -> 
         pl.lit(snapshot.now, dtype=TIME).alias("now"),
         pl.lit(snapshot.now, dtype=TIME).alias("known"),
     )
-    seen = answer(
-        snapshot,
-        {"score": plan.score, "last_observed": plan.last, "unit": UNIT},
-        points=points,
-    ).frame.with_columns(pl.col("unit").str.strip_prefix("UNIT//"))
+    outputs = {"score": plan.score, "last_observed": plan.last, "unit": UNIT}
+    seen = answer(snapshot, outputs, points=points, engine=_engine(outputs)).frame.with_columns(
+        pl.col("unit").str.strip_prefix("UNIT//")
+    )
     return _unobserved(seen, plan, snapshot.now, stays)

@@ -608,11 +608,10 @@ def answer_points(
         within = pl.col("subject_id").is_between(low, high)
         rows = {}
         for source, frame in lazy.items():
-            part = held[source].filter(within) if source in held else frame.filter(within).collect()
-            if source == "events" and len(firsts) * 2 < part["subject_id"].n_unique():
-                part = part.filter(pl.col("subject_id").is_in(firsts))
-            # Rows of patients without a point lie between the others.
-            part = part.join(pl.DataFrame({"subject_id": firsts}), on="subject_id", how="semi")
+            # Rows of patients without a point lie between the others: few points of a large
+            # hospital must not read all of it.
+            table = held[source].lazy() if source in held else frame
+            part = table.filter(within, pl.col("subject_id").is_in(firsts)).collect()
             rows[source] = _sorted(part, firsts)
         one = _Block(
             block, rows, np.searchsorted(firsts, subjects),
