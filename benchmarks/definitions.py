@@ -9,6 +9,7 @@ the same run: a plain loop over patients.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -135,12 +136,16 @@ told(time.perf_counter(), len(outputs), median=again[100], longest_of_20=again[1
 """
 
 
-def job(work: str, *arguments: object) -> dict:
+def job(
+    work: str, *arguments: object, common: str = COMMON, more: dict[str, str] | None = None
+) -> dict:
+    """Run a job in a process of its own; `more` are variables of its environment."""
     said = subprocess.run(
-        [sys.executable, "-c", COMMON + work, *map(str, arguments)],
+        [sys.executable, "-c", common + work, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **(more or {})},
     )
     if said.returncode:
         sys.stderr.write(said.stderr)

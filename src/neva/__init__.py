@@ -10,9 +10,9 @@ from types import ModuleType
 
 from neva.events.hospital import open_hospital as open  # noqa: A004
 
-__all__ = ["census", "flow", "open", "pathways", "quality", "reports"]
+__all__ = ["census", "decisions", "flow", "open", "pathways", "quality", "reports"]
 
-_SUBJECTS = ("census", "flow", "pathways", "quality", "reports")
+_SUBJECTS = ("census", "decisions", "flow", "pathways", "quality", "reports")
 
 
 def __getattr__(name: str) -> ModuleType:

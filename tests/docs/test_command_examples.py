@@ -6,9 +6,11 @@ import shlex
 
 import pytest
 import typer
+from tests.cds_services import CdsService, put_behind_httpx
 from tests.shared_data import shared
 
 from neva.cli import app
+from neva.state import open_state
 
 ACTIVITIES = ("ER Triage", "ER Sepsis Triage", "IV Antibiotics", "Admission IC", "Release A")
 EXAMPLE = re.compile(r"^\s*Example: (neva .*(?:\n(?!\s*$).*)*)", re.MULTILINE)
@@ -44,6 +46,23 @@ def invented(tmp_path_factory):
     folder = tmp_path_factory.mktemp("invented") / "synthetic-hospital"
     hospital = create_hospital(folder, zone="Europe/Moscow", now=datetime.now(UTC))
     synthesise(hospital, Plan(stays=1000, seed=1), now=datetime.now(UTC))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tongji(tmp_path_factory):
+    """The hospital that examples of models name, imported once."""
+    from datetime import UTC, datetime
+
+    from neva.events.hospital import create_hospital
+    from neva.sources.csv import open_csv
+    from neva.sources.intake import import_delivery
+
+    folder = tmp_path_factory.mktemp("tongji") / "tongji"
+    hospital = create_hospital(folder, zone="Asia/Shanghai", now=datetime.now(UTC))
+    file = shared("data", "tongji-covid", "time_series_375_prerpocess_en.xlsx")
+    delivery = open_csv(file, zone="Asia/Shanghai", mapping="tongji-covid")
+    import_delivery(hospital, delivery, label="tongji", now=datetime.now(UTC))
     return folder
 
 
@@ -91,6 +110,22 @@ def ready(example, place, request):
     if "synthetic-hospital" in example and example[0] != "synthesise":
         (place / "synthetic-hospital").symlink_to(request.getfixturevalue("invented"))
         (place / "scenario.yaml").write_text(SCENARIO)
+    if "acknowledge" in example:
+        # The number of a stay that stands on the list.
+        (place / "state").mkdir(exist_ok=True)
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.setenv("NEVA_STATE", str(place / "state" / "state.sqlite"))
+        listed = request.getfixturevalue("neva")(
+            "decide", "work-list", "synthetic-hospital", "--every-rule", "--json"
+        ).json()
+        rule = example[3]
+        example[4] = next(str(one["stay_id"]) for one in listed["tasks"] if one["rule"] == rule)
+    if "tongji" in example:
+        (place / "tongji").symlink_to(request.getfixturevalue("tongji"))
+    if example[0] == "audit":
+        open_state(place / "hospital" / "state.sqlite").close()
+    if example[0] == "cds-verify":
+        put_behind_httpx(CdsService(), request.getfixturevalue("monkeypatch"))
 
 
 def words_of(command):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from neva.cli.decide_models import app
+from neva.cli.decide import app
 from neva.decisions.families import load_family
 from neva.decisions.model_evaluation import FIGURES
 from neva.statistics.models import model_names

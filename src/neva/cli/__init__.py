@@ -13,7 +13,19 @@ import traceback
 
 import typer
 
-from neva.cli import define, flow, pathways, quality, report, store, synthesis
+from neva.cli import (
+    audit,
+    cds_verify,
+    decide,
+    define,
+    flow,
+    pathways,
+    quality,
+    report,
+    serve,
+    store,
+    synthesis,
+)
 from neva.errors import NevaError
 
 __all__ = ["app", "main"]
@@ -33,6 +45,10 @@ app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
 app.add_typer(quality.app, name="quality")
 app.add_typer(define.app, name="define")
+app.add_typer(decide.app, name="decide")
+app.add_typer(audit.app, name="audit")
+cds_verify.add_to(app)
+serve.add_to(app)
 report.add_to(app)
 
 

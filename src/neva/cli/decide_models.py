@@ -12,15 +12,16 @@ from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_o
 from neva.errors import UsageError
 
 if TYPE_CHECKING:
-    from neva.decisions.families import ModelFamily
     from neva.decisions.model_report import ModelReport
 
-__all__ = ["app"]
+__all__ = ["add_to"]
 
-app = typer.Typer(
-    help="Trained models: make one, and judge one.",
-    no_args_is_help=True,
-)
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``neva decide``."""
+    app.command()(train)
+    app.command()(evaluate)
+
 
 Without = Annotated[
     list[str] | None, typer.Option("--without", metavar="TEST", help="leave this feature out")
@@ -41,7 +42,6 @@ def _settings(folds: int, repeats: int, seed: int) -> Any:
     return Settings(outer=folds, repeats=repeats, seed=seed)
 
 
-@app.command()
 def train(
     hospital: HospitalPath,
     model: Annotated[str, typer.Option(metavar="ID", help="such as covid19.mortality")],
@@ -132,7 +132,6 @@ def _short(figures: pl.DataFrame) -> pl.DataFrame:
     return _rounded(figures.filter(pl.col("figure").is_in(kept)))
 
 
-@app.command()
 def evaluate(
     hospital: HospitalPath,
     model: Annotated[
@@ -220,8 +219,7 @@ def evaluate(
 def _saved(
     snapshot: Any, folder: Path, *, used: dict[str, Any], resamples: int, seed: int
 ) -> ModelReport:
-    from neva.decisions.families import family_names, load_family
-    from neva.decisions.model_artefact import load_artefact
+    from neva.decisions.families import family_names, load_family, load_for_use
     from neva.decisions.model_report import report_of_model
 
     wrong = [name for name, value in used.items() if value]
@@ -231,13 +229,8 @@ def _saved(
             "folder; leave it out, or give the model's id to make it anew"
         )
         raise UsageError(message)
-    model = load_artefact(folder)
-    family: ModelFamily | None = None
-    if model.id in family_names():
-        family = load_family(model.id)
-        # Refused if the programme's definitions are others now.
-        plan = family.at(str(model.landmark["name"]))
-        load_artefact(folder, {one.id: one for one in plan.features})
+    model = load_for_use(folder)
+    family = load_family(model.id) if model.id in family_names() else None
     return report_of_model(snapshot, model, family, resamples=resamples, seed=seed)
 
 

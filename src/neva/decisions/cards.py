@@ -209,8 +209,14 @@ def finding_of(rule: Rule, answers: Mapping[str, Any]) -> Finding:
     )
 
 
-def _filled(text: str, readings: Mapping[str, Reading], zone: ZoneInfo) -> str:
-    return _PLACE.sub(lambda found: readings[found.group(1)].words(zone), text)
+def _filled(
+    text: str, readings: Mapping[str, Reading], zone: ZoneInfo, *, markdown: bool = False
+) -> str:
+    def words(found: re.Match[str]) -> str:
+        said = readings[found.group(1)].words(zone)
+        return _cell(said) if markdown else said
+
+    return _PLACE.sub(words, text)
 
 
 def _shortened(text: str) -> str:
@@ -229,7 +235,7 @@ def _cell(text: str) -> str:
 def _detail(finding: Finding, now: datetime, zone: ZoneInfo, notes: tuple[str, ...]) -> str:
     rule = finding.rule
     by_name = {one.input.name: one for one in finding.readings}
-    parts = [_filled(rule.detail, by_name, zone)] if rule.detail else []
+    parts = [_filled(rule.detail, by_name, zone, markdown=True)] if rule.detail else []
     known = [one for one in finding.readings if one.value is not None]
     absent = [one for one in finding.readings if one.value is None]
     if known:

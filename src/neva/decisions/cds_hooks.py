@@ -19,6 +19,8 @@ from neva.decisions.bedside import BedsideRecord, bedside_record
 from neva.decisions.cards import Card, Finding, card_of, finding_of, hash_of
 from neva.decisions.cds_requests import Request
 from neva.decisions.fhir_server import FhirServers
+from neva.decisions.fitted_model import Model
+from neva.decisions.model_rules import predicted
 from neva.decisions.prefetch import PATIENT, Needs, needs_of
 from neva.decisions.rules import HOOKS, Hook, Rule
 from neva.decisions.suppression import is_quiet
@@ -51,6 +53,8 @@ class Service:
     id, title, description : str
     hook : str
     rules : tuple of (Rule, state)
+    models : mapping of str to Model
+        Models that speak through rules of theirs, by the rule's id.
     """
 
     id: str
@@ -58,6 +62,7 @@ class Service:
     title: str
     description: str
     rules: tuple[tuple[Rule, State], ...]
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> Needs:
@@ -71,6 +76,15 @@ class Service:
             f"{number}|{name}": node
             for number, (rule, _) in enumerate(self.rules)
             for name, node in rule.outputs.items()
+        }
+
+    @cached_property
+    def decides(self) -> dict[str, Any]:
+        """The part of ``outputs`` that says which rules raise a card."""
+        return {
+            f"{number}|{name}": node
+            for number, (rule, _) in enumerate(self.rules)
+            for name, node in (rule.outputs if rule.id in self.models else rule.decides).items()
         }
 
     @property
@@ -105,7 +119,7 @@ class Answer:
     raised : tuple of RaisedCard
         All of them; only those ``shown`` are in ``content``.
     findings : tuple of Finding
-        Of every rule that was asked.
+        Of every rule that was asked; with readings where it raises a card.
     content : dict
         The response as CDS Hooks writes it.
     record : BedsideRecord
@@ -132,11 +146,14 @@ class Services:
         The hospital's zone and codes.
     fhir_servers : FhirServers
         Where what was not sent may be fetched.
+    models : mapping of str to Model
+        Models that speak through rules of theirs, by the rule's id.
     """
 
     rules: tuple[tuple[Rule, State], ...]
     place: Place
     fhir_servers: FhirServers = field(default_factory=FhirServers)
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @cached_property
     def by_id(self) -> dict[str, Service]:
@@ -154,6 +171,7 @@ class Services:
                 title=_TITLES[hook],
                 description=f"Rules: {words}.",
                 rules=own,
+                models={rule.id: self.models[rule.id] for rule, _ in own if rule.id in self.models},
             )
         return found
 
@@ -201,7 +219,8 @@ class Services:
             not be fetched.
         """
         record = self._record(service, request, now)
-        findings = self._findings(service, record, now)
+        reasons: dict[str, tuple[str, ...]] = {}
+        findings = self._findings(service, record, now, reasons)
         notes = _notes(record)
         raised = []
         for finding, (rule, state) in zip(findings, service.rules, strict=True):
@@ -213,7 +232,7 @@ class Services:
                 stay=request.encounter,
                 now=now,
                 zone=self.place.zone,
-                notes=notes,
+                notes=(*reasons.get(rule.id, ()), *notes),
             )
             last, severity = (last_raised or {}).get(rule.id, (None, None))
             quiet = is_quiet(
@@ -284,22 +303,46 @@ class Services:
             since_by_key=since_by_key,
         )
 
-    def _findings(self, service: Service, record: BedsideRecord, now: datetime) -> list[Finding]:
+    def _findings(
+        self,
+        service: Service,
+        record: BedsideRecord,
+        now: datetime,
+        reasons: dict[str, tuple[str, ...]],
+    ) -> list[Finding]:
         at = microseconds(now)
         point = Point(at, at, record.stay_id)
         if defect_of(record.timeline, point, self.place.zone) is not None:
-            answers: dict[str, Any] = dict.fromkeys(service.outputs)
-        else:
-            answers = evaluate(
-                service.outputs, record.timeline, point, self.place, unsent=record.sent.lacks
-            )
-        own: list[dict[str, Any]] = [{} for _ in service.rules]
-        for key, value in answers.items():
-            number, _, name = key.partition("|")
-            is_time = value is not None and service.outputs[key].type.name == "time"
-            own[int(number)][name] = moment(value) if is_time else value
+            return [finding_of(rule, {}) for rule, _ in service.rules]
+
+        def answers(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+            own: list[dict[str, Any]] = [{} for _ in service.rules]
+            found = evaluate(outputs, record.timeline, point, self.place, unsent=record.sent.lacks)
+            for key, value in found.items():
+                number, _, name = key.partition("|")
+                is_time = value is not None and outputs[key].type.name == "time"
+                own[int(number)][name] = moment(value) if is_time else value
+            return own
+
+        findings = []
+        for (rule, _), own in zip(service.rules, answers(service.decides), strict=True):
+            told = own
+            if rule.id in service.models:
+                told, moved = predicted(service.models[rule.id], own)
+                reasons[rule.id] = tuple(f"Moved the prediction: {one}." for one in moved)
+            findings.append(finding_of(rule, told))
+        # What a card shows is asked only of rules that raise one; models were asked whole.
+        raising = {
+            str(number)
+            for number, one in enumerate(findings)
+            if one.raises and one.rule.id not in service.models
+        }
+        shown = answers(
+            {key: node for key, node in service.outputs.items() if key.partition("|")[0] in raising}
+        )
         return [
-            finding_of(rule, found) for (rule, _), found in zip(service.rules, own, strict=True)
+            finding_of(one.rule, own) if str(number) in raising else one
+            for number, (one, own) in enumerate(zip(findings, shown, strict=True))
         ]
 
 

@@ -137,12 +137,16 @@ def predict(
     log_odds = model.log_odds(X)
     parts, base = contributions(model, X)
     keys = [one for one in ("point_id", "subject_id", "stay_id", "now") if one in frame.columns]
-    told = frame.select(keys).with_columns(
-        row=pl.int_range(pl.len(), dtype=pl.Int64),
-        probability=pl.Series(probability(log_odds)),
-        log_odds=pl.Series(log_odds),
-        base=pl.Series(base),
-        missing=pl.Series(np.isnan(X).sum(1).astype(np.int64)),
+    # Built of columns: a frame without keys has no rows that others could join.
+    told = pl.DataFrame(
+        [
+            *frame.select(keys).get_columns(),
+            pl.Series("row", np.arange(len(X), dtype=np.int64)),
+            pl.Series("probability", probability(log_odds)),
+            pl.Series("log_odds", log_odds),
+            pl.Series("base", base),
+            pl.Series("missing", np.isnan(X).sum(1).astype(np.int64)),
+        ]
     )
     n, p = X.shape
     long = pl.DataFrame(

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 
+from neva.decisions.fitted_model import Model
 from neva.decisions.landmarks import Landmark
+from neva.decisions.model_artefact import load_artefact
 from neva.decisions.models import Comparator, ModelPlan
 from neva.errors import NotFoundError, UsageError
 
-__all__ = ["ModelFamily", "TwoFaces", "family_names", "load_family"]
+__all__ = ["ModelFamily", "TwoFaces", "family_names", "load_family", "load_for_use"]
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,20 @@ def load_family(name: str) -> ModelFamily:
         f"{', '.join(family_names()) or 'none'}"
     )
     raise NotFoundError(message)
+
+
+def load_for_use(folder: Path) -> Model:
+    """Read a saved model; refuse it if the programme's definitions are others now.
+
+    A model whose family is not installed here brings its definitions with it.
+
+    Raises
+    ------
+    NotFoundError, BadInputError, ConflictError
+        See :func:`neva.decisions.model_artefact.load_artefact`.
+    """
+    model = load_artefact(folder)
+    if model.id in family_names():
+        plan = load_family(model.id).at(str(model.landmark["name"]))
+        load_artefact(folder, {one.id: one for one in plan.features})
+    return model

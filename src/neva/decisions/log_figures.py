@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.decisions.replay import ALERTS, LOOKED, Replay, stays_with_outcome
+from neva.decisions.replay import ALERTS, Replay, stays_with_outcome
 from neva.decisions.rules import Rule
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -115,7 +115,11 @@ def replay_of_log(
         "subject_id",
         "stay_id",
         pl.col("hours").alias("points"),
-        *(pl.lit(0, dtype=pl.Int64).alias(name) for name in list(LOOKED)[5:]),
+        *(
+            pl.lit(0, dtype=pl.Int64).alias(name)
+            for name in ("unknown", "raised", "treated", "limited")
+        ),
+        pl.col("hours").alias("asked"),
     )
     return Replay(
         alerts=alerts,

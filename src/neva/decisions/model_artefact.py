@@ -23,7 +23,7 @@ from neva.decisions.training import Ensemble
 from neva.definitions.documents import Feature, content_hash, from_json, to_json
 from neva.errors import BadInputError, ConflictError, NotFoundError
 
-__all__ = ["FORMAT", "TRUSTED", "load_artefact", "save_artefact"]
+__all__ = ["FORMAT", "TRUSTED", "artefact_hash", "load_artefact", "save_artefact"]
 
 FORMAT: Final = 1
 NAME: Final = "model.json"
@@ -322,3 +322,20 @@ def _verified(path: Path, content: Mapping[str, Any], told: str) -> dict[str, by
         )
         raise ConflictError(message)
     return contents
+
+
+def artefact_hash(path: Path) -> str:
+    """Return the hash of a saved model, as :func:`save_artefact` told it.
+
+    It is not verified here; :func:`load_artefact` does that.
+
+    Raises
+    ------
+    NotFoundError
+        There is no model.
+    """
+    file = path / NAME
+    if not file.is_file():
+        message = f"{path}: no saved model; found no {NAME}; give the folder that --out made"
+        raise NotFoundError(message)
+    return str(json.loads(file.read_text(encoding="utf-8"))["hash"])

@@ -7,7 +7,7 @@ suppression as at the bedside says which findings would have been cards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -27,7 +27,16 @@ from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 
-__all__ = ["ALERTS", "LOOKED", "Replay", "cards_of", "replay", "stays_with_outcome"]
+__all__ = [
+    "ALERTS",
+    "LOOKED",
+    "Replay",
+    "assumed_share",
+    "cards_of",
+    "chunks",
+    "replay",
+    "stays_with_outcome",
+]
 
 #: Columns of the findings of a replay.
 ALERTS: Final[dict[str, Any]] = {
@@ -43,7 +52,7 @@ ALERTS: Final[dict[str, Any]] = {
 }
 
 #: Points that are answered at once.
-CHUNK_POINTS: Final = 1_000_000
+CHUNK_POINTS: Final = 300_000
 #: Columns of what each rule looked at, stay by stay.
 LOOKED: Final[dict[str, Any]] = {
     "rule": pl.String,
@@ -55,6 +64,7 @@ LOOKED: Final[dict[str, Any]] = {
     "raised": pl.Int64,
     "treated": pl.Int64,
     "limited": pl.Int64,
+    "asked": pl.Int64,
 }
 
 
@@ -71,7 +81,9 @@ class Replay:
     looked : polars.DataFrame
         One row for each rule and stay in its population: ``points`` there,
         those where the rule was ``unknown`` because something is missing,
-        ``raised``, and those that held but were ``treated`` or ``limited``.
+        ``raised``, and those that held but were ``treated`` or ``limited``;
+        ``asked`` are its points with those where it is unknown whether the
+        patient is in the population.
     cut : datetime
         The data cut.
     stays : polars.DataFrame
@@ -125,22 +137,23 @@ def _engine(outputs: Mapping[str, Any], delays: Delays | None) -> Engine:
     return "relational" if unknown else "columnar"
 
 
-def _assumed_share(snapshot: Snapshot, rules: Sequence[Rule], binding: Binding) -> float:
+def assumed_share(snapshot: Snapshot, expressions: Iterable[Any], binding: Binding) -> float:
+    """Return the share of the events that expressions use whose recording was assumed, 0-1."""
     codes: set[str] | None = set()
-    for rule in rules:
-        for node in rule.outputs.values():
-            for frame in m.walk(node):
-                if isinstance(frame, m.Frame) and frame.source == "events":
-                    own = binding.codes_of(frame)
-                    codes = None if codes is None or own is None else codes | own
-    events = snapshot.stored("events").select("code", "recorded_assumed")
+    for expression in expressions:
+        for frame in m.walk(expression):
+            if isinstance(frame, m.Frame) and frame.source == "events":
+                own = binding.codes_of(frame)
+                codes = None if codes is None or own is None else codes | own
+    events = snapshot.stored("events").filter(pl.col("recorded") <= snapshot.now)
+    events = events.select("code", "recorded_assumed")
     if codes is not None:
         events = events.filter(pl.col("code").is_in(sorted(codes)))
     share = events.select(pl.col("recorded_assumed").mean()).collect().item()
     return float(share or 0.0)
 
 
-def _chunks(points: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
+def chunks(points: pl.DataFrame, most: int = CHUNK_POINTS) -> Iterator[pl.DataFrame]:
     """Cut points between patients; they are sorted by patient."""
     ends = (
         points.select(pl.col("subject_id").rle_id().alias("run"))
@@ -181,6 +194,7 @@ def _read(answers: Answers, rule: Rule, place: int) -> tuple[pl.DataFrame, pl.Da
             raises.sum().alias("raised"),
             (holds & true("treated")).sum().alias("treated"),
             (holds & ~true("treated") & true("limited")).sum().alias("limited"),
+            pl.len().alias("asked"),
         )
         .with_columns(*mark)
         .select(pl.col(name).cast(kind) for name, kind in LOOKED.items())
@@ -213,7 +227,8 @@ def replay(
     snapshot : Snapshot
         The hospital; nothing after its cut is looked at.
     rules : sequence of Rule
-        Of different ids or versions.
+        Of different ids or versions. The days on which they are in force are
+        not looked at: this is what they would have done.
     every_hours : float
         How often each stay is looked at, from its start to its end.
     outcome : Feature, optional
@@ -256,7 +271,7 @@ def replay(
     ).sort("subject_id", "stay_id", "now")
     found: list[list[pl.DataFrame]] = [[] for _ in rules]
     looked = []
-    for part in _chunks(placed, chunk_points):
+    for part in chunks(placed, chunk_points):
         answers = answer(
             snapshot, outputs, points=part, engine=engine, binding=binding, delays=delays
         )
@@ -268,7 +283,7 @@ def replay(
     for rule, parts in zip(rules, found, strict=True):
         if not parts:
             continue
-        whole = pl.concat(parts).sort("stay_id", "now")
+        whole = pl.concat(parts).sort("stay_id", "subject_id", "now")
         is_shown = pl.Series("shown", shown(whole, rule.quiet_hours))
         alerts.append(whole.with_columns(is_shown, quiet=~is_shown))
     return Replay(
@@ -280,7 +295,9 @@ def replay(
         every_hours=every_hours,
         outcome=None if outcome is None else outcome.title or outcome.id,
         delays=dict(delays or {}),
-        assumed_share=_assumed_share(snapshot, rules, binding),
+        assumed_share=assumed_share(
+            snapshot, (node for rule in rules for node in rule.outputs.values()), binding
+        ),
         identity=snapshot.identity,
         zone=snapshot.zone,
         synthetic=is_synthetic(snapshot),

@@ -50,7 +50,8 @@ class Figures:
         ``unit``?, ``stays`` and ``patient_days`` in its population, ``cards``
         that would have been shown, ``quiet`` (held back by suppression),
         ``cards_per_100_days`` with an interval over patients, ``stays_with_card``,
-        ``cards_per_stay_with_card``, ``unknown_share`` of points. With an outcome:
+        ``cards_per_stay_with_card``, ``unknown_share`` of the points where the
+        patient is in the population or may be. With an outcome:
         ``outcomes`` (stays), ``warned`` (a card within the horizon before it),
         ``sensitivity`` with its exact interval, ``decided_cards`` (their horizon
         lies before the data cut or the end of the stay, and they came before the
@@ -132,7 +133,7 @@ def _one(
         found = rate_interval([0], [days], level)
         low, high = 0.0, float(found.upper[0])
     with_card = cards["stay_id"].n_unique()
-    asked = int(looked["points"].sum())
+    asked = int(looked["asked"].sum())
     row: dict[str, Any] = {
         "stays": looked.filter(pl.col("points") > 0).height,
         "patient_days": days,

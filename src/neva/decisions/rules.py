@@ -51,8 +51,12 @@ LONGEST_SUMMARY: Final = 139
 #: What a card that proposes an anticoagulant must show, known or not.
 ANTICOAGULANT_NEEDS: Final = ("platelets", "egfr", "bleeding", "current-anticoagulant")
 
+#: An amount; what follows it tells a concentration or a filtration (mg/L, mL/min), which
+#: are measured, from a dose (mg/kg, mg/h), which is given.
 _DOSE = re.compile(
-    r"\d\s*(mg|mcg|µg|ug|g|ml|mL|IU|units?|мг|мкг|г|мл|МЕ|ед)\b(?!\s*/)", re.IGNORECASE
+    r"\d\s*(mg|mcg|µg|ug|g|mL|IU|units?|мг|мкг|г|мл|МЕ|ед)\b"
+    r"(?!\s*/\s*(dL|L|mL|mmol|дл|л|мл|ммоль)\b)(?!(?<=mL|мл)\s*/\s*(min|мин)\b)",
+    re.IGNORECASE,
 )
 _STOPPING = re.compile(r"\b(stop|discontinue|withdraw|cease|отмен\w+|прекрат\w+)\b", re.IGNORECASE)
 _PLACE = re.compile(r"\{([a-z0-9-]+)\}")
@@ -127,7 +131,8 @@ class Rule(Document):
     Attributes
     ----------
     hooks : tuple of str
-        CDS Hooks at which it is asked; it feeds the work list in any case.
+        CDS Hooks at which it is asked. One of patient-view or encounter-start
+        feeds the work list too; the others speak of an order or a discharge.
     population : Expression
         Whom it is about; unknown counts as no.
     condition : Expression
@@ -241,8 +246,10 @@ class Rule(Document):
 
     @model_validator(mode="after")
     def _safe(self) -> Rule:
-        words = (self.summary, self.detail, *(one.label for one in self.suggestions))
+        words: tuple[str, ...] = (self.title, self.title_ru, self.summary, self.detail, self.logic)
+        words += tuple(one.label for one in self.suggestions)
         words += tuple(one.display for one in self.suggestions)
+        words += tuple(one.display for one in self.override_reasons)
         for text in words:
             if _DOSE.search(text):
                 message = "a card states no dose; name the drug and point to the guideline"

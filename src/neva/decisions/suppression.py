@@ -65,7 +65,8 @@ def shown(findings: pl.DataFrame, quiet_hours: float) -> npt.NDArray[np.bool_]:
     Parameters
     ----------
     findings : polars.DataFrame
-        Columns ``stay_id``, ``now`` (Datetime), ``severity``; sorted by stay and time.
+        Columns ``subject_id``, ``stay_id`` (missing: the patient without a stay),
+        ``now`` (Datetime), ``severity``; sorted by stay, patient and time.
     quiet_hours : float
 
     Returns
@@ -77,14 +78,14 @@ def shown(findings: pl.DataFrame, quiet_hours: float) -> npt.NDArray[np.bool_]:
     >>> from datetime import UTC, datetime
     >>> at = [datetime(2020, 5, 1, hour, tzinfo=UTC) for hour in (8, 9, 10, 12)]
     >>> findings = pl.DataFrame(
-    ...     {"stay_id": [1] * 4, "now": at, "severity": [7.0, 7.0, 9.0, 8.0]}
+    ...     {"subject_id": 1, "stay_id": 1, "now": at, "severity": [7.0, 7.0, 9.0, 8.0]}
     ... )
     >>> shown(findings, 4).tolist()
     [True, False, True, False]
     """
     out = np.empty(findings.height, dtype=bool)
     _walk(
-        findings["stay_id"].fill_null(-1).to_numpy(),
+        findings.select(pl.struct("subject_id", "stay_id").rle_id()).to_series().to_numpy(),
         findings["now"].dt.epoch("us").to_numpy(),
         findings["severity"].fill_null(1.0).to_numpy(),
         round(quiet_hours * _HOUR),

@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from neva.decisions.cards import card_of, finding_of
-from neva.decisions.rules import Rule
+from neva.decisions.rules import Hook, Rule
 from neva.definitions.binding import bind
 from neva.definitions.columnar import missing_words
 from neva.definitions.run import Engine, answer
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["Feed", "ObservationPlan", "Task", "Touched", "WorkList", "work_list"]
+__all__ = ["Feed", "ObservationPlan", "Task", "Touched", "WorkList", "feeds_work_list", "work_list"]
 
 #: Columns of the patients whose observations are overdue.
 UNOBSERVED: Final[dict[str, Any]] = {
@@ -37,6 +38,15 @@ UNOBSERVED: Final[dict[str, Any]] = {
 }
 #: How urgent each indicator is.
 _RANKS: Final = {"critical": 0, "warning": 1, "info": 2}
+
+
+#: Hooks that speak of the patient; the others speak of an order or a discharge going on.
+_OF_PATIENTS: Final[frozenset[Hook]] = frozenset(("patient-view", "encounter-start"))
+
+
+def feeds_work_list(rule: Rule) -> bool:
+    """Tell whether a rule may become a task: whether it speaks when a chart is opened."""
+    return not _OF_PATIENTS.isdisjoint(rule.hooks)
 
 
 class Touched(Protocol):
@@ -203,16 +213,19 @@ def _open_stays(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _grid(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
-    """The times at which open stays are looked at: when something became known, and each hour."""
+    """The times at which open stays are looked at: each hour, and when what is known changed."""
     now = snapshot.now
     subjects = stays["subject_id"].unique().to_list()
+    own = [
+        snapshot.stored(table)
+        .filter(pl.col("subject_id").is_in(subjects))
+        .select("subject_id", pl.col(column).alias("now"))
+        .filter(pl.col("now") <= now)
+        for table in ("events", "movements")
+        for column in ("recorded", "retracted")
+    ]
     known = (
-        snapshot.stored("events")
-        .filter(pl.col("subject_id").is_in(subjects), pl.col("recorded") <= now)
-        .select(
-            "subject_id",
-            pl.col("recorded").alias("now"),
-        )
+        pl.concat(own)
         .unique()
         .collect()
         .join(stays, on="subject_id")
@@ -367,7 +380,8 @@ def work_list(
     snapshot : Snapshot
         What is known; its ``now`` is the time of the list.
     rules : sequence of Rule
-        The live ones.
+        The live ones; those that only speak of an order or a discharge, and
+        those not in force today, are left out.
     at : datetime
         The clock's time, aware: how old the feed is.
     touched : mapping, optional
@@ -391,6 +405,8 @@ def work_list(
         .item()
     )
     binding = bind(snapshot)
+    today = now.astimezone(ZoneInfo(snapshot.zone)).date()
+    rules = [rule for rule in rules if feeds_work_list(rule) and rule.valid_on(today)]
     tasks: list[Task] = []
     unobserved = pl.DataFrame(schema=UNOBSERVED)
     if stays.height and rules:

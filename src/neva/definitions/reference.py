@@ -214,17 +214,21 @@ class _Engine:
         if item is not None and not _looks_at_item(node):
             item = None
         key = (node.digest, id(item))
-        if key not in self.memory:
-            made: Callable[[Any, Any], Any] = getattr(self, f"_{type(node).__name__.lower()}")
+        known = self.memory.get(key)
+        if known is None:
             outside, self.doubt = self.doubt, False
-            found = made(node, item)
+            kind = type(node)
+            if kind in _COMBINED:
+                found = _combine(node, [self.value(part, item) for part in m.children(node)], self)
+            else:
+                found = getattr(self, f"_{kind.__name__.lower()}")(node, item)
             # A branch is the pair of its parts, either of which may be unknown.
-            doubtful = self.doubt and (found is None or isinstance(node, m.Branch))
+            doubtful = self.doubt and (found is None or kind is m.Branch)
             # The item is kept with its answer so that its id stays its own.
-            self.memory[key] = (found, item, doubtful)
+            known = self.memory[key] = (found, item, doubtful)
             self.doubt = outside
-        self.doubt = self.doubt or self.memory[key][2]
-        return self.memory[key][0]
+        self.doubt = self.doubt or known[2]
+        return known[0]
 
     def _number(self, node: m.Number, item: Any) -> Any:
         return node.value
@@ -553,15 +557,6 @@ class _Engine:
                 return found
         return None
 
-    def __getattr__(self, name: str) -> Any:
-        # Nodes that only combine what stands below them.
-        def combine(node: Any, item: Any) -> Any:
-            return _combine(node, [self.value(part, item) for part in m.children(node)], self)
-
-        if name.startswith("_") and name[1:] in _COMBINED:
-            return combine
-        raise AttributeError(name)
-
 
 @lru_cache(maxsize=100_000)
 def _looks_at_row(node: Any) -> bool:
@@ -687,15 +682,13 @@ def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
         case m.IsMissing():
             return None if parts[0] is None and engine.doubt else parts[0] is None
         case m.FirstKnown():
-            if parts[0] is None and engine.doubt:
-                return None
             return next((part for part in parts if part is not None), None)
         case m.Extreme():
             known = [part for part in parts if part is not None]
             if not known or (len(known) < len(parts) and engine.doubt):
                 return None
             return min(known) if node.which == "least" else max(known)
-    if any(part is None for part in parts):
+    if None in parts:
         return None
     match node:
         case m.Not():
@@ -726,9 +719,9 @@ def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
     raise NotImplementedError(message)
 
 
+#: Nodes that only combine what stands below them.
 _COMBINED = frozenset(
-    kind.__name__.lower()
-    for kind in (
+    (
         m.AllOf,
         m.AnyOf,
         m.Arithmetic,

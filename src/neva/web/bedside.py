@@ -11,7 +11,11 @@ from neva.decisions.cards import hash_of
 from neva.decisions.cds_hooks import Answer, Service, Services, longest_quiet
 from neva.decisions.cds_requests import read_request
 from neva.decisions.client_tokens import Client, Clients, read_clients, verify
+from neva.decisions.families import load_for_use
 from neva.decisions.fhir_server import FhirServers
+from neva.decisions.fitted_model import Model
+from neva.decisions.model_artefact import artefact_hash
+from neva.decisions.model_rules import rule_of_model
 from neva.decisions.rules import Rule
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.programme import load_programme
@@ -53,9 +57,14 @@ class Bedside:
         self.rules: dict[str, Rule] = {
             rule.id: rule for name in settings.programmes for rule in load_programme(name).rules
         }
+        self._models: dict[str, Model] = {}
+        for folder in settings.models:
+            model = load_for_use(folder)
+            rule = rule_of_model(model, artefact=artefact_hash(folder))
+            self._models[rule.id], self.rules[rule.id] = model, rule
         self._lock = threading.Lock()
         self._read_at: datetime | None = None
-        self._services = Services((), self._place, self._fhir_servers)
+        self._services = Services((), self._place, self._fhir_servers, self._models)
 
     def close(self) -> None:
         """Close the database."""
@@ -77,9 +86,17 @@ class Bedside:
                     rule = self.rules.get(state.rule)
                     if rule is None or not state.is_evaluated or hash_of(rule) != state.hash:
                         continue
-                    chosen.append((rule, "live" if state.state == "live" else "silent"))
+                    model = self._models.get(rule.id)
+                    locked = model is not None and model.demonstration_only
+                    is_live = state.state == "live" and not locked
+                    chosen.append((rule, "live" if is_live else "silent"))
                 if tuple(chosen) != self._services.rules:
-                    self._services = Services(tuple(chosen), self._place, self._fhir_servers)  # type: ignore[arg-type]
+                    self._services = Services(
+                        tuple(chosen),  # type: ignore[arg-type]
+                        self._place,
+                        self._fhir_servers,
+                        self._models,
+                    )
                 self._read_at = now
             return self._services
 

@@ -39,6 +39,9 @@ class WebSettings:
         The application's database; that of the hospital by default.
     programmes : tuple of str
         Whose rules may be asked.
+    models : tuple of Path
+        Saved models that may be asked; one locked to demonstration is asked in
+        silence only.
     host, port
         Where to listen.
     base_url : str
@@ -60,6 +63,7 @@ class WebSettings:
     hospital: Path
     state: Path | str | None = None
     programmes: tuple[str, ...] = ("acute-care", "covid19", "sepsis")
+    models: tuple[Path, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8321
     base_url: str = "http://127.0.0.1:8321"

@@ -8,7 +8,7 @@ from tests.hospitals import NOW, new_hospital, take_csv
 from tests.shared_data import shared
 from typer.testing import CliRunner
 
-from neva.cli.decide_models import app
+from neva.cli.decide import app
 from neva.errors import ConflictError, UsageError
 
 RUN = CliRunner()

@@ -98,7 +98,7 @@ def order_check(lowest_platelets: float, lowest_filtration: float) -> Rule:
         proposes="anticoagulant",
         indicator="warning",
         summary="Before this anticoagulant: platelets {platelets}, eGFR {egfr}, "
-        "bleeding {bleeding}, other {current-anticoagulant}",
+        "bleeding recorded: {bleeding}, other recorded: {current-anticoagulant}",
         detail=(
             "An anticoagulant is being ordered while something below speaks against it or is not "
             "known. Weigh bleeding and clotting for this patient; renal function decides drug and "

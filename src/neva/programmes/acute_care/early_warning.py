@@ -20,7 +20,17 @@ from neva.programmes import codelists as codes
 from neva.programmes.bedside import Inputs, news2
 from neva.programmes.scoring import at_least, has_missing, single_item_of
 
-__all__ = ["early_warning", "limited_care", "news2_inputs", "open_adult_stay"]
+__all__ = [
+    "NO_LIMIT",
+    "early_warning",
+    "limited_care",
+    "news2_inputs",
+    "open_adult_stay",
+    "reviewed",
+]
+
+#: How a card says that :func:`limited_care` would have held it back.
+NO_LIMIT = "neither palliative care nor a ceiling of care is recorded"
 
 _RCP = "Royal College of Physicians: NEWS2 (2017)"
 _RCP_URL = "https://www.rcp.ac.uk/resources/national-early-warning-score-news-2/"
@@ -52,6 +62,13 @@ def _last_observed(inputs: Inputs) -> Time:
         codes.temperature,
     )
     return vital.within(hours(inputs.look_back)).last().time
+
+
+def reviewed(inputs: Inputs) -> Boolean:
+    """Whether a clinician's review is recorded at or after the last observation."""
+    return first_known(
+        events("CARE//clinical-review").since(_last_observed(inputs)).exists(), False
+    )
 
 
 def news2_inputs(inputs: Inputs) -> tuple[Input, ...]:
@@ -90,8 +107,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
     inputs = Inputs(look_back)
     score = news2(inputs)
     total = at_least(score)
-    observed = _last_observed(inputs)
-    reviewed = first_known(events("CARE//clinical-review").since(observed).exists(), False)
+    seen = reviewed(inputs)
     words: dict[str, Any] = {
         "version": "1.0.0",
         # NEWS2 is for wards and emergency departments, not for intensive care.
@@ -103,7 +119,8 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
         "override": _REASONS,
         "stage": "scale",
         "notes": (
-            "Not for children, in pregnancy or in intensive care.",
+            "Not for children or in intensive care: no card is shown for them.",
+            "Not for pregnancy, which is not looked at: clinicians must know.",
             "A missing observation counts nothing: the total is then 'at least'.",
         ),
     }
@@ -115,7 +132,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             hooks=("patient-view",),
             condition=total >= 7,
             severity=total,
-            treated=reviewed,
+            treated=seen,
             limited=limited_care(),
             indicator="critical",
             summary="NEWS2 is {news2}: emergency assessment within 30 minutes",
@@ -125,7 +142,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             ),
             logic=(
                 "The items of NEWS2 that are known add up to 7 or more, and nobody has recorded "
-                "a review since the last observation."
+                f"a review since the last observation; {NO_LIMIT}."
             ),
             owner="ward doctor",
             act_within_minutes=30,
@@ -143,7 +160,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             hooks=("patient-view",),
             condition=(total < 7) & ((total >= 5) | single_item_of(score, 3)),
             severity=total,
-            treated=reviewed,
+            treated=seen,
             limited=limited_care(),
             indicator="warning",
             summary="NEWS2 is {news2}: urgent review within 60 minutes",
@@ -154,7 +171,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             ),
             logic=(
                 "The items of NEWS2 that are known add up to 5 or 6, or one item alone has 3 "
-                "points, and nobody has recorded a review since the last observation."
+                f"points, and nobody has recorded a review since the last observation; {NO_LIMIT}."
             ),
             owner="ward doctor",
             act_within_minutes=60,
@@ -173,7 +190,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             indicator="warning",
             summary="NEWS2 is {news2} on the day of discharge: review before going home",
             detail="The last observations would call for an urgent review on a ward.",
-            logic="The items of NEWS2 that are known add up to 5 or more.",
+            logic=f"The items of NEWS2 that are known add up to 5 or more; {NO_LIMIT}.",
             owner="ward doctor",
             quiet_hours=12,
             **words,

@@ -10,6 +10,7 @@ from neva.definitions.language import (
     case,
     events,
     hours,
+    movements,
     now,
     number,
     row,
@@ -24,7 +25,7 @@ from neva.programmes.acute_care.anticoagulation import (
     anticoagulant_inputs,
     platelets,
 )
-from neva.programmes.acute_care.early_warning import limited_care, open_adult_stay
+from neva.programmes.acute_care.early_warning import NO_LIMIT, limited_care, open_adult_stay
 from neva.programmes.bedside import Inputs
 from neva.programmes.covid19.scores import deterioration_4c, mortality_4c
 from neva.programmes.scoring import at_least, has_missing
@@ -56,6 +57,7 @@ def _steroid(inputs: Inputs) -> Rule:
     oxygen = events(codes.oxygen_therapy).during(stay)
     steroid = events(codes.systemic_steroid)
     given = steroid.within(hours(24))
+    treated = given.exists() | steroid.active_at(now).exists()
     return rule(
         "covid19.steroid-on-oxygen",
         version="1.0.0",
@@ -63,12 +65,10 @@ def _steroid(inputs: Inputs) -> Rule:
         title_ru="COVID-19, кислород, нет кортикостероида",
         hooks=("patient-view", "encounter-start"),
         population=_covid(),
-        condition=inputs.on_oxygen,
-        treated=given.exists() | steroid.active_at(now).exists(),
-        limited=limited_care()
-        | events("CARE//steroid-contraindicated", "CARE//saturation-target-88-92")
-        .during(stay)
-        .exists(),
+        # Drugs that were not sent are unknown, and no card says that none was given.
+        condition=inputs.on_oxygen & ~treated,
+        treated=treated,
+        limited=limited_care() | events("CARE//steroid-contraindicated").during(stay).exists(),
         indicator="warning",
         summary="COVID-19 and on oxygen, no systemic steroid in 24 h: consider dexamethasone",
         detail=(
@@ -77,8 +77,9 @@ def _steroid(inputs: Inputs) -> Rule:
             "against it; watch glucose."
         ),
         logic=(
-            f"SARS-CoV-2 detected, on oxygen now, no systemic steroid in the last 24 h; an oxygen "
-            f"record without an end counts for {inputs.look_back:g} h."
+            f"SARS-CoV-2 detected, on oxygen now, no systemic steroid in the last 24 h and none "
+            f"running; an oxygen record without an end counts for {inputs.look_back:g} h; no "
+            f"contraindication to steroids is recorded, {NO_LIMIT}."
         ),
         inputs=(
             _test(),
@@ -144,7 +145,7 @@ def _thromboprophylaxis(prophylaxis_hours: float, lowest_platelets: float) -> Ru
         proposes="anticoagulant",
         indicator="info",
         summary="COVID-19, no thromboprophylaxis: platelets {platelets}, eGFR {egfr}, "
-        "bleeding {bleeding}",
+        "bleeding recorded: {bleeding}",
         detail=(
             "Weigh the risks of clotting and bleeding and decide on prophylaxis. Renal function "
             "decides drug and dose."
@@ -152,7 +153,7 @@ def _thromboprophylaxis(prophylaxis_hours: float, lowest_platelets: float) -> Ru
         logic=(
             f"SARS-CoV-2 detected, {prophylaxis_hours / 2:g} h or more in hospital, neither "
             "heparin nor another anticoagulant in the last 24 h, no reason against it recorded, "
-            f"platelets not below {lowest_platelets:g} x 10⁹/L (or not known)."
+            f"platelets not below {lowest_platelets:g} x 10⁹/L (or not known); {NO_LIMIT}."
         ),
         inputs=(_test(), *anticoagulant_inputs()),
         source="NICE NG191, COVID-19: managing",
@@ -198,7 +199,8 @@ def _deterioration(inputs: Inputs, from_probability: float) -> Rule:
         hooks=("patient-view",),
         population=_covid(),
         condition=(probability >= from_probability) & ~supported,
-        treated=events("CARE//intensive-care-admission").during(stay).exists(),
+        treated=events("CARE//intensive-care-admission").during(stay).exists()
+        | movements(kind="icu").active_at(now).exists(),
         limited=limited_care(),
         severity=case((probability >= (1 + from_probability) / 2, number(2)), otherwise=number(1)),
         indicator="warning",
@@ -210,8 +212,9 @@ def _deterioration(inputs: Inputs, from_probability: float) -> Rule:
         ),
         logic=(
             f"The 4C Deterioration model gives {from_probability * 100:g} % or more from inputs "
-            f"of the last {age:g} h, and there is no advanced respiratory support. With an input "
-            "missing there is no probability and no card."
+            f"of the last {age:g} h, there is no advanced respiratory support and the patient is "
+            f"not in intensive care and was not admitted to it; {NO_LIMIT}. With an input missing "
+            "there is no probability and no card."
         ),
         inputs=(
             read("deterioration", "4C Deterioration, %", probability * 100),

@@ -18,7 +18,13 @@ from neva.definitions.language import (
     stay,
 )
 from neva.programmes import codelists as codes
-from neva.programmes.acute_care.early_warning import limited_care, news2_inputs, open_adult_stay
+from neva.programmes.acute_care.early_warning import (
+    NO_LIMIT,
+    limited_care,
+    news2_inputs,
+    open_adult_stay,
+    reviewed,
+)
 from neva.programmes.bedside import Inputs, news2
 from neva.programmes.scoring import at_least
 
@@ -47,14 +53,15 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
     total = at_least(news2(inputs))
     infection = events(suspected_infection).within(hours(48))
     triaged = events(triage).during(stay)
-    zero = triaged.first().time
+    # The first recognition of the last day: a second episode of a stay has its own clock.
+    zero = triaged.within(hours(24)).first().time
     tested = events(lactate).since(zero - hours(3)).until(now)
     treated = events(antibiotics).since(zero - hours(24)).until(now)
     fresh = first_known(zero > now - hours(24), False)
     last_lactate = events(lactate).within(hours(24)).last()
     systolic = inputs.last(codes.systolic, "mm[Hg]")
-    # Thresholds of shock: systolic below 90 or lactate above 4 (from memory).
-    shock = first_known(any_of(systolic < 90, last_lactate.value("mmol/L") > 4), False)
+    # Shock: lactate of 4 or more (CMS SEP-1), or systolic pressure below 90 (from memory).
+    shock = first_known(any_of(systolic < 90, last_lactate.value("mmol/L") >= 4), False)
     words: dict[str, Any] = {
         "version": "1.0.0",
         "population": open_adult_stay(),
@@ -89,7 +96,7 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
             title_ru="Признаки инфекции и NEWS2 5 и более",
             hooks=("patient-view", "encounter-start"),
             condition=(total >= 5) & infection.exists(),
-            treated=triaged.exists() | events("CARE//clinical-review").within(hours(4)).exists(),
+            treated=triaged.within(hours(48)).exists() | reviewed(inputs),
             severity=total,
             indicator="warning",
             summary="Possible sepsis: infection recorded and NEWS2 {news2}; assess now",
@@ -99,7 +106,8 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
             ),
             logic=(
                 "NEWS2 of 5 or more from what is known, and infection suspected or recorded in "
-                "the last 48 h; not yet recognised as sepsis, no review in the last 4 h."
+                "the last 48 h; not recognised as sepsis in these 48 h, no review recorded since "
+                f"the last observation; {NO_LIMIT}."
             ),
             inputs=(
                 read(
@@ -128,7 +136,7 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
             detail="Lactate tells possible sepsis from shock and sets the pace of treatment.",
             logic=(
                 "Recognised as possible sepsis in the last 24 h, and no lactate from 3 h before "
-                "that on."
+                f"that on; {NO_LIMIT}."
             ),
             inputs=shown,
             suggestions=(
@@ -161,11 +169,11 @@ def rules(triage: Codelist, lactate: Codelist, antibiotics: Codelist) -> tuple[R
             ),
             logic=(
                 "Recognised as possible sepsis in the last 24 h, and no antibiotic from 24 h "
-                "before that on. Critical with systolic pressure below 90 mmHg or lactate above 4 "
-                "mmol/L."
+                f"before that on; {NO_LIMIT}. Critical with systolic pressure below 90 mmHg or "
+                "lactate of 4 mmol/L or more."
             ),
             inputs=shown,
-            notes=("The limits of shock are from memory.",),
+            notes=("The limit of systolic pressure is from memory.",),
             act_within_minutes=60,
             escalation=(
                 Escalation(after_minutes=60, owner="senior doctor on duty"),
