@@ -72,7 +72,7 @@ def _firstpage(value, keep):
     return {**value, "entry": entries[:keep], "link": link}
 
 
-@settings(max_examples=50)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_what_was_not_sent_is_unknown_or_the_same(patients, data):
     charts, stays, place = patients

@@ -8,6 +8,7 @@ from tests.bedside_patients import NOW, SERVICE, STEROID, call, cards_by_rule
 from tests.bedsides import served
 
 from neva.decisions.cards import hash_of
+from neva.errors import ConflictError
 from neva.web.application import create_application
 from neva.web.bedside import STATES_FOR
 
@@ -109,3 +110,12 @@ def test_the_same_call_at_the_same_moment_is_no_failure(bedside):
         assert bedside.post(SERVICE, call()).status_code == 200
     bedside.now += timedelta(minutes=1)
     assert cards_by_rule(bedside.post(SERVICE, call())) == {}
+
+
+def test_a_busy_database_is_no_bug(bedside, monkeypatch):
+    def busy(*_, **__):
+        raise ConflictError("the state: another process is writing; found it locked; wait")
+
+    monkeypatch.setattr(bedside.bedside, "call", busy)
+    answer = bedside.post(SERVICE, call())
+    assert (answer.status_code, list(answer.json())) == (503, ["error"])

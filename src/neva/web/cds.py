@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from neva.decisions.cds_hooks import Preconditions
 from neva.decisions.client_tokens import Unauthorised
-from neva.errors import BadInputError, NotFoundError
+from neva.errors import BadInputError, ConflictError, NotFoundError
 from neva.web.bedside import Bedside
 
 __all__ = ["MOST_BYTES", "cds_router"]
@@ -121,6 +121,9 @@ def cds_router(bedside: Bedside) -> APIRouter:
             return _problem(error, 400)
         except Preconditions:
             return Response(status_code=412)
+        except ConflictError as error:
+            # The database is busy: the caller may try again.
+            return _problem(error, 503)
         return JSONResponse(found) if what == "call" else Response(status_code=200)
 
     @router.post(
