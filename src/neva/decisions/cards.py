@@ -214,7 +214,7 @@ def _filled(
 ) -> str:
     def words(found: re.Match[str]) -> str:
         said = readings[found.group(1)].words(zone)
-        return _cell(said) if markdown else said
+        return _cell(said) if markdown else " ".join(said.split())
 
     return _PLACE.sub(words, text)
 
