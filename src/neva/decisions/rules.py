@@ -13,12 +13,11 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from neva.definitions import model as m
-from neva.definitions.documents import Document
+from neva.definitions.documents import Document, validated
 from neva.definitions.language import Boolean, Quantity, Row, Value, make, movements, now
-from neva.errors import BadInputError
 
 __all__ = [
     "ANTICOAGULANT_NEEDS",
@@ -324,14 +323,8 @@ def from_json(text: str | bytes, *, name: str = "rule") -> Rule:
     BadInputError
         It is not a rule; the message names the place.
     """
-    try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "/".join(str(step) for step in first["loc"]) or "the whole"
-        found = str(first["msg"]).removeprefix("Value error, ")
-        message = f"{name}: not a valid rule; found at {place}: {found}; correct it there"
-        raise BadInputError(message) from None
+    made: Rule = validated(_ADAPTER, text, name=name, what="rule")
+    return made
 
 
 def read(

@@ -10,7 +10,7 @@ the questions for each item of a list (:func:`missing_words`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,16 +19,13 @@ import polars as pl
 
 from neva.definitions import _columnar_kernels as kernels
 from neva.definitions import model as m
+from neva.definitions._columnar_rows import Delays, Rows, events_of, sorted_rows, things_of
 from neva.definitions._columnar_scalars import DTYPES, Clock, Column, Texts, combine
 from neva.definitions.binding import Binding, reading
-from neva.definitions.local_time import FOREVER, LocalClock
+from neva.definitions.local_time import LocalClock
 from neva.events.snapshot import Snapshot
 
 __all__ = ["Delays", "answer_points", "missing_words"]
-
-#: A code's pattern (``LOINC//*``) to the hours after which it is taken to have
-#: been known, where the source does not say when it was; the first that fits.
-Delays = Mapping[str, float]
 
 #: Points that are worked on at once: they fit a modest machine's memory.
 BLOCK_POINTS: Final = 300_000
@@ -110,15 +107,6 @@ def _missing_of_condition(frame: m.Frame) -> set[str]:
 
 
 @dataclass
-class _Rows:
-    """Rows of some patients from one source, sorted by patient and in their total order."""
-
-    frame: pl.DataFrame
-    starts: npt.NDArray[np.int64]
-    arrays: dict[str, Column] = field(default_factory=dict)
-
-
-@dataclass
 class _Selection:
     """The rows of one frame's codes and condition, wherever the window lies."""
 
@@ -134,7 +122,7 @@ class _Block:
     def __init__(
         self,
         points: pl.DataFrame,
-        rows: dict[str, _Rows],
+        rows: dict[str, Rows],
         subject_at: npt.NDArray[np.int64],
         *,
         binding: Binding,
@@ -453,85 +441,6 @@ class _Block:
         return Column(np.where(known, out, 0.0), known)
 
 
-# ------------------------------------------------------------------- reading
-
-
-_COLUMNS: Final = (
-    "subject_id", "stay_id", "time", "end_time", "recorded", "known_until", "code", "value",
-    "comparator", "value_unit", "text", "status", "reason", "rank", "event_id", "sequence",
-    "attributes",
-)  # fmt: skip
-
-
-def _events(
-    snapshot: Snapshot, codes: set[str] | None, delays: Delays, *, attributes: bool
-) -> pl.LazyFrame:
-    rows = snapshot.stored("events").filter(pl.col("time").is_not_null())
-    if snapshot.as_of is not None:
-        rows = rows.filter(pl.col("recorded") <= snapshot.as_of)
-    if codes is not None:
-        rows = rows.filter(pl.col("code").is_in(sorted(codes)))
-    time, recorded = pl.col("time").dt.epoch("us"), pl.col("recorded").dt.epoch("us")
-    assumed = recorded
-    if delays:
-        later: Any = recorded
-        for pattern, hours in reversed(list(delays.items())):
-            fits = (
-                pl.col("code").str.starts_with(pattern[:-1])
-                if pattern.endswith("*")
-                else pl.col("code") == pattern
-            )
-            later = pl.when(fits).then(time + round(hours * 3.6e9)).otherwise(later)
-        assumed = pl.when("recorded_assumed").then(later).otherwise(recorded)
-    return rows.with_columns(
-        time.alias("time"),
-        pl.col("end_time").dt.epoch("us"),
-        assumed.alias("recorded"),
-        pl.col("retracted").dt.epoch("us").fill_null(FOREVER + 1).alias("known_until"),
-    ).select(*_COLUMNS[: len(_COLUMNS) if attributes else -1])
-
-
-def _things(snapshot: Snapshot, source: str) -> pl.LazyFrame:
-    """Movements or stays as rows."""
-    from neva.definitions.run import revised
-
-    key = "movement_id" if source == "movements" else "stay_id"
-    rows = revised(snapshot, source, key)
-    missing = pl.lit(None, dtype=pl.String)
-    text, reason, code = (
-        (pl.col("bed"), missing, pl.lit("UNIT//") + pl.col("unit").fill_null(""))
-        if source == "movements"
-        else (pl.col("outcome"), pl.col("source"), pl.lit("STAY//") + pl.col("kind").fill_null(""))
-    )
-    return rows.select(
-        "subject_id",
-        "stay_id",
-        pl.col("start").dt.epoch("us").alias("time"),
-        pl.col("end").dt.epoch("us").alias("end_time"),
-        "recorded",
-        "known_until",
-        code.alias("code"),
-        pl.lit(None, dtype=pl.Float64).alias("value"),
-        missing.alias("comparator"),
-        missing.alias("value_unit"),
-        text.alias("text"),
-        pl.lit("done").alias("status"),
-        reason.alias("reason"),
-        pl.lit(None, dtype=pl.Int32).alias("rank"),
-        pl.col(key).alias("event_id"),
-        pl.lit(0, dtype=pl.Int64).alias("sequence"),
-    )
-
-
-def _sorted(rows: pl.DataFrame, subjects: npt.NDArray[np.int64]) -> _Rows:
-    ordered = rows.sort(
-        "subject_id", "time", "sequence", "code", "value", "event_id", "recorded",
-        nulls_last=False,
-    )  # fmt: skip
-    places = np.searchsorted(ordered["subject_id"].to_numpy(), subjects)
-    return _Rows(ordered, np.append(places, ordered.height).astype(np.int64))
-
-
 def _blocks(points: pl.DataFrame, most: int) -> Iterator[tuple[pl.DataFrame, int, int]]:
     """Cut sorted points between patients."""
     subjects = points["subject_id"].to_numpy()
@@ -592,9 +501,9 @@ def answer_points(
                     and any(isinstance(one, m.Attribute) for one in m.row_nodes(node.where))
                 )
     lazy: dict[str, pl.LazyFrame] = {
-        source: _events(snapshot, codes, delays or {}, attributes=attributes)
+        source: events_of(snapshot, codes, delays or {}, attributes=attributes)
         if source == "events"
-        else _things(snapshot, source)
+        else things_of(snapshot, source)
         for source in _SOURCES
         if source in sources
     }
@@ -612,7 +521,7 @@ def answer_points(
             # hospital must not read all of it.
             table = held[source].lazy() if source in held else frame
             part = table.filter(within, pl.col("subject_id").is_in(firsts)).collect()
-            rows[source] = _sorted(part, firsts)
+            rows[source] = sorted_rows(part, firsts)
         one = _Block(
             block, rows, np.searchsorted(firsts, subjects),
             binding=binding, clock=calendar, texts=texts,

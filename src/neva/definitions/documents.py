@@ -30,6 +30,7 @@ __all__ = [
     "from_json",
     "library",
     "to_json",
+    "validated",
 ]
 
 STATUSES = ("met", "failed", "measured", "pending", "excluded", "unknown", "outside")
@@ -323,13 +324,31 @@ def from_json(text: str | bytes, *, name: str = "definition") -> Any:
     BadInputError
         It is not a definition; the message names the place.
     """
+    return validated(_ADAPTER, text, name=name, what="definition")
+
+
+def validated(adapter: TypeAdapter[Any], text: str | bytes, *, name: str, what: str) -> Any:
+    """Read JSON as what an adapter takes.
+
+    Parameters
+    ----------
+    adapter : pydantic.TypeAdapter
+    text : str or bytes
+    name, what : str
+        Of the text, and what it should be, for the message.
+
+    Raises
+    ------
+    BadInputError
+        It is something else; the message names the place.
+    """
     try:
-        return _ADAPTER.validate_json(text)
+        return adapter.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "/".join(str(step) for step in first["loc"]) or "the whole"
         found = str(first["msg"]).removeprefix("Value error, ")
-        message = f"{name}: not a valid definition; found at {place}: {found}; correct it there"
+        message = f"{name}: not a valid {what}; found at {place}: {found}; correct it there"
         raise BadInputError(message) from None
 
 

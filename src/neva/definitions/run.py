@@ -37,13 +37,14 @@ from neva.definitions.reference import (
     rows_of,
 )
 from neva.definitions.relational import compile_plan
+from neva.definitions.revisions import revised
 from neva.definitions.timeline import Timeline, timelines
 from neva.definitions.warehouse import DuckWarehouse, Warehouse
 from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["Answers", "Engine", "answer", "plan_of", "points_of", "revised"]
+__all__ = ["Answers", "Engine", "answer", "plan_of", "points_of"]
 
 Engine = Literal["relational", "reference", "columnar"]
 
@@ -126,26 +127,6 @@ def _points_at_each(snapshot: Snapshot, population: AtEach) -> pl.DataFrame:
             pl.col("now").cast(TIME),
             pl.col("now").cast(TIME).alias("known"),
         )
-    )
-
-
-def revised(snapshot: Snapshot, table: str, key: str) -> pl.LazyFrame:
-    """Return every revision of a table's things, times ``recorded`` and ``known_until``.
-
-    Both in microseconds: a revision is known from the one until (not including)
-    the other.
-    """
-    rows = snapshot.stored(table)
-    if snapshot.as_of is not None:
-        rows = rows.filter(pl.col("recorded") <= snapshot.as_of)
-    forever = pl.lit(FOREVER + 1, dtype=pl.Int64)
-    following = pl.col("recorded").shift(-1).over(key)
-    return rows.sort(key, "recorded", "batch").with_columns(
-        pl.min_horizontal(
-            pl.col("retracted").dt.epoch("us").fill_null(forever),
-            following.dt.epoch("us").fill_null(forever),
-        ).alias("known_until"),
-        pl.col("recorded").dt.epoch("us").alias("recorded"),
     )
 
 
