@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS
+from neva.sources.fhir_codes import system_url
 from tests.command_line import CANARY
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -33,7 +33,7 @@ def _at(hours: float) -> str:
 
 def _coding(code: str) -> dict[str, Any]:
     system, _, text = code.partition("//")
-    return {"coding": [{"system": SYSTEM_URLS.get(system) or OWN_SYSTEMS + system, "code": text}]}
+    return {"coding": [{"system": system_url(system), "code": text}]}
 
 
 def patient(name: str = PATIENT, **more: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from neva.decisions.rules import Hook, Rule
 from neva.definitions import model as m
-from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS
+from neva.sources.fhir_codes import system_url
 
 __all__ = ["ENCOUNTERS", "PATIENT", "SORTED", "Need", "Needs", "kinds_of_system", "needs_of"]
 
@@ -118,7 +118,7 @@ class Need:
 
 def _token(code: str) -> str:
     system, _, text = code.partition("//")
-    url = SYSTEM_URLS.get(system) or OWN_SYSTEMS + quote(system, safe="")
+    url = system_url(system)
     # Commas and bars part tokens in FHIR, the rest parts URLs.
     plain = quote(text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|"), safe="-._~")
     return f"{url}|{plain}"

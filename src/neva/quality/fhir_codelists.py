@@ -7,13 +7,12 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote
 
 from neva.definitions import model as m
 from neva.definitions.codelists import Codelist
 from neva.definitions.documents import Document
 from neva.quality.fhir_words import BASE_URL, Resource, canonical, extension, resource_id
-from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS
+from neva.sources.fhir_codes import system_url
 
 __all__ = ["codelist_to_fhir", "codelists_by_id"]
 
@@ -85,7 +84,7 @@ def _selections(codes: Iterable[str], *, descendants: bool) -> list[Resource]:
     found: list[Resource] = []
     for code in codes:
         system, _, plain = code.partition("//")
-        url = SYSTEM_URLS.get(system) or OWN_SYSTEMS + quote(system, safe="")
+        url = system_url(system)
         if plain.endswith("*"):
             pattern = "^" + _SPECIAL.sub(r"\\\1", plain[:-1]) + ".*$"
             chosen: Resource = {

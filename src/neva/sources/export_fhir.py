@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -18,7 +17,7 @@ import polars as pl
 from neva.events.clock import zone_named
 from neva.events.schema import OPEN_END
 from neva.sources.export import BATCH, Exported, Snapshot, events_by_subject, replacing
-from neva.sources.fhir_codes import OWN_SYSTEMS, SYSTEM_URLS, UNKNOWN
+from neva.sources.fhir_codes import SYSTEM_URLS, UNKNOWN, fhir_coding, is_fhir_code
 
 __all__ = ["export_fhir", "resource_kind"]
 
@@ -128,7 +127,9 @@ def export_fhir(
     HCPCS, OPS: Procedure; RxNorm, ATC, NDC: MedicationAdministration; CVX:
     Immunization), else it is an Observation. Components of an observation are
     observations of their own. Code systems without a known URL are written
-    under ``https://neva.invalid/CodeSystem/``, a name that resolves nowhere.
+    under ``https://neva.invalid/CodeSystem/``, a name that resolves nowhere; codes
+    that FHIR's type ``code`` cannot hold (two spaces in a row) are written there
+    percent-encoded, and read back as they were.
     """
     rows: dict[str, int] = {}
     zone = zone_named(snapshot.zone)
@@ -338,20 +339,15 @@ def _coding(code: str, display: str | None = None) -> Resource:
     system, found, plain = code.partition("//")
     if not found:
         system, plain = "LOCAL", code
-    return _compact(
-        {
-            "system": SYSTEM_URLS.get(system) or OWN_SYSTEMS + quote(system, safe=""),
-            "code": plain,
-            "display": display,
-        }
-    )
+    url, plain = fhir_coding(system, plain)
+    return _compact({"system": url, "code": plain, "display": display})
 
 
 def _concept(code: str, attributes: Mapping[str, str], displays: Mapping[str, str]) -> Resource:
     if code.startswith("FHIR-TEXT//"):
         return {"text": code.removeprefix("FHIR-TEXT//")}
     first = _coding(code, displays.get(code))
-    if attributes.get("code_system"):
+    if attributes.get("code_system") and is_fhir_code(code.partition("//")[2]):
         first["system"] = attributes["code_system"]
     others = [
         _coding(attributes[key], displays.get(attributes[key]))
@@ -546,12 +542,13 @@ def _hl7(system: str, code: str) -> Resource:
 
 def _quantity(event: Mapping[str, Any]) -> Resource:
     unit = event["value_unit"]
+    coded = unit is not None and is_fhir_code(unit)
     return _compact(
         {
             "value": event["value"],
             "comparator": event["comparator"],
             "unit": unit,
-            "system": SYSTEM_URLS["UCUM"] if unit else None,
-            "code": unit,
+            "system": SYSTEM_URLS["UCUM"] if coded else None,
+            "code": unit if coded else None,
         }
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from neva.events.clock import first_moment, instant
 from neva.events.schema import OPEN_END
@@ -22,9 +22,12 @@ __all__ = [
     "Moment",
     "coded",
     "codings",
+    "fhir_coding",
+    "is_fhir_code",
     "is_known_system",
     "moment",
     "period",
+    "system_url",
     "text_of",
 ]
 
@@ -67,6 +70,11 @@ _SHORT_NAMES: Final = {
 #: is their name. It resolves nowhere (RFC 2606).
 OWN_SYSTEMS: Final = "https://neva.invalid/CodeSystem/"
 
+# A code as FHIR allows it: words with one space between them. Other codes are
+# written with percent signs, under a system that says so.
+_FHIR_CODE: Final = re.compile(r"\S+(\s\S+)*")
+_ESCAPED: Final = OWN_SYSTEMS + "escaped/"
+
 # HL7 gives each last part once; an OID is all in its last part.
 _UNIQUE_LAST_PART: Final = re.compile(
     r"https?://(terminology\.)?hl7\.org/(fhir/)?(CodeSystem/|sid/)?[^/]+/?$|urn:"
@@ -76,6 +84,31 @@ _UNIQUE_LAST_PART: Final = re.compile(
 def is_known_system(url: str | None) -> bool:
     """Say whether a code system has a short name of its own."""
     return not url or url.startswith(OWN_SYSTEMS) or url.rstrip("/") in _SHORT_NAMES
+
+
+def system_url(name: str) -> str:
+    """Give the URL of a code system: the published one, else one of our own.
+
+    >>> system_url("LOINC"), system_url("lab A")
+    ('http://loinc.org', 'https://neva.invalid/CodeSystem/lab%20A')
+    """
+    return SYSTEM_URLS.get(name) or OWN_SYSTEMS + quote(name, safe="")
+
+
+def is_fhir_code(text: str) -> bool:
+    """Say whether FHIR's type ``code`` can hold a text."""
+    return _FHIR_CODE.fullmatch(text) is not None
+
+
+def fhir_coding(system: str, code: str) -> tuple[str, str]:
+    """Give system and code of a Coding; `codings` reads them back as they were.
+
+    >>> fhir_coding("DRUG", "15mg  daily")
+    ('https://neva.invalid/CodeSystem/escaped/DRUG', '15mg%20%20daily')
+    """
+    if is_fhir_code(code):
+        return system_url(system), code
+    return _ESCAPED + quote(system, safe=""), quote(code, safe="")
 
 
 @lru_cache(maxsize=4096)
@@ -229,13 +262,19 @@ def codings(concept: Mapping[str, Any] | None, context: Context) -> list[tuple[s
     """Codes of a CodeableConcept with their displays; a bare text is a code too."""
     concept = concept or {}
     found = [
-        (f"{context.system(each.get('system'))}//{each['code']}", each.get("display"))
+        (_code(each.get("system"), each["code"], context), each.get("display"))
         for each in concept.get("coding") or ()
         if each.get("code")
     ]
     if not found and concept.get("text"):
         found = [(f"FHIR-TEXT//{concept['text']}", concept["text"])]
     return found
+
+
+def _code(url: str | None, code: str, context: Context) -> str:
+    if url and url.startswith(_ESCAPED):
+        return f"{unquote(url.removeprefix(_ESCAPED))}//{unquote(code)}"
+    return f"{context.system(url)}//{code}"
 
 
 def coded(concept: Any, context: Context) -> str | None:

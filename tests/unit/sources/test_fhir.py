@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ from tests.shared_data import shared
 from neva.errors import BadInputError, NotFoundError
 from neva.events.schema import REASONS, ROWS
 from neva.sources.fhir import open_fhir
-from neva.sources.fhir_codes import Context
+from neva.sources.fhir_codes import Context, codings, fhir_coding
 from neva.sources.fhir_resources import HANDLED, rows_of
 
 OBSERVATION = {
@@ -233,3 +234,11 @@ def test_malformed_resources_go_to_quarantine_and_never_raise(kind, changes, kee
 @given(content=json_values)
 def test_anything_that_is_json_can_be_given(content):
     assert set(rows_of(content, zone="UTC")) <= set(ROWS)
+
+
+@given(st.from_regex(r"[A-Za-z][\w ]{0,8}", fullmatch=True), st.text(min_size=1).filter(str.strip))
+def test_a_code_that_fhir_cannot_hold_comes_back_as_it_was(system, code):
+    url, written = fhir_coding(system, code)
+    assert re.fullmatch(r"[^\s]+(\s[^\s]+)*", written)
+    concept = {"coding": [{"system": url, "code": written}]}
+    assert codings(concept, Context()) == [(f"{system}//{code}", None)]
