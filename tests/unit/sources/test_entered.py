@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from tests.hospitals import event, new_hospital, take
 
 from neva.errors import BadInputError
 from neva.events.operational_codes import KINDS
 from neva.events.schema import OPEN_END
 from neva.sources.entered import Entry, append_entries, entries_to_events
-from tests.hospitals import event, new_hospital, take
 
 AT = datetime(2020, 5, 3, 9, 30, tzinfo=UTC)
 LATER = AT + timedelta(hours=5)
