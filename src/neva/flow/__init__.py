@@ -8,6 +8,7 @@ from neva.flow.arrivals import (
     fit_arrivals,
     holidays_of,
 )
+from neva.flow.bed_board import BedBoard, BoardSettings, bed_board
 from neva.flow.bed_report import BedReport, bed_report
 from neva.flow.beds import beds_at
 from neva.flow.calibration import Calibrated, calibrate
@@ -28,6 +29,8 @@ from neva.flow.forecast import FlowModel, OccupancyForecast, fit_flow, forecast_
 from neva.flow.hospital_fit import FittedHospital, fit_hospital
 from neva.flow.hospital_model import HospitalModel
 from neva.flow.lengths import LengthModel, fit_lengths
+from neva.flow.moves_ahead import MovesAhead, hospital_moves_ahead, moves_ahead
+from neva.flow.operations import current_entries, open_stays
 from neva.flow.outlook import forecast_hospital
 from neva.flow.rolling import evaluate_arrivals, evaluate_flow
 from neva.flow.scenarios import Scenario, apply_scenario, read_scenario
@@ -42,7 +45,9 @@ __all__ = [
     "BASE",
     "ArrivalModel",
     "Arrivals",
+    "BedBoard",
     "BedReport",
+    "BoardSettings",
     "Calibrated",
     "Comparison",
     "DailyArrivals",
@@ -52,6 +57,7 @@ __all__ = [
     "HalfWidth",
     "HospitalModel",
     "LengthModel",
+    "MovesAhead",
     "OccupancyForecast",
     "Scenario",
     "ServiceSearch",
@@ -62,11 +68,13 @@ __all__ = [
     "Widening",
     "apply_scenario",
     "arrivals_of",
+    "bed_board",
     "bed_report",
     "beds_at",
     "beds_for_service",
     "calibrate",
     "compare",
+    "current_entries",
     "erlang_loss",
     "evaluate_arrivals",
     "evaluate_flow",
@@ -79,8 +87,11 @@ __all__ = [
     "forecast_hospital",
     "highest_occupancy",
     "holidays_of",
+    "hospital_moves_ahead",
     "known_sojourns",
     "learn_widening",
+    "moves_ahead",
+    "open_stays",
     "read_counts",
     "read_scenario",
     "refusal_by_beds",

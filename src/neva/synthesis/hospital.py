@@ -13,6 +13,7 @@ import polars as pl
 from neva.errors import ConflictError, NotFoundError
 from neva.events.hospital import Hospital, open_hospital
 from neva.events.synthetic import SYNTHETIC_SOURCE
+from neva.sources.entered import ENTERED
 from neva.sources.intake import ImportSummary, import_delivery
 from neva.synthesis.generation import Generation
 from neva.synthesis.measures import as_text
@@ -137,7 +138,7 @@ def _check(hospital: Hospital, plan: Plan) -> None:
         )
         raise ConflictError(message)
     sources = hospital.snapshot().batches().select("source").unique().collect()["source"]
-    real = sorted(set(sources.to_list()) - {SYNTHETIC_SOURCE})
+    real = sorted(set(sources.to_list()) - {SYNTHETIC_SOURCE, ENTERED})
     if real:
         message = (
             f"{hospital.path}: invented patients must not stand beside others; found rows from "

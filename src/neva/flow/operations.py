@@ -1,0 +1,232 @@
+"""What is said about open stays beside their treatment: the current entries of each.
+
+Expected discharge, fitness to leave, reason for delay, isolation, request for
+a bed, ceiling of care, handover note: see :mod:`neva.events.operational_codes`.
+Of one kind and stay the last recorded one counts, unless it was withdrawn.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+import polars as pl
+
+from neva.events import tables
+from neva.events.codes import FOLLOW_UP_END
+from neva.events.operational_codes import (
+    CEILING_CODES,
+    ISOLATION_NEEDED,
+    KINDS,
+    OPERATIONAL_CODES,
+)
+from neva.events.schema import TABLES, TIME, Columns
+from neva.events.snapshot import Snapshot
+
+__all__ = [
+    "ENTRIES",
+    "current_entries",
+    "newest_recorded",
+    "open_stays",
+    "operational_events",
+    "planned_admissions",
+]
+
+#: Columns of entries, and their types.
+ENTRIES: Final[Columns] = {
+    "kind": pl.String,
+    "subject_id": pl.Int64,
+    "stay_id": pl.Int64,
+    "time": TIME,
+    "end_time": TIME,
+    "recorded": TIME,
+    "code": pl.String,
+    "reason": pl.String,
+    "text": pl.String,
+    "confirmed": pl.Boolean,
+    "unit": pl.String,
+    "priority": pl.String,
+    "side_room": pl.Boolean,
+    "note": pl.String,
+    "entry": pl.String,
+    "event_id": pl.Int64,
+}
+_READ: Final = (*OPERATIONAL_CODES, FOLLOW_UP_END)
+_COLUMNS: Final = (
+    "event_id", "subject_id", "stay_id", "time", "end_time", "recorded", "retracted", "code",
+    "text", "status", "reason", "attributes", "sequence",
+)  # fmt: skip
+_KIND_BY_CODE: Final = {
+    **{one.code: one.name for one in KINDS.values()},
+    **dict.fromkeys(CEILING_CODES, "ceiling"),
+}
+
+
+@lru_cache(maxsize=128)
+def _of_file(path: str) -> pl.DataFrame:
+    """Rows of the operational codes of one file; Parquet files of a table never change."""
+    rows = tables.scan([path], TABLES["events"])
+    return rows.filter(pl.col("code").is_in(list(_READ))).select(_COLUMNS).collect()
+
+
+@lru_cache(maxsize=128)
+def _newest_of_file(path: str) -> datetime | None:
+    rows = tables.scan([path], TABLES["events"])
+    newest: datetime | None = rows.select(pl.col("recorded").max()).collect().item()
+    return newest
+
+
+def newest_recorded(snapshot: Snapshot) -> datetime | None:
+    """Return when the newest event known at *now* was recorded; None where there is none."""
+    found: list[datetime] = []
+    for path in snapshot.files("events"):
+        newest = _newest_of_file(path)
+        if newest is not None and newest > snapshot.now:
+            known = tables.scan([path], TABLES["events"]).filter(
+                pl.col("recorded") <= pl.lit(snapshot.now, dtype=TIME)
+            )
+            newest = known.select(pl.col("recorded").max()).collect().item()
+        if newest is not None:
+            found.append(newest)
+    return max(found, default=None)
+
+
+def operational_events(snapshot: Snapshot) -> pl.DataFrame:
+    """Return the visible events of operational codes and of the end of follow-up.
+
+    Only they are kept of each file, once a process: files of the store never
+    change, so a later call reads what was written since.
+    """
+    parts = [_of_file(path) for path in snapshot.files("events")]
+    if not parts:
+        schema = {name: TABLES["events"][name] for name in _COLUMNS}
+        return pl.DataFrame(schema=schema)
+    now = pl.lit(snapshot.now, dtype=TIME)
+    rows = pl.concat(parts)
+    if snapshot.as_of is None:
+        return rows.filter(pl.col("retracted").is_null())
+    return rows.filter(
+        pl.col("recorded") <= now,
+        pl.col("retracted").is_null() | (pl.col("retracted") > now),
+        pl.col("time").is_null() | (pl.col("time") <= now) | (pl.col("status") == "planned"),
+    ).with_columns(end_time=pl.when(pl.col("end_time") <= now).then("end_time"))
+
+
+def open_stays(snapshot: Snapshot, events: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return stays that had begun and not ended at *now*.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    events : polars.DataFrame, optional
+        :func:`operational_events`, where they are at hand.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``subject_id``, ``stay_id``, ``start``, ``kind``, ``source``, ``lost``
+        (follow-up of the subject has ended: whether they are still there is
+        not known).
+    """
+    now = pl.lit(snapshot.now, dtype=TIME)
+    events = operational_events(snapshot) if events is None else events
+    followed = events.filter(pl.col("code") == FOLLOW_UP_END, pl.col("time") <= now)
+    return (
+        snapshot.stays()
+        .filter(pl.col("start") <= now, pl.col("end").is_null() | (pl.col("end") > now))
+        .select("subject_id", "stay_id", "start", "kind", "source")
+        .collect()
+        .with_columns(lost=pl.col("subject_id").is_in(followed["subject_id"].unique().implode()))
+        .sort("subject_id", "stay_id")
+    )
+
+
+def _attribute(key: str) -> pl.Expr:
+    entry = pl.element().filter(pl.element().struct.field("key") == key)
+    return pl.col("attributes").list.eval(entry.struct.field("value")).list.first()
+
+
+def _as_entries(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        kind=pl.col("code").replace_strict(_KIND_BY_CODE, default=None, return_dtype=pl.String),
+        confirmed=_attribute("confirmed") == "yes",
+        unit=_attribute("unit"),
+        priority=_attribute("priority"),
+        side_room=_attribute("side_room") == "yes",
+        note=_attribute("note"),
+        entry=_attribute("entry"),
+    )
+
+
+def current_entries(
+    snapshot: Snapshot, *, stays: pl.DataFrame | None = None, events: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return what holds now of each open stay.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    stays, events : polars.DataFrame, optional
+        :func:`open_stays` and :func:`operational_events`, where they are at hand.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`ENTRIES`; one row for each open stay and kind (for
+        isolation: and kind of isolation), of what lasts only what goes on.
+        A missing ``end_time`` or one after *now*: it goes on.
+    """
+    now = pl.lit(snapshot.now, dtype=TIME)
+    events = operational_events(snapshot) if events is None else events
+    stays = open_stays(snapshot, events) if stays is None else stays
+    mine = events.filter(
+        pl.col("code") != FOLLOW_UP_END,
+        pl.col("status").is_in(["done", "planned"]),
+        pl.col("subject_id").is_in(stays["subject_id"].unique().implode()),
+    )
+    whose = stays.select("subject_id", _stay="stay_id", _begun="start")
+    named = _as_entries(mine).join(whose, on="subject_id", how="inner")
+    told = pl.col("stay_id") == pl.col("_stay")
+    # One that names no stay belongs to the stay it lies in.
+    inside = pl.col("stay_id").is_null() & (pl.col("time") >= pl.col("_begun"))
+    held = named.filter(told | inside, pl.col("kind") != "planned-admission").with_columns(
+        stay_id="_stay"
+    )
+    by = ["stay_id", "kind", pl.when(pl.col("code") == ISOLATION_NEEDED).then("reason")]
+    last = (
+        held.sort("recorded", "time", "sequence", "event_id")
+        .with_columns(_key=pl.struct(by))
+        .unique("_key", keep="last", maintain_order=True)
+    )
+    going_on = pl.col("end_time").is_null() | (pl.col("end_time") > now)
+    lasts = pl.col("kind").is_in([one.name for one in KINDS.values() if one.lasts])
+    return last.filter(going_on | ~lasts).select(list(ENTRIES)).sort("stay_id", "kind", "time")
+
+
+def planned_admissions(
+    snapshot: Snapshot,
+    *,
+    hours: float,
+    stays: pl.DataFrame | None = None,
+    events: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Return who is planned to come within some hours and has not come.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns of :data:`ENTRIES`, by time. One planned for up to twelve hours
+        ago who has no open stay is still expected.
+    """
+    events = operational_events(snapshot) if events is None else events
+    stays = open_stays(snapshot, events) if stays is None else stays
+    now = pl.lit(snapshot.now, dtype=TIME)
+    here = stays["subject_id"].unique().implode()
+    planned = _as_entries(events.filter(pl.col("code") == KINDS["planned-admission"].code)).filter(
+        pl.col("status") == "planned",
+        pl.col("time") > now - pl.duration(hours=12),
+        pl.col("time") <= now + pl.duration(seconds=round(hours * 3600)),
+        ~pl.col("subject_id").is_in(here),
+    )
+    return planned.select(list(ENTRIES)).sort("time", "subject_id")
