@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from neva.errors import BadInputError, UsageError
 from neva.flow.hospital_model import Beds, Exit, HospitalModel, Next, Unit
 
-__all__ = ["Scenario", "apply_scenario", "read_scenario"]
+__all__ = ["Scenario", "apply_scenario", "read_scenario", "scenario_of"]
 
 
 class _Strict(BaseModel):
@@ -342,20 +342,36 @@ def read_scenario(file: Path) -> Scenario:
         The file is absent, is no YAML, or says something that no scenario can.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{file}: cannot be read; found {type(error).__name__}; give a YAML file"
         raise BadInputError(message) from error
-    except yaml.YAMLError as error:
+    return scenario_of(text, where=str(file))
+
+
+def scenario_of(text: str, *, where: str = "scenario") -> Scenario:
+    """Read a scenario from YAML text, without aliases (they let a short text stand for a huge one).
+
+    Raises
+    ------
+    BadInputError
+        It is no YAML, or says something that no scenario can.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            message = f"{where}: an alias (*name); found one; write out what it stands for"
+            raise BadInputError(message)
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark is not None else "a syntax error"
-        message = f"{file}: not YAML; found an error in {line}; correct it"
+        message = f"{where}: not YAML; found an error in {line}; correct it"
         raise BadInputError(message) from error
     except ValueError as error:
         # A day such as 2024-02-30 is read as a date, and is none.
-        message = f"{file}: not YAML; found a date that is none; put it into quotation marks"
+        message = f"{where}: not YAML; found a date that is none; put it into quotation marks"
         raise BadInputError(message) from error
-    return _made(content, str(file))
+    return _made(content, where)
 
 
 def _made(content: Any, where: str) -> Scenario:

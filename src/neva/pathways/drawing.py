@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
 from xml.sax.saxutils import escape, quoteattr
 
 from neva.pathways.detail import END, START, Detail, choose_paths
@@ -13,9 +14,9 @@ from neva.pathways.layout import place
 from neva.pathways.map import ActivityMap
 from neva.pathways.shapes import Box, Layout, PathSpec, PlaceSpec, Point, Route
 from neva.pathways.text import clean, text_width, wrap
-from neva.pathways.words import count_in_words, duration_in_words, share_in_words
+from neva.pathways.words import ENGLISH, Words
 
-__all__ = ["Picture", "arrange", "draw_map"]
+__all__ = ["MAP_STYLE", "METRICS", "Metric", "Picture", "arrange", "draw_map"]
 
 _NAME_SIZE, _COUNT_SIZE, _LABEL_SIZE, _NOTE_SIZE, _TITLE_SIZE = 13.0, 11.5, 11.0, 11.5, 17.0
 _LINE = 1.3
@@ -43,6 +44,11 @@ _STYLE = (
 )
 
 
+#: What may stand on a path.
+Metric = Literal["steps and median", "steps", "cases", "median", "mean", "p90"]
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
+
+
 def _scoped(style: str) -> str:
     """Keep a map's style to the map: inside a page, a style rules the whole page."""
     return re.sub(
@@ -50,6 +56,10 @@ def _scoped(style: str) -> str:
         lambda rule: ",".join(f".neva-map {part}" for part in rule[1].split(",")) + rule[2],
         style,
     )
+
+
+#: The one style of every map; a strict content security policy names its hash.
+MAP_STYLE: Final = _scoped(_STYLE)
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,13 @@ class Picture:
         ]
 
 
-def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
+def arrange(
+    of: ActivityMap,
+    *,
+    paths: float | None = None,
+    metric: Metric = "steps and median",
+    words: Words = ENGLISH,
+) -> Picture:
     """Choose what is shown and place it.
 
     Parameters
@@ -111,6 +127,10 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
     of : ActivityMap
     paths : float, optional
         Share of the paths (0–1); see :func:`neva.pathways.detail.choose_paths`.
+    metric : str
+        What stands on a path; its width is always its steps.
+    words : Words
+        The language.
     """
     detail = choose_paths(of, paths)
     rows = of.edges.to_dicts()
@@ -120,7 +140,16 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
     for source, target, frequency, row in detail.paths:
         a = nodes[source]["activity"] if source >= 0 else None
         b = nodes[target]["activity"] if target >= 0 else None
-        what = _path(a, b, frequency, row=rows[row] if row >= 0 else None, most=most, of=of)
+        what = _path(
+            a,
+            b,
+            frequency,
+            row=rows[row] if row >= 0 else None,
+            most=most,
+            of=of,
+            metric=metric,
+            words=words,
+        )
         if source == target:
             loops[source] = what
         else:
@@ -133,10 +162,15 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
     places = [
         _Place(
             name=wrap(node["activity"], _NAME_SIZE, width=_NAME_WIDTH, bold=True),
-            count=count_in_words(node["frequency"]),
-            tooltip=f"{clean(node['activity'])}: {count_in_words(node['frequency'])} events in "
-            f"{count_in_words(node['cases'])} of {count_in_words(of.case_count)} cases "
-            f"({share_in_words(node['cases'] / max(of.case_count, 1))})",
+            count=words.count(node["frequency"]),
+            tooltip=clean(node["activity"])
+            + words(
+                ": %(events)s events in %(cases)s of %(all)s cases (%(share)s)",
+                events=words.count(node["frequency"]),
+                cases=words.count(node["cases"]),
+                all=words.count(of.case_count),
+                share=words.part(node["cases"] / max(of.case_count, 1)),
+            ),
             activity=node["activity"],
             share=node["frequency"] / busiest,
             loop=loops.get(i),
@@ -147,9 +181,9 @@ def arrange(of: ActivityMap, *, paths: float | None = None) -> Picture:
         _spec(box, _order(node), degree.get(i, [0, 0]))
         for i, (node, box) in enumerate(zip(nodes, places, strict=True))
     ]
-    cases = f"{count_in_words(of.case_count)} cases"
-    for number, word in ((START, "start"), (END, "end")):
-        terminal = _Place([word], cases, f"{word} of {cases}", None, 0.0)
+    cases = words("%(n)s cases", n=words.count(of.case_count))
+    for number, word in ((START, words("start")), (END, words("end"))):
+        terminal = _Place([word], cases, f"{word}: {cases}", None, 0.0)
         places.append(terminal)
         specs.append(_spec(terminal, -math.inf if number == START else math.inf,
                            degree.get(number, [0, 0])))  # fmt: skip
@@ -184,21 +218,29 @@ def _path(
     row: dict[str, float | None] | None,
     most: int,
     of: ActivityMap,
+    metric: Metric,
+    words: Words,
 ) -> _Path:
     stroke = _STROKE_LEAST + (_STROKE_MOST - _STROKE_LEAST) * math.sqrt(frequency / max(most, 1))
-    label = count_in_words(frequency)
-    names = f"{clean(source) if source is not None else 'start'} → "
-    names += clean(target) if target is not None else "end"
+    steps = words.count(frequency)
+    names = f"{clean(source) if source is not None else words('start')} → "
+    names += clean(target) if target is not None else words("end")
     if row is None:
-        share = share_in_words(frequency / max(of.case_count, 1))
-        return _Path(source, target, label, f"{names}: {label} cases ({share})", stroke, frequency)
-    tooltip = f"{names}: {label} steps in {count_in_words(int(row['cases'] or 0))} cases"
-    if row["median"] is not None:
-        label = f"{label} · {duration_in_words(row['median'])}"
-        tooltip += (
-            f"; median {duration_in_words(row['median'])}, mean {duration_in_words(row['mean'])}, "
-            f"p90 {duration_in_words(row['p90'])}"
+        tooltip = words(
+            "%(names)s: %(n)s cases (%(share)s)",
+            names=names,
+            n=steps,
+            share=words.part(frequency / max(of.case_count, 1)),
         )
+        return _Path(source, target, steps, tooltip, stroke, frequency)
+    cases = words.count(int(row["cases"] or 0))
+    tooltip = words("%(names)s: %(n)s steps in %(cases)s cases", names=names, n=steps, cases=cases)
+    times = {name: words.duration(row[name]) for name in ("median", "mean", "p90")}
+    label = {"steps": steps, "cases": cases, **times}.get(metric, steps)
+    if row["median"] is not None:
+        tooltip += words("; median %(median)s, mean %(mean)s, p90 %(p90)s", **times)
+        if metric == "steps and median":
+            label = f"{steps} · {times['median']}"
     return _Path(source, target, label, tooltip, stroke, frequency)
 
 
@@ -226,10 +268,12 @@ def draw_map(
     paths: float | None = None,
     link: Callable[[str, str | None], str] | None = None,
     title: str = "",
+    metric: Metric = "steps and median",
+    words: Words = ENGLISH,
 ) -> str:
     """Draw a map as SVG; see :meth:`neva.pathways.ActivityMap.to_svg`."""
-    picture = arrange(of, paths=paths)
-    notes = _notes(of, picture.detail)
+    picture = arrange(of, paths=paths, metric=metric, words=words)
+    notes = _notes(of, picture.detail, metric, words)
     layout = picture.layout
     head = _MARGIN + (_TITLE_SIZE * 1.8 if title else 0)
     texts = max(text_width(line, _NOTE_SIZE) for line in notes)
@@ -242,13 +286,13 @@ def draw_map(
     width += 2 * _MARGIN
     size = f'width="{_n(width)}" height="{_n(height)}"'
     box = f'viewBox="0 0 {_n(width)} {_n(height)}" {size}'
-    name = quoteattr(clean(title) if title else "activity map")
+    name = quoteattr(clean(title) if title else words("activity map"))
     parts = [
         (
             f'<svg class="neva-map" xmlns="http://www.w3.org/2000/svg" {box} '
             f'role="img" aria-label={name}>'
         ),
-        f"<style>{_scoped(_STYLE)}</style>",
+        f"<style>{MAP_STYLE}</style>",
         f'<rect class="w" {size}/>',
     ]
     if title:
@@ -269,26 +313,53 @@ def draw_map(
     return "\n".join(parts) + "\n"
 
 
-def _notes(of: ActivityMap, detail: Detail) -> list[str]:
-    cases = f"{count_in_words(of.case_count)} cases"
-    activities = f"{count_in_words(of.nodes.height)} activities"
-    events = f"{count_in_words(of.event_count)} events"
+def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Words) -> list[str]:
+    counts = {"shown": words.count(detail.shown), "all": words.count(detail.total)}
+    shown = words("%(shown)s of %(all)s paths", **counts)
+    if detail.shown < detail.total:
+        part = words.part(detail.shown_steps / max(detail.total_steps, 1))
+        shown += words(", %(share)s of steps", share=part)
+    counted = words(
+        "%(activities)s activities · %(cases)s cases · %(events)s events",
+        activities=words.count(of.nodes.height),
+        cases=words.count(of.case_count),
+        events=words.count(of.event_count),
+    )
+    on_a_path = {
+        "steps and median": words("On a path: steps · median time."),
+        "steps": words("On a path: steps."),
+        "cases": words("On a path: cases with such a step."),
+        "median": words("On a path: median time."),
+        "mean": words("On a path: mean time."),
+        "p90": words("On a path: the time that nine of ten steps do not exceed."),
+    }[metric]
     notes = [
-        f"{detail.statement} · {activities} · {cases} · {events}",
-        "On a path: steps · median time. Width: steps. Dashed: back to an earlier activity.",
+        f"{shown} · {counted}",
+        on_a_path + " " + words("Width: steps. Dashed: back to an earlier activity."),
     ]
     if of.ties:
         notes.append(
-            f"{count_in_words(of.ties)} events share their time with another activity of the "
-            "case; their order is by name, not known."
+            words(
+                "%(n)s events share their time with another activity of the case; their order is "
+                "by name, not known.",
+                n=words.count(of.ties),
+            )
         )
     if of.left_out:
-        left = "; ".join(f"{count_in_words(n)}: {clean(why)}" for why, n in of.left_out.items())
-        notes.append(f"Events left out: {left}.")
+        left = "; ".join(f"{words.count(n)}: {clean(words(why))}" for why, n in of.left_out.items())
+        notes.append(words("Events left out: %(left)s.", left=left))
     if of.provenance:
-        notes.append("Cases: " + clean("; ".join(of.provenance)) + ".")
+        notes.append(words("Cases: %(filters)s.", filters=clean("; ".join(of.provenance))))
     if of.hospital:
-        notes.append(clean(f"Hospital {of.hospital}, activities {of.activities[:12]}."))
+        notes.append(
+            clean(
+                words(
+                    "Hospital %(hospital)s, activities %(activities)s.",
+                    hospital=of.hospital,
+                    activities=of.activities[:12],
+                )
+            )
+        )
     return [line for note in notes for line in wrap(note, _NOTE_SIZE, width=760.0, lines=4)]
 
 

@@ -21,8 +21,10 @@ from neva.pathways._kernels import (
     segment_quantiles,
     segment_sums,
 )
+from neva.pathways.words import ENGLISH, Words
 
 if TYPE_CHECKING:
+    from neva.pathways.drawing import Metric
     from neva.pathways.log import ActivityLog
 
 __all__ = ["ActivityMap", "discover_map"]
@@ -106,6 +108,8 @@ class ActivityMap:
         paths: float | None = None,
         link: Callable[[str, str | None], str] | None = None,
         title: str = "",
+        metric: Metric = "steps and median",
+        words: Words = ENGLISH,
     ) -> str:
         """Draw the map.
 
@@ -120,6 +124,11 @@ class ActivityMap:
             ``link(source, target)`` of a path.
         title : str
             A heading.
+        metric : str
+            What stands on a path: ``steps and median``, ``steps``, ``cases``,
+            ``median``, ``mean`` or ``p90``; its width is always its steps.
+        words : Words
+            The language; names of activities stay as they are.
 
         Returns
         -------
@@ -128,7 +137,7 @@ class ActivityMap:
         """
         from neva.pathways.drawing import draw_map
 
-        return draw_map(self, paths=paths, link=link, title=title)
+        return draw_map(self, paths=paths, link=link, title=title, metric=metric, words=words)
 
     def to_chart(self) -> dict[str, Any]:
         """Return a Vega-Lite specification: steps per path as a matrix of activities."""

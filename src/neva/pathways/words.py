@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Final, Protocol
 
-__all__ = ["count_in_words", "duration_in_words", "share_in_words"]
+__all__ = ["ENGLISH", "Words", "count_in_words", "duration_in_words", "share_in_words"]
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60.0, 3600.0, 86_400.0, 365.25 * 86_400.0
 
@@ -69,3 +70,37 @@ def share_in_words(share: float) -> str:
     if 0.995 <= share < 1:
         return ">99 %"
     return f"{share * 100:.0f} %"
+
+
+class Words(Protocol):
+    """A language: texts with values in them, counts, shares and durations."""
+
+    def __call__(self, text: str, /, **values: object) -> str:
+        """Translate a text; ``%(name)s`` in it is replaced by a value."""
+
+    def count(self, number: int) -> str:
+        """Write a count."""
+
+    def part(self, share: float) -> str:
+        """Write a share (0-1)."""
+
+    def duration(self, seconds: float | None) -> str:
+        """Write a duration."""
+
+
+class _English:
+    def __call__(self, text: str, /, **values: object) -> str:
+        return text % values if values else text
+
+    def count(self, number: int) -> str:
+        return count_in_words(number)
+
+    def part(self, share: float) -> str:
+        return share_in_words(share)
+
+    def duration(self, seconds: float | None) -> str:
+        return duration_in_words(seconds)
+
+
+#: What a drawing says where no other language is asked for.
+ENGLISH: Final[Words] = _English()

@@ -44,6 +44,14 @@ ACTIONS: Mapping[str, str] = {
     "exported": "R",
     "verified": "R",
     "settings-changed": "U",
+    "account-changed": "U",
+    "logout": "E",
+    "entered": "C",
+    "entry-withdrawn": "U",
+    "rule-proposed": "C",
+    "rule-declined": "U",
+    "job-cancelled": "U",
+    "imported": "C",
 }
 
 _ACTION = re.compile(r"[a-z]+(-[a-z]+)*")

@@ -18,11 +18,16 @@ from sqlalchemy import Connection, Engine
 
 from neva.errors import ConflictError
 from neva.state import connection as connections
+from neva.state.accounts import Accounts
 from neva.state.audit import Audit
 from neva.state.audit_chain import AuditKeys, read_audit_keys
 from neva.state.card_log import CardLog
+from neva.state.entries import Entries
 from neva.state.feedback import Feedback
+from neva.state.jobs import Jobs
+from neva.state.proposals import Proposals, SavedScenarios
 from neva.state.rule_states import RuleStates
+from neva.state.sessions import Attempts, Sessions
 from neva.state.tokens import Tokens
 from neva.state.work_items import WorkItems
 
@@ -55,6 +60,13 @@ class State:
     tokens : Tokens
     work : WorkItems
     audit : Audit
+    accounts : Accounts
+    sessions : Sessions
+    attempts : Attempts
+    jobs : Jobs
+    entries : Entries
+    proposals : Proposals
+    scenarios : SavedScenarios
     """
 
     def __init__(self, engine: Engine, where: str, keys: AuditKeys | None):
@@ -67,6 +79,13 @@ class State:
         self.feedback = Feedback(self)
         self.tokens = Tokens(self)
         self.work = WorkItems(self)
+        self.accounts = Accounts(self)
+        self.sessions = Sessions(self)
+        self.attempts = Attempts(self)
+        self.jobs = Jobs(self)
+        self.entries = Entries(self)
+        self.proposals = Proposals(self)
+        self.scenarios = SavedScenarios(self)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

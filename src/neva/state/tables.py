@@ -19,12 +19,21 @@ from sqlalchemy import (
 from neva.state.columns import Moment, Words
 
 __all__ = [
+    "accounts",
+    "attempts",
     "audit",
     "cards",
+    "entries",
     "feedback",
+    "job_log",
+    "jobs",
     "metadata",
+    "proposals",
+    "purposes",
     "rule_changes",
     "rule_states",
+    "scenarios",
+    "sessions",
     "tokens",
     "work_items",
 ]
@@ -140,4 +149,122 @@ audit = Table(
     Column("previous", Text, nullable=False),
     Column("seal", Text, nullable=False),
     Column("hash", Text, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("shown", Words, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("units", Text),
+    Column("password", Text),
+    Column("issuer", Words),
+    Column("disabled", Boolean, nullable=False),
+    Column("changed", Moment, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Words, nullable=False, index=True),
+    Column("csrf", Text, nullable=False),
+    Column("begun", Moment, nullable=False),
+    Column("seen", Moment, nullable=False),
+    Column("ends", Moment, nullable=False, index=True),
+)
+
+purposes = Table(
+    "purposes",
+    metadata,
+    Column("session", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("purpose", Words, nullable=False),
+    Column("until", Moment, nullable=False),
+    PrimaryKeyConstraint("session", "subject", name="purpose_once"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("what", Text, nullable=False, index=True),
+    Column("at", Moment, nullable=False, index=True),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, index=True),
+    Column("parameters", Text, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("actor", Words, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+    Column("begun", Moment),
+    Column("ended", Moment),
+    Column("beat", Moment),
+    Column("worker", Text),
+    Column("tries", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("of", Integer, nullable=False),
+    Column("words", Words, nullable=False),
+    Column("error", Words),
+    Column("result", Text),
+)
+
+job_log = Table(
+    "job_log",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("job", Text, nullable=False, index=True),
+    Column("at", Moment, nullable=False),
+    Column("words", Words, nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("stay", Text),
+    Column("kind", Text, nullable=False),
+    Column("value", Words),
+    Column("details", Text, nullable=False),
+    Column("start", Moment),
+    Column("end", Moment),
+    Column("actor", Words, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("withdrawn_at", Moment),
+    Column("withdrawn_by", Words),
+    Column("flushed", Boolean, nullable=False, index=True),
+)
+
+scenarios = Table(
+    "scenarios",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("text", Words, nullable=False),
+    Column("hospital", Text, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("rule", Words, nullable=False),
+    Column("version", Words, nullable=False),
+    Column("hash", Words, nullable=False),
+    Column("to", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("answer", Text),
+    Column("answered_by", Words),
+    Column("answered_at", Moment),
 )

@@ -1,0 +1,197 @@
+"""Accounts: who may sign in, in which role, for which units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from neva.errors import ConflictError, NotFoundError, UsageError
+from neva.state import tables
+from neva.state.columns import required_words, utc
+
+if TYPE_CHECKING:
+    from neva.state.database import State
+
+__all__ = ["ROLES", "SHORTEST_PASSWORD", "Account", "Accounts"]
+
+#: What somebody may be: each sees what is written in the table of access.
+ROLES: Final = ("viewer", "analyst", "clinician", "administrator")
+
+#: NIST SP 800-63B asks for at least eight characters and no rules of composition.
+SHORTEST_PASSWORD: Final = 10
+_LONGEST_PASSWORD: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account.
+
+    Attributes
+    ----------
+    name : str
+        Under which somebody signs in; stands in the audit.
+    shown : str
+        What pages call them.
+    role : str
+        One of :data:`ROLES`.
+    units : tuple of str or None
+        The units whose patients they may see; None: all.
+    issuer : str or None
+        The provider of identities that signs them in; None: a password here.
+    disabled : bool
+    """
+
+    name: str
+    shown: str
+    role: str
+    units: tuple[str, ...] | None
+    issuer: str | None
+    disabled: bool
+
+
+def _account(row: Any) -> Account:
+    units = None if row.units is None else tuple(json.loads(row.units))
+    return Account(row.name, row.shown, row.role, units, row.issuer, bool(row.disabled))
+
+
+class Accounts:
+    """The accounts of a state."""
+
+    def __init__(self, state: State):
+        self._state = state
+        self._hasher = PasswordHasher()
+        self._nobody: str | None = None
+
+    def all(self) -> list[Account]:
+        """Return every account, by name."""
+        table = tables.accounts
+        with self._state.reading() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.name)).all()
+        return [_account(row) for row in rows]
+
+    def get(self, name: str) -> Account | None:
+        """Return an account, or None."""
+        with self._state.reading() as connection:
+            row = self._row(connection, name)
+        return None if row is None else _account(row)
+
+    @staticmethod
+    def _row(connection: sa.Connection, name: str) -> Any:
+        table = tables.accounts
+        return connection.execute(sa.select(table).where(table.c.name == name)).first()
+
+    def put(
+        self,
+        name: str,
+        *,
+        role: str,
+        shown: str = "",
+        units: Sequence[str] | None = None,
+        password: str | None = None,
+        issuer: str | None = None,
+        disabled: bool = False,
+        actor: str,
+        at: datetime,
+        new: bool | None = None,
+    ) -> Account:
+        """Make an account, or change it; audited.
+
+        Parameters
+        ----------
+        name, role, shown, units, issuer, disabled
+            See :class:`Account`.
+        password : str, optional
+            At least ten characters; None keeps the one it has.
+        actor : str
+            Who does it.
+        at : datetime
+            Aware.
+        new : bool, optional
+            True: it must not exist yet; False: it must.
+
+        Raises
+        ------
+        UsageError
+            There is no such role, or the password is too short.
+        ConflictError, NotFoundError
+            It exists already, or does not.
+        """
+        name = required_words(name, "account", longest=200)
+        if role not in ROLES:
+            message = f"role: there is none of that name; found another; give {', '.join(ROLES)}"
+            raise UsageError(message)
+        values: dict[str, Any] = {
+            "shown": shown.strip() or name,
+            "role": role,
+            "units": None if units is None else json.dumps(sorted(set(units))),
+            "issuer": issuer,
+            "disabled": disabled,
+            "changed": utc(at),
+        }
+        if password is not None:
+            values["password"] = self._hashed(password)
+        table = tables.accounts
+        with self._state.transaction() as connection:
+            known = self._row(connection, name)
+            if new is True and known is not None:
+                message = "account: the name is taken; found an account; choose another name"
+                raise ConflictError(message)
+            if new is False and known is None:
+                message = "account: there is none of that name; found none; check the name"
+                raise NotFoundError(message)
+            if known is None:
+                connection.execute(table.insert().values(name=name, **values))
+            else:
+                connection.execute(table.update().where(table.c.name == name).values(**values))
+            if disabled or (known is not None and password is not None):
+                sessions = tables.sessions
+                connection.execute(sessions.delete().where(sessions.c.account == name))
+            self._state.audit.append(
+                at=at,
+                actor=actor,
+                action="account-changed",
+                why="new account" if known is None else "account changed",
+                details={
+                    "account": name,
+                    "role": role,
+                    "units": None if units is None else list(units),
+                    "disabled": disabled,
+                    "password": password is not None,
+                },
+                within=connection,
+            )
+            return _account(self._row(connection, name))
+
+    def _hashed(self, password: str) -> str:
+        if len(password) < SHORTEST_PASSWORD or len(password) > _LONGEST_PASSWORD:
+            message = (
+                f"password: must have from {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters; "
+                f"found {len(password)}; choose another"
+            )
+            raise UsageError(message)
+        return self._hasher.hash(password)
+
+    def verify(self, name: str, password: str) -> Account | None:
+        """Return the account if name and password are right and it is not disabled.
+
+        An unknown name takes as long as a wrong password: who guesses learns nothing.
+        """
+        with self._state.reading() as connection:
+            row = self._row(connection, name)
+        if self._nobody is None:
+            self._nobody = self._hasher.hash("nobody has this password")
+        held = row.password if row is not None and row.password else self._nobody
+        try:
+            self._hasher.verify(held, password[:_LONGEST_PASSWORD])
+        except (VerificationError, InvalidHashError):
+            return None
+        if row is None or not row.password or row.disabled:
+            return None
+        return _account(row)

@@ -1,0 +1,172 @@
+"""Sessions: who is signed in, until when, and why they look at a patient."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from neva.errors import ConflictError
+from neva.state import tables
+from neva.state.columns import required_words, utc
+
+if TYPE_CHECKING:
+    from neva.state.database import State
+
+__all__ = ["Attempts", "Session", "Sessions"]
+
+#: A session ends after a shift, and after half an hour in which nothing was asked.
+LONGEST: Final = timedelta(hours=12)
+IDLE: Final = timedelta(minutes=30)
+#: `seen` is written at most so often.
+_NOTED_EVERY: Final = timedelta(minutes=1)
+
+#: After so many failures within the window, a name or an address is refused for its rest.
+MOST_FAILURES: Final = 5
+WINDOW: Final = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session.
+
+    Attributes
+    ----------
+    id : str
+        SHA-256 of the token that the browser holds.
+    account : str
+    csrf : str
+        What every form of it must carry.
+    """
+
+    id: str
+    account: str
+    csrf: str
+
+
+def _id(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Sessions:
+    """The sessions of a state; of a token only its hash is kept."""
+
+    def __init__(self, state: State):
+        self._state = state
+
+    def begin(self, account: str, *, at: datetime) -> tuple[str, Session]:
+        """Begin a session with a new token.
+
+        Returns
+        -------
+        token : str
+            256 random bits, for the cookie; known to nobody else.
+        session : Session
+        """
+        token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        made = Session(_id(token), account, csrf)
+        table = tables.sessions
+        with self._state.transaction() as connection:
+            connection.execute(table.delete().where(table.c.ends < utc(at)))
+            connection.execute(tables.purposes.delete().where(tables.purposes.c.until < utc(at)))
+            connection.execute(
+                table.insert().values(
+                    id=made.id,
+                    account=account,
+                    csrf=csrf,
+                    begun=utc(at),
+                    seen=utc(at),
+                    ends=utc(at) + LONGEST,
+                )
+            )
+        return token, made
+
+    def find(self, token: str, *, at: datetime) -> Session | None:
+        """Return the session of a token, or None if there is none, or it is over."""
+        table = tables.sessions
+        with self._state.reading() as connection:
+            row = connection.execute(sa.select(table).where(table.c.id == _id(token))).first()
+        now = utc(at)
+        if row is None or row.ends <= now or row.seen + IDLE <= now:
+            return None
+        if now - row.seen >= _NOTED_EVERY:
+            with self._state.transaction() as connection:
+                connection.execute(table.update().where(table.c.id == row.id).values(seen=now))
+        return Session(row.id, row.account, row.csrf)
+
+    def end(self, session: str) -> None:
+        """End a session, and what it was allowed."""
+        with self._state.transaction() as connection:
+            table, held = tables.sessions, tables.purposes
+            connection.execute(table.delete().where(table.c.id == session))
+            connection.execute(held.delete().where(held.c.session == session))
+
+    def state_purpose(
+        self, session: str, subject: int, purpose: str, *, until: datetime, at: datetime
+    ) -> None:
+        """Keep why somebody looks at a patient in this session."""
+        words = required_words(purpose, "purpose", longest=200)
+        table = tables.purposes
+        with self._state.transaction() as connection:
+            connection.execute(
+                table.delete().where(table.c.session == session, table.c.subject == str(subject))
+            )
+            connection.execute(
+                table.insert().values(
+                    session=session, subject=str(subject), purpose=words, until=utc(until)
+                )
+            )
+            connection.execute(table.delete().where(table.c.until < utc(at)))
+
+    def purpose_of(self, session: str, subject: int, *, at: datetime) -> str | None:
+        """Return the purpose that was stated for a patient and still holds."""
+        table = tables.purposes
+        with self._state.reading() as connection:
+            row = connection.execute(
+                sa.select(table.c.purpose, table.c.until).where(
+                    table.c.session == session, table.c.subject == str(subject)
+                )
+            ).first()
+        return row.purpose if row is not None and row.until > utc(at) else None
+
+
+class Attempts:
+    """Failed attempts to sign in, by name and by address."""
+
+    def __init__(self, state: State):
+        self._state = state
+
+    def refuse_if_too_many(self, *what: str, at: datetime) -> None:
+        """Refuse for the rest of the window.
+
+        Raises
+        ------
+        ConflictError
+            There were five failures of one of these in the last 15 minutes.
+        """
+        table = tables.attempts
+        with self._state.reading() as connection:
+            for one in what:
+                failed = connection.execute(
+                    sa.select(sa.func.count())
+                    .select_from(table)
+                    .where(table.c.what == _id(one), table.c.at > utc(at) - WINDOW)
+                ).scalar_one()
+                if failed >= MOST_FAILURES:
+                    message = (
+                        "sign in: too many failed attempts; found five within 15 minutes; wait a "
+                        "quarter of an hour, or ask an administrator"
+                    )
+                    raise ConflictError(message)
+
+    def failed(self, *what: str, at: datetime) -> None:
+        """Count a failure; only hashes of names and addresses are kept."""
+        table = tables.attempts
+        with self._state.transaction() as connection:
+            connection.execute(table.delete().where(table.c.at < utc(at) - WINDOW))
+            for one in what:
+                connection.execute(table.insert().values(what=_id(one), at=utc(at)))
