@@ -32,6 +32,13 @@ def synthesise(
         bool,
         typer.Option("--after-cut", help="add what became known after the data cut"),
     ] = False,
+    operations: Annotated[
+        bool,
+        typer.Option(
+            "--operations",
+            help="add expected discharges, delays, requests for beds, isolation, closed beds",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a hospital of invented patients, with the truth about them beside it.
@@ -42,7 +49,7 @@ def synthesise(
     from neva.synthesis import synthesise as fill
 
     zone_named(zone)
-    plan = Plan(stays=stays, seed=seed, zone=zone)
+    plan = Plan(stays=stays, seed=seed, zone=zone, operations=operations)
     if hospital.is_file():
         message = f"{hospital}: not a folder; found a file; give a folder that does not exist"
         raise UsageError(message)

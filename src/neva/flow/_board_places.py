@@ -193,8 +193,8 @@ def outlook_table(
         known = tuple(moves.units["time"].unique().sort())
         steps = {step_at(known, moment, 0.51) for moment in horizons.values()} - {None}
         chosen = [known[step] for step in steps if step is not None]
-        for row in moves.units.filter(pl.col("time").is_in(chosen)).iter_rows(named=True):
-            expected[row["unit"], row["time"]] = row
+        for one in moves.units.filter(pl.col("time").is_in(chosen)).iter_rows(named=True):
+            expected[one["unit"], one["time"]] = one
     for unit, group, usable in units.select("unit", "group", "usable").iter_rows():
         for name, moment in horizons.items():
             row: dict[str, Any] = {

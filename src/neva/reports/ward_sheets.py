@@ -111,14 +111,23 @@ def open_clocks(snapshot: Snapshot, programmes: Sequence[Programme]) -> list[Mea
 
 
 def clocks_of(runs: Sequence[MeasureRun], stays: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Pending measures of open stays, the nearest deadline first; columns of ``CLOCKS``."""
+    """Pending measures of open stays, the nearest deadline first; columns of ``CLOCKS``.
+
+    Only those by which something is to be done until a time: of an outcome, or
+    of what should not happen, nobody can tick off a clock.
+    """
     parts = [pl.DataFrame(schema=CLOCKS)]
     moment = pl.lit(now, dtype=TIME)
     for run in runs:
-        titles = {one.id: one.title or one.id for one in run.measures}
+        titles = {
+            one.id: one.title or one.id
+            for one in run.measures
+            if one.better == "higher" and one.observation is None
+        }
         rows = run.pending().filter(
+            pl.col("measure").is_in(list(titles)),
             pl.col("stay_id").is_in(stays["stay_id"].implode()),
-            pl.col("due").is_null() | (pl.col("due") > moment),
+            pl.col("due") > moment,
         )
         parts.append(
             rows.with_columns(

@@ -22,6 +22,12 @@ from neva.synthesis.measures import Answers
 from neva.synthesis.measures_acute import sepsis_measures, stroke_measures
 from neva.synthesis.measures_covid import covid_measures
 from neva.synthesis.movements import Movements, move
+from neva.synthesis.operations import (
+    closed_bed_rows,
+    operation_code_rows,
+    operation_rows,
+    planned_rows,
+)
 from neva.synthesis.plan import Plan
 from neva.synthesis.units import UNITS, bed_rows, unit_rows
 from neva.synthesis.vocabulary import code_rows
@@ -143,6 +149,9 @@ class Generation:
             yield Rows("codes", code_rows().with_columns(recorded=pl.lit(plan.begins)))
             yield Rows("units", unit_rows(plan))
             yield Rows("beds", bed_rows(plan, self.movements.beds))
+            if plan.operations:
+                yield Rows("codes", operation_code_rows(plan))
+                yield Rows("beds", closed_bed_rows(plan, self.movements))
             yield Rows("subjects", tables.timed(booked))
         for table, rows in (
             ("subjects", tables.subject_rows(self.journeys)),
@@ -156,6 +165,9 @@ class Generation:
             yield Rows("events", tables.event_rows(block, ledger, cut, after=after))
         if not after:
             yield Rows("events", bookings)
+            if plan.operations:
+                yield Rows("events", operation_rows(plan, self.journeys, self.movements))
+                yield Rows("events", planned_rows(bookings))
             yield Rows("events", tables.last_row(plan, self.journeys))
 
     def delivery(

@@ -41,12 +41,16 @@ class Plan:
         The hospital's time zone (IANA).
     start : date
         First local day on which patients arrive.
+    operations : bool
+        Also what wards write about beds and going home (see
+        :mod:`neva.synthesis.operations`). It changes nothing else.
     """
 
     stays: int = 1000
     seed: int = 1
     zone: str = "Europe/Moscow"
     start: date = date(2020, 3, 1)
+    operations: bool = False
 
     def __post_init__(self) -> None:
         if self.stays < 20:
@@ -76,7 +80,7 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the plan as JSON, with what follows from it (``days``, ``cut``)."""
-        content = {
+        content: dict[str, Any] = {
             "synthetic": "invented patients; rates are inventions, not estimates",
             "generator": GENERATOR,
             "stays": self.stays,
@@ -88,6 +92,8 @@ class Plan:
             "cut": self.cut.isoformat(),
             "cut_local": self.cut.astimezone(ZoneInfo(self.zone)).isoformat(),
         }
+        if self.operations:
+            content["operations"] = True
         return json.dumps(content, indent=1) + "\n"
 
     @classmethod
@@ -112,6 +118,7 @@ class Plan:
                 seed=int(content["seed"]),
                 zone=str(content["zone"]),
                 start=date.fromisoformat(content["start"]),
+                operations=bool(content.get("operations", False)),
             )
             generator = content["generator"]
         except (ValueError, KeyError, TypeError) as error:

@@ -31,6 +31,8 @@ class Board:
 class Measure:
     id: str
     title: str = ""
+    better: str = "higher"
+    observation: object = None
 
 
 @dataclass
@@ -132,3 +134,14 @@ def test_a_ward_has_its_own_patients():
     assert other.tasks["stay_id"].to_list() == other.clocks["stay_id"].to_list() == [6]
     assert other.attention["stay_id"].to_list() == [6]
     assert other.looked_at == {"patients": 2, "rules_looked_at": 9, "measures": 1}
+
+
+@pytest.mark.parametrize("change", [{"better": "lower"}, {"better": "neutral"},
+                                    {"observation": 1}])  # fmt: skip
+def test_an_outcome_is_no_clock_that_somebody_can_meet(change):
+    run = Run([clock(1, 30)], measures=(Measure("m", **change),))
+    assert ward_sheet(board([1]), runs=[run]).clocks.is_empty()
+
+
+def test_a_clock_without_a_deadline_is_no_task():
+    assert ward_sheet(board([1]), runs=[Run([("m", 101, 1, "w1", None, NOW)])]).clocks.is_empty()

@@ -1,0 +1,99 @@
+"""Words of paper that stand for codes, as literals that a translation finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from neva.reports.words import number
+
+__all__ = ["Words", "plain", "words_for", "words_of_change", "words_of_urgency"]
+
+#: ``words("text %(n)s", n=3)``: gettext with the values put in.
+Words = Callable[..., str]
+
+
+def plain(text: str, **values: Any) -> str:
+    """Leave a text in English and put its values in.
+
+    Examples
+    --------
+    >>> plain("%(n)s beds of %(of)s", n=3, of=10)
+    '3 beds of 10'
+    """
+    return text % values if values else text
+
+
+def words_for(words: Words) -> dict[str, str]:
+    """Return every operational code, state and value of entries in words."""
+    return {
+        "DELAY//care-package-assessment": words("assessment for a care package"),
+        "DELAY//care-package-start": words("start of the care package"),
+        "DELAY//care-home-place": words("place in a care home"),
+        "DELAY//rehabilitation-bed": words("rehabilitation bed"),
+        "DELAY//transport": words("transport"),
+        "DELAY//other-hospital-bed": words("bed in another hospital"),
+        "DELAY//medicines-to-take-out": words("medicines to take out"),
+        "DELAY//investigation": words("investigation or its result"),
+        "DELAY//specialist-review": words("specialist review"),
+        "DELAY//family-choice": words("choice of the family"),
+        "DELAY//patient-choice": words("choice of the patient"),
+        "DELAY//housing": words("housing"),
+        "DELAY//other": words("other reason"),
+        "ISOLATION//contact": words("contact isolation"),
+        "ISOLATION//droplet": words("droplet isolation"),
+        "ISOLATION//airborne": words("airborne isolation"),
+        "ISOLATION//protective": words("protective isolation"),
+        "CARE//ceiling-of-care": words("ceiling of care"),
+        "CARE//palliative-care": words("palliative care"),
+        "CARE//full-escalation": words("for full escalation"),
+        "CARE//not-for-resuscitation": words("not for resuscitation"),
+        "full-escalation": words("for full escalation"),
+        "no-intensive-care": words("not for intensive care"),
+        "ward-based-care": words("ward-based care"),
+        "palliative-care": words("palliative care"),
+        "immediate": words("immediate"),
+        "urgent": words("urgent"),
+        "routine": words("routine"),
+        "request": words("request"),
+        "boarder": words("boards in the ED, no request"),
+        "confirmed": words("confirmed"),
+        "possible": words("possible"),
+        "overdue": words("date has passed"),
+        "fit": words("medically fit"),
+    }
+
+
+def words_of_change(words: Words) -> dict[str, str]:
+    """Return the kinds of changes since a handover in words."""
+    return {
+        "admission": words("admissions"),
+        "transfer": words("transfers"),
+        "discharge": words("discharges"),
+        "death": words("deaths"),
+        "request": words("requests for beds"),
+    }
+
+
+def words_of_urgency(words: Words) -> dict[str, str]:
+    """Return the places of the attention list in words."""
+    return {
+        "critical-overdue": words("critical, past its deadline"),
+        "critical": words("critical"),
+        "unobserved-unwell": words("unwell, observations overdue"),
+        "warning-overdue": words("warning, past its deadline"),
+        "clock-closing": words("clock closes within an hour"),
+        "warning": words("warning"),
+        "unobserved": words("observations overdue"),
+        "clock-open": words("clock closes soon"),
+        "info": words("for information"),
+    }
+
+
+def spread(mean: float | None, low: float | None, high: float | None) -> str:
+    """Write an expected number with its limits; missing as a dash."""
+    if mean is None:
+        return "–"
+    if low is None or high is None:
+        return number(mean, digits=1)
+    return f"{number(mean, digits=1)} ({number(low)}–{number(high)})"
