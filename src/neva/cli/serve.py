@@ -44,19 +44,36 @@ def serve(
     assigner: Annotated[
         str, typer.Option(help="who gave the ids that clients send; as in the import")
     ] = "fhir",
+    clock: Annotated[
+        str, typer.Option(help="now of the pages: wall (the time of day), or data (the data cut)")
+    ] = "wall",
+    wallboard: Annotated[
+        bool, typer.Option("--wallboard", help="show the wallboard to everybody who can reach it")
+    ] = False,
+    oidc: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the provider that signs people in")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="processes for long work; 0: none")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="open everything, say what would be served, and stop")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Serve CDS Hooks 2.0 for a hospital. Without --clients only to this machine.
+    """Serve a hospital: pages for people, CDS Hooks 2.0 for other systems.
+
+    Where other machines can reach it, CDS Hooks needs --clients. Make the first
+    account with 'neva accounts add'.
 
     Example: neva serve hospital --check
     """
     from neva.definitions.programme import programme_names
+    from neva.errors import UsageError
     from neva.web.application import create_application
     from neva.web.settings import WebSettings
 
+    if clock not in ("wall", "data"):
+        message = f"--clock: there are wall and data; found {clock!r}; give one of them"
+        raise UsageError(message)
     settings = WebSettings(
         hospital=hospital,
         programmes=tuple(programme or programme_names()),
@@ -68,6 +85,9 @@ def serve(
         fhir_servers=tuple(fhir_server or ()),
         origins=tuple(origin or ()),
         assigner=assigner,
+        clock=clock,  # type: ignore[arg-type]
+        wallboard=wallboard,
+        oidc=oidc,
     )
     application = create_application(settings)
     services = application.state.bedside.services()
@@ -86,7 +106,6 @@ def serve(
         tell(as_json, content, text)
         application.state.bedside.close()
         return
-    import uvicorn
+    from neva.web.serving import serve_forever
 
-    # Patients' ids stand in no path of ours; the log still has no queries and no bodies.
-    uvicorn.run(application, host=host, port=port, log_level="warning", access_log=False)
+    serve_forever(application, settings, workers=workers)

@@ -52,9 +52,17 @@ def feeds_work_list(rule: Rule) -> bool:
 class Touched(Protocol):
     """What somebody did with a task: :class:`neva.state.WorkItem`."""
 
-    state: str
-    owner: str | None
-    deadline: datetime | None
+    @property
+    def state(self) -> str:
+        """``acknowledged``, ``escalated`` or ``cleared``."""
+
+    @property
+    def owner(self) -> str | None:
+        """Whose it is."""
+
+    @property
+    def deadline(self) -> datetime | None:
+        """Until when."""
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,11 @@ class Proposals:
         self,
         rule: str,
         version: str,
-        hash: str,
+        hash: str,  # noqa: A002
         to: str,
         *,
         reason: str,
-        actor: str,  # noqa: A002
+        actor: str,
         role: str | None = None,
         at: datetime,
     ) -> Proposal:

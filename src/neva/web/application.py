@@ -4,18 +4,58 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from neva.decisions.fhir_server import FhirServers
+from neva.errors import BadInputError, ConflictError, NevaError, NotFoundError, UsageError
+from neva.web.access import Forbidden, SignInFirst, guard
 from neva.web.bedside import Bedside
 from neva.web.cds import cds_router
 from neva.web.errors import OurBugs
-from neva.web.settings import WebSettings
+from neva.web.headers import Headers
+from neva.web.metrics import Metrics
+from neva.web.pages import Pages, ViewModel, render, words_of
+from neva.web.server import Server
+from neva.web.settings import WebSettings, is_loopback
+from neva.web.sign_in import routes as sign_in_routes
+from neva.web.views import (
+    data,
+    decisions,
+    definitions,
+    flow,
+    jobs,
+    now,
+    paper,
+    pathways,
+    patient,
+    quality,
+    work_list,
+)
 
 __all__ = ["create_application"]
+
+_STATUS: dict[type[NevaError], int] = {
+    Forbidden: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    BadInputError: 400,
+    UsageError: 400,
+}
+
+
+def _status(error: NevaError) -> int:
+    for kind, status in _STATUS.items():
+        if isinstance(error, kind):
+            return status
+    return 400
 
 
 def create_application(
@@ -44,8 +84,9 @@ def create_application(
         docs_url=None,
         redoc_url=None,
     )
-    application.state.bedside = bedside
-    application.add_middleware(OurBugs)
+    server = Server(bedside)
+    metrics = Metrics(server)
+    application.state.bedside, application.state.server = bedside, server
     if settings.origins:
         application.add_middleware(
             CORSMiddleware,
@@ -53,6 +94,9 @@ def create_application(
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
+    application.add_middleware(OurBugs)
+    application.add_middleware(metrics.middleware)
+    application.add_middleware(Headers, base_url=settings.base_url)
 
     @application.get("/health", summary="Is it running, and with which rules")
     def health() -> dict[str, Any]:
@@ -64,5 +108,61 @@ def create_application(
             "changed": sorted(bedside.changed_rules()),
         }
 
-    application.include_router(cds_router(bedside))
+    @application.get("/metrics", summary="Counts for Prometheus; nothing of a patient")
+    def measured() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    if settings.clients is not None or is_loopback(settings.host):
+        application.include_router(cds_router(bedside))
+    application.include_router(_pages().router, dependencies=[Depends(guard)])
+    application.mount(
+        "/static",
+        StaticFiles(directory=str(resources.files("neva.web") / "static")),
+        name="static",
+    )
+    _tell_errors(application)
     return application
+
+
+def _pages() -> Pages:
+    pages = Pages()
+    pages.router.include_router(sign_in_routes)
+    for view in (
+        now, work_list, pathways, quality, flow, patient, decisions, data, definitions, paper, jobs,
+    ):  # fmt: skip
+        view.add_to(pages)
+    return pages
+
+
+def _tell_errors(application: FastAPI) -> None:
+    def told(request: Request, message: str, status: int) -> Response:
+        wants_page = "text/html" in request.headers.get(
+            "accept", ""
+        ) and not request.url.path.endswith((".json", ".csv"))
+        if not wants_page or request.url.path.startswith("/cds-services"):
+            return JSONResponse({"error": message}, status_code=status)
+        words = words_of(request)
+        title = {403: words("Not allowed"), 404: words("Not found")}.get(
+            status, words("That did not work")
+        )
+        view = ViewModel(title, {"problem": message}, status=status)
+        viewer = getattr(request.state, "viewer", None)
+        return render(request, "problem.html", view=view, viewer=viewer)
+
+    @application.exception_handler(SignInFirst)
+    def sign_in_first(request: Request, error: SignInFirst) -> Response:
+        if request.url.path.endswith((".json", ".csv")):
+            return JSONResponse({"error": str(error)}, status_code=401)
+        return RedirectResponse(error.where, status_code=303)
+
+    @application.exception_handler(NevaError)
+    def problem(request: Request, error: NevaError) -> Response:
+        return told(request, str(error), _status(error))
+
+    @application.exception_handler(HTTPException)
+    def http_problem(request: Request, error: HTTPException) -> Response:
+        return told(request, str(error.detail), error.status_code)
+
+    @application.exception_handler(RequestValidationError)
+    def unreadable(request: Request, _: RequestValidationError) -> Response:
+        return told(request, "request: cannot be read; found another form; see the page", 422)

@@ -58,13 +58,21 @@ class Bedside:
             rule.id: rule for name in settings.programmes for rule in load_programme(name).rules
         }
         self._models: dict[str, Model] = {}
+        self.model_cards: dict[str, str] = {}
         for folder in settings.models:
             model = load_for_use(folder)
             rule = rule_of_model(model, artefact=artefact_hash(folder))
             self._models[rule.id], self.rules[rule.id] = model, rule
+            card = folder / "MODEL-CARD.md"
+            self.model_cards[rule.id] = card.read_text(encoding="utf-8") if card.exists() else ""
         self._lock = threading.Lock()
         self._read_at: datetime | None = None
         self._services = Services((), self._place, self._fhir_servers, self._models)
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The models that may be asked, by the id of their rule."""
+        return self._models
 
     def close(self) -> None:
         """Close the database."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-
-from neva.errors import UsageError
+from typing import Literal
 
 __all__ = ["WebSettings", "is_loopback"]
 
@@ -48,7 +47,8 @@ class WebSettings:
         The address under which clients know the service; part of what their
         tokens are for.
     clients : Path, optional
-        Who may call. Without it only this machine may.
+        Who may call CDS Hooks. Without it only this machine may; where others can
+        reach the address, there are then no such services.
     fhir_servers : tuple of str
         From where what was not sent may be fetched.
     origins : tuple of str
@@ -58,6 +58,19 @@ class WebSettings:
         same system, so that pseudonyms agree.
     now : callable
         The clock.
+    clock : {"wall", "data"}
+        Where *now* of the pages is: the time of day, or the data cut (for
+        demonstrations and studies; every page says so).
+    language : str
+        Of who has chosen none and whose browser asks for none.
+    wallboard : bool
+        Whether the wallboard, which has no patient on it, is shown to everybody
+        who can reach the address.
+    oidc : Path, optional
+        A YAML file that names the provider of identities; see docs/web.md.
+    open_demo : bool
+        A demonstration on invented patients: accounts of each role exist, and
+        the page of signing in says their password. Refused for real patients.
     """
 
     hospital: Path
@@ -72,11 +85,8 @@ class WebSettings:
     origins: tuple[str, ...] = ()
     assigner: str = "fhir"
     now: Callable[[], datetime] = field(default=_clock, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.clients is None and not is_loopback(self.host):
-            message = (
-                f"serve: without a file of clients only this machine may call; found host "
-                f"{self.host!r}; give --clients FILE, or listen on 127.0.0.1"
-            )
-            raise UsageError(message)
+    clock: Literal["wall", "data"] = "wall"
+    language: str = "en"
+    wallboard: bool = False
+    oidc: Path | None = None
+    open_demo: bool = False

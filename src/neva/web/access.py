@@ -1,0 +1,219 @@
+"""Who may see and do what: one table of roles and routes, and the guard that reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from fastapi import Request
+
+from neva.errors import NevaError
+from neva.state.accounts import ROLES
+
+__all__ = [
+    "ACCESS",
+    "COOKIES",
+    "ROLES",
+    "Forbidden",
+    "SignInFirst",
+    "Viewer",
+    "cookie_name",
+    "guard",
+    "may",
+    "viewer_of",
+]
+
+
+class Forbidden(NevaError):  # noqa: N818
+    """The role, or the unit, does not allow it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            message
+            or "access: not allowed for this role or unit; found another one; ask an administrator"
+        )
+
+
+class SignInFirst(NevaError):  # noqa: N818
+    """Nobody is signed in."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__("sign in: nobody is signed in; found no session; sign in first")
+        self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who is signed in.
+
+    Attributes
+    ----------
+    account, name : str
+        Under which they sign in, and what pages call them.
+    role : str
+        One of :data:`ROLES`.
+    units : tuple of str or None
+        Whose patients they may see; None: all.
+    session, csrf : str
+    """
+
+    account: str
+    name: str
+    role: str
+    units: tuple[str, ...] | None
+    session: str
+    csrf: str
+
+
+_ALL: Final = frozenset(ROLES)
+_STUDY: Final = frozenset(("analyst", "clinician"))
+_TREATS: Final = frozenset(("clinician",))
+_RUNS: Final = frozenset(("administrator",))
+_WORKS: Final = frozenset(("analyst", "clinician", "administrator"))
+_LOADS: Final = frozenset(("analyst", "administrator"))
+_GOVERNS: Final = frozenset(("clinician", "administrator"))
+#: Everybody, signed in or not.
+PUBLIC: Final[frozenset[str]] = frozenset(("public",))
+
+#: Every route of the pages. A route that is not here is refused, and fails a
+#: test; a page's twins ``.json`` and ``.csv`` follow it.
+ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("GET", "/"): PUBLIC,
+    ("GET", "/sign-in"): PUBLIC,
+    ("POST", "/sign-in"): PUBLIC,
+    ("GET", "/sign-in/oidc"): PUBLIC,
+    ("GET", "/sign-in/oidc/callback"): PUBLIC,
+    ("POST", "/language"): PUBLIC,
+    ("POST", "/sign-out"): _ALL,
+    ("GET", "/now"): _ALL,
+    ("GET", "/wallboard"): _ALL,
+    ("GET", "/work-list"): _TREATS,
+    ("POST", "/work-list/entries"): _TREATS,
+    ("POST", "/work-list/entries/{entry}/withdraw"): _TREATS,
+    ("POST", "/work-list/acknowledge"): _TREATS,
+    ("GET", "/pathways"): _ALL,
+    ("GET", "/pathways/compare"): _ALL,
+    ("GET", "/pathways/case/{case}"): _STUDY,
+    ("GET", "/quality"): _ALL,
+    ("GET", "/quality/{programme}"): _ALL,
+    ("GET", "/quality/{programme}/{measure}"): _ALL,
+    ("GET", "/quality/{programme}/{measure}/patients"): _TREATS,
+    ("GET", "/flow"): _ALL,
+    ("GET", "/flow/scenarios"): _ALL,
+    ("GET", "/flow/scenarios/{scenario}"): _ALL,
+    ("POST", "/flow/scenarios"): _WORKS,
+    ("POST", "/flow/scenarios/{scenario}/run"): _WORKS,
+    ("GET", "/patient/{subject}"): _TREATS,
+    ("POST", "/patient/{subject}/purpose"): _TREATS,
+    ("GET", "/decisions"): _ALL,
+    ("GET", "/decisions/burden"): _ALL,
+    ("GET", "/decisions/rules/{rule}"): _ALL,
+    ("GET", "/decisions/models/{model}"): _ALL,
+    ("POST", "/decisions/rules/{rule}/propose"): _GOVERNS,
+    ("POST", "/decisions/proposals/{proposal}/confirm"): _GOVERNS,
+    ("POST", "/decisions/proposals/{proposal}/decline"): _GOVERNS,
+    ("GET", "/data"): _WORKS,
+    ("GET", "/data/quarantine"): _LOADS,
+    ("GET", "/data/upload"): _LOADS,
+    ("POST", "/data/upload"): _LOADS,
+    ("GET", "/data/upload/{upload}"): _LOADS,
+    ("POST", "/data/upload/{upload}"): _LOADS,
+    ("POST", "/data/upload/{upload}/import"): _LOADS,
+    ("GET", "/definitions"): _ALL,
+    ("GET", "/definitions/{definition}"): _ALL,
+    ("GET", "/paper"): _ALL,
+    ("GET", "/paper/bed-meeting"): _ALL,
+    ("GET", "/paper/board-report"): _ALL,
+    ("GET", "/paper/ward-handover"): _TREATS,
+    ("GET", "/paper/discharges"): _TREATS,
+    ("GET", "/paper/long-stays"): _TREATS,
+    ("GET", "/paper/downtime-census"): _TREATS,
+    ("GET", "/paper/mortality-review"): _TREATS,
+    ("GET", "/jobs"): _WORKS,
+    ("GET", "/jobs/{job}"): _ALL,
+    ("POST", "/jobs/{job}/cancel"): _WORKS,
+    ("GET", "/audit"): _RUNS,
+    ("GET", "/accounts"): _RUNS,
+    ("POST", "/accounts"): _RUNS,
+    ("POST", "/accounts/{account}"): _RUNS,
+}
+
+#: Cookie of the session: without and with TLS.
+COOKIES: Final = ("neva_session", "__Host-neva_session")
+
+
+def cookie_name(request: Request) -> str:
+    """Name the cookie of the session; with TLS it is bound to the host."""
+    return COOKIES[request.app.state.server.settings.base_url.startswith("https://")]
+
+
+def _template(path: str) -> str:
+    for ending in (".json", ".csv"):
+        if path.endswith(ending):
+            return path.removesuffix(ending)
+    return path
+
+
+def may(role: str, method: str, path: str) -> bool:
+    """Say whether a role may use a route, named by its template."""
+    allowed = ACCESS.get(("GET" if method == "HEAD" else method, _template(path)))
+    return allowed is not None and (allowed is PUBLIC or role in allowed)
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Return who is signed in; the guard has let them in."""
+    viewer: Viewer = request.state.viewer
+    return viewer
+
+
+def find_viewer(request: Request) -> Viewer | None:
+    """Return who is signed in by the request's cookie, or None."""
+    token = request.cookies.get(cookie_name(request))
+    if not token:
+        return None
+    server = request.app.state.server
+    session = server.state.sessions.find(token, at=server.clock())
+    if session is None:
+        return None
+    # The account is read each time: a change of role or a ban acts at once.
+    account = server.state.accounts.get(session.account)
+    if account is None or account.disabled:
+        return None
+    return Viewer(
+        account.name, account.shown, account.role, account.units, session.id, session.csrf
+    )
+
+
+#: Shown on the wallboard without signing in, where the hospital chose so.
+_WALL: Final = Viewer("wallboard", "", "viewer", None, "", "")
+
+
+def guard(request: Request) -> None:
+    """Let in who may: a dependency of every page.
+
+    Raises
+    ------
+    SignInFirst
+        Nobody is signed in.
+    Forbidden
+        The role may not, or the route is not in the table.
+    """
+    path = request.scope["route"].path
+    allowed = ACCESS.get(("GET" if request.method == "HEAD" else request.method, _template(path)))
+    if allowed is None:
+        raise Forbidden
+    viewer = find_viewer(request)
+    request.state.viewer = viewer
+    if allowed is PUBLIC:
+        return
+    if viewer is None:
+        if path.startswith("/wallboard") and request.app.state.server.settings.wallboard:
+            request.state.viewer = _WALL
+            return
+        query = request.url.query
+        here = request.url.path + (f"?{query}" if query else "")
+        where = here if request.method == "GET" else "/now"
+        raise SignInFirst("/sign-in?next=" + quote(where, safe=""))
+    if viewer.role not in allowed:
+        raise Forbidden

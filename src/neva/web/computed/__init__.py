@@ -1,0 +1,1 @@
+"""What the worker computes for pages: functions from a hospital to plain data."""

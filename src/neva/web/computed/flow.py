@@ -1,0 +1,235 @@
+"""Forecasts, how good earlier ones were, and what-ifs, as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from neva.census import units_above
+from neva.errors import UsageError
+from neva.events.clock import first_moment
+from neva.events.hospital import Hospital
+from neva.events.synthetic import is_synthetic
+from neva.flow import (
+    BASE,
+    OccupancyForecast,
+    apply_scenario,
+    arrivals_of,
+    bed_report,
+    beds_at,
+    compare,
+    evaluate_flow,
+    fit_hospital,
+    forecast_hospital,
+    known_sojourns,
+)
+from neva.flow.moves_ahead import MovesAhead
+from neva.flow.scenarios import scenario_of
+
+__all__ = ["evaluation", "forecast", "read_forecast", "read_moves", "save_forecast", "what_if"]
+
+Progress = Callable[[int, int, str], None]
+
+#: From so many earlier days errors are learnt.
+LOOK_BACK: Final = 5
+#: So many mornings are judged.
+JUDGED_DAYS: Final = 14
+HORIZONS: Final = (24, 72)
+
+
+def save_forecast(made: OccupancyForecast, path: Path) -> None:
+    """Write a forecast as numpy arrays and texts (no pickle)."""
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            places=np.array(made.places),
+            times=np.array([time.timestamp() for time in made.times]),
+            distribution=made.distribution.astype(np.float32),
+            present=made.present,
+            issued=np.array(made.issued.timestamp()),
+            texts=np.array([made.zone, made.identity, made.what]),
+            notes=np.array(made.notes, dtype=str),
+            step_hours=np.array(made.step_hours),
+        )
+
+
+def read_forecast(path: Path) -> OccupancyForecast:
+    """Read a forecast back."""
+    with np.load(path, allow_pickle=False) as held:
+        zone, identity, what = (str(one) for one in held["texts"])
+        return OccupancyForecast(
+            places=tuple(str(one) for one in held["places"]),
+            times=tuple(datetime.fromtimestamp(float(one), UTC) for one in held["times"]),
+            distribution=held["distribution"].astype(np.float64),
+            present=held["present"],
+            issued=datetime.fromtimestamp(float(held["issued"]), UTC),
+            zone=zone,
+            identity=identity,
+            what=what,
+            notes=tuple(str(one) for one in held["notes"]),
+            step_hours=float(held["step_hours"]),
+        )
+
+
+def read_moves(path: Path) -> MovesAhead:
+    """Read comings and leavings back."""
+    return MovesAhead.from_document(json.loads(path.read_text(encoding="utf-8")))
+
+
+def forecast(
+    hospital: Hospital, at: datetime, *, progress: Progress | None = None
+) -> tuple[dict[str, Any], OccupancyForecast]:
+    """Forecast the patients per place for a week.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    at : datetime
+        Aware; nothing later is looked at.
+    progress : callable, optional
+
+    Returns
+    -------
+    content : dict
+        Per place: quantiles by hour, beds, the chance of more patients than beds.
+    made : OccupancyForecast
+    """
+    tick = None if progress is None else (lambda done, of: progress(done, of, "forecast"))
+    made = forecast_hospital(hospital, at, look_back=LOOK_BACK, progress=tick)
+    snapshot = hospital.snapshot(as_of=at)
+    report = bed_report(made, beds_at(snapshot, made.issued), above=units_above(snapshot))
+    frame = made.to_frame()
+    short = {row["place"]: row for row in report.short().iter_rows(named=True)}
+    places = []
+    for place in made.places:
+        mine = frame.filter(pl.col("place") == place)
+        beds = report.beds.get(place)
+        worst = short.get(place)
+        places.append(
+            {
+                "place": place,
+                "present": int(made.present[made.places.index(place)]),
+                "beds": beds,
+                **{name: mine[name].round(4).to_list() for name in mine.columns if name[0] in "qm"},
+                "beyond": None
+                if beds is None
+                else [round(float(one), 5) for one in made.beyond(place, beds)],
+                "short_from": None if worst is None else worst["time"].isoformat(),
+                "worst": None if worst is None else worst["worst"],
+            }
+        )
+    content = {
+        "issued": made.issued.isoformat(),
+        "times": [time.isoformat() for time in made.times],
+        "step_hours": made.step_hours,
+        "what": made.what,
+        "notes": list(made.notes),
+        "identity": made.identity,
+        "places": places,
+        "synthetic": is_synthetic(snapshot),
+    }
+    return content, made
+
+
+def evaluation(
+    hospital: Hospital, at: datetime, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Judge the forecasts of the last mornings beside fixed baselines.
+
+    Returns
+    -------
+    dict
+        ``summary`` (place, horizon, model, CRPS, coverage …), ``skills``,
+        ``refused`` by reason.
+    """
+    truth = known_sojourns(hospital, at)
+    step = 24 if truth.precision == "day" else 1
+    today = arrivals_of(truth).today
+    days = [today - timedelta(days=back) for back in range(JUDGED_DAYS + 3, 0, -1)]
+    origins = [first_moment(day, truth.zone) + timedelta(hours=8) for day in days]
+    judged = evaluate_flow(
+        lambda origin: known_sojourns(hospital, origin),
+        truth,
+        origins=[origin for origin in origins if origin <= truth.now],
+        horizons=[hours // step for hours in HORIZONS],
+        above=units_above(hospital.snapshot(as_of=at)),
+        progress=None if progress is None else (lambda done, of: progress(done, of, "evaluation")),
+    )
+    return {
+        "what": judged.what,
+        "identity": judged.identity,
+        "ours": judged.ours,
+        "notes": list(judged.notes),
+        "summary": judged.summary().to_dicts(),
+        "skills": judged.skills().to_dicts(),
+        "refused": judged.refused.group_by("place", "reason").len().sort("place").to_dicts(),
+        "synthetic": is_synthetic(hospital.snapshot(as_of=at)),
+    }
+
+
+def what_if(
+    hospital: Hospital,
+    at: datetime,
+    texts: list[str],
+    *,
+    days: int = 14,
+    replications: int = 30,
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare scenarios with the hospital as it is, with the same patients.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    at : datetime
+        Aware; the simulation starts from who is there then.
+    texts : list of str
+        Scenarios as YAML.
+    days, replications, seed : int
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        ``rows``: figures of each scenario with intervals, and paired
+        differences from the hospital as it is.
+    """
+    known = known_sojourns(hospital, at, by="unit")
+    snapshot = hospital.snapshot(as_of=at)
+    fitted = fit_hospital(snapshot, known)
+    models = {BASE: fitted.model}
+    for text in texts:
+        scenario = scenario_of(text)
+        if scenario.name in models:
+            message = "scenario: two of one name; found the same name twice; give each its own name"
+            raise UsageError(message)
+        models[scenario.name] = apply_scenario(scenario, fitted.model)
+    many = len(models) * replications
+    made = compare(
+        models,
+        start=known.now,
+        days=days,
+        seed=seed,
+        zone=known.zone,
+        replications=replications,
+        progress=None if progress is None else (lambda done: progress(done, many, "simulation")),
+    )
+    return {
+        "base": BASE,
+        "scenarios": list(models),
+        "start": known.now.isoformat(),
+        "days": days,
+        "replications": replications,
+        "seed": seed,
+        "identity": known.identity,
+        "notes": list(fitted.notes),
+        "rows": made.frame.to_dicts(),
+        "synthetic": is_synthetic(snapshot),
+    }

@@ -1,0 +1,109 @@
+"""The kinds of work, by name: what a worker is asked, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from neva.web.worker import WorkContext
+
+__all__ = ["KINDS"]
+
+
+def _at(parameters: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(str(parameters["at"]))
+
+
+def _measures(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.quality import measures_of_programme
+
+    content, cases = measures_of_programme(
+        context.hospital,
+        context.hospital.snapshot(),
+        str(parameters["programme"]),
+        progress=context.progress,
+    )
+    cases.write_parquet(context.attachment("cases.parquet"))
+    return content
+
+
+def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.flow.moves_ahead import hospital_moves_ahead
+    from neva.web.computed.flow import forecast, save_forecast
+
+    at = _at(parameters)
+    content, made = forecast(context.hospital, at, progress=context.progress)
+    save_forecast(made, context.attachment("forecast.npz"))
+    moves = hospital_moves_ahead(context.hospital, at)
+    context.attachment("moves.json").write_text(json.dumps(moves.to_document()), encoding="utf-8")
+    return content
+
+
+def _evaluation(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.flow import evaluation
+
+    return evaluation(context.hospital, _at(parameters), progress=context.progress)
+
+
+def _what_if(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.flow import what_if
+
+    return what_if(
+        context.hospital,
+        _at(parameters),
+        [str(one) for one in parameters["scenarios"]],
+        days=int(parameters["days"]),
+        replications=int(parameters["replications"]),
+        progress=context.progress,
+    )
+
+
+def _work_list(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.work import work
+
+    return work(
+        context.hospital,
+        context.state,
+        _at(parameters),
+        context.settings.programmes,
+        progress=context.progress,
+    )
+
+
+def _replay(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.replays import replay_of_rules
+
+    return replay_of_rules(context.hospital, context.settings.programmes, progress=context.progress)
+
+
+def _board_report(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.papers import board_report
+
+    return board_report(
+        context.hospital,
+        context.settings.programmes,
+        str(parameters["language"]),
+        context.settings.now(),
+        progress=context.progress,
+    )
+
+
+def _flush(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.entered import flush
+
+    return flush(context.hospital, context.state)
+
+
+KINDS: Final[dict[str, Callable[[WorkContext, Mapping[str, Any]], dict[str, Any]]]] = {
+    "measures": _measures,
+    "forecast": _forecast,
+    "evaluation": _evaluation,
+    "what-if": _what_if,
+    "work-list": _work_list,
+    "replay": _replay,
+    "board-report": _board_report,
+    "flush": _flush,
+}

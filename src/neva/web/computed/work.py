@@ -1,0 +1,118 @@
+"""The work list of a hospital with its open clocks, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from neva.decisions.cards import hash_of
+from neva.decisions.work_list import work_list
+from neva.definitions.programme import load_programme, programme_names
+from neva.events.hospital import Hospital
+from neva.flow.bed_board import bed_board
+from neva.programmes.acute_care.outcomes import observation_plan
+from neva.reports.ward_sheets import open_clocks, ward_sheet
+from neva.state import State
+
+__all__ = ["work"]
+
+
+def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    # Pseudonyms have 63 bits: as numbers they would not survive readers of JSON.
+    ids = [name for name in ("subject_id", "stay_id") if name in frame.columns]
+    times = frame.with_columns(pl.col(ids).cast(pl.String)) if ids else frame
+    return [
+        {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in row.items()
+        }
+        for row in times.iter_rows(named=True)
+    ]
+
+
+def work(
+    hospital: Hospital,
+    state: State,
+    at: datetime,
+    programmes: Sequence[str],
+    *,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Make the work list: tasks of live rules, overdue observations, open clocks.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    state : State
+        Which rules are live, and what was done with tasks.
+    at : datetime
+        Aware; nothing later is looked at.
+    programmes : sequence of str
+        Whose rules and measures.
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        ``tasks``, ``clocks``, ``unobserved``, ``attention`` (lists of rows; the
+        columns of :class:`neva.reports.ward_sheets.WardSheet`), ``looked_at``,
+        ``banner``, ``rules`` (the live ones).
+    """
+    tell = progress or (lambda _done, _of, _words: None)
+    snapshot = hospital.snapshot(as_of=at)
+    loaded = [load_programme(name) for name in programmes if name in programme_names()]
+    states = {one.rule: one for one in state.rules.all()}
+    live = []
+    for programme in loaded:
+        for rule in programme.rules:
+            known = states.get(rule.id)
+            if known is not None and known.state == "live" and known.hash == hash_of(rule):
+                live.append(rule)
+    touched = {
+        (row["rule"], row["stay"], row["since"]): state.work.of(
+            row["rule"], row["stay"], row["since"]
+        )
+        for row in state.work.to_frame().iter_rows(named=True)
+    }
+    tell(0, 3, "rules")
+    listed = work_list(
+        snapshot,
+        live,
+        at=at,
+        touched={key: one for key, one in touched.items() if one is not None},
+        observations=observation_plan(),
+    )
+    tell(1, 3, "measures")
+    runs = open_clocks(snapshot, loaded)
+    tell(2, 3, "patients")
+    sheet = ward_sheet(bed_board(snapshot, at=at), work=listed, runs=runs)
+    titles = {rule.id: rule.title_ru for rule in live}
+    measures = {
+        one.id: one.title_ru or one.title for programme in loaded for one in programme.measures
+    }
+    tasks = [{**row, "title_ru": titles.get(row["rule"], "")} for row in _rows(sheet.tasks)]
+    details = {
+        (one.rule, str(one.stay_id)): {"detail": one.detail, "missing": list(one.missing)}
+        for one in listed.tasks
+    }
+    tasks = [{**row, **details.get((row["rule"], row["stay_id"]), {})} for row in tasks]
+    return {
+        "tasks": tasks,
+        "clocks": [
+            {**row, "title_ru": measures.get(row["measure"], "")} for row in _rows(sheet.clocks)
+        ],
+        "unobserved": _rows(sheet.unobserved),
+        "attention": [
+            {**row, "title_ru": titles.get(row["id"]) or measures.get(row["id"], "")}
+            for row in _rows(sheet.attention)
+        ],
+        "looked_at": dict(sheet.looked_at),
+        "banner": sheet.banner,
+        "rules": [f"{rule.id} {rule.version}" for rule in live],
+        "now": at.isoformat(),
+        "identity": snapshot.identity,
+        "synthetic": sheet.synthetic,
+    }

@@ -1,0 +1,146 @@
+"""Names and record numbers: resolved when a page is shown, for those who treat, and written down.
+
+They stand in no table that analyses read. Record numbers are in the
+hospital's ``identities``, names in a file beside it that only its owner reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+import polars as pl
+
+from neva.events.hospital import Hospital
+from neva.events.people import read_people
+from neva.state import State
+from neva.web.access import Viewer
+
+__all__ = ["Identities", "Person"]
+
+#: Given names of invented patients; their family names begin with Test.
+_GIVEN: Final = ("Anna", "Boris", "Clara", "Dmitri", "Elena", "Felix", "Galina", "Hugo", "Irina",
+                 "Jan", "Katya", "Lev", "Maria", "Nikita", "Olga", "Pavel")  # fmt: skip
+_FAMILY: Final = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy",
+                  "Juniper", "Larch", "Maple", "Oak", "Pine", "Rowan", "Willow")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a patient is.
+
+    Attributes
+    ----------
+    name : str or None
+        Family name, given name.
+    record_number : str or None
+    birth_date : date or None
+    invented : bool
+        A synthetic patient: the name is made up, and says so.
+    """
+
+    name: str | None
+    record_number: str | None
+    birth_date: date | None
+    invented: bool = False
+
+    @property
+    def label(self) -> str:
+        """Two identifiers in one line."""
+        second = self.record_number or (self.birth_date.isoformat() if self.birth_date else None)
+        return ", ".join(one for one in (self.name, second) if one) or "–"
+
+
+def _invented(subject: int) -> str:
+    number = subject & 0x7FFFFFFF
+    return f"Test-{_FAMILY[number % len(_FAMILY)]}, {_GIVEN[number // 31 % len(_GIVEN)]}"
+
+
+class Identities:
+    """The identity service of a hospital.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    state : State
+        Its audit is told of every look.
+    """
+
+    def __init__(self, hospital: Hospital, state: State) -> None:
+        self._hospital, self._state = hospital, state
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        self._numbers: dict[int, str] = {}
+        self._births: dict[int, date | None] = {}
+        self._synthetic = False
+
+    def _load(self) -> None:
+        manifest = self._hospital.manifest()
+        if manifest.version == self._version:
+            return
+        from neva.events.synthetic import is_synthetic
+
+        rows = (
+            self._hospital.identities()
+            .filter(pl.col("kind") == "subject")
+            .select("pseudonym", "local_id")
+            .collect()
+        )
+        snapshot = self._hospital.snapshot()
+        births = snapshot.subjects().select("subject_id", "birth_date").collect()
+        self._numbers = dict(rows.iter_rows())
+        self._births = {
+            subject: birth.date() if isinstance(birth, datetime) else birth
+            for subject, birth in births.iter_rows()
+        }
+        self._synthetic = is_synthetic(snapshot)
+        self._version = manifest.version
+
+    def of(
+        self, subjects: Sequence[int], viewer: Viewer, *, why: str, at: datetime
+    ) -> dict[int, Person]:
+        """Say who patients are.
+
+        Parameters
+        ----------
+        subjects : sequence of int
+            Pseudonyms.
+        viewer : Viewer
+            Only a clinician is told; everybody else gets nothing.
+        why : str
+            For the audit: one row for a patient, one row for a list.
+        at : datetime
+            Aware.
+        """
+        if viewer.role != "clinician" or not subjects:
+            return {}
+        with self._lock:
+            self._load()
+            names = read_people(self._hospital.path)
+            found = {}
+            for subject in set(subjects):
+                known = names.get(subject)
+                name, birth = known or (None, None)
+                is_invented = name is None and self._synthetic
+                found[subject] = Person(
+                    name=_invented(subject) if is_invented else name,
+                    record_number=self._numbers.get(subject),
+                    birth_date=birth or self._births.get(subject),
+                    invented=is_invented,
+                )
+        single = next(iter(found)) if len(found) == 1 else None
+        self._state.audit.append(
+            at=at,
+            actor=viewer.account,
+            role=viewer.role,
+            action="identity-shown",
+            why=why,
+            subject=single,
+            details={"patients": len(found)}
+            if single is not None
+            else {"patients": len(found), "subjects": [str(one) for one in sorted(found)][:500]},
+        )
+        return found

@@ -1,0 +1,216 @@
+"""English and Russian: texts, numbers, dates.
+
+A text stands in the source in English and is looked up in a catalogue
+(``locale/ru.po``). Texts are string literals, so that a test can find each one
+and fail where its translation is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_time
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+
+__all__ = ["LANGUAGES", "Language", "chosen", "current", "language_of", "preferred"]
+
+#: What the application speaks; the first is the source's own.
+LANGUAGES: Final = ("en", "ru")
+
+#: Day before month, and a clock of 24 hours, in both languages.
+_LOCALES: Final = {"en": "en_GB", "ru": "ru_RU"}
+
+
+@lru_cache(maxsize=4)
+def _catalogue(code: str) -> Catalog:
+    if code == LANGUAGES[0]:
+        return Catalog(locale="en")
+    with (resources.files("neva.web") / "locale" / f"{code}.po").open("rb") as file:
+        return read_po(file, locale=code)
+
+
+def _russian_form(n: int) -> int:
+    """1 пациент, 2 пациента, 5 пациентов: CLDR's one, few and many."""
+    if n % 10 == 1 and n % 100 != 11:
+        return 0
+    return 1 if 2 <= n % 10 <= 4 and not 12 <= n % 100 <= 14 else 2
+
+
+class Language:
+    """One language, with the hospital's time zone.
+
+    Parameters
+    ----------
+    code : {"en", "ru"}
+    zone : str
+        IANA; all times are shown in it.
+
+    Examples
+    --------
+    >>> english = Language("en", "Europe/Moscow")
+    >>> english.number(15214), english.share(0.4156), english.number(None)
+    ('15,214', '41.6 %', '–')
+    >>> english("%(n)s beds", n=3)
+    '3 beds'
+    """
+
+    def __init__(self, code: str, zone: str):
+        self.code = code if code in LANGUAGES else LANGUAGES[0]
+        self.zone = zone
+        self._locale = Locale.parse(_LOCALES[self.code])
+        self._place = ZoneInfo(zone)
+
+    def __call__(self, text: str, /, **values: object) -> str:
+        """Translate a text; ``%(name)s`` in it is replaced by a value."""
+        message = _catalogue(self.code).get(text)
+        found = message.string if message is not None and message.string else text
+        shown = found if isinstance(found, str) else found[0]
+        return shown % values if values else shown
+
+    def several(self, one: str, many: str, n: int, /, **values: object) -> str:
+        """Translate a text with a number, in the form that the number asks for."""
+        message = _catalogue(self.code).get(one)
+        if message is not None and message.string and not isinstance(message.string, str):
+            forms = message.string
+            shown = forms[min(_russian_form(n), len(forms) - 1)]
+        else:
+            shown = one if n == 1 else many
+        return shown % {"n": self.number(n), **values}
+
+    def number(self, value: float | None, digits: int | None = None) -> str:
+        """Write a number; missing as a dash."""
+        if value is None:
+            return "–"
+        if digits is None:
+            digits = 0 if float(value).is_integer() else 2
+        pattern = "#,##0" + ("." + "0" * digits if digits else "")
+        return format_decimal(value, format=pattern, locale=self._locale)
+
+    def share(self, value: float | None, digits: int = 1) -> str:
+        """Write a share (0-1) as a percentage, its sign kept on the same line."""
+        return "–" if value is None else f"{self.number(100 * value, digits)}\u00a0%"
+
+    def count(self, number: int) -> str:
+        """Write a count; as :class:`neva.pathways.words.Words` asks."""
+        return self.number(number, 0)
+
+    def part(self, share: float) -> str:
+        """Write a share (0-1) in whole per cent; only none is 0 % and only all is 100 %."""
+        if 0 < share < 0.005:
+            return "<" + self.share(0.01, 0)
+        if 0.995 <= share < 1:
+            return ">" + self.share(0.99, 0)
+        return self.share(share, 0)
+
+    def duration(self, seconds: float | None) -> str:
+        """Write a duration with one unit and two figures or so."""
+        if seconds is None or math.isnan(seconds):
+            return "–"
+        size = abs(seconds)
+        for limit, unit, text in (
+            (59.5, 1.0, self("%(n)s s")),
+            (59.5 * 60, 60.0, self("%(n)s min")),
+            (47.5 * 3600, 3600.0, self("%(n)s h")),
+            (2 * 365.25 * 86400, 86400.0, self("%(n)s d")),
+            (math.inf, 365.25 * 86400, self("%(n)s y")),
+        ):
+            if size < limit:
+                value = seconds / unit
+                whole = unit < 3600 or abs(value) >= 9.95 or round(value, 1) == round(value)
+                return text % {"n": self.number(value, 0 if whole else 1)}
+        return "–"
+
+    def when(self, moment: datetime | None, *, seconds: bool = False) -> str:
+        """Write a moment in the hospital's zone: ``23 Nov 2026, 04:31``."""
+        if moment is None:
+            return "–"
+        local = moment.astimezone(self._place)
+        pattern = "HH:mm:ss" if seconds else "HH:mm"
+        day = format_date(local, "d MMM y", locale=self._locale)
+        return f"{day}, {format_time(local, pattern, locale=self._locale)}"
+
+    def clock(self, moment: datetime | None) -> str:
+        """Write the time of day only."""
+        if moment is None:
+            return "–"
+        return format_time(moment.astimezone(self._place), "HH:mm", locale=self._locale)
+
+    def weekday(self, moment: datetime) -> str:
+        """Write weekday, day and time: ``Mon 23 Nov, 08:00``."""
+        local = moment.astimezone(self._place)
+        return format_datetime(local.replace(tzinfo=None), "EEE d MMM, HH:mm", locale=self._locale)
+
+    def day(self, value: date | datetime | None) -> str:
+        """Write a day of the hospital's calendar."""
+        if value is None:
+            return "–"
+        local = value.astimezone(self._place).date() if isinstance(value, datetime) else value
+        return format_date(local, "d MMM y", locale=self._locale)
+
+    def hours(self, value: float | timedelta | None) -> str:
+        """Write a span given in hours, in minutes, hours or days."""
+        if value is None:
+            return "–"
+        hours = value.total_seconds() / 3600 if isinstance(value, timedelta) else float(value)
+        if abs(hours) < 1:
+            return self("%(n)s min", n=self.number(round(60 * hours)))
+        if abs(hours) < 48:
+            return self("%(n)s h", n=self.number(hours, 1))
+        return self("%(n)s days", n=self.number(hours / 24, 1))
+
+
+@lru_cache(maxsize=64)
+def language_of(code: str, zone: str) -> Language:
+    """Return a language, made once."""
+    return Language(code, zone)
+
+
+_CURRENT: ContextVar[Language] = ContextVar("language")
+
+
+def current() -> Language:
+    """Return the language of the request that is being answered."""
+    return _CURRENT.get(language_of(LANGUAGES[0], "UTC"))
+
+
+@contextmanager
+def chosen(language: Language) -> Iterator[None]:
+    """Answer in a language."""
+    token = _CURRENT.set(language)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def preferred(cookie: str | None, accepted: str | None) -> str:
+    """Choose a language: what was chosen before, else what the browser asks for first.
+
+    >>> preferred(None, "de,ru;q=0.9,en;q=0.8")
+    'ru'
+    """
+    if cookie in LANGUAGES:
+        return str(cookie)
+    ranked: list[tuple[float, str]] = []
+    for part in (accepted or "").split(",")[:20]:
+        name, _, quality = part.strip().partition(";q=")
+        try:
+            weight = float(quality) if quality else 1.0
+        except ValueError:
+            continue
+        ranked.append((-weight, name.split("-")[0].lower()))
+    for _, name in sorted(ranked, key=lambda one: one[0]):
+        if name in LANGUAGES:
+            return name
+    return LANGUAGES[0]

@@ -1,0 +1,89 @@
+"""Counts for Prometheus: requests by route, never by address; nothing of a patient."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from neva.web.server import Server
+
+__all__ = ["Metrics"]
+
+#: Upper ends of the histogram, seconds.
+_ENDS: Final = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Metrics:
+    """Counts requests by method, route and status."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, int], int] = defaultdict(int)
+        self._seconds: dict[str, list[float]] = {}
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an application."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            began, status = time.perf_counter(), 500
+
+            async def noted(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await app(scope, receive, noted)
+            finally:
+                self._note(scope, status, time.perf_counter() - began)
+
+        return counted
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        # The template, not the address: a pseudonym stands in some of these.
+        route: Any = scope.get("route")
+        path = getattr(route, "path", "other")
+        with self._lock:
+            self._counts[scope["method"], path, status] += 1
+            held = self._seconds.setdefault(path, [0.0] * (len(_ENDS) + 2))
+            for place, end in enumerate(_ENDS):
+                held[place] += seconds <= end
+            held[-2] += 1
+            held[-1] += seconds
+
+    def text(self) -> str:
+        """Return the counts in the text format of Prometheus."""
+        with self._lock:
+            counts = dict(self._counts)
+            seconds = {path: list(held) for path, held in self._seconds.items()}
+        lines = ["# TYPE neva_requests_total counter"]
+        for (method, path, status), count in sorted(counts.items()):
+            lines.append(
+                f'neva_requests_total{{method="{method}",route="{path}",status="{status}"}} {count}'
+            )
+        lines.append("# TYPE neva_request_seconds histogram")
+        for path, held in sorted(seconds.items()):
+            for end, within in zip(_ENDS, held, strict=False):
+                lines.append(
+                    f'neva_request_seconds_bucket{{route="{path}",le="{end}"}} {within:.0f}'
+                )
+            lines.append(f'neva_request_seconds_bucket{{route="{path}",le="+Inf"}} {held[-2]:.0f}')
+            lines.append(f'neva_request_seconds_count{{route="{path}"}} {held[-2]:.0f}')
+            lines.append(f'neva_request_seconds_sum{{route="{path}"}} {held[-1]:.6f}')
+        manifest = self._server.hospital.manifest()
+        lines.append("# TYPE neva_hospital_version gauge")
+        lines.append(f"neva_hospital_version {manifest.version}")
+        age = self._server.feed()["age_hours"]
+        if age is not None:
+            lines.append("# TYPE neva_data_age_seconds gauge")
+            lines.append(f"neva_data_age_seconds {3600 * age:.0f}")
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,239 @@
+"""The hospital behind the pages: its snapshot, its clock, and what was computed of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from neva.census import units_above
+from neva.events.hospital import Hospital
+from neva.events.snapshot import Snapshot
+from neva.events.synthetic import is_synthetic
+from neva.flow.operations import newest_recorded
+from neva.state import State
+from neva.web.access import Forbidden, Viewer
+from neva.web.bedside import Bedside
+from neva.web.settings import WebSettings
+
+if TYPE_CHECKING:
+    from neva.web.identity import Identities, Person
+    from neva.web.worker import Result, Results
+
+__all__ = ["Server"]
+
+#: Data older than this turn the page red.
+STALE_AFTER: Final = timedelta(minutes=60)
+
+
+class Server:
+    """What the pages share.
+
+    Parameters
+    ----------
+    bedside : Bedside
+        The hospital, its state and rules.
+
+    Attributes
+    ----------
+    settings : WebSettings
+    hospital : Hospital
+    state : State
+    """
+
+    def __init__(self, bedside: Bedside) -> None:
+        self.bedside = bedside
+        self.settings: WebSettings = bedside.settings
+        self.hospital: Hospital = bedside.hospital
+        self.state: State = bedside.state
+        self.zone = self.hospital.settings.zone
+        self.place = ZoneInfo(self.zone)
+        self._lock = threading.RLock()
+        self._version: int | None = None
+        self._views: dict[datetime, Snapshot] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    @cached_property
+    def results(self) -> Results:
+        """What the worker has computed."""
+        from neva.web.worker import Results
+
+        return Results(self.settings, self.state, self.hospital)
+
+    @cached_property
+    def identities(self) -> Identities:
+        """Names and record numbers, for those who treat."""
+        from neva.web.identity import Identities
+
+        return Identities(self.hospital, self.state)
+
+    # ------------------------------------------------------------------ clock
+
+    def clock(self) -> datetime:
+        """Return the time of day outside: of sessions, audit and jobs."""
+        return self.settings.now()
+
+    def now(self) -> datetime:
+        """Return the *now* of the pages, to the minute: nothing later is looked at.
+
+        Where the clock stands at the data cut (a demonstration, a study), it
+        is the cut.
+        """
+        if self.settings.clock == "data":
+            manifest = self.hospital.manifest()
+            return manifest.last or manifest.written
+        return self.settings.now().replace(second=0, microsecond=0)
+
+    def snapshot(self, at: datetime | None = None) -> Snapshot:
+        """View the hospital at its current version, as known at a time (*now* by default)."""
+        at = at or self.now()
+        version = self.hospital.manifest().version
+        with self._lock:
+            if version != self._version:
+                self._version = version
+                self._views.clear()
+                self._kept.clear()
+            if at not in self._views:
+                if len(self._views) >= 16:
+                    self._views.pop(next(iter(self._views)))
+                self._views[at] = self.hospital.snapshot(as_of=at)
+            return self._views[at]
+
+    def whole(self) -> Snapshot:
+        """View everything recorded so far, *now* being the data cut: for studies of the past."""
+        self.snapshot()
+        return self.kept(("whole",), self.hospital.snapshot)
+
+    def kept(self, key: tuple[Any, ...], make: Callable[[], Any], *, most: int = 64) -> Any:
+        """Return something made of the current version, made once and kept in memory.
+
+        Two who ask at once may both make it; the first made is kept.
+        """
+        with self._lock:
+            if key in self._kept:
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            while len(self._kept) >= most:
+                self._kept.pop(next(iter(self._kept)))
+            return self._kept.setdefault(key, made)
+
+    # ----------------------------------------------------------------- origin
+
+    def version_name(self) -> str:
+        """Name the data: hospital and version."""
+        return f"{self.hospital.settings.hospital}@{self.hospital.manifest().version}"
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any patient is invented."""
+        snapshot = self.whole()
+        return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot)))
+
+    def newest(self) -> datetime | None:
+        """When the newest thing was recorded, as far as *now* knows."""
+        at = self.now()
+        snapshot = self.snapshot(at)
+
+        def ask() -> datetime | None:
+            return newest_recorded(snapshot)
+
+        found: datetime | None = self.kept(("newest", at), ask)
+        return found
+
+    def feed(self) -> dict[str, Any]:
+        """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``."""
+        newest, at = self.newest(), self.now()
+        age = None if newest is None else at - newest
+        return {
+            "newest": newest,
+            "age_hours": None if age is None else age.total_seconds() / 3600,
+            "is_stale": age is None or age > STALE_AFTER,
+            "clock": self.settings.clock,
+        }
+
+    def unit_titles(self) -> dict[str, str]:
+        """Return the units' names by unit."""
+        snapshot = self.whole()
+
+        def ask() -> dict[str, str]:
+            rows = snapshot.units().select("unit", "name").collect()
+            return {unit: name or unit for unit, name in rows.iter_rows()}
+
+        found: dict[str, str] = self.kept(("units",), ask)
+        return found
+
+    def units_above(self) -> dict[str, tuple[str, ...]]:
+        """Return each unit's units above it, the nearest first."""
+        snapshot = self.whole()
+        found: dict[str, tuple[str, ...]] = self.kept(("above",), lambda: units_above(snapshot))
+        return found
+
+    def may_see(self, units: tuple[str, ...] | None, unit: str | None) -> bool:
+        """Say whether somebody restricted to some units may see a patient of a unit."""
+        if units is None:
+            return True
+        if unit is None:
+            return False
+        return unit in units or any(one in units for one in self.units_above().get(unit, ()))
+
+    def computed(
+        self, kind: str, parameters: Mapping[str, Any], viewer: Viewer
+    ) -> tuple[Result | None, str | None]:
+        """Return the result for the data as they are, else the newest, and the job for a new one.
+
+        A job that failed is not queued again by looking at the page.
+        """
+        found = self.results.find(kind, parameters)
+        if found is not None:
+            return found, None
+        failed = self.results.failed(kind, parameters)
+        job = failed or self.results.want(kind, parameters, actor=viewer.account or "wallboard")
+        return self.results.latest(kind, parameters), job.id
+
+    def people(self, viewer: Viewer, subjects: Sequence[int], *, why: str) -> dict[int, Person]:
+        """Return names and record numbers, for those who treat; audited."""
+        return self.identities.of(subjects, viewer, why=why, at=self.clock())
+
+    def entry_time(self) -> datetime:
+        """Return when something is entered: the pages' *now*, at least."""
+        return max(self.now(), self.clock()) if self.settings.clock == "wall" else self.now()
+
+    def flush_soon(self) -> None:
+        """Have the worker write what was entered into the store."""
+        self.state.jobs.add("flush", {}, key="flush", actor="neva", at=self.clock())
+
+    def refuse_other_units(self, viewer: Viewer, units: tuple[str | None, ...]) -> None:
+        """Refuse what belongs to units that a person is not let into.
+
+        Raises
+        ------
+        neva.web.access.Forbidden
+        """
+        if viewer.units is not None and not any(self.may_see(viewer.units, one) for one in units):
+            raise Forbidden
+
+    def audit(
+        self,
+        viewer: Viewer,
+        action: str,
+        *,
+        why: str,
+        subject: int | None = None,
+        stay: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Write down who saw or did what."""
+        self.state.audit.append(
+            at=self.clock(),
+            actor=viewer.account,
+            role=viewer.role,
+            action=action,
+            why=why,
+            subject=subject,
+            stay=stay,
+            details=details,
+        )

@@ -1,0 +1,136 @@
+"""Signing in and out, and the choice of a language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from neva.errors import ConflictError
+from neva.web.access import cookie_name, viewer_of
+from neva.web.forms import posted
+from neva.web.languages import LANGUAGES
+from neva.web.pages import ViewModel, render, words_of
+
+__all__ = ["begin_session", "local_path", "routes"]
+
+_YEAR: Final = int(timedelta(days=365).total_seconds())
+routes = APIRouter()
+
+
+def local_path(text: str) -> str:
+    """Keep a path of this host; anything else leads to the first page.
+
+    >>> local_path("/quality?x=1"), local_path("//evil.example/"), local_path("https://evil")
+    ('/quality?x=1', '/now', '/now')
+    """
+    safe = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
+    return text if safe and "\\" not in text else "/now"
+
+
+def begin_session(request: Request, account: str, where: str) -> Response:
+    """Begin a session with a new token, whatever the browser held before."""
+    server = request.app.state.server
+    old = getattr(request.state, "viewer", None)
+    if old is not None:
+        server.state.sessions.end(old.session)
+    token, _ = server.state.sessions.begin(account, at=server.clock())
+    answer = RedirectResponse(local_path(where), status_code=303)
+    answer.set_cookie(
+        cookie_name(request),
+        token,
+        httponly=True,
+        samesite="lax",
+        secure=server.settings.base_url.startswith("https://"),
+        path="/",
+    )
+    return answer
+
+
+def _page(request: Request, *, where: str, problem: str = "", status: int = 200) -> Response:
+    words = words_of(request)
+    server = request.app.state.server
+    return render(
+        request,
+        "sign_in.html",
+        view=ViewModel(
+            words("Sign in"),
+            {
+                "next": local_path(where),
+                "problem": problem,
+                "oidc": server.settings.oidc is not None,
+                "demo": server.settings.open_demo and server.is_synthetic,
+            },
+            status=status,
+        ),
+    )
+
+
+@routes.get("/")
+def first(request: Request) -> Response:
+    """Lead to the first page."""
+    return RedirectResponse("/now" if request.state.viewer else "/sign-in", status_code=303)
+
+
+@routes.get("/sign-in")
+def ask(request: Request) -> Response:
+    """Ask for name and password."""
+    return _page(request, where=request.query_params.get("next", "/now"))
+
+
+@routes.post("/sign-in")
+def sign_in(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Check name and password."""
+    server, words = request.app.state.server, words_of(request)
+    name, at = str(form.get("name", "")).strip()[:200], server.clock()
+    address = request.client.host if request.client else "unknown"
+    where = str(form.get("next", "/now"))
+    keys = (f"name:{name.lower()}", f"address:{address}")
+    try:
+        server.state.attempts.refuse_if_too_many(*keys, at=at)
+    except ConflictError:
+        problem = words("Too many failed attempts: wait a quarter of an hour.")
+        return _page(request, where=where, problem=problem, status=429)
+    account = server.state.accounts.verify(name, str(form.get("password", "")))
+    if account is None:
+        server.state.attempts.failed(*keys, at=at)
+        # Not the name that was typed: it may be a password in the wrong field.
+        server.state.audit.append(
+            at=at, actor="unknown", action="login-refused", why="wrong name or password"
+        )
+        problem = words("Name or password is wrong.")
+        return _page(request, where=where, problem=problem, status=401)
+    server.state.audit.append(
+        at=at, actor=account.name, role=account.role, action="login", why="password"
+    )
+    return begin_session(request, account.name, where)
+
+
+@routes.post("/sign-out")
+def sign_out(
+    request: Request,
+    form: Mapping[str, Any] = Depends(posted),
+) -> Response:
+    """End the session."""
+    server, viewer = request.app.state.server, viewer_of(request)
+    server.state.sessions.end(viewer.session)
+    server.state.audit.append(
+        at=server.clock(), actor=viewer.account, role=viewer.role, action="logout", why="asked"
+    )
+    answer = RedirectResponse("/sign-in", status_code=303)
+    answer.delete_cookie(cookie_name(request), path="/")
+    return answer
+
+
+@routes.post("/language")
+def choose(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Keep the language that somebody chose."""
+    answer = RedirectResponse(local_path(str(form.get("next", "/now"))), status_code=303)
+    if form.get("language") in LANGUAGES:
+        answer.set_cookie(
+            "neva_language", str(form["language"]), max_age=_YEAR, samesite="lax", httponly=True
+        )
+    return answer

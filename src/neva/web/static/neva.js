@@ -1,0 +1,25 @@
+// The little that htmx does not do. Everything works without it.
+"use strict";
+(() => {
+  // A form marked so is sent when something in it changes; its button is then not needed.
+  const wire = (root) => {
+    for (const form of root.querySelectorAll("form[data-auto]")) {
+      if (form.dataset.wired) continue;
+      form.dataset.wired = "yes";
+      for (const button of form.querySelectorAll("[data-only-without-script]")) button.hidden = true;
+      form.addEventListener("change", () => form.requestSubmit());
+    }
+    for (const range of root.querySelectorAll("input[type=range]")) {
+      const shown = root.querySelector(`output[for="${CSS.escape(range.id)}"]`);
+      range.addEventListener("input", () => {
+        if (range.dataset.name) range.name = range.dataset.name;
+        if (shown) shown.textContent = `${range.value} %`;
+      });
+    }
+  };
+  document.addEventListener("DOMContentLoaded", () => wire(document));
+  document.addEventListener("htmx:after:swap", () => wire(document));
+  // A page that says how often is loaded anew (a wallboard); without a script nothing moves.
+  const every = Number(document.documentElement.dataset.refresh || 0);
+  if (every) setTimeout(() => window.location.reload(), every * 1000);
+})();

@@ -1,0 +1,443 @@
+"""Flow: forecasts with their past accuracy, and what-ifs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from neva.errors import BadInputError
+from neva.flow.scenarios import scenario_of
+from neva.flow.simulation_run import FIGURES
+from neva.web.charts import drawn
+from neva.web.forms import posted
+from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
+
+__all__ = ["add_to", "fan", "forecast_of", "routes"]
+
+#: A scenario longer than this is no scenario.
+LONGEST: Final = 20_000
+#: Places drawn at once.
+MOST_FANS: Final = 24
+_EXAMPLE: Final = """name: four beds more
+about: what four more staffed beds would change
+changes:
+  - beds: {unit: UNIT, add: 4}
+"""
+
+
+def forecast_of(asked: Asked) -> tuple[Any, str | None]:
+    """Return the newest forecast, and the job that makes a newer one."""
+    at = asked.now.replace(minute=0)
+    return asked.server.computed("forecast", {"at": at.isoformat()}, asked.viewer)
+
+
+def fan(asked: Asked, content: Mapping[str, Any], place: Mapping[str, Any], hours: int) -> Figure:
+    """Draw the forecast of one place: median, middle half and nine tenths, beds."""
+    words, zone = asked.words, ZoneInfo(asked.server.zone)
+    local = [
+        datetime.fromisoformat(text).astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S")
+        for text in content["times"]
+    ]
+    steps = max(1, min(len(local), int(hours // content["step_hours"])))
+    issued = datetime.fromisoformat(content["issued"]).astimezone(zone)
+    names = ("q05", "q25", "q50", "q75", "q95")
+    first = {"time": issued.strftime("%Y-%m-%dT%H:%M:%S"), **dict.fromkeys(names, place["present"])}
+    rows = [first] + [
+        {"time": local[k], **{name: place[name][k] for name in names}} for k in range(steps)
+    ]
+    top = max([row["q95"] for row in rows] + [place["beds"] or 0, 1]) * 1.05
+    x = {
+        "field": "time",
+        "type": "temporal",
+        "title": None,
+        "axis": {"format": "%-d %b %H:%M" if hours <= 48 else "%a %-d %b", "labelOverlap": True},
+    }
+
+    def y(field: str) -> dict[str, Any]:
+        return {
+            "field": field,
+            "type": "quantitative",
+            "title": "patients",
+            "scale": {"domain": [0, top], "nice": False},
+            "axis": {"tickMinStep": 1},
+        }
+
+    layers: list[dict[str, Any]] = [
+        {"mark": {"type": "area", "color": "#cfe3f1"},
+         "encoding": {"x": x, "y": y("q05"), "y2": {"field": "q95"}}},
+        {"mark": {"type": "area", "color": "#8fbfe0"},
+         "encoding": {"x": x, "y": y("q25"), "y2": {"field": "q75"}}},
+        {"mark": {"type": "line", "color": "#0b4f7a", "strokeWidth": 2},
+         "encoding": {"x": x, "y": y("q50")}},
+        {"data": {"values": [first]},
+         "mark": {"type": "point", "filled": True, "size": 70, "color": "#17202a", "opacity": 1},
+         "encoding": {"x": x, "y": y("q50")}},
+    ]  # fmt: skip
+    if place["beds"] is not None:
+        layers.append(
+            {
+                "data": {"values": [{"beds": place["beds"]}]},
+                "mark": {
+                    "type": "rule",
+                    "color": "#b34700",
+                    "strokeDash": [6, 4],
+                    "strokeWidth": 2,
+                },
+                "encoding": {"y": y("beds")},
+            }
+        )
+    svg = drawn({"data": {"values": rows}, "layer": layers}, words, width=300, height=150)
+    name = place_title(asked, place["place"])
+    last = steps - 1
+    alt = words(
+        "Fan chart of patients in %(place)s: %(now)s now, %(median)s expected at the end, nine "
+        "times of ten between %(low)s and %(high)s.",
+        place=name,
+        now=words.number(place["present"]),
+        median=words.number(place["q50"][last]),
+        low=words.number(place["q05"][last]),
+        high=words.number(place["q95"][last]),
+    )
+    beds = "" if place["beds"] is None else words(", %(n)s beds", n=words.number(place["beds"]))
+    now = words("%(n)s now", n=words.number(place["present"]))
+    return Figure(svg, alt, f"{name}: {now}{beds}")
+
+
+def place_title(asked: Asked, place: str) -> str:
+    """Name a place: the whole hospital, a unit by its title, or a state."""
+    if place == "all":
+        return asked.words("whole hospital")
+    return asked.server.unit_titles().get(place, place)
+
+
+def _visible(asked: Asked, place: str) -> bool:
+    units = asked.viewer.units
+    return units is None or place == "all" or asked.server.may_see(units, place)
+
+
+def _horizon_row(
+    asked: Asked, content: Mapping[str, Any], place: Mapping[str, Any], steps: list[int]
+) -> dict[str, Any]:
+    words = asked.words
+    row: dict[str, Any] = {
+        "place": place_title(asked, place["place"]),
+        "beds": place["beds"],
+        "present": place["present"],
+    }
+    for step in steps:
+        k = step - 1
+        text = (
+            f"{words.number(place['q50'][k])} "
+            f"({words.number(place['q05'][k])}–{words.number(place['q95'][k])})"
+        )
+        chance = None if place["beyond"] is None else place["beyond"][k]
+        if chance is not None:
+            text += "; " + words("short %(chance)s", chance=words.part(chance))
+            if chance >= 0.2:
+                row["_class"] = "bad" if chance >= 0.5 else "warning"
+        row[f"h{int(step * content['step_hours'])}"] = text
+    return row
+
+
+def flow(asked: Asked) -> ViewModel:
+    """Show how many patients are expected where, and how good such forecasts were."""
+    words = asked.words
+    result, job = forecast_of(asked)
+    hours = int(asked.number("hours", 72, 24, 168))
+    if result is None:
+        return ViewModel(words("Flow"), {"job": job, "content": None, "hours": hours})
+    content = result.content
+    places = [one for one in content["places"] if _visible(asked, one["place"])]
+    wanted = asked.query.get("place", "")
+    shown = [one for one in places if one["place"] == wanted] if wanted else places
+    step = content["step_hours"]
+    steps = [
+        int(ahead / step)
+        for ahead in (4, 24, 72, 168)
+        if ahead % step == 0 and ahead / step <= len(content["times"])
+    ]
+    columns = [
+        Column("place", words("place")),
+        Column("beds", words("beds"), "number"),
+        Column("present", words("now"), "number"),
+        *(
+            Column(
+                f"h{int(one * step)}",
+                words("in %(time)s", time=words.hours(one * step))
+                + f", {words.weekday(datetime.fromisoformat(content['times'][one - 1]))}",
+            )
+            for one in steps
+        ),
+    ]
+    figures = {
+        f"fan{number}": fan(asked, content, one, hours)
+        for number, one in enumerate(shown[:MOST_FANS])
+    }
+    judged, judging = asked.server.computed(
+        "evaluation", {"day": asked.now.date().isoformat()}, asked.viewer
+    )
+    tables = [
+        Table(
+            "forecast",
+            words("Patients expected, median (5 %–95 %), and the chance that beds run short"),
+            tuple(columns),
+            [_horizon_row(asked, content, one, steps) for one in places],
+        ),
+        Table(
+            "hours",
+            words("Hour by hour"),
+            (
+                Column("place", words("place")),
+                Column("time", words("time"), "time"),
+                *(Column(name, name, "number", 0) for name in ("q05", "q25", "q50", "q75", "q95")),
+                Column("beyond", words("chance of too few beds"), "share"),
+            ),
+            [
+                {
+                    "place": one["place"],
+                    "time": datetime.fromisoformat(text),
+                    **{name: one[name][k] for name in ("q05", "q25", "q50", "q75", "q95")},
+                    "beyond": None if one["beyond"] is None else one["beyond"][k],
+                }
+                for one in shown
+                for k, text in enumerate(content["times"])
+            ],
+        ),
+    ]
+    if judged is not None:
+        tables.append(_accuracy(asked, judged.content))
+    return ViewModel(
+        words("Flow"),
+        {
+            "job": job,
+            "content": {"issued": content["issued"], "notes": content["notes"]},
+            "issued": datetime.fromisoformat(content["issued"]),
+            "hours": hours,
+            "place": wanted,
+            "places": [
+                {"id": one["place"], "title": place_title(asked, one["place"])} for one in places
+            ],
+            "fans": list(figures),
+            "judged": judged is not None,
+            "judging": judging,
+        },
+        tuple(tables),
+        figures,
+        (
+            (words("Forecast made from"), content["identity"]),
+            (words("Issued"), words.when(datetime.fromisoformat(content["issued"]))),
+            (words("What"), words("patients who want a place; capacity is not looked at")),
+        ),
+    )
+
+
+def _accuracy(asked: Asked, content: Mapping[str, Any]) -> Table:
+    words = asked.words
+    rows = [
+        {
+            "place": place_title(asked, row["place"]),
+            "horizon": row["horizon_hours"],
+            "model": words("this forecast") if row["model"] == content["ours"] else row["model"],
+            "occasions": row["occasions"],
+            "crps": row["crps"],
+            "coverage": row["coverage90"],
+            "coverage_low": row["coverage90_low"],
+            "coverage_high": row["coverage90_high"],
+            "mae": row["mae"],
+            "bias": row["bias"],
+        }
+        for row in content["summary"]
+        if _visible(asked, row["place"])
+    ]
+    return Table(
+        "accuracy",
+        words("How forecasts of the last mornings fared, beside fixed baselines"),
+        (
+            Column("place", words("place")),
+            Column("horizon", words("ahead"), "hours"),
+            Column("model", words("forecast")),
+            Column("occasions", words("occasions"), "number"),
+            Column("crps", words("error (CRPS, patients)"), "number", 2),
+            Column("mae", words("mean error"), "number", 2),
+            Column("bias", words("too many (+) or too few (−)"), "number", 2),
+            Column("coverage", words("inside the 90 % band"), "share", 0),
+            Column("coverage_low", words("from"), "share", 0),
+            Column("coverage_high", words("to"), "share", 0),
+        ),
+        rows,
+    )
+
+
+def scenarios(asked: Asked) -> ViewModel:
+    """List what-ifs, and a form for a new one."""
+    words = asked.words
+    saved = asked.server.state.scenarios.all()
+    units = sorted(asked.server.unit_titles())
+    copied = asked.query.get("copy", "")
+    text = next((one.text for one in saved if one.id == copied), "")
+    return ViewModel(
+        words("What if"),
+        {
+            "example": text or _EXAMPLE.replace("UNIT", units[0] if units else "ward"),
+            "units": units,
+            "may": asked.viewer.role in ("analyst", "administrator", "clinician"),
+        },
+        (
+            Table(
+                "scenarios",
+                words("Saved what-ifs"),
+                (
+                    Column("name", words("name")),
+                    Column("actor", words("by")),
+                    Column("at", words("saved"), "time"),
+                ),
+                [
+                    {
+                        "name": one.name,
+                        "actor": one.actor,
+                        "at": one.at,
+                        "_href": f"/flow/scenarios/{one.id}",
+                    }
+                    for one in saved
+                ],
+            ),
+        ),
+    )
+
+
+def _parameters(asked: Asked, text: str) -> dict[str, Any]:
+    return {
+        "at": asked.now.isoformat(),
+        "scenarios": [text],
+        "days": int(asked.number("days", 14, 2, 60)),
+        "replications": int(asked.number("replications", 20, 2, 200)),
+    }
+
+
+def scenario(asked: Asked) -> ViewModel:
+    """Show one what-if: its text, and what it would change."""
+    words = asked.words
+    found = asked.server.state.scenarios.get(asked.path["scenario"])
+    parameters = _parameters(asked, found.text)
+    result = asked.server.results.find("what-if", parameters)
+    job = asked.server.results.running("what-if", parameters)
+    data = {
+        "id": found.id,
+        "name": found.name,
+        "text": found.text,
+        "actor": found.actor,
+        "at": found.at,
+        "job": job,
+        "days": parameters["days"],
+        "replications": parameters["replications"],
+        "done": result is not None,
+        "may": asked.viewer.role in ("analyst", "administrator", "clinician"),
+    }
+    if result is None:
+        return ViewModel(words("What if: %(name)s", name=found.name), data)
+    content = result.content
+    rows, chart = [], []
+    for row in content["rows"]:
+        if row["difference"] is None:
+            continue
+        unit = row["unit"]
+        meaning = words(FIGURES.get(row["figure"], row["meaning"]))
+        rows.append(
+            {
+                "unit": words("whole hospital") if unit is None else place_title(asked, unit),
+                "figure": meaning,
+                "mean": row["mean"],
+                "difference": row["difference"],
+                "low": row["difference_lower"],
+                "high": row["difference_upper"],
+                "differs": row["differs"],
+                "_class": "warning" if row["differs"] else "",
+            }
+        )
+        if unit is None:
+            chart.append(
+                {
+                    "figure": meaning,
+                    "difference": row["difference"],
+                    "low": row["difference_lower"],
+                    "high": row["difference_upper"],
+                }
+            )
+    rows.sort(key=lambda row: (not row["differs"],))
+    data |= {"start": datetime.fromisoformat(content["start"]), "notes": content["notes"]}
+    return ViewModel(
+        words("What if: %(name)s", name=found.name),
+        data,
+        (
+            Table(
+                "differences",
+                words("Differences from the hospital as it is, with 95 % intervals"),
+                (
+                    Column("unit", words("place")),
+                    Column("figure", words("figure")),
+                    Column("mean", words("with the change"), "number", 2),
+                    Column("difference", words("difference"), "number", 2),
+                    Column("low", words("from"), "number", 2),
+                    Column("high", words("to"), "number", 2),
+                    Column("differs", words("interval excludes zero")),
+                ),
+                rows,
+            ),
+        ),
+        {},
+        (
+            (words("Simulated from"), content["identity"]),
+            (words("Replications"), words.count(content["replications"])),
+            (words("Days"), words.count(content["days"])),
+            (words("Seed"), str(content["seed"])),
+        ),
+    )
+
+
+routes = APIRouter()
+
+
+@routes.post("/flow/scenarios")
+def save(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Keep a what-if and run it."""
+    asked = asked_of(request)
+    text = str(form.get("text", ""))
+    if len(text) > LONGEST:
+        message = "scenario: too long; found more than 20,000 characters; shorten it"
+        raise BadInputError(message)
+    read = scenario_of(text)
+    kept = asked.server.state.scenarios.save(
+        read.name,
+        text,
+        hospital=asked.server.hospital.settings.hospital,
+        actor=asked.viewer.account,
+        at=asked.server.clock(),
+    )
+    asked.server.results.want("what-if", _parameters(asked, text), actor=asked.viewer.account)
+    return RedirectResponse(f"/flow/scenarios/{kept.id}", status_code=303)
+
+
+@routes.post("/flow/scenarios/{scenario}/run")
+def run(
+    request: Request,
+    scenario: str,
+    form: Mapping[str, Any] = Depends(posted),
+) -> Response:
+    """Run a what-if again, on the data of now."""
+    asked = asked_of(request)
+    found = asked.server.state.scenarios.get(scenario)
+    asked.server.results.want("what-if", _parameters(asked, found.text), actor=asked.viewer.account)
+    return RedirectResponse(f"/flow/scenarios/{scenario}", status_code=303)
+
+
+def add_to(pages: Pages) -> None:
+    """Add the pages."""
+    pages.add("/flow", flow, template="flow.html")
+    pages.add("/flow/scenarios", scenarios, template="scenarios.html")
+    pages.add("/flow/scenarios/{scenario}", scenario, template="scenario.html")
+    pages.router.include_router(routes)

@@ -1,0 +1,287 @@
+"""Jobs, the audit and accounts: what runs, who saw what, who may sign in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from neva.errors import ConflictError
+from neva.state.accounts import ROLES
+from neva.web.forms import posted
+from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+
+__all__ = ["add_to", "routes"]
+
+_MOST_AUDIT: Final = 500
+#: Where the result of a kind is shown.
+_SHOWN: Final[dict[str, str]] = {
+    "measures": "/quality/{programme}",
+    "forecast": "/flow",
+    "evaluation": "/flow",
+    "work-list": "/work-list",
+    "replay": "/decisions",
+    "board-report": "/paper/board-report",
+    "import": "/data",
+    "what-if": "/flow/scenarios",
+}
+
+
+def _states(asked: Asked) -> dict[str, str]:
+    words = asked.words
+    return {
+        "queued": words("waits"),
+        "running": words("runs"),
+        "done": words("done"),
+        "failed": words("failed"),
+        "cancelled": words("cancelled"),
+    }
+
+
+def _kinds(asked: Asked) -> dict[str, str]:
+    words = asked.words
+    return {
+        "measures": words("measures of a programme"),
+        "forecast": words("forecast"),
+        "evaluation": words("accuracy of forecasts"),
+        "what-if": words("what-if"),
+        "work-list": words("work list"),
+        "replay": words("replay of rules"),
+        "board-report": words("board report"),
+        "flush": words("entries into the record"),
+        "import": words("import of a file"),
+    }
+
+
+def jobs(asked: Asked) -> ViewModel:
+    """List the newest jobs."""
+    words = asked.words
+    kinds, states = _kinds(asked), _states(asked)
+    return ViewModel(
+        words("Jobs"),
+        {},
+        (
+            Table(
+                "jobs",
+                words("Long work, the newest first"),
+                (
+                    Column("kind", words("what")),
+                    Column("state", words("state")),
+                    Column("at", words("asked for"), "time"),
+                    Column("took", words("took"), "hours"),
+                    Column("actor", words("by")),
+                ),
+                [
+                    {
+                        "kind": kinds.get(one.kind, one.kind),
+                        "state": states[one.state],
+                        "at": one.at,
+                        "took": None
+                        if one.begun is None or one.ended is None
+                        else (one.ended - one.begun).total_seconds() / 3600,
+                        "actor": one.actor,
+                        "_class": "bad" if one.state == "failed" else "",
+                        "_href": f"/jobs/{one.id}",
+                    }
+                    for one in asked.server.state.jobs.newest()
+                ],
+            ),
+        ),
+    )
+
+
+def job(asked: Asked) -> ViewModel:
+    """Show one job: how far it is, what it told, where its result is."""
+    words = asked.words
+    one = asked.server.state.jobs.get(asked.path["job"])
+    where = _SHOWN.get(one.kind, "")
+    if "{programme}" in where:
+        where = where.format(programme=one.parameters.get("programme", ""))
+    return ViewModel(
+        words("Job: %(kind)s", kind=_kinds(asked).get(one.kind, one.kind)),
+        {
+            "id": one.id,
+            "state": one.state,
+            "state_title": _states(asked)[one.state],
+            "done": one.done,
+            "of": one.of,
+            "words": one.words,
+            "error": one.error,
+            "under_way": one.is_under_way,
+            "result": where if one.state == "done" else "",
+            "may": asked.viewer.role in ("analyst", "clinician", "administrator"),
+            "at": one.at,
+            "begun": one.begun,
+            "ended": one.ended,
+        },
+        (
+            Table(
+                "log",
+                words("What it told"),
+                (Column("at", words("time"), "time"), Column("words", words("what"))),
+                [
+                    {"at": at, "words": text}
+                    for at, text in asked.server.state.jobs.log(one.id)[-200:]
+                ],
+            ),
+        ),
+    )
+
+
+def audit(asked: Asked) -> ViewModel:
+    """Show the audit of the last days, the newest first."""
+    words, state = asked.words, asked.server.state
+    days = int(asked.number("days", 7, 1, 366))
+    last = asked.server.clock() + timedelta(minutes=1)
+    rows = state.audit.between(last - timedelta(days=days), last)
+    actor, subject = asked.query.get("actor", ""), asked.query.get("subject", "")
+    if actor:
+        rows = rows.filter(pl.col("actor") == actor)
+    if subject:
+        named = pl.col("details").str.contains(json.dumps(subject), literal=True)
+        rows = rows.filter((pl.col("subject") == subject) | named)
+    shown = rows.sort("number", descending=True)
+    state.audit.append(
+        at=asked.server.clock(), actor=asked.viewer.account, role=asked.viewer.role,
+        action="viewed", why="audit", details={"rows": shown.height},
+    )  # fmt: skip
+    head = state.audit.head()
+    return ViewModel(
+        words("Audit"),
+        {"days": days, "actor": actor, "subject": subject, "rows": shown.height},
+        (
+            Table(
+                "audit",
+                words("Who did what, the newest first"),
+                (
+                    Column("number", words("number"), "number"),
+                    Column("at", words("time"), "time"),
+                    Column("actor", words("who")),
+                    Column("role", words("role")),
+                    Column("action", words("what"), "code"),
+                    Column("subject", words("patient"), "code"),
+                    Column("why", words("why")),
+                    Column("details", words("details"), "code"),
+                ),
+                shown.head(_MOST_AUDIT).to_dicts()
+                if not asked.url.split("?")[0].endswith(".csv")
+                else shown.to_dicts(),
+            ),
+        ),
+        facts=((words("Head of the chain"), f"{head.number}: {head.hash[:16]}"),),
+    )
+
+
+def accounts(asked: Asked) -> ViewModel:
+    """List accounts, with forms to make and change them."""
+    words = asked.words
+    found = asked.server.state.accounts.all()
+    return ViewModel(
+        words("Accounts"),
+        {
+            "roles": list(ROLES),
+            "units": sorted(asked.server.unit_titles()),
+            "accounts": [
+                {"name": one.name, "shown": one.shown, "role": one.role,
+                 "units": list(one.units) if one.units is not None else [],
+                 "disabled": one.disabled}
+                for one in found
+            ],
+        },
+        (
+            Table(
+                "accounts",
+                words("Who may sign in"),
+                (
+                    Column("name", words("name")),
+                    Column("shown", words("shown as")),
+                    Column("role", words("role")),
+                    Column("units", words("units")),
+                    Column("issuer", words("signs in with")),
+                    Column("disabled", words("disabled")),
+                ),
+                [
+                    {
+                        "name": one.name,
+                        "shown": one.shown,
+                        "role": one.role,
+                        "units": words("all") if one.units is None else ", ".join(one.units),
+                        "issuer": one.issuer or words("password"),
+                        "disabled": one.disabled,
+                    }
+                    for one in found
+                ],
+            ),
+        ),
+    )  # fmt: skip
+
+
+routes = APIRouter()
+
+
+@routes.post("/jobs/{job}/cancel")
+def cancel(
+    request: Request,
+    job: str,
+    form: Mapping[str, Any] = Depends(posted),
+) -> Response:
+    """Cancel a job."""
+    asked = asked_of(request)
+    asked.server.state.jobs.get(job)
+    asked.server.state.jobs.cancel(job, actor=asked.viewer.account, at=asked.server.clock())
+    return RedirectResponse(f"/jobs/{job}", status_code=303)
+
+
+def _put(request: Request, form: Mapping[str, Any], name: str, *, new: bool) -> Response:
+    asked = asked_of(request)
+    units = [one.strip() for one in str(form.get("units", "")).split(",") if one.strip()]
+    disabled = bool(form.get("disabled"))
+    role = str(form.get("role", ""))
+    if name == asked.viewer.account and (disabled or role != asked.viewer.role):
+        message = (
+            "account: one's own role cannot be changed; found the account that is signed in; ask "
+            "another administrator"
+        )
+        raise ConflictError(message)
+    asked.server.state.accounts.put(
+        name,
+        role=role,
+        shown=str(form.get("shown", "")),
+        units=units or None,
+        password=str(form["password"]) if form.get("password") else None,
+        disabled=disabled,
+        actor=asked.viewer.account,
+        at=asked.server.clock(),
+        new=new,
+    )
+    return RedirectResponse("/accounts", status_code=303)
+
+
+@routes.post("/accounts")
+def add(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Make an account."""
+    return _put(request, form, str(form.get("name", "")), new=True)
+
+
+@routes.post("/accounts/{account}")
+def change(
+    request: Request,
+    account: str,
+    form: Mapping[str, Any] = Depends(posted),
+) -> Response:
+    """Change an account."""
+    return _put(request, form, account, new=False)
+
+
+def add_to(pages: Pages) -> None:
+    """Add the pages."""
+    pages.add("/jobs", jobs, template="jobs.html")
+    pages.add("/jobs/{job}", job, template="job.html")
+    pages.add("/audit", audit, template="audit.html")
+    pages.add("/accounts", accounts, template="accounts.html")
+    pages.router.include_router(routes)

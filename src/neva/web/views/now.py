@@ -1,0 +1,478 @@
+"""Now: can everyone be placed, who waits, who goes, who needs review."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import polars as pl
+
+from neva.events.operational_codes import DELAY_REASONS
+from neva.flow.bed_board import BedBoard, bed_board
+from neva.web.computed.flow import read_forecast, read_moves
+from neva.web.pages import Asked, Column, Pages, Table, ViewModel
+
+__all__ = ["add_to", "board_of", "patient_labels", "tasks_of"]
+
+#: Chances from which on a group of units is marked.
+AT_RISK: Final = 0.8
+SHORT: Final = 0.5
+#: Patients in need of review.
+MOST_REVIEWS: Final = 10
+
+
+def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
+    """Make the bed board of now, with the newest forecast; and the job that makes a newer one."""
+    server = asked.server
+    at = asked.now.replace(minute=0)
+    result, job = server.computed("forecast", {"at": at.isoformat()}, asked.viewer)
+    forecast = moves = None
+    key = ""
+    if result is not None:
+        key = result.id
+        forecast, moves = server.kept(
+            ("forecast", key),
+            lambda: (
+                read_forecast(result.attachment("forecast.npz")),
+                read_moves(result.attachment("moves.json")),
+            ),
+        )
+        if forecast.issued > asked.now:
+            forecast = moves = None
+    snapshot = server.snapshot()
+    board = server.kept(
+        ("board", asked.now, key),
+        lambda: bed_board(snapshot, at=asked.now, forecast=forecast, moves=moves),
+    )
+    return board, job
+
+
+def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the newest work list, and the job that makes a newer one."""
+    at = asked.now.replace(minute=asked.now.minute // 15 * 15)
+    result, job = asked.server.computed("work-list", {"at": at.isoformat()}, asked.viewer)
+    return (None if result is None else result.content), job
+
+
+def _seen(asked: Asked, unit: str | None) -> bool:
+    return asked.server.may_see(asked.viewer.units, unit)
+
+
+def patient_labels(asked: Asked, subjects: list[int], *, why: str) -> dict[int, str]:
+    """Name patients: by name and record number for those who treat, else by pseudonym."""
+    people = asked.server.people(asked.viewer, subjects, why=why)
+    return {
+        subject: people[subject].label if subject in people else str(subject)
+        for subject in subjects
+    }
+
+
+def _title(asked: Asked, unit: str | None) -> str:
+    if unit is None:
+        return asked.words("unit not known")
+    return asked.server.unit_titles().get(unit, unit)
+
+
+def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
+    words = asked.words
+    found = []
+    for row in board.answers.iter_rows(named=True):
+        chance, low = row["lowest"], row["lowest_with_waiting"]
+        if chance is None:
+            kind, said = "", words("not known")
+        elif chance >= AT_RISK:
+            kind, said = "good", words.part(chance)
+        elif chance >= SHORT:
+            kind, said = "warning", words.part(chance)
+        else:
+            kind, said = "bad", words.part(chance)
+        under = ""
+        if chance is not None and row["shortest"] is not None:
+            under = words(
+                "shortest: %(group)s, %(expected)s expected for %(usable)s beds",
+                group=row["shortest"],
+                expected=words.number(row["expected"], 1),
+                usable=words.number(row["usable"]),
+            )
+            if low is not None and low < chance:
+                under += "; " + words(
+                    "%(chance)s if all who wait came on top", chance=words.part(low)
+                )
+        found.append(
+            {
+                "horizon": row["horizon"],
+                "time": row["time"],
+                "kind": kind,
+                "said": said,
+                "under": under,
+                "known": row["groups_known"],
+                "groups": row["groups"],
+            }
+        )
+    return found
+
+
+def _unit_table(asked: Asked, board: BedBoard) -> Table:
+    words = asked.words
+    outlook: dict[str, list[dict[str, Any]]] = {}
+    for row in board.outlook.iter_rows(named=True):
+        outlook.setdefault(row["unit"], []).append(row)
+    horizons = [row["horizon"] for row in board.answers.iter_rows(named=True)]
+    rows = []
+    for row in board.units.iter_rows(named=True):
+        if not _seen(asked, row["unit"]):
+            continue
+        cells: dict[str, Any] = {
+            **{
+                name: row[name]
+                for name in (
+                    "present", "staffed", "open", "closed", "usable", "free", "reserved",
+                    "side_rooms", "side_rooms_free", "isolating",
+                )
+            },
+            "unit": row["title"],
+        }  # fmt: skip
+        worst = 0.0
+        for one in outlook.get(row["unit"], ()):
+            if one["coming"] is not None:
+                cells[f"in_{one['horizon']}"] = words(
+                    "+%(coming)s −%(leaving)s",
+                    coming=words.number(one["coming"], 1),
+                    leaving=words.number(one["leaving"], 1),
+                )
+            if one["short"] is not None:
+                worst = max(worst, one["short"])
+                cells[f"short_{one['horizon']}"] = one["short"]
+        over = (row["over"] or 0) > 0
+        cells["_class"] = "bad" if over or worst >= 0.5 else "warning" if worst >= 0.2 else ""
+        rows.append(cells)
+    columns = [
+        Column("unit", words("unit")),
+        Column("present", words("patients"), "number"),
+        Column("usable", words("usable beds"), "number"),
+        Column("closed", words("closed"), "number"),
+        Column("free", words("free"), "number"),
+        Column("reserved", words("waiting for it"), "number"),
+        Column("side_rooms", words("side rooms"), "number"),
+        Column("side_rooms_free", words("of them free"), "number"),
+        Column("isolating", words("isolating"), "number"),
+    ]
+    for horizon in horizons:
+        columns.append(Column(f"in_{horizon}", words("%(time)s: in, out", time=horizon)))
+        columns.append(
+            Column(f"short_{horizon}", words("%(time)s: short", time=horizon), "share", 0)
+        )
+    return Table(
+        "units",
+        words("Units: patients against usable beds, and what is expected"),
+        tuple(columns),
+        rows,
+    )
+
+
+def _patients(asked: Asked, frame: pl.DataFrame, unit: str = "unit") -> list[dict[str, Any]]:
+    return [row for row in frame.iter_rows(named=True) if _seen(asked, row[unit])]
+
+
+def reason_of(asked: Asked, code: str | None, text: str | None = None) -> str | None:
+    """Name a reason for delay."""
+    if code is None:
+        return text
+    known = DELAY_REASONS.get(code)
+    return asked.words(known[1]) if known else code
+
+
+def _waiting_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Table:
+    words = asked.words
+    hows = {"request": words("bed requested"), "boarder": words("boards here")}
+    priorities = {
+        "immediate": words("immediate"), "urgent": words("urgent"), "routine": words("routine"),
+    }  # fmt: skip
+    return Table(
+        "waiting",
+        words("Who waits for a bed, the most urgent and longest first"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("in")),
+            Column("wanted", words("for")),
+            Column("how", words("how")),
+            Column("priority", words("priority")),
+            Column("side_room", words("side room needed")),
+            Column("hours", words("waits"), "hours"),
+        ),
+        [
+            {
+                "patient": labels.get(row["subject_id"], str(row["subject_id"])),
+                "unit": _title(asked, row["unit"]),
+                "wanted": _title(asked, row["wanted"]),
+                "how": hows.get(row["how"], row["how"]),
+                "priority": priorities.get(row["priority"], row["priority"]),
+                "side_room": row["side_room"],
+                "hours": row["hours"],
+                "_href": f"/patient/{row['subject_id']}",
+            }
+            for row in _patients(asked, board.waiting)
+        ],
+    )
+
+
+def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Table:
+    words = asked.words
+    states = {
+        "confirmed": words("confirmed today"),
+        "possible": words("possible today"),
+        "overdue": words("was expected before now"),
+        "fit": words("medically fit, no date"),
+    }
+    return Table(
+        "discharges",
+        words("Discharges, and what blocks them"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("state", words("state")),
+            Column("expected", words("expected"), "time"),
+            Column("fit_since", words("medically fit since"), "time"),
+            Column("delay", words("blocked by")),
+            Column("leaves_today", words("leaves today, by the model"), "share", 0),
+        ),
+        [
+            {
+                **row,
+                "patient": labels.get(row["subject_id"], str(row["subject_id"])),
+                "unit": _title(asked, row["unit"]),
+                "state": states.get(row["state"], row["state"]),
+                "delay": reason_of(asked, row["delay"]),
+                "_class": "warning" if row["state"] == "overdue" else "",
+                "_href": f"/patient/{row['subject_id']}",
+            }
+            for row in _patients(asked, board.discharges)
+        ],
+    )
+
+
+def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
+    words = asked.words
+    urgencies = {
+        "critical-overdue": words("critical, overdue"),
+        "critical": words("critical"),
+        "unobserved-unwell": words("unwell, not observed in time"),
+        "warning-overdue": words("warning, overdue"),
+        "clock-closing": words("a clock closes within the hour"),
+        "warning": words("warning"),
+        "unobserved": words("not observed in time"),
+        "clock-open": words("a clock runs"),
+        "info": words("for information"),
+    }
+    ranked = [] if content is None else content["attention"]
+    chosen = [one for one in ranked if _seen(asked, one["unit"])][:MOST_REVIEWS]
+    labels = patient_labels(
+        asked, [int(one["subject_id"]) for one in chosen], why="patients in need of review"
+    )
+    return Table(
+        "reviews",
+        words("Most in need of review"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("urgency", words("how urgent")),
+            Column("title", words("why")),
+            Column("due", words("act by"), "time"),
+            Column("owner", words("whose task")),
+            Column("reasons", words("reasons"), "number"),
+        ),
+        [
+            {
+                "patient": labels[int(one["subject_id"])],
+                "unit": _title(asked, one["unit"]),
+                "urgency": urgencies.get(one["urgency"], one["urgency"]),
+                "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
+                "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
+                "owner": one["owner"],
+                "reasons": one["reasons"],
+                "_class": "bad" if one["urgency"].startswith("critical") else "warning",
+                "_href": f"/patient/{one['subject_id']}",
+            }
+            for one in chosen
+        ],
+    )
+
+
+def _change_table(asked: Asked, board: BedBoard) -> Table:
+    words = asked.words
+    kinds = {
+        "admission": words("admissions"),
+        "transfer": words("transfers"),
+        "discharge": words("discharges"),
+        "death": words("deaths"),
+        "request": words("bed requests"),
+    }
+    seen = [
+        row
+        for row in board.changes.iter_rows(named=True)
+        if _seen(asked, row["unit"]) or _seen(asked, row["from_unit"])
+    ]
+    counts: dict[tuple[str, str], int] = {}
+    for row in seen:
+        key = (row["kind"], _title(asked, row["unit"] or row["from_unit"]))
+        counts[key] = counts.get(key, 0) + 1
+    return Table(
+        "changes",
+        words("Since the handover of %(time)s", time=words.weekday(board.handover)),
+        (
+            Column("kind", words("what")),
+            Column("unit", words("unit")),
+            Column("count", words("how many"), "number"),
+        ),
+        [
+            {"kind": kinds.get(kind, kind), "unit": unit, "count": count}
+            for (kind, unit), count in sorted(counts.items())
+        ],
+    )
+
+
+def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Table:
+    words = asked.words
+    return Table(
+        "electives",
+        words("Planned admissions of the next day"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("time", words("planned"), "time"),
+            Column("short", words("chance that its unit is short"), "share", 0),
+            Column("at_risk", words("at risk")),
+        ),
+        [
+            {
+                **row,
+                "patient": labels.get(row["subject_id"], str(row["subject_id"])),
+                "unit": _title(asked, row["unit"]),
+                "_class": "warning" if row["at_risk"] else "",
+            }
+            for row in _patients(asked, board.electives)
+        ],
+    )
+
+
+def _stats(board: BedBoard) -> dict[str, Any]:
+    units = board.units
+    known = units.filter(pl.col("usable").is_not_null())
+    counts = board.long_stay_counts.to_dicts()
+    return {
+        "present": int(units["present"].sum()),
+        "usable": int(known["usable"].sum()),
+        "free": int(known["free"].sum()),
+        "over": int(known["over"].sum()),
+        "waiting": board.waiting.height,
+        "longest_wait": board.waiting["hours"].max() if board.waiting.height else None,
+        "confirmed": board.discharges.filter(pl.col("state") == "confirmed").height,
+        "possible": board.discharges.filter(pl.col("state") == "possible").height,
+        "blocked": board.discharges.filter(pl.col("delay").is_not_null()).height,
+        "electives": board.electives.height,
+        "electives_at_risk": board.electives.filter(pl.col("at_risk").fill_null(False)).height,
+        "long_stays": counts,
+        "unknown": {name: count for name, count in board.unknown.items() if count},
+    }
+
+
+def _unknowns(asked: Asked, board: BedBoard) -> list[str]:
+    words = asked.words
+    said = {
+        "patients_without_unit": words("patients whose unit is not recorded"),
+        "patients_lost": words("patients whose follow-up has ended"),
+        "units_without_beds": words("units without recorded beds"),
+        "beds_shared": words("beds with more than one patient"),
+        "waiting_without_unit": words("who wait, and nobody said for which unit"),
+    }
+    return [
+        f"{said.get(name, name)}: {words.number(count)}"
+        for name, count in board.unknown.items()
+        if count
+    ]
+
+
+def now(asked: Asked) -> ViewModel:
+    """Answer the morning question."""
+    words = asked.words
+    board, job = board_of(asked)
+    content, tasking = tasks_of(asked)
+    treats = asked.viewer.role == "clinician"
+    tables = [_unit_table(asked, board)]
+    if treats:
+        subjects: set[int] = set()
+        for frame in (board.waiting, board.discharges, board.electives):
+            subjects |= set(frame["subject_id"].to_list())
+        labels = patient_labels(asked, sorted(subjects), why="bed board")
+        tables += [
+            _waiting_table(asked, board, labels),
+            _discharge_table(asked, board, labels),
+            _elective_table(asked, board, labels),
+            _review_table(asked, content),
+        ]
+    tables.append(_change_table(asked, board))
+    return ViewModel(
+        words("Now"),
+        {
+            "answers": _answers(asked, board),
+            "stats": _stats(board),
+            "unknown": _unknowns(asked, board),
+            "treats": treats,
+            "job": job,
+            "tasking": tasking,
+            "has_tasks": content is not None,
+            "forecast_issued": board.forecast_issued,
+            "handover": board.handover,
+        },
+        tuple(tables),
+        facts=(
+            (
+                words("Forecast issued"),
+                words.when(board.forecast_issued) if board.forecast_issued else words("none yet"),
+            ),
+        ),
+    )
+
+
+def wallboard(asked: Asked) -> ViewModel:
+    """Show the same to a room: no names, large, refreshing."""
+    words = asked.words
+    board, _ = board_of(asked)
+    rows = []
+    for row in board.units.iter_rows(named=True):
+        if row["usable"] is None and not row["present"]:
+            continue
+        rows.append(
+            {
+                "unit": row["title"],
+                "present": row["present"],
+                "usable": row["usable"],
+                "free": row["free"],
+                "reserved": row["reserved"],
+                "_class": "bad" if (row["over"] or 0) > 0 else "",
+            }
+        )
+    return ViewModel(
+        words("Wallboard"),
+        {"answers": _answers(asked, board), "stats": _stats(board)},
+        (
+            Table(
+                "units",
+                words("Units"),
+                (
+                    Column("unit", words("unit")),
+                    Column("present", words("patients"), "number"),
+                    Column("usable", words("beds"), "number"),
+                    Column("free", words("free"), "number"),
+                    Column("reserved", words("waiting"), "number"),
+                ),
+                rows,
+            ),
+        ),
+    )
+
+
+def add_to(pages: Pages) -> None:
+    """Add the pages."""
+    pages.add("/now", now, template="now.html")
+    pages.add("/wallboard", wallboard, template="wallboard.html")

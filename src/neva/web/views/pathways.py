@@ -1,0 +1,547 @@
+"""Pathways: map, statistics and cases over one filter; two groups beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import numpy as np
+import polars as pl
+
+from neva import pathways as p
+from neva.errors import NevaError, NotFoundError
+from neva.events.clock import first_moment
+from neva.pathways.drawing import METRICS
+from neva.web.charts import drawn
+from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
+
+__all__ = ["add_to"]
+
+#: More rows than this are only in the CSV.
+MOST_CASES: Final = 200
+MOST_VARIANTS: Final = 50
+#: Drawn as they are: more activities than this make no readable map.
+READABLE: Final = 30
+_TABS: Final = ("map", "statistics", "cases")
+_KINDS: Final = ("units", "codes")
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """What the query selects, and the log that is left."""
+
+    kind: str
+    log: p.ActivityLog
+    whole: p.ActivityLog
+    filters: tuple[tuple[str, str, str], ...]  # name in the query, value, words
+    activities: float
+    paths: float | None
+
+
+def _days(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _whole(asked: Asked, kind: str) -> p.ActivityLog:
+    snapshot = asked.server.whole()
+    return asked.server.kept(
+        ("log", kind),
+        lambda: p.activity_log(
+            snapshot, p.default_activities(snapshot) if kind == "units" else p.ActivityFile()
+        ),
+    )
+
+
+def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple[str, str, str]]]:
+    """Read the filters of the query: what keeps cases, and each in words."""
+    words, query = asked.words, asked.query
+    getlist: Any = getattr(query, "getlist", lambda name: [query[name]] if name in query else [])
+    made: list[p.Filter] = []
+    said: list[tuple[str, str, str]] = []
+
+    def add(name: str, value: str, filter_: p.Filter, text: str) -> None:
+        made.append(filter_)
+        said.append((prefix + name, value, text))
+
+    for value in getlist(prefix + "with"):
+        add("with", value, p.contains(value), words("with %(activity)s", activity=value))
+    for value in getlist(prefix + "without"):
+        add("without", value, ~p.contains(value), words("without %(activity)s", activity=value))
+    for value in getlist(prefix + "step"):
+        first, arrow, second = value.partition(" → ")
+        if arrow:
+            step = p.follows(first, second, directly=True)
+            add("step", value, step, words("with the step %(step)s", step=value))
+    for value in getlist(prefix + "unit"):
+        if value:
+            add("unit", value, p.touches_unit(value), words("through unit %(unit)s", unit=value))
+    for value in getlist(prefix + "outcome"):
+        if value:
+            text = words("outcome %(outcome)s", outcome=value)
+            add("outcome", value, p.outcome_is(value), text)
+    first_day, last_day = _days(query.get(prefix + "from", "")), _days(query.get(prefix + "to", ""))
+    zone = asked.server.zone
+    if first_day is not None or last_day is not None:
+        begin = first_moment(first_day or date(1900, 1, 1), zone)
+        end_day = (last_day or date(2200, 1, 1)) + timedelta(days=1)
+        made.append(p.started_in(begin, first_moment(end_day, zone)))
+        if first_day is not None:
+            text = words("begun from %(day)s on", day=words.day(first_day))
+            said.append((prefix + "from", query[prefix + "from"], text))
+        if last_day is not None:
+            text = words("begun until %(day)s", day=words.day(last_day))
+            said.append((prefix + "to", query[prefix + "to"], text))
+    return made, said
+
+
+def _selected(asked: Asked, prefix: str = "") -> _Selected:
+    kind = asked.choice("activities_of", _KINDS, "units")
+    whole = _whole(asked, kind)
+    filters, said = _filters(asked, prefix)
+    log = p.keep_cases(whole, *filters) if filters else whole
+    default = 100.0 if len(whole.labels) <= READABLE else 100.0 * READABLE / len(whole.labels)
+    share = asked.number("activities", round(default), 1, 100)
+    if share < 100 and log.case_count:
+        log = p.keep_most_common_activities(log, share / 100)
+    paths = asked.number("paths", -1, -1, 100) if asked.query.get("paths") else -1
+    return _Selected(kind, log, whole, tuple(said), share, None if paths < 0 else paths / 100)
+
+
+def _link(asked: Asked, *, drop: tuple[str, str] | None = None, path: str = "", **add: str) -> str:
+    """Make the address of the same page with something added, changed or taken away."""
+    query = asked.query
+    items = list(getattr(query, "multi_items", query.items)())
+    items = [one for one in items if one != drop and one[0] != "table"]
+    for given, value in add.items():
+        name = given.rstrip("_")
+        if name in ("with", "without", "step", "unit", "outcome"):
+            if (name, value) not in items:
+                items.append((name, value))
+        else:
+            items = [one for one in items if one[0] != name] + [(name, value)]
+    text = urlencode(items)
+    return (path or "/pathways") + (f"?{text}" if text else "")
+
+
+def _node_table(asked: Asked, found: p.ActivityMap) -> Table:
+    words = asked.words
+    return Table(
+        "activities",
+        words("Activities"),
+        (
+            Column("activity", words("activity")),
+            Column("frequency", words("events"), "number"),
+            Column("cases", words("cases"), "number"),
+            Column("share", words("share of cases"), "share"),
+            Column("starts", words("first in"), "number"),
+            Column("ends", words("last in"), "number"),
+        ),
+        [
+            {
+                **row,
+                "share": row["cases"] / max(found.case_count, 1),
+                "_href": _link(asked, with_=row["activity"]),
+            }
+            for row in found.nodes.sort("frequency", descending=True).iter_rows(named=True)
+        ],
+    )
+
+
+def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
+    words = asked.words
+    return Table(
+        "paths",
+        words("Paths between activities"),
+        (
+            Column("path", words("path")),
+            Column("frequency", words("steps"), "number"),
+            Column("cases", words("cases"), "number"),
+            Column("median_hours", words("median"), "hours"),
+            Column("mean_hours", words("mean"), "hours"),
+            Column("p90_hours", words("nine of ten within"), "hours"),
+        ),
+        [
+            {
+                "path": f"{row['source']} → {row['target']}",
+                "frequency": row["frequency"],
+                "cases": row["cases"],
+                **{
+                    f"{name}_hours": None if row[name] is None else row[name] / 3600
+                    for name in ("median", "mean", "p90")
+                },
+                "_href": _link(asked, step=f"{row['source']} → {row['target']}"),
+            }
+            for row in found.edges.head(500).iter_rows(named=True)
+        ],
+    )
+
+
+def _facts(asked: Asked, log: p.ActivityLog, whole: p.ActivityLog) -> tuple[tuple[str, str], ...]:
+    words = asked.words
+    unit = {
+        "stay": words("a case is a stay"),
+        "subject": words("a case is a patient's whole timeline"),
+    }.get(log.case_kind, words("cases as given"))
+    return (
+        (
+            words("Cases"),
+            f"{words.count(log.case_count)} / {words.count(whole.case_count)}; {unit}",
+        ),
+        (words("Events"), words.count(log.event_count)),
+        (words("Order by name, not known"), words.count(log.ties)),
+        (words("Activities"), log.activities[:12]),
+    )
+
+
+def pathways(asked: Asked) -> ViewModel:
+    """Show map, statistics or cases of the selected cases."""
+    words = asked.words
+    tab = asked.choice("tab", _TABS, "map")
+    metric = asked.choice("metric", METRICS, "steps and median")
+    chosen = _selected(asked)
+    log = chosen.log
+    units = sorted(asked.server.unit_titles())
+    outcomes = sorted(set(chosen.whole.cases["outcome"].drop_nulls().unique().to_list()))
+    data: dict[str, Any] = {
+        "tab": tab,
+        "tabs": [
+            {"id": "map", "title": words("Map"), "href": _link(asked, tab="map")},
+            {
+                "id": "statistics",
+                "title": words("Statistics"),
+                "href": _link(asked, tab="statistics"),
+            },
+            {"id": "cases", "title": words("Cases"), "href": _link(asked, tab="cases")},
+        ],
+        "kind": chosen.kind,
+        "metric": metric,
+        "metrics": [
+            {"id": "steps and median", "title": words("steps and median time")},
+            {"id": "steps", "title": words("steps")},
+            {"id": "cases", "title": words("cases")},
+            {"id": "median", "title": words("median time")},
+            {"id": "mean", "title": words("mean time")},
+            {"id": "p90", "title": words("time not exceeded by nine of ten")},
+        ],
+        "activities": round(chosen.activities),
+        "paths": None if chosen.paths is None else round(100 * chosen.paths),
+        "filters": [
+            {"text": text, "name": name, "value": value, "remove": _link(asked, drop=(name, value))}
+            for name, value, text in chosen.filters
+        ],
+        "units": units,
+        "outcomes": outcomes,
+        "labels": sorted(chosen.whole.labels)[:2000],
+        "cases": log.case_count,
+        "all_cases": chosen.whole.case_count,
+    }
+    facts = _facts(asked, log, chosen.whole)
+    if not log.case_count:
+        return ViewModel(words("Pathways"), data, facts=facts)
+    if tab == "cases":
+        return ViewModel(words("Pathways"), data, (_case_table(asked, log),), facts=facts)
+    found = p.discover_map(log)
+    if tab == "statistics":
+        tables, figures = _statistics(asked, log)
+        return ViewModel(
+            words("Pathways"),
+            data,
+            (*tables, _node_table(asked, found), _edge_table(asked, found)),
+            figures,
+            facts,
+        )
+    svg = found.to_svg(
+        paths=chosen.paths,
+        metric=metric,  # type: ignore[arg-type]
+        words=words,
+        link=lambda a, b: _link(asked, with_=a) if b is None else _link(asked, step=f"{a} → {b}"),
+    )
+    alt = words(
+        "Map of %(activities)s activities in %(cases)s cases; the table below says the same.",
+        activities=words.count(found.nodes.height),
+        cases=words.count(found.case_count),
+    )
+    return ViewModel(
+        words("Pathways"),
+        data,
+        (_edge_table(asked, found), _node_table(asked, found)),
+        {"map": Figure(svg, alt)},
+        facts,
+    )
+
+
+def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], dict[str, Figure]]:
+    words = asked.words
+    variants = p.find_variants(log)
+    durations = p.throughput(log)
+    summary = durations.summary
+    rows = [
+        {"what": title, "hours": None if summary[name] is None else (summary[name] or 0.0) / 3600}
+        for name, title in (
+            ("minimum", words("shortest")),
+            ("p25", words("a quarter within")),
+            ("median", words("half within (median)")),
+            ("mean", words("mean")),
+            ("p75", words("three quarters within")),
+            ("p90", words("nine of ten within")),
+            ("maximum", words("longest")),
+        )
+        if name in summary
+    ]
+    times = Table(
+        "durations",
+        words("From the first to the last activity of a case"),
+        (Column("what", words("cases")), Column("hours", words("time"), "hours")),
+        rows,
+    )
+    top = variants.to_frame(MOST_VARIANTS)
+    variant_table = Table(
+        "variants",
+        words(
+            "The %(n)s most frequent of %(all)s sequences (variants)",
+            n=words.count(top.height),
+            all=words.count(len(variants)),
+        ),
+        (
+            Column("pathway", words("sequence")),
+            Column("count", words("cases"), "number"),
+            Column("share", words("share of cases"), "share"),
+            Column("cumulative_share", words("together"), "share"),
+            Column("median_hours", words("median"), "hours"),
+        ),
+        [
+            {
+                "pathway": " → ".join(row["pathway"][:25])
+                + (" → …" if len(row["pathway"]) > 25 else ""),
+                "count": row["count"],
+                "share": row["share"],
+                "cumulative_share": row["cumulative_share"],
+                "median_hours": None
+                if row["median_seconds"] is None
+                else row["median_seconds"] / 3600,
+            }
+            for row in top.iter_rows(named=True)
+        ],
+    )
+    rework = p.find_rework(log).to_frame().head(50)
+    repeated = Table(
+        "repeated",
+        words("Activities that come again within a case"),
+        (
+            Column("activity", words("activity")),
+            Column("repeats", words("repetitions"), "number"),
+            Column("repeating_cases", words("cases that repeat it"), "number"),
+            Column("share", words("share of its cases"), "share"),
+        ),
+        rework.to_dicts(),
+    )
+    chart = durations.to_chart()
+    figure = Figure(
+        drawn(chart, words),
+        words("Histogram of the time from the first to the last activity of a case."),
+    )
+    return (variant_table, times, repeated), {"durations": figure}
+
+
+def _case_table(asked: Asked, log: p.ActivityLog) -> Table:
+    words = asked.words
+    begins, ends = log.offsets[:-1], log.offsets[1:] - 1
+    first, last = log.time[begins], log.time[ends]
+    frame = log.cases.select("case_id", "outcome").with_columns(
+        events=pl.Series(np.diff(log.offsets)),
+        begin=pl.Series(first).cast(pl.Datetime("us", "UTC")),
+        hours=pl.Series((last - first) / 3.6e9),
+        known=pl.Series(first != p.log.MISSING_TIME),
+    )
+    longest = frame.sort("hours", descending=True, nulls_last=True).head(5000)
+    return Table(
+        "cases",
+        words("Cases, the longest first"),
+        (
+            Column("case", words("case"), "code"),
+            Column("begin", words("begins"), "time"),
+            Column("hours", words("takes"), "hours"),
+            Column("events", words("events"), "number"),
+            Column("outcome", words("outcome")),
+        ),
+        [
+            {
+                "case": row["case_id"],
+                "begin": row["begin"] if row["known"] else None,
+                "hours": row["hours"] if row["known"] else None,
+                "events": row["events"],
+                "outcome": row["outcome"],
+                "_href": f"/pathways/case/{row['case_id']}?activities_of="
+                + asked.choice("activities_of", _KINDS, "units"),
+            }
+            for row in longest.iter_rows(named=True)
+        ],
+    )
+
+
+def case(asked: Asked) -> ViewModel:
+    """Show what happened in one case, in order."""
+    words = asked.words
+    log = _whole(asked, asked.choice("activities_of", _KINDS, "units"))
+    wanted = asked.path["case"]
+    found = log.cases.with_row_index("row").filter(pl.col("case_id") == wanted)
+    if not found.height:
+        message = "case: not in this log; found no case of that name; choose one from the list"
+        raise NotFoundError(message)
+    row = int(found["row"][0])
+    units = tuple(found["units"][0] or ())
+    asked.server.refuse_other_units(asked.viewer, units)
+    begin, end = int(log.offsets[row]), int(log.offsets[row + 1])
+    times = log.time[begin:end]
+    rows = []
+    for place in range(begin, end):
+        at, known = int(log.time[place]), int(log.time[place]) != p.log.MISSING_TIME
+        before = int(times[place - begin - 1]) if place > begin else None
+        rows.append(
+            {
+                "number": place - begin + 1,
+                "activity": log.labels[int(log.activity[place])],
+                "time": pl.Series([at]).cast(pl.Datetime("us", "UTC"))[0] if known else None,
+                "hours": (at - before) / 3.6e9
+                if known and before is not None and before != p.log.MISSING_TIME
+                else None,
+            }
+        )
+    subject = found["subject_id"][0]
+    asked.server.audit(
+        asked.viewer,
+        "viewed",
+        why="pathway of a case",
+        subject=subject,
+        stay=found["stay_id"][0],
+    )
+    table = Table(
+        "timeline",
+        words("What happened, in order"),
+        (
+            Column("number", words("number"), "number"),
+            Column("activity", words("activity")),
+            Column("time", words("time"), "time"),
+            Column("hours", words("after the one before"), "hours"),
+        ),
+        rows,
+    )
+    return ViewModel(
+        words("Case %(case)s", case=wanted),
+        {
+            "case": wanted,
+            "subject": subject,
+            "outcome": found["outcome"][0],
+            "units": list(units),
+            "patient": f"/patient/{subject}" if asked.viewer.role == "clinician" else None,
+        },
+        (table,),
+    )
+
+
+def compare(asked: Asked) -> ViewModel:
+    """Show how the pathways of two groups differ."""
+    words = asked.words
+    kind = asked.choice("activities_of", _KINDS, "units")
+    whole = _whole(asked, kind)
+    data: dict[str, Any] = {
+        "kind": kind,
+        "units": sorted(asked.server.unit_titles()),
+        "outcomes": sorted(set(whole.cases["outcome"].drop_nulls().unique().to_list())),
+        "labels": sorted(whole.labels)[:2000],
+        "error": "",
+        "groups": [],
+    }
+    groups: list[dict[str, Any]] = []
+    logs = []
+    for prefix, name in (("a_", words("Group A")), ("b_", words("Group B"))):
+        filters, said = _filters(asked, prefix)
+        log = p.keep_cases(whole, *filters) if filters else whole
+        logs.append(log)
+        groups.append(
+            {
+                "prefix": prefix,
+                "name": name,
+                "cases": log.case_count,
+                "filters": [
+                    {"text": text, "name": one, "value": value} for one, value, text in said
+                ],
+            }
+        )
+    data["groups"] = groups
+    title = words("Two groups of cases")
+    if not all(log.case_count for log in logs):
+        data["error"] = words("One of the groups has no case: take a filter away.")
+        return ViewModel(title, data)
+    try:
+        found = p.compare_maps(*(p.discover_map(log) for log in logs))
+    except NevaError as error:
+        data["error"] = str(error)
+        return ViewModel(title, data)
+    chart = found.to_chart(15)
+    return ViewModel(
+        title,
+        data,
+        (
+            Table(
+                "paths",
+                words("Paths: the largest differences first (B minus A)"),
+                (
+                    Column("path", words("path")),
+                    Column("share_a", words("A: share of steps from there"), "share"),
+                    Column("share_b", words("B: share of steps from there"), "share"),
+                    Column("share_difference", words("difference"), "share"),
+                    Column("median_a", words("A: median"), "hours"),
+                    Column("median_b", words("B: median"), "hours"),
+                ),
+                [
+                    {
+                        "path": f"{row['source']} → {row['target']}",
+                        **{name: row[name] for name in ("share_a", "share_b", "share_difference")},
+                        **{
+                            name: None if row[name] is None else row[name] / 3600
+                            for name in ("median_a", "median_b")
+                        },
+                    }
+                    for row in found.edges.head(200).iter_rows(named=True)
+                ],
+            ),
+            Table(
+                "activities",
+                words("Activities: share of cases that have them"),
+                (
+                    Column("activity", words("activity")),
+                    Column("share_a", words("A: share of cases"), "share"),
+                    Column("share_b", words("B: share of cases"), "share"),
+                    Column("share_difference", words("difference"), "share"),
+                ),
+                found.nodes.sort(pl.col("share_difference").abs(), descending=True)
+                .head(200)
+                .to_dicts(),
+            ),
+        ),
+        {
+            "difference": Figure(
+                drawn(chart, words),
+                words(
+                    "Bars: the largest differences in the share of steps, group B minus group A."
+                ),
+            )
+        },
+        tuple(
+            (group["name"], words("%(n)s cases", n=words.count(int(group["cases"]))))
+            for group in groups
+        ),
+    )
+
+
+def add_to(pages: Pages) -> None:
+    """Add the pages."""
+    pages.add("/pathways", pathways, template="pathways.html")
+    pages.add("/pathways/compare", compare, template="pathways_compare.html")
+    pages.add("/pathways/case/{case}", case, template="pathways_case.html")

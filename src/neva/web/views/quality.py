@@ -1,0 +1,393 @@
+"""Quality: the table of measures, a measure, and the patients behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import polars as pl
+
+from neva.definitions.programme import load_programme, programme_names
+from neva.errors import NotFoundError
+from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
+
+__all__ = ["add_to", "measured"]
+
+#: The first statuses that somebody looks at.
+STATUSES: Final = ("failed", "pending", "unknown", "met", "measured", "excluded")
+
+
+def with_measures() -> list[str]:
+    """Return the programmes that have measures."""
+    return [name for name in programme_names() if load_programme(name).measures]
+
+
+def measured(asked: Asked, programme: str) -> tuple[Any, str | None]:
+    """Return the newest result of a programme's measures, and the job that makes a newer one.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such programme.
+    """
+    if programme not in with_measures():
+        message = "programme: none of that name has measures; see the page of quality"
+        raise NotFoundError(message)
+    return asked.server.computed("measures", {"programme": programme}, asked.viewer)
+
+
+def _figure_columns(asked: Asked) -> tuple[Column, ...]:
+    words = asked.words
+    return (
+        Column("measure", words("measure")),
+        Column("value", words("rate or median")),
+        Column("interval", words("95 % interval")),
+        Column("counts", words("met of closed")),
+        Column("variation", words("variation")),
+        Column("assurance", words("target")),
+        Column("pending", words("pending"), "number"),
+        Column("excluded", words("excluded"), "number"),
+        Column("unknown", words("unknown"), "number"),
+    )
+
+
+def _is_share(one: dict[str, Any]) -> bool:
+    return not one["continuous"]
+
+
+def _icon(svg: str | None) -> dict[str, str] | None:
+    """Show an icon; what leaves the page has its title."""
+    if not svg:
+        return None
+    return {"svg": svg, "text": svg.partition("<title>")[2].partition("</title>")[0]}
+
+
+def _row(asked: Asked, programme: str, one: dict[str, Any]) -> dict[str, Any]:
+    words, figure = asked.words, one["figure"]
+    value = figure["rate"] if _is_share(one) else figure["median"]
+
+    def write(number: float | None) -> str:
+        return words.share(number) if _is_share(one) else words.number(number, 1)
+
+    icons = one["icons"][words.code]
+    closed = figure["denominator"]
+    return {
+        "measure": one["title"][words.code],
+        "value": write(value),
+        "interval": f"{write(figure['low'])} – {write(figure['high'])}"
+        if figure["low"] is not None
+        else None,
+        "counts": f"{words.count(figure['met'])} / {words.count(closed)}"
+        if _is_share(one)
+        else words("%(n)s cases", n=words.count(closed)),
+        "variation": _icon(icons.get("variation")),
+        "assurance": _icon(icons.get("assurance")),
+        "pending": figure["pending"],
+        "excluded": figure["excluded"],
+        "unknown": figure["unknown"],
+        "_href": f"/quality/{programme}/{one['short']}",
+    }
+
+
+def _facts(asked: Asked, content: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    words = asked.words
+    return (
+        (words("Programme"), content["version"]),
+        (words("Measured on"), content["identity"]),
+        (words("Refused rows in quarantine"), words.count(content["refused"])),
+        (
+            words("Patients whose record contradicts itself"),
+            words.count(sum(one["count"] for one in content["errors"])),
+        ),
+    )
+
+
+def overview(asked: Asked) -> ViewModel:
+    """List the programmes with measures, and what waits."""
+    words = asked.words
+    rows = []
+    for name in with_measures():
+        programme = load_programme(name)
+        result, job = measured(asked, name)
+        title = programme.title_ru if words.code == "ru" else programme.title
+        rows.append(
+            {
+                "programme": title or programme.title,
+                "measures": len(programme.measures),
+                "pending": None if result is None else result.content["pending"],
+                "made": None if result is None else result.made,
+                "state": words("being computed")
+                if result is None
+                else words("of an earlier data version")
+                if job
+                else words("current"),
+                "_href": f"/quality/{name}",
+            }
+        )
+    return ViewModel(
+        words("Quality"),
+        {},
+        (
+            Table(
+                "programmes",
+                words("Programmes with measures"),
+                (
+                    Column("programme", words("programme")),
+                    Column("measures", words("measures"), "number"),
+                    Column("pending", words("cases whose clock runs"), "number"),
+                    Column("made", words("computed"), "time"),
+                    Column("state", words("state")),
+                ),
+                rows,
+            ),
+        ),
+    )
+
+
+def programme(asked: Asked) -> ViewModel:
+    """Show the table of a programme's measures."""
+    words, name = asked.words, asked.path["programme"]
+    result, job = measured(asked, name)
+    if result is None:
+        return ViewModel(words("Quality"), {"programme": name, "job": job, "content": None})
+    content = result.content
+    return ViewModel(
+        content["title"][words.code],
+        {
+            "programme": name,
+            "job": job,
+            "content": {key: content[key] for key in ("identity", "now", "errors", "refused")},
+            "made": result.made,
+        },
+        (
+            Table(
+                "measures",
+                words("Measures of all time; each name leads to its chart and its patients"),
+                _figure_columns(asked),
+                [_row(asked, name, one) for one in content["measures"]],
+            ),
+        ),
+        facts=_facts(asked, content),
+    )
+
+
+def _one(asked: Asked) -> tuple[Any, dict[str, Any], str | None]:
+    result, job = measured(asked, asked.path["programme"])
+    wanted = asked.path["measure"]
+    if result is None:
+        return None, {}, job
+    for one in result.content["measures"]:
+        if wanted in (one["short"], one["id"]):
+            return result, one, job
+    message = "measure: the programme has none of that name; see its table of measures"
+    raise NotFoundError(message)
+
+
+def measure(asked: Asked) -> ViewModel:
+    """Show one measure: chart over time, funnel, strata, words, data quality."""
+    words = asked.words
+    result, one, job = _one(asked)
+    name = asked.path["programme"]
+    if result is None:
+        return ViewModel(words("Quality"), {"programme": name, "job": job, "measure": None})
+    charts = one["charts"][words.code]
+    figures = {}
+    if charts.get("control"):
+        figures["control"] = Figure(
+            charts["control"],
+            words("Control chart of %(measure)s over time.", measure=one["title"][words.code]),
+        )
+    if charts.get("funnel"):
+        figures["funnel"] = Figure(
+            charts["funnel"],
+            words("Funnel plot of %(measure)s by unit.", measure=one["title"][words.code]),
+        )
+    kind = "share" if _is_share(one) else "number"
+    tables = [
+        Table(
+            "points",
+            words("Points of the chart"),
+            (
+                Column("period", words("from")),
+                Column("value", words("value"), kind),  # type: ignore[arg-type]
+                Column("numerator", words("met"), "number"),
+                Column("denominator", words("closed"), "number"),
+                Column("centre", words("centre"), kind),  # type: ignore[arg-type]
+                Column("lower", words("lower limit"), kind),  # type: ignore[arg-type]
+                Column("upper", words("upper limit"), kind),  # type: ignore[arg-type]
+            ),
+            [{**row, "period": str(row["period"])[:10]} for row in one["points"]],
+        ),
+        Table(
+            "units",
+            words("By unit"),
+            (
+                Column("unit", words("unit")),
+                Column("events", words("met"), "number"),
+                Column("n", words("closed"), "number"),
+                Column("estimate", words("rate or median"), kind, 1),  # type: ignore[arg-type]
+                Column("lower", words("from"), kind, 1),  # type: ignore[arg-type]
+                Column("upper", words("to"), kind, 1),  # type: ignore[arg-type]
+            ),
+            [
+                row
+                for row in one["units"]
+                if asked.viewer.units is None
+                or asked.server.may_see(asked.viewer.units, row["unit"])
+            ],
+        ),
+        Table(
+            "strata",
+            words("By group"),
+            (
+                Column("name", words("by")),
+                Column("value", words("group")),
+                Column("met", words("met"), "number"),
+                Column("n", words("closed"), "number"),
+            ),
+            one["strata"],
+        ),
+        Table(
+            "exclusions",
+            words("Exclusions, one by one"),
+            (
+                Column("title", words("excluded because")),
+                Column("cases", words("cases"), "number"),
+                Column("only", words("for this reason alone"), "number"),
+            ),
+            [{**row, "title": row.get("title") or row["exclusion"]} for row in one["exclusions"]],
+        ),
+    ]
+    figure = one["figure"]
+    row = _row(asked, name, one)
+    data = {
+        "programme": name,
+        "job": job,
+        "measure": {
+            "id": one["id"],
+            "short": one["short"],
+            "version": one["version"],
+            "words": one["words"][words.code],
+            "description": one["description"],
+            "notes": one["notes"],
+            "evidence": one["evidence"],
+            "clock": one["clock"],
+            "components": one["components"],
+            "value": row["value"],
+            "interval": row["interval"],
+            "counts": row["counts"],
+            "variation": row["variation"],
+            "assurance": row["assurance"],
+            "figure": figure,
+            "outside": one["outside"],
+            "better": one["better"],
+        },
+        "patients": asked.viewer.role == "clinician",
+    }
+    return ViewModel(
+        one["title"][words.code],
+        data,
+        tuple(tables),
+        figures,
+        (
+            (words("Definition"), f"{one['id']} {one['version']} ({one['hash'][:12]})"),
+            (words("Measured on"), result.content["identity"]),
+            (words("Cases from"), one["period"][words.code] or "–"),
+            (words("Rows that it rests on"), words.count(one["rows"])),
+            (words("Of these: time of recording assumed"), words.share(one["assumed"])),
+            (words("Of these: known to the day only"), words.share(one["dates_only"])),
+        ),
+    )
+
+
+def patients(asked: Asked) -> ViewModel:
+    """List the patients behind a measure; every look is audited."""
+    words = asked.words
+    result, one, job = _one(asked)
+    name = asked.path["programme"]
+    if result is None:
+        return ViewModel(words("Quality"), {"programme": name, "job": job, "measure": None})
+    status = asked.choice("status", STATUSES, "failed")
+    unit = asked.query.get("unit", "")
+    cases = result.cases().filter(pl.col("measure") == one["id"])
+    counts = dict(cases.group_by("status").len().iter_rows())
+    chosen = cases.filter(pl.col("status") == status)
+    if unit:
+        chosen = chosen.filter(pl.col("unit") == unit)
+    rows = [
+        {
+            **row,
+            "patient": str(row["subject_id"]),
+            "_href": f"/patient/{row['subject_id']}",
+        }
+        for row in chosen.sort("placed", descending=True, nulls_last=True)
+        .head(1000)
+        .iter_rows(named=True)
+        if asked.viewer.units is None or asked.server.may_see(asked.viewer.units, row["unit"])
+    ]
+    people = asked.server.people(
+        asked.viewer, [row["subject_id"] for row in rows], why=f"patients of {one['id']}"
+    )
+    for row in rows:
+        person = people.get(row["subject_id"])
+        if person is not None:
+            row["patient"] = person.label
+    asked.server.audit(
+        asked.viewer,
+        "viewed",
+        why=f"patients of {one['id']}",
+        details={"status": status, "patients": len(rows)},
+    )
+    titles = {
+        "failed": words("not met"),
+        "pending": words("pending"),
+        "unknown": words("unknown"),
+        "met": words("met"),
+        "measured": words("measured"),
+        "excluded": words("excluded"),
+    }
+    columns = [
+        Column("patient", words("patient")),
+        Column("unit", words("unit")),
+        Column("placed", words("time that counts"), "time"),
+        Column("due", words("deadline"), "time"),
+    ]
+    if one["continuous"]:
+        columns.append(Column("value", words("value"), "number"))
+    columns.append(Column("interval", words("after the clock's start"), "hours"))
+    if status == "excluded":
+        columns.append(Column("excluded_by", words("excluded because")))
+    return ViewModel(
+        words("Patients: %(measure)s", measure=one["title"][words.code]),
+        {
+            "programme": name,
+            "measure": {"short": one["short"], "title": one["title"][words.code]},
+            "status": status,
+            "statuses": [
+                {"id": id_, "title": titles[id_], "count": counts[id_]}
+                for id_ in STATUSES
+                if counts.get(id_)
+            ],
+            "unit": unit,
+            "units": sorted(cases["unit"].drop_nulls().unique().to_list()),
+        },
+        (
+            Table(
+                "patients",
+                words("%(status)s: %(n)s cases", status=titles[status], n=words.count(len(rows))),
+                tuple(columns),
+                rows,
+            ),
+        ),
+        facts=(
+            (words("Definition"), f"{one['id']} {one['version']} ({one['hash'][:12]})"),
+            (words("Measured on"), result.content["identity"]),
+        ),
+    )
+
+
+def add_to(pages: Pages) -> None:
+    """Add the pages."""
+    pages.add("/quality", overview, template="quality.html")
+    pages.add("/quality/{programme}", programme, template="quality_programme.html")
+    pages.add("/quality/{programme}/{measure}", measure, template="quality_measure.html")
+    pages.add("/quality/{programme}/{measure}/patients", patients, template="quality_patients.html")

@@ -1,0 +1,438 @@
+"""The work list: tasks, open clocks, overdue observations, long stays; what people enter."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from neva.errors import BadInputError, NotFoundError
+from neva.events.operational_codes import (
+    CEILINGS,
+    DELAY_REASONS,
+    ISOLATION_KINDS,
+    KINDS,
+    PRIORITIES,
+)
+from neva.web.forms import posted
+from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of
+
+__all__ = ["add_to", "routes"]
+
+#: Kinds that are entered on this page.
+ENTERED: Final = (
+    "expected-discharge", "medically-fit", "delay", "isolation", "bed-request", "ceiling",
+    "handover-note",
+)  # fmt: skip
+_LONGEST_TEXT: Final = 500
+
+
+def _title(asked: Asked, unit: str | None) -> str:
+    if unit is None:
+        return asked.words("unit not known")
+    return asked.server.unit_titles().get(unit, unit)
+
+
+def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str]) -> Table:
+    words = asked.words
+    rows = []
+    for one in tasks:
+        deadline = one["deadline"]
+        rows.append(
+            {
+                "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
+                "unit": _title(asked, one["unit"]),
+                "summary": one["summary"]
+                if words.code != "ru" or not one.get("title_ru")
+                else f"{one['title_ru']}: {one['summary']}",
+                "since": datetime.fromisoformat(one["since"]),
+                "deadline": None if deadline is None else datetime.fromisoformat(deadline),
+                "owner": one["owner"],
+                "tier": words("escalated") if one["tier"] else "",
+                "state": words("taken on") if one["acknowledged"] else words("open"),
+                "_class": "bad" if one["is_overdue"] or one["indicator"] == "critical" else "",
+                "_href": f"/patient/{one['subject_id']}",
+                "_task": one,
+            }
+        )
+    return Table(
+        "tasks",
+        words("Tasks, the most urgent first"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("summary", words("why")),
+            Column("since", words("since"), "time"),
+            Column("deadline", words("act by"), "time"),
+            Column("owner", words("whose task")),
+            Column("tier", words("tier")),
+            Column("state", words("state")),
+        ),
+        rows,
+    )
+
+
+def work_list(asked: Asked) -> ViewModel:
+    """Show what has to be done now, and let people enter what they know."""
+    words, server = asked.words, asked.server
+    content, job = tasks_of(asked)
+    board, _ = board_of(asked)
+    unit = asked.query.get("unit", "")
+
+    def mine(name: str | None) -> bool:
+        above = () if name is None else server.units_above().get(name, ())
+        return server.may_see(asked.viewer.units, name) and (not unit or unit in (name, *above))
+
+    patients = [row for row in board.patients.iter_rows(named=True) if mine(row["unit"])]
+    labels = patient_labels(asked, [row["subject_id"] for row in patients], why="work list")
+    held: dict[str, list[dict[str, Any]]] = {
+        name: [one for one in (content or {}).get(name, []) if mine(one["unit"])]
+        for name in ("tasks", "clocks", "unobserved")
+    }
+    where = {row["stay_id"]: row for row in patients}
+    tables = [_task_table(asked, held["tasks"], labels)]
+    tables.append(
+        Table(
+            "clocks",
+            words("Measures whose clock runs, the nearest deadline first"),
+            (
+                Column("patient", words("patient")),
+                Column("unit", words("unit")),
+                Column("title", words("measure")),
+                Column("due", words("deadline"), "time"),
+                Column("hours_left", words("left"), "hours"),
+            ),
+            [
+                {
+                    "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
+                    "unit": _title(asked, one["unit"]),
+                    "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
+                    "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
+                    "hours_left": None if one["minutes_left"] is None else one["minutes_left"] / 60,
+                    "_class": "warning"
+                    if one["minutes_left"] is not None and one["minutes_left"] < 60
+                    else "",
+                    "_href": f"/patient/{one['subject_id']}",
+                }
+                for one in held["clocks"]
+            ],
+        )
+    )
+    tables.append(
+        Table(
+            "unobserved",
+            words("Observations overdue"),
+            (
+                Column("patient", words("patient")),
+                Column("unit", words("unit")),
+                Column("last_observed", words("last observed"), "time"),
+                Column("score", words("last NEWS2"), "number"),
+                Column("hours_overdue", words("overdue by"), "hours"),
+            ),
+            [
+                {
+                    **one,
+                    "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
+                    "unit": _title(asked, one["unit"]),
+                    "last_observed": None
+                    if one["last_observed"] is None
+                    else datetime.fromisoformat(one["last_observed"]),
+                    "_href": f"/patient/{one['subject_id']}",
+                }
+                for one in held["unobserved"]
+            ],
+        )
+    )
+    tables.append(_long_table(asked, board, labels, where))
+    entries, entry_table = _entries(asked, board, labels, where)
+    tables.append(entry_table)
+    return ViewModel(
+        words("Work list"),
+        {
+            "job": job,
+            "has_tasks": content is not None,
+            "made": None if content is None else datetime.fromisoformat(content["now"]),
+            "banner": "" if content is None else content["banner"],
+            "rules": [] if content is None else content["rules"],
+            "looked_at": {} if content is None else content["looked_at"],
+            "unit": unit,
+            "units": sorted(
+                {
+                    row["unit"]
+                    for row in board.patients.iter_rows(named=True)
+                    if row["unit"] and server.may_see(asked.viewer.units, row["unit"])
+                }
+            ),
+            "patients": [
+                {
+                    "stay": str(row["stay_id"]),
+                    "label": labels[row["subject_id"]],
+                    "unit": _title(asked, row["unit"]),
+                }
+                for row in patients
+            ],
+            "kinds": _kinds(asked),
+            "reasons": [
+                {"id": code, "title": words(title)} for code, (_, title) in DELAY_REASONS.items()
+            ],
+            "isolation": [
+                {"id": code, "title": words(title)} for code, title in ISOLATION_KINDS.items()
+            ],
+            "ceilings": [
+                {"id": id_, "title": words(title)} for id_, (_, title) in CEILINGS.items()
+            ],
+            "priorities": [{"id": one, "title": words(one)} for one in PRIORITIES],
+            "wards": [
+                {"id": id_, "title": title} for id_, title in sorted(server.unit_titles().items())
+            ],
+            "entries": entries,
+            "tasks": [
+                {
+                    "rule": row["_task"]["rule"],
+                    "stay": row["_task"]["stay_id"],
+                    "begun_after": row["_task"]["begun_after"],
+                    "label": row["patient"],
+                    "summary": row["summary"],
+                    "acknowledged": row["_task"]["acknowledged"],
+                    "detail": row["_task"].get("detail", ""),
+                    "missing": row["_task"].get("missing", []),
+                }
+                for row in tables[0].rows
+            ],
+        },
+        tuple(tables),
+        facts=(
+            (words("Patients present"), words.number(len(patients))),
+            (
+                words("Work list made"),
+                words.when(datetime.fromisoformat(content["now"])) if content else words("not yet"),
+            ),
+        ),
+    )
+
+
+def _kinds(asked: Asked) -> list[dict[str, str]]:
+    words = asked.words
+    return [{"id": name, "title": words(KINDS[name].title)} for name in ENTERED if name in KINDS]
+
+
+def _long_table(asked: Asked, board: Any, labels: dict[int, str], where: dict[int, Any]) -> Table:
+    words = asked.words
+    return Table(
+        "long_stays",
+        words("Long stays: 7, 14, 21 days and longer"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("days", words("days in hospital"), "number", 0),
+            Column("fit_since", words("medically fit since"), "time"),
+            Column("delay", words("reason for delay")),
+        ),
+        [
+            {
+                **row,
+                "patient": labels.get(row["subject_id"], str(row["subject_id"])),
+                "unit": _title(asked, row["unit"]),
+                "delay": reason_of(asked, row["delay"]) or words("no reason recorded"),
+                "_class": "warning" if row["delay"] is None else "",
+                "_href": f"/patient/{row['subject_id']}",
+            }
+            for row in board.long_stays.iter_rows(named=True)
+            if row["stay_id"] in where
+        ],
+    )
+
+
+def _entries(
+    asked: Asked, board: Any, labels: dict[int, str], where: dict[int, Any]
+) -> tuple[list[dict[str, Any]], Table]:
+    """List what is entered: rows of the store, and what is on its way there."""
+    words = asked.words
+    waiting = [
+        one
+        for one in asked.server.state.entries.unflushed()
+        if one.stay is None or int(one.stay) in where
+    ]
+    gone = {one.id for one in waiting if one.withdrawn_at is not None}
+    rows = [
+        {
+            "id": row["entry"],
+            "patient": labels.get(row["subject_id"], str(row["subject_id"])),
+            "kind": words(KINDS[row["kind"]].title) if row["kind"] in KINDS else row["kind"],
+            "value": _entry_value(asked, row),
+            "time": row["time"],
+            "at": row["recorded"],
+            "state": words("recorded"),
+        }
+        for row in board.entries.iter_rows(named=True)
+        if row["stay_id"] in where and row["entry"] not in gone
+    ]
+    rows += [
+        {
+            "id": one.id,
+            "patient": labels.get(int(one.subject), str(one.subject)),
+            "kind": words(KINDS[one.kind].title) if one.kind in KINDS else one.kind,
+            "value": one.value,
+            "time": one.start,
+            "at": one.at,
+            "state": words("on its way to the record"),
+        }
+        for one in waiting
+        if one.withdrawn_at is None
+    ]
+    table = Table(
+        "entries",
+        words("What was entered"),
+        (
+            Column("patient", words("patient")),
+            Column("kind", words("what")),
+            Column("value", words("value")),
+            Column("time", words("from"), "time"),
+            Column("at", words("entered"), "time"),
+            Column("state", words("state")),
+        ),
+        rows,
+    )
+    return [row for row in rows if row["id"]], table
+
+
+def _entry_value(asked: Asked, row: Mapping[str, Any]) -> str | None:
+    words = asked.words
+    if row["reason"]:
+        held = reason_of(asked, row["reason"])
+        return words(ISOLATION_KINDS.get(held or "", held or ""))
+    if row["confirmed"] is not None and row["kind"] == "expected-discharge":
+        return words("confirmed") if row["confirmed"] else words("not confirmed")
+    return row["unit"] or row["text"] or row["note"]
+
+
+routes = APIRouter()
+
+
+def _moment(text: str, zone: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        message = "time: cannot be read; found other text; write 2020-05-01T08:00"
+        raise BadInputError(message) from None
+    return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))
+
+
+def _value_of(kind: str, form: Mapping[str, Any]) -> str | None:
+    """Read the value that a kind needs, from what was offered."""
+    wanted = KINDS[kind].value
+    given = str(form.get(wanted, "")).strip()[:_LONGEST_TEXT]
+    offered: dict[str, Mapping[str, Any]] = {
+        "reason": DELAY_REASONS,
+        "isolation": ISOLATION_KINDS,
+        "ceiling": CEILINGS,
+        "confirmed": {"yes": 1, "no": 1},
+    }
+    allowed = offered.get(wanted)
+    if wanted == "none":
+        return None
+    if (allowed is not None and given not in allowed) or not given:
+        message = f"entry: needs a {wanted}; found none of those offered; choose one"
+        raise BadInputError(message)
+    return given
+
+
+@routes.post("/work-list/entries")
+def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Keep what somebody enters about a stay; it becomes an event."""
+    asked = asked_of(request)
+    kind, stay = str(form.get("kind", "")), str(form.get("stay", ""))
+    if kind not in ENTERED or kind not in KINDS:
+        message = "entry: no such kind; found another; choose one of those offered"
+        raise BadInputError(message)
+    board, _ = board_of(asked)
+    found = [row for row in board.patients.iter_rows(named=True) if str(row["stay_id"]) == stay]
+    if not found:
+        message = "entry: nobody present has this stay; found another; choose a patient of the list"
+        raise NotFoundError(message)
+    asked.server.refuse_other_units(asked.viewer, (found[0]["unit"],))
+    details = {}
+    if kind == "bed-request":
+        priority = str(form.get("priority", "routine"))
+        details = {
+            "priority": priority if priority in PRIORITIES else "routine",
+            "side_room": "yes" if form.get("side_room") else "no",
+        }
+    asked.server.state.entries.add(
+        id=uuid.uuid4().hex,
+        subject=str(found[0]["subject_id"]),
+        stay=stay,
+        kind=kind,
+        value=_value_of(kind, form),
+        details=details,
+        start=_moment(str(form.get("start", "")), asked.server.zone),
+        end=None,
+        actor=asked.viewer.account,
+        role=asked.viewer.role,
+        at=asked.server.entry_time(),
+    )
+    asked.server.flush_soon()
+    return RedirectResponse("/work-list#entries", status_code=303)
+
+
+@routes.post("/work-list/entries/{entry}/withdraw")
+def withdraw(
+    request: Request,
+    entry: str,
+    form: Mapping[str, Any] = Depends(posted),
+) -> Response:
+    """Withdraw what was entered by mistake; the record still shows that it was believed."""
+    asked = asked_of(request)
+    asked.server.state.entries.withdraw(
+        entry, actor=asked.viewer.account, role=asked.viewer.role, at=asked.server.entry_time()
+    )
+    asked.server.flush_soon()
+    return RedirectResponse("/work-list#entries", status_code=303)
+
+
+@routes.post("/work-list/acknowledge")
+def acknowledge(
+    request: Request,
+    form: Mapping[str, Any] = Depends(posted),
+) -> Response:
+    """Take on a task, or take it off the list with a reason."""
+    asked = asked_of(request)
+    rule, stay = str(form.get("rule", "")), str(form.get("stay", ""))
+    since = _moment(str(form.get("begun_after", "")), asked.server.zone)
+    if not rule or not stay or since is None:
+        message = "task: not named; found no rule, stay and time; use the buttons of the list"
+        raise BadInputError(message)
+    work = asked.server.state.work
+    about: dict[str, Any] = {
+        "actor": asked.viewer.account,
+        "role": asked.viewer.role,
+        "at": asked.server.clock(),
+    }
+    reason = str(form.get("reason", "")).strip()[:_LONGEST_TEXT]
+    if form.get("done"):
+        if not reason:
+            message = "task: needs a reason to be taken off; found none; say how it was dealt with"
+            raise BadInputError(message)
+        work.clear(rule, stay, since, reason=reason, **about)
+    else:
+        work.acknowledge(rule, stay, since, owner=asked.viewer.name, **about)
+    asked.server.results.want(
+        "work-list",
+        {"at": asked.now.isoformat(), "after": asked.server.clock().isoformat()},
+        actor=asked.viewer.account,
+    )
+    return RedirectResponse("/work-list", status_code=303)
+
+
+def add_to(pages: Pages) -> None:
+    """Add the pages."""
+    pages.add("/work-list", work_list, template="work_list.html")
+    pages.router.include_router(routes)

@@ -1,0 +1,348 @@
+"""The worker: a process of its own that does long work and leaves results.
+
+It takes one job at a time from the state, tells how far it is, and writes what
+it found as a JSON file, whole or not at all. Web processes only read results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from neva.errors import NevaError, NotFoundError
+from neva.events.hospital import Hospital, open_hospital
+from neva.state import State, job_key, open_state, state_of
+from neva.state.jobs import Job
+from neva.web.settings import WebSettings
+
+__all__ = ["Cancelled", "Result", "Results", "WorkContext", "results_folder", "work_forever"]
+
+#: How often a worker looks for work, and says that it is alive.
+_LOOK_EVERY: Final = 0.5
+_BEAT_EVERY: Final = 5.0
+#: So many results of a kind are kept.
+_KEPT: Final = 40
+#: Kinds that change the hospital rather than read one version of it.
+WRITING: Final = frozenset(("import", "flush", "downtime"))
+
+
+class Cancelled(Exception):  # noqa: N818
+    """Somebody cancelled the job."""
+
+
+def results_folder(hospital: Path) -> Path:
+    """Return the folder of results: ``results`` in the hospital, or NEVA_RESULTS."""
+    place = os.environ.get("NEVA_RESULTS", "").strip()
+    return Path(place) if place else hospital / "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job left.
+
+    Attributes
+    ----------
+    id, kind : str
+    parameters : dict
+    version : str
+        Of the data that it was made from.
+    made : datetime
+        Aware.
+    content : dict
+    """
+
+    id: str
+    kind: str
+    parameters: dict[str, Any]
+    version: str
+    made: datetime
+    content: dict[str, Any]
+    folder: Path
+
+    def attachment(self, name: str) -> Path:
+        """Return the path of a file that the job left beside."""
+        return self.folder / f"{self.id}.{name}"
+
+    def cases(self) -> pl.DataFrame:
+        """Return the table that the job left beside."""
+        return pl.read_parquet(self.attachment("cases.parquet"))
+
+
+class Results:
+    """Results of one hospital, found again by what was asked.
+
+    Parameters
+    ----------
+    settings : WebSettings
+    state : State
+    hospital : Hospital
+    """
+
+    def __init__(self, settings: WebSettings, state: State, hospital: Hospital) -> None:
+        self._settings, self._state, self._hospital = settings, state, hospital
+        self.folder = results_folder(settings.hospital)
+        self._read: dict[str, Result] = {}
+        self._lock = threading.Lock()
+
+    def version(self) -> str:
+        """Name the data as they are."""
+        return f"{self._hospital.settings.hospital}@{self._hospital.manifest().version}"
+
+    def key(self, kind: str, parameters: Mapping[str, Any]) -> str:
+        """Name a result of the data as they are, and of the rules as they are."""
+        more = ""
+        if kind == "work-list":
+            more = job_key(
+                "rules", {one.rule: [one.state, one.hash] for one in self._state.rules.all()}
+            )
+        return job_key(kind, parameters, self.version() + more)
+
+    def _load(self, id_: str) -> Result | None:
+        with self._lock:
+            if id_ in self._read:
+                return self._read[id_]
+        path = self.folder / f"{id_}.json"
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        found = Result(
+            id_, held["kind"], held["parameters"], held["version"],
+            datetime.fromisoformat(held["made"]), held["content"], self.folder,
+        )  # fmt: skip
+        with self._lock:
+            while len(self._read) >= _KEPT:
+                self._read.pop(next(iter(self._read)))
+            self._read[id_] = found
+        return found
+
+    def find(self, kind: str, parameters: Mapping[str, Any]) -> Result | None:
+        """Return the result for exactly this and the data as they are, or None."""
+        return self._load(self.key(kind, parameters))
+
+    def latest(self, kind: str, parameters: Mapping[str, Any]) -> Result | None:
+        """Return the newest result of a kind whose parameters but the time are these."""
+        wanted = _without_time(parameters)
+        pointer = self.folder / f"latest-{job_key(kind, wanted)}"
+        try:
+            return self._load(pointer.read_text(encoding="utf-8").strip())
+        except OSError:
+            return None
+
+    def want(self, kind: str, parameters: Mapping[str, Any], *, actor: str) -> Job:
+        """Queue the job of a result, once."""
+        return self._state.jobs.add(
+            kind,
+            parameters,
+            key=self.key(kind, parameters),
+            actor=actor,
+            at=self._settings.now(),
+        )
+
+    def running(self, kind: str, parameters: Mapping[str, Any]) -> str | None:
+        """Return the id of the job under way for this, or None."""
+        job = self._state.jobs.last(self.key(kind, parameters))
+        return job.id if job is not None and job.is_under_way else None
+
+    def failed(self, kind: str, parameters: Mapping[str, Any]) -> Job | None:
+        """Return the last job for this if it failed or was cancelled."""
+        job = self._state.jobs.last(self.key(kind, parameters))
+        return job if job is not None and job.state in ("failed", "cancelled") else None
+
+    def keep(self, id_: str, kind: str, parameters: Mapping[str, Any], version: str,
+             content: Mapping[str, Any], made: datetime) -> None:  # fmt: skip
+        """Write a result, whole or not at all, and drop the oldest of its kind."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        held = {
+            "kind": kind,
+            "parameters": dict(parameters),
+            "version": version,
+            "made": made.isoformat(),
+            "content": content,
+        }
+        text = json.dumps(held, ensure_ascii=False, default=_plain)
+        _write(self.folder / f"{id_}.json", text)
+        _write(self.folder / f"latest-{job_key(kind, _without_time(parameters))}", id_)
+        self._prune()
+
+    def _prune(self) -> None:
+        named = sorted(
+            self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        )
+        for path in named[_KEPT * 4 :]:
+            for one in self.folder.glob(path.name.removesuffix(".json") + ".*"):
+                one.unlink(missing_ok=True)
+
+
+def _without_time(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in parameters.items() if name not in ("at", "after", "day")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+class WorkContext:
+    """What a kind of work is given.
+
+    Attributes
+    ----------
+    hospital : Hospital
+    state : State
+    settings : WebSettings
+    job : Job
+    id : str
+        Of the result.
+    """
+
+    def __init__(self, hospital: Hospital, state: State, settings: WebSettings, job: Job,
+                 folder: Path) -> None:  # fmt: skip
+        self.hospital, self.state, self.settings, self.job = hospital, state, settings, job
+        self.id, self.folder = job.key, folder
+        self._told = 0.0
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+
+    def attachment(self, name: str) -> Path:
+        """Return the path of a file to leave beside the result."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        return self.folder / f"{self.id}.{name}"
+
+    def progress(self, done: int, of: int, words: str) -> None:
+        """Say how far it is.
+
+        Raises
+        ------
+        Cancelled
+        """
+        with self._lock:
+            if self._is_cancelled:
+                raise Cancelled
+            if time.monotonic() - self._told < 0.3 and done < of:
+                return
+            self._told = time.monotonic()
+        if not self.state.jobs.beat(
+            self.job.id, at=self.settings.now(), done=done, of=of, words=words
+        ):
+            self._is_cancelled = True
+            raise Cancelled
+
+    def alive(self) -> None:
+        """Say that it is alive; called from a thread of its own."""
+        if not self.state.jobs.beat(self.job.id, at=self.settings.now()):
+            self._is_cancelled = True
+
+
+Work = Callable[[WorkContext, Mapping[str, Any]], dict[str, Any]]
+
+
+def _kinds() -> Mapping[str, Work]:
+    from neva.web.computed.kinds import KINDS
+
+    return KINDS
+
+
+def _do(context: WorkContext, results: Results) -> None:
+    job, jobs, clock = context.job, context.state.jobs, context.settings.now
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(_BEAT_EVERY):
+            context.alive()
+
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        kind = _kinds().get(job.kind)
+        if kind is None:
+            message = f"job: no work of this kind is known; found {job.kind[:40]!r}; update Neva"
+            raise NotFoundError(message)
+        version = results.version()
+        content = kind(context, job.parameters)
+        context.progress(1, 1, "done")
+        results.keep(job.key, job.kind, job.parameters, version, content, clock())
+        jobs.end(job.id, "done", at=clock(), result=job.key)
+    except Cancelled:
+        jobs.end(job.id, "cancelled", at=clock())
+    except NevaError as error:
+        jobs.end(job.id, "failed", at=clock(), error=str(error))
+    except Exception as error:  # the doorway: what nobody foresaw is our bug
+        # The text of a foreign error may quote a row, so only its kind and place are kept.
+        frames = traceback.extract_tb(error.__traceback__)
+        last = frames[-1] if frames else None
+        where = f" in {Path(last.filename).name}, line {last.lineno}" if last else ""
+        jobs.end(
+            job.id, "failed", at=clock(),
+            error=f"a bug in Neva, please report it: {type(error).__name__}{where}",
+        )  # fmt: skip
+    finally:
+        stop.set()
+        beating.join()
+
+
+def work_forever(
+    settings: WebSettings,
+    *,
+    stop: threading.Event | None = None,
+    parent: int | None = None,
+    most: int | None = None,
+) -> int:
+    """Take jobs and do them until told to stop.
+
+    Parameters
+    ----------
+    settings : WebSettings
+    stop : threading.Event, optional
+    parent : int, optional
+        A process; when it is gone, so is the worker.
+    most : int, optional
+        Stop after so many jobs, or when there is none (for tests).
+
+    Returns
+    -------
+    int
+        Jobs done.
+    """
+    stop = stop or threading.Event()
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    place = settings.state if settings.state is not None else state_of(settings.hospital)
+    done = 0
+    with open_state(place) as state:
+        hospital = open_hospital(settings.hospital)
+        results = Results(settings, state, hospital)
+        while not stop.is_set() and (parent is None or os.getppid() == parent):
+            job = state.jobs.take(name, at=settings.now())
+            if job is None:
+                if most is not None:
+                    break
+                stop.wait(_LOOK_EVERY)
+                continue
+            _do(WorkContext(hospital, state, settings, job, results.folder), results)
+            done += 1
+            if most is not None and done >= most:
+                break
+    return done
