@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,9 +68,11 @@ class Snapshot:
         """Every row of a table, withdrawn ones and old revisions included."""
         return tables.scan(self.files(table), TABLES[table])
 
-    def _seen(self, table: str) -> pl.LazyFrame:
+    def _seen(self, table: str, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
         """The last row known of each thing, if it is not a withdrawal."""
         rows = self.stored(table)
+        if subjects is not None:
+            rows = rows.filter(pl.col("subject_id").is_in(list(subjects)))
         if self.as_of is not None:
             rows = rows.filter(pl.col("recorded") <= pl.lit(self.as_of, dtype=TIME))
         last = rows.sort("recorded", "batch", maintain_order=True).unique(
@@ -107,8 +109,8 @@ class Snapshot:
             self._known("death_precision", by="death"), self._known("death")
         )
 
-    def _started(self, table: str) -> pl.LazyFrame:
-        rows = self._seen(table)
+    def _started(self, table: str, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
+        rows = self._seen(table, subjects)
         if self.as_of is None:
             return rows
         return rows.filter(pl.col("start") <= pl.lit(self.as_of, dtype=TIME))
@@ -119,9 +121,13 @@ class Snapshot:
             self._known("outcome", by="end"), self._known("end")
         )
 
-    def movements(self) -> pl.LazyFrame:
-        """Movements that had started by now; an end after now reads as missing."""
-        return self._started("movements").with_columns(self._known("end"))
+    def movements(self, *, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
+        """Movements that had started by now; an end after now reads as missing.
+
+        With `subjects` only theirs: of few subjects much faster than a filter
+        afterwards, since what is known last is then found among few rows.
+        """
+        return self._started("movements", subjects).with_columns(self._known("end"))
 
     def units(self) -> pl.LazyFrame:
         """Units known at now."""

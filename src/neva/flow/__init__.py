@@ -26,6 +26,7 @@ from neva.flow.compare import (
 from neva.flow.count_files import read_counts
 from neva.flow.evaluation import Evaluation
 from neva.flow.forecast import FlowModel, OccupancyForecast, fit_flow, forecast_flow
+from neva.flow.forecast_document import forecast_document, read_forecast_document
 from neva.flow.hospital_fit import FittedHospital, fit_hospital
 from neva.flow.hospital_model import HospitalModel
 from neva.flow.lengths import LengthModel, fit_lengths
@@ -83,6 +84,7 @@ __all__ = [
     "fit_flow",
     "fit_hospital",
     "fit_lengths",
+    "forecast_document",
     "forecast_flow",
     "forecast_hospital",
     "highest_occupancy",
@@ -93,6 +95,7 @@ __all__ = [
     "moves_ahead",
     "open_stays",
     "read_counts",
+    "read_forecast_document",
     "read_scenario",
     "refusal_by_beds",
     "refusal_by_pool",

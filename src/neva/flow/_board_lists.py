@@ -223,33 +223,26 @@ def electives_list(
     )
 
 
-def changes_since(snapshot: Snapshot, entries: pl.DataFrame, since: datetime) -> pl.DataFrame:
-    """What happened in ``(since, now]``: admissions, transfers, discharges, deaths, requests."""
+def changes_since(
+    snapshot: Snapshot,
+    recent: pl.DataFrame,
+    movements: pl.DataFrame,
+    entries: pl.DataFrame,
+    since: datetime,
+) -> pl.DataFrame:
+    """What happened in ``(since, now]``: admissions, transfers, discharges, deaths, requests.
+
+    `recent` has the stays that had not ended by `since`, `movements` all of theirs.
+    """
     now = pl.lit(snapshot.now, dtype=TIME)
     begin = pl.lit(since, dtype=TIME)
 
     def inside(column: str) -> pl.Expr:
         return (pl.col(column) > begin) & (pl.col(column) <= now)
 
-    stays = (
-        snapshot.stays()
-        .filter(inside("start") | inside("end"))
-        .select("stay_id", "subject_id", "start", "end", "outcome")
-        .collect()
-    )
-    # Of those who moved or left since then: all their movements, to say from where.
-    moved = (
-        snapshot.movements()
-        .filter(inside("start") | inside("end"), pl.col("unit").is_not_null())
-        .select("stay_id")
-        .unique()
-    )
+    stays = recent.filter(inside("start") | inside("end"))
     movements = (
-        snapshot.movements()
-        .filter(pl.col("unit").is_not_null())
-        .join(moved, on="stay_id", how="semi")
-        .select("stay_id", "subject_id", "start", "unit", "movement_id")
-        .collect()
+        movements.filter(pl.col("unit").is_not_null())
         .sort("stay_id", "start", "movement_id")
         .with_columns(from_unit=pl.col("unit").shift(1).over("stay_id"))
     )

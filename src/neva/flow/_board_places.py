@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -50,19 +51,15 @@ GROUPS: Final[Columns] = {
 }
 
 
-def placed(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
+def placed(snapshot: Snapshot, stays: pl.DataFrame, movements: pl.DataFrame) -> pl.DataFrame:
     """Give each open stay the unit and bed it is in; missing where none is known."""
     now = pl.lit(snapshot.now, dtype=TIME)
     here = stays.filter(~pl.col("lost")).drop("lost").rename({"start": "admitted"})
     open_ = (
-        snapshot.movements()
-        .filter(
+        movements.filter(
             pl.col("start") <= now,
             pl.col("end").is_null() | (pl.col("end") > now),
-            pl.col("stay_id").is_in(here["stay_id"].implode()),
         )
-        .select("stay_id", "unit", "bed", "start", "movement_id")
-        .collect()
         .sort("stay_id", "start", "movement_id")
         .unique("stay_id", keep="last", maintain_order=True)
     )
@@ -216,22 +213,31 @@ def outlook_table(
 
 def groups_table(
     units: pl.DataFrame,
+    waiting: pl.DataFrame,
     horizons: Mapping[str, datetime],
     forecast: OccupancyForecast | None,
     above: Mapping[str, tuple[str, ...]],
 ) -> pl.DataFrame:
     """Whether everybody can be placed: one row a group of interchangeable units and horizon."""
     rows: list[dict[str, Any]] = []
+    group_of = {unit: group for unit, group in units.select("unit", "group").iter_rows() if group}
+    # Who only moves within a group takes no bed more of it.
+    asked = Counter(
+        group_of[wanted]
+        for unit, wanted in waiting.select("unit", "wanted").iter_rows()
+        if wanted in group_of and group_of.get(unit) != group_of[wanted]
+    )
     grouped = (
         units.filter(pl.col("group").is_not_null())
         .group_by("group", maintain_order=True)
-        .agg(pl.col("unit"), pl.col("usable", "present", "reserved").sum())
+        .agg(pl.col("unit"), pl.col("usable", "present").sum())
     )
-    for group, members, usable, present, waiting in grouped.iter_rows():
+    for group, members, usable, present in grouped.iter_rows():
+        more = asked[group]
         for name, moment in horizons.items():
             row: dict[str, Any] = {
                 "group": group, "units": members, "horizon": name, "time": moment,
-                "usable": usable, "present": present, "waiting": waiting,
+                "usable": usable, "present": present, "waiting": more,
             }  # fmt: skip
             step = None if forecast is None else step_at(forecast.times, moment, 0.51)
             if forecast is not None and step is not None:
@@ -239,7 +245,7 @@ def groups_table(
                 if counts is not None:
                     row["expected"], row["expected_low"], row["expected_high"] = _count(counts)
                     row["placed"] = _within(counts, usable)
-                    row["placed_with_waiting"] = _within(counts, usable - waiting)
+                    row["placed_with_waiting"] = _within(counts, usable - more)
                     row["how"] = how
             rows.append(row)
     return pl.DataFrame(rows, schema=GROUPS).sort("group", "time")

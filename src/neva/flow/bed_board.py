@@ -31,6 +31,7 @@ from neva.flow.operations import (
     open_stays,
     operational_events,
     planned_admissions,
+    recent_stays,
 )
 
 __all__ = ["BedBoard", "BoardSettings", "bed_board"]
@@ -106,7 +107,7 @@ class BedBoard:
         bed than are usable). Missing: nothing is known.
     groups : polars.DataFrame
         A row a group and horizon: ``group``, ``units``, ``horizon``, ``time``,
-        ``usable``, ``present``, ``waiting`` (from other units, now),
+        ``usable``, ``present``, ``waiting`` (now, in no unit of the group),
         ``expected`` with limits, ``placed`` (the chance that all can be
         placed), ``placed_with_waiting`` (if all who wait now came on top: a
         lower bound), ``how`` (``together``: forecast as a whole;
@@ -267,10 +268,18 @@ def bed_board(
             raise UsageError(message)
     now, zone = snapshot.now, snapshot.zone
     events = operational_events(snapshot)
-    stays = open_stays(snapshot, events)
+    handover = last_time(now, settings.handovers, zone)
+    recent = recent_stays(snapshot, handover)
+    stays = open_stays(snapshot, events, recent=recent)
+    movements = (
+        snapshot.movements(subjects=recent["subject_id"].unique().to_list())
+        .filter(pl.col("stay_id").is_in(recent["stay_id"].implode()))
+        .select("stay_id", "subject_id", "start", "end", "unit", "bed", "movement_id")
+        .collect()
+    )
     entries = current_entries(snapshot, stays=stays, events=events)
     isolating = entries.filter(pl.col("kind") == "isolation")["stay_id"].unique()
-    patients = places.placed(snapshot, stays).with_columns(
+    patients = places.placed(snapshot, stays, movements).with_columns(
         isolating=pl.col("stay_id").is_in(isolating.implode())
     )
     beds = places.beds_now(snapshot)
@@ -278,9 +287,8 @@ def bed_board(
     waiting = lists.waiting_list(patients, entries, kinds, now, settings.boarding_hours)
     units = places.units_table(snapshot, patients, beds, waiting)
     horizons = next_times(now, settings.horizons, zone)
-    groups = places.groups_table(units, horizons, forecast, units_above(snapshot))
+    groups = places.groups_table(units, waiting, horizons, forecast, units_above(snapshot))
     long = lists.long_stay_list(patients, entries, now, settings.long_stay_days)
-    handover = last_time(now, settings.handovers, zone)
     planned = planned_admissions(
         snapshot, hours=settings.elective_hours, stays=stays, events=events
     )
@@ -299,7 +307,7 @@ def bed_board(
         electives=lists.electives_list(planned, units, forecast, now, settings.at_risk),
         long_stays=long,
         long_stay_counts=lists.long_stay_counts(patients, long, settings.long_stay_days),
-        changes=lists.changes_since(snapshot, entries, handover),
+        changes=lists.changes_since(snapshot, recent, movements, entries, handover),
         patients=patients,
         entries=entries,
         handover=handover,

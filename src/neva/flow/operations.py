@@ -31,6 +31,7 @@ __all__ = [
     "open_stays",
     "operational_events",
     "planned_admissions",
+    "recent_stays",
 ]
 
 #: Columns of entries, and their types.
@@ -113,14 +114,37 @@ def operational_events(snapshot: Snapshot) -> pl.DataFrame:
     ).with_columns(end_time=pl.when(pl.col("end_time") <= now).then("end_time"))
 
 
-def open_stays(snapshot: Snapshot, events: pl.DataFrame | None = None) -> pl.DataFrame:
+def recent_stays(snapshot: Snapshot, since: datetime | None = None) -> pl.DataFrame:
+    """Return stays that had begun by *now* and not ended before a time, *now* by default.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``subject_id``, ``stay_id``, ``start``, ``end``?, ``kind``, ``source``, ``outcome``.
+    """
+    begin = pl.lit(since or snapshot.now, dtype=TIME)
+    return (
+        snapshot.stays()
+        .filter(
+            pl.col("start") <= pl.lit(snapshot.now, dtype=TIME),
+            pl.col("end").is_null() | (pl.col("end") > begin),
+        )
+        .select("subject_id", "stay_id", "start", "end", "kind", "source", "outcome")
+        .collect()
+        .sort("subject_id", "stay_id")
+    )
+
+
+def open_stays(
+    snapshot: Snapshot, events: pl.DataFrame | None = None, *, recent: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Return stays that had begun and not ended at *now*.
 
     Parameters
     ----------
     snapshot : Snapshot
-    events : polars.DataFrame, optional
-        :func:`operational_events`, where they are at hand.
+    events, recent : polars.DataFrame, optional
+        :func:`operational_events` and :func:`recent_stays`, where they are at hand.
 
     Returns
     -------
@@ -131,14 +155,12 @@ def open_stays(snapshot: Snapshot, events: pl.DataFrame | None = None) -> pl.Dat
     """
     now = pl.lit(snapshot.now, dtype=TIME)
     events = operational_events(snapshot) if events is None else events
+    recent = recent_stays(snapshot) if recent is None else recent
     followed = events.filter(pl.col("code") == FOLLOW_UP_END, pl.col("time") <= now)
     return (
-        snapshot.stays()
-        .filter(pl.col("start") <= now, pl.col("end").is_null() | (pl.col("end") > now))
+        recent.filter(pl.col("end").is_null() | (pl.col("end") > now))
         .select("subject_id", "stay_id", "start", "kind", "source")
-        .collect()
         .with_columns(lost=pl.col("subject_id").is_in(followed["subject_id"].unique().implode()))
-        .sort("subject_id", "stay_id")
     )
 
 

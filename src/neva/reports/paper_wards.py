@@ -216,7 +216,7 @@ def downtime_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
                 "%(patients)s patients in %(units)s units. Whatever happened after "
                 "%(time)s is not here.",
                 patients=board.patients.height,
-                units=board.patients["unit"].n_unique(),
+                units=board.patients["unit"].drop_nulls().n_unique(),
                 time=paper.whole_time(board.now),
             ),
         ),

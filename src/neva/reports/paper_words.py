@@ -67,7 +67,7 @@ def words_for(words: Words) -> dict[str, str]:
 def words_of_change(words: Words) -> dict[str, str]:
     """Return the kinds of changes since a handover in words."""
     return {
-        "admission": words("admissions"),
+        "admission": words("new stays, emergency visits included"),
         "transfer": words("transfers"),
         "discharge": words("discharges"),
         "death": words("deaths"),

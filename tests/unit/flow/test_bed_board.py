@@ -11,6 +11,7 @@ from tests.hospitals import new_hospital, take
 
 from neva.errors import UsageError
 from neva.events.schema import OPEN_END
+from neva.flow._board_places import groups_table
 from neva.flow.bed_board import BoardSettings, bed_board, last_time, next_times
 from neva.flow.forecast import OccupancyForecast
 from neva.flow.moves_ahead import MovesAhead
@@ -232,6 +233,26 @@ def test_can_everybody_be_placed(board):
     short = board.outlook.filter(unit="icu", horizon="12:00")["short"].item()
     assert short == pytest.approx(0.1)
     assert board.outlook.filter(unit="ed")["short"].to_list() == [None] * 3
+
+
+def test_who_moves_within_a_group_takes_no_bed_more_of_it():
+    units = pl.DataFrame({"unit": ["a1", "a2", "ed"], "group": ["g", "g", None],
+                          "usable": [3, 2, None], "present": [2, 2, 5]})  # fmt: skip
+    waiting = pl.DataFrame({"unit": ["a2", "ed", "ed", None], "wanted": ["a1", "a1", None, "a2"]})
+    found = groups_table(units, waiting, {"12:00": NOW}, None, {})
+    assert found["waiting"].to_list() == [2]
+
+
+def test_units_forecast_together_are_not_added_as_if_independent():
+    units = pl.DataFrame({"unit": ["a1", "a2"], "group": ["g", "g"], "usable": [2, 2],
+                          "present": [1, 1]})  # fmt: skip
+    nobody = pl.DataFrame(schema={"unit": pl.String, "wanted": pl.String})
+    both = {"a1": {1: 0.5, 3: 0.5}, "a2": {1: 0.5, 3: 0.5}, "house": {4: 1.0}}
+    made = forecast(both, places=("a1", "a2", "house"))
+    above = {"a1": ("house",), "a2": ("house",)}
+    for chain, how, chance in ((above, "together", 1.0), ({}, "independent", 0.75)):
+        found = groups_table(units, nobody, {"x": NOW + HOUR}, made, chain).row(0, named=True)
+        assert (found["how"], found["placed"]) == (how, pytest.approx(chance))
 
 
 def test_planned_admissions_at_risk(board):
