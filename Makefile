@@ -1,4 +1,5 @@
-# make demo    the whole job on real data, from nothing; writes build/demo/report.html
+# make demo    the whole job on real data, from nothing; writes build/demo/report.html and
+#              serves the pages on 127.0.0.1:8321 (SERVE=0: stops after writing)
 # make test    everything that CI runs
 # make bench   speed and memory against baselines; writes benchmarks/results.md
 # make env     .venv with the package and its tools
@@ -19,7 +20,7 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/neva demo build/demo
+	$(BIN)/neva demo build/demo $(if $(filter 0,$(SERVE)),,--serve)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from tests.hospitals import new_hospital
 from tests.signing_keys import jwk, private_key
 
 from neva.decisions.conformance_requests import Signer
-from neva.errors import UsageError
+from neva.web.application import create_application
 from neva.web.settings import WebSettings
 
 BASE = "http://127.0.0.1:8321/cds-services"
@@ -102,8 +102,11 @@ def test_who_called_is_in_the_audit(bedside):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "neva.hospital.example", ""])
 def test_without_a_file_of_clients_only_this_machine_is_served(tmp_path, host):
-    with pytest.raises(UsageError, match="--clients"):
-        WebSettings(hospital=tmp_path, host=host)
+    """Where others can reach the address, there is no CDS Hooks without a file of clients."""
+    settings = WebSettings(hospital=new_hospital(tmp_path).path, host=host)
+    application = create_application(settings)
+    assert "/cds-services" not in application.openapi()["paths"]
+    application.state.bedside.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -75,9 +75,15 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="where hospital and report go")] = Path(
         "build/demo"
     ),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="then serve both hospitals on this machine")
+    ] = False,
+    port: Annotated[int, typer.Option(help="where to serve; the cohort is on the next one")] = 8321,
     as_json: Json = False,
 ) -> None:
     """Load the real cohort that comes with Neva, make invented patients, and report on both.
+
+    With --serve the web application opens on them, with accounts of each role.
 
     Example: neva demo build/demo
     """
@@ -143,3 +149,16 @@ def demo(
         "measures": measured.frame,
     }
     tell(as_json, content, text)
+    if serve:
+        from neva.web.demonstration import PASSWORD, prepare, serve_demonstration
+
+        prepare(folder / "synthetic", at=now(), live=True)
+        prepare(folder / "hospital", at=now(), live=False)
+        typer.echo(
+            f"\nopen http://127.0.0.1:{port} (invented patients), "
+            f"http://127.0.0.1:{port + 1} (the real cohort)\n"
+            "sign in as viewer, analyst, clinician or administrator; the password of each is "
+            f"{PASSWORD}\nstop with Ctrl+C",
+            err=True,
+        )
+        serve_demonstration(folder, host="127.0.0.1", port=port)

@@ -182,8 +182,12 @@ def arrange(
         for i, (node, box) in enumerate(zip(nodes, places, strict=True))
     ]
     cases = words("%(n)s cases", n=words.count(of.case_count))
-    for number, word in ((START, words("start")), (END, words("end"))):
-        terminal = _Place([word], cases, f"{word}: {cases}", None, 0.0)
+    n = words.count(of.case_count)
+    for number, word, told in (
+        (START, words("start"), words("start of %(n)s cases", n=n)),
+        (END, words("end"), words("end of %(n)s cases", n=n)),
+    ):
+        terminal = _Place([word], cases, told, None, 0.0)
         places.append(terminal)
         specs.append(_spec(terminal, -math.inf if number == START else math.inf,
                            degree.get(number, [0, 0])))  # fmt: skip

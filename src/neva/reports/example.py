@@ -145,7 +145,7 @@ def run_synthetic_example(folder: Path, *, now: datetime) -> tuple[Report, Path]
         Aware.
     """
     path = folder / "synthetic"
-    plan = Plan(stays=1000, seed=1, zone="Europe/Moscow")
+    plan = Plan(stays=1000, seed=1, zone="Europe/Moscow", operations=True)
     if (path / "current").exists():
         hospital = open_hospital(path)
     else:

@@ -126,7 +126,7 @@ def create_application(
 
 def _pages() -> Pages:
     pages = Pages()
-    pages.router.include_router(sign_in_routes)
+    pages.router.include_router(sign_in_routes, include_in_schema=False)
     for view in (
         now, work_list, pathways, quality, flow, patient, decisions, data, definitions, paper, jobs,
     ):  # fmt: skip

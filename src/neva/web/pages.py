@@ -441,5 +441,5 @@ class Pages:
         slug = path.strip("/") or "home"
         # The twins first: a path with a parameter would take them for a name.
         self.router.get(f"{path}.json", name=f"{slug} (JSON)", include_in_schema=True)(as_json)
-        self.router.get(f"{path}.csv", name=f"{slug} (CSV)", include_in_schema=True)(as_csv)
-        self.router.get(path, name=slug, include_in_schema=True)(html)
+        self.router.get(f"{path}.csv", name=f"{slug} (CSV)", include_in_schema=False)(as_csv)
+        self.router.get(path, name=slug, include_in_schema=False)(html)

@@ -54,6 +54,7 @@ def _measure(
         if isinstance(value, int | float | str | None)
     }
     spacing = natural_period(run)
+    told_of = about(run, measure, synthetic=synthetic)
     chart = chart_of(run, measure, every=spacing)
     enough = chart is not None and chart.frame.height >= FEWEST_PERIODS
     funnel = funnel_of(run, measure)
@@ -103,12 +104,10 @@ def _measure(
         "words": {language: explain(measure, language) for language in _LANGUAGES},
         "better": measure.better,
         "continuous": measure.observation is not None,
+        "is_share": told_of.percent,
         "figure": figure,
         "outside": run.outside[measure.id],
-        "period": {
-            language: period_of(run, measure, language=language)
-            for language in _LANGUAGES
-        }
+        "period": {language: period_of(run, measure, language=language) for language in _LANGUAGES}
         if figure["population"]
         else {"en": "", "ru": ""},
         "every": spacing,

@@ -395,4 +395,4 @@ def add_to(pages: Pages) -> None:
     pages.add("/decisions/burden", burden, template="decisions_burden.html")
     pages.add("/decisions/rules/{rule}", rule, template="rule.html")
     pages.add("/decisions/models/{model}", model, template="model.html")
-    pages.router.include_router(routes)
+    pages.router.include_router(routes, include_in_schema=False)

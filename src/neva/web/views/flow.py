@@ -440,4 +440,4 @@ def add_to(pages: Pages) -> None:
     pages.add("/flow", flow, template="flow.html")
     pages.add("/flow/scenarios", scenarios, template="scenarios.html")
     pages.add("/flow/scenarios/{scenario}", scenario, template="scenario.html")
-    pages.router.include_router(routes)
+    pages.router.include_router(routes, include_in_schema=False)

@@ -284,4 +284,4 @@ def add_to(pages: Pages) -> None:
     pages.add("/jobs/{job}", job, template="job.html")
     pages.add("/audit", audit, template="audit.html")
     pages.add("/accounts", accounts, template="accounts.html")
-    pages.router.include_router(routes)
+    pages.router.include_router(routes, include_in_schema=False)

@@ -269,4 +269,4 @@ def board_report(request: Request) -> Response:
 def add_to(pages: Pages) -> None:
     """Add the pages."""
     pages.add("/paper", sheets, template="paper_sheets.html")
-    pages.router.include_router(routes)
+    pages.router.include_router(routes, include_in_schema=False)

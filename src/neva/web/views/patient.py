@@ -493,4 +493,4 @@ def state_purpose(
 def add_to(pages: Pages) -> None:
     """Add the pages."""
     pages.add("/patient/{subject}", patient, template="patient.html")
-    pages.router.include_router(routes)
+    pages.router.include_router(routes, include_in_schema=False)

@@ -51,7 +51,7 @@ def _figure_columns(asked: Asked) -> tuple[Column, ...]:
 
 
 def _is_share(one: dict[str, Any]) -> bool:
-    return not one["continuous"]
+    return bool(one["is_share"])
 
 
 def _icon(svg: str | None) -> dict[str, str] | None:
@@ -63,7 +63,7 @@ def _icon(svg: str | None) -> dict[str, str] | None:
 
 def _row(asked: Asked, programme: str, one: dict[str, Any]) -> dict[str, Any]:
     words, figure = asked.words, one["figure"]
-    value = figure["rate"] if _is_share(one) else figure["median"]
+    value = figure["median"] if one["continuous"] else figure["rate"]
 
     def write(number: float | None) -> str:
         return words.share(number) if _is_share(one) else words.number(number, 1)
@@ -77,7 +77,7 @@ def _row(asked: Asked, programme: str, one: dict[str, Any]) -> dict[str, Any]:
         if figure["low"] is not None
         else None,
         "counts": f"{words.count(figure['met'])} / {words.count(closed)}"
-        if _is_share(one)
+        if not one["continuous"]
         else words("%(n)s cases", n=words.count(closed)),
         "variation": _icon(icons.get("variation")),
         "assurance": _icon(icons.get("assurance")),

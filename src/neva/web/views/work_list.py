@@ -435,4 +435,4 @@ def acknowledge(
 def add_to(pages: Pages) -> None:
     """Add the pages."""
     pages.add("/work-list", work_list, template="work_list.html")
-    pages.router.include_router(routes)
+    pages.router.include_router(routes, include_in_schema=False)
