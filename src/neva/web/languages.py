@@ -23,7 +23,15 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 
-__all__ = ["LANGUAGES", "Language", "chosen", "current", "language_of", "preferred"]
+__all__ = [
+    "LANGUAGES",
+    "UNTRANSLATED",
+    "Language",
+    "chosen",
+    "current",
+    "language_of",
+    "preferred",
+]
 
 #: What the application speaks; the first is the source's own.
 LANGUAGES: Final = ("en", "ru")
@@ -38,6 +46,15 @@ def _catalogue(code: str) -> Catalog:
         return Catalog(locale="en")
     with (resources.files("neva.web") / "locale" / f"{code}.po").open("rb") as file:
         return read_po(file, locale=code)
+
+
+#: Texts that were asked for and have no translation; a test demands that there are none.
+UNTRANSLATED: Final[set[str]] = set()
+
+
+def _note(text: str) -> None:
+    if len(UNTRANSLATED) < 1000:
+        UNTRANSLATED.add(text)
 
 
 def _russian_form(n: int) -> int:
@@ -74,6 +91,8 @@ class Language:
     def __call__(self, text: str, /, **values: object) -> str:
         """Translate a text; ``%(name)s`` in it is replaced by a value."""
         message = _catalogue(self.code).get(text)
+        if self.code != LANGUAGES[0] and (message is None or not message.string):
+            _note(text)
         found = message.string if message is not None and message.string else text
         shown = found if isinstance(found, str) else found[0]
         return shown % values if values else shown

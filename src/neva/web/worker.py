@@ -6,6 +6,7 @@ it found as a JSON file, whole or not at all. Web processes only read results.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -34,6 +35,10 @@ _LOOK_EVERY: Final = 0.5
 _BEAT_EVERY: Final = 5.0
 #: So many results of a kind are kept.
 _KEPT: Final = 40
+#: Names what results look like: it changes with the code that makes them.
+_FORMAT: Final = hashlib.sha256(
+    b"".join(one.read_bytes() for one in sorted(Path(__file__).with_name("computed").glob("*.py")))
+).hexdigest()[:16]
 #: Kinds that change the hospital rather than read one version of it.
 WRITING: Final = frozenset(("import", "flush", "downtime"))
 
@@ -107,7 +112,7 @@ class Results:
             more = job_key(
                 "rules", {one.rule: [one.state, one.hash] for one in self._state.rules.all()}
             )
-        return job_key(kind, parameters, self.version() + more)
+        return job_key(kind, parameters, self.version() + more + _FORMAT)
 
     def _load(self, id_: str) -> Result | None:
         with self._lock:
@@ -118,6 +123,8 @@ class Results:
             held = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        if held.get("format") != _FORMAT:
+            return None  # written by another version of Neva
         found = Result(
             id_, held["kind"], held["parameters"], held["version"],
             datetime.fromisoformat(held["made"]), held["content"], self.folder,
@@ -166,6 +173,7 @@ class Results:
         """Write a result, whole or not at all, and drop the oldest of its kind."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         held = {
+            "format": _FORMAT,
             "kind": kind,
             "parameters": dict(parameters),
             "version": version,

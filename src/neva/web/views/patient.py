@@ -350,7 +350,7 @@ def _value_charts(
                     "x": {"field": "time", "type": "temporal", "title": None,
                           "axis": {"format": "%-d %b", "labelOverlap": True, "tickCount": 5}},
                     "y": {"field": "value", "type": "quantitative",
-                          "title": unit[0] if unit else "value", "scale": {"zero": False}},
+                          "title": unit or ["–"], "scale": {"zero": False}},
                 },
             },
             words,

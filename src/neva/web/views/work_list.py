@@ -305,8 +305,8 @@ def _entries(
 def _entry_value(asked: Asked, row: Mapping[str, Any]) -> str | None:
     words = asked.words
     if row["reason"]:
-        held = reason_of(asked, row["reason"])
-        return words(ISOLATION_KINDS.get(held or "", held or ""))
+        kind = ISOLATION_KINDS.get(row["reason"])
+        return words(kind) if kind is not None else reason_of(asked, row["reason"])
     if row["confirmed"] is not None and row["kind"] == "expected-discharge":
         return words("confirmed") if row["confirmed"] else words("not confirmed")
     return row["unit"] or row["text"] or row["note"]
