@@ -294,7 +294,7 @@ def draw_map(
     parts = [
         (
             f'<svg class="neva-map" xmlns="http://www.w3.org/2000/svg" {box} '
-            f'role="img" aria-label={name}>'
+            f'role="{"img" if link is None else "group"}" aria-label={name}>'
         ),
         f"<style>{MAP_STYLE}</style>",
         f'<rect class="w" {size}/>',

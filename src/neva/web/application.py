@@ -112,6 +112,10 @@ def create_application(
     def measured() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @application.get("/favicon.ico", include_in_schema=False)
+    def icon() -> Response:
+        return RedirectResponse("/static/neva.svg", status_code=308)
+
     if settings.clients is not None or is_loopback(settings.host):
         application.include_router(cds_router(bedside))
     application.include_router(_pages().router, dependencies=[Depends(guard)])

@@ -195,7 +195,7 @@ class Results:
 
 
 def _without_time(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in parameters.items() if name not in ("at", "after", "day")}
+    return {name: one for name, one in parameters.items() if name not in ("at", "after")}
 
 
 def _plain(value: Any) -> Any:

@@ -179,7 +179,7 @@ def flow(asked: Asked) -> ViewModel:
         for number, one in enumerate(shown[:MOST_FANS])
     }
     judged, judging = asked.server.computed(
-        "evaluation", {"day": asked.now.date().isoformat()}, asked.viewer
+        "evaluation", {"at": asked.now.replace(hour=0, minute=0).isoformat()}, asked.viewer
     )
     tables = [
         Table(

@@ -394,7 +394,8 @@ def case(asked: Asked) -> ViewModel:
         message = "case: not in this log; found no case of that name; choose one from the list"
         raise NotFoundError(message)
     row = int(found["row"][0])
-    units = tuple(found["units"][0] or ())
+    touched = found["units"][0]
+    units = tuple(touched.to_list()) if touched is not None else ()
     asked.server.refuse_other_units(asked.viewer, units)
     begin, end = int(log.offsets[row]), int(log.offsets[row + 1])
     times = log.time[begin:end]

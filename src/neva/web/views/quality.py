@@ -239,7 +239,7 @@ def measure(asked: Asked) -> ViewModel:
             "strata",
             words("By group"),
             (
-                Column("name", words("by")),
+                Column("name", words("grouped by")),
                 Column("value", words("group")),
                 Column("met", words("met"), "number"),
                 Column("n", words("closed"), "number"),

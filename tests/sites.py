@@ -1,0 +1,100 @@
+"""The whole application on a port of this machine, with a worker, on invented patients."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from neva.events.hospital import create_hospital
+from neva.synthesis import Plan, synthesise
+from neva.web.application import create_application
+from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
+from neva.web.serving import start_workers
+from neva.web.settings import WebSettings
+
+#: Pages that have results of the worker.
+WITH_RESULTS = ("/now", "/work-list", "/flow", "/quality", "/decisions")
+
+
+@dataclass
+class Site:
+    url: str
+    hospital: Path
+    server: object
+
+    @contextmanager
+    def client(self, name="clinician", language="en"):
+        """Somebody signed in, without a browser."""
+        headers = {"accept": "text/html", "accept-language": language}
+        with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
+            answer = client.post("/sign-in", data={"name": name, "password": PASSWORD})
+            assert answer.status_code == 303, answer.status_code
+            yield client
+
+    def wait_for_jobs(self, seconds=240):
+        until = time.monotonic() + seconds
+        jobs = self.server.state.jobs
+        while time.monotonic() < until:
+            newest = jobs.newest()
+            if not any(one.is_under_way for one in newest):
+                failed = [(one.kind, one.error) for one in newest if one.state == "failed"]
+                assert failed == []
+                return
+            time.sleep(0.2)
+        raise AssertionError([(one.kind, one.state, one.words) for one in jobs.newest()])
+
+
+def free_port():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+@contextmanager
+def serving(folder: Path, *, stays=400, seed=5, workers=1, **more):
+    """Serve a synthetic hospital; its results are computed when this begins."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    plan = Plan(stays=stays, seed=seed, zone="Europe/Moscow", operations=True)
+    hospital = create_hospital(folder / "hospital", zone=plan.zone, now=now)
+    synthesise(hospital, plan, now=now)
+    prepare(hospital.path, at=now, live=True)
+    port = free_port()
+    settings = WebSettings(
+        hospital=hospital.path,
+        programmes=PROGRAMMES,
+        port=port,
+        base_url=f"http://127.0.0.1:{port}",
+        clock="data",
+        **more,
+    )
+    application = create_application(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application, host="127.0.0.1", port=port, log_level="error", access_log=False
+        )
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    started = start_workers(settings, workers)
+    site = Site(settings.base_url, hospital.path, application.state.server)
+    try:
+        while not server.started:
+            time.sleep(0.05)
+        if workers:
+            with site.client() as client:
+                for page in WITH_RESULTS:
+                    client.get(page)
+                site.wait_for_jobs()
+        yield site
+    finally:
+        for process in started:
+            process.terminate()
+            process.join(timeout=10)
+        server.should_exit = True
+        thread.join(timeout=10)
