@@ -19,7 +19,10 @@ from neva.web.serving import start_workers
 from neva.web.settings import WebSettings
 
 #: Pages that have results of the worker.
-WITH_RESULTS = ("/now", "/work-list", "/flow", "/quality", "/decisions")
+WITH_RESULTS = (
+    "/now", "/work-list", "/pathways", "/pathways?activities_of=codes", "/flow", "/quality",
+    "/decisions", "/data",
+)  # fmt: skip
 
 
 @dataclass

@@ -296,3 +296,42 @@ def test_without_javascript_people_read_and_navigate(browser, site):
     page.click("form.filter button.first")
     assert "metric=cases" in page.url
     context.close()
+
+
+def test_the_tour_of_the_manual(person, site):
+    """docs/tour.md, click by click: the hospital is the one that it makes."""
+    tour = (Path(__file__).parents[2] / "docs" / "tour.md").read_text(encoding="utf-8")
+    assert "neva synthesise tour --stays 400 --seed 5 --operations" in tour
+    one = person("clinician")
+    page = one.see("/now")
+    assert page.locator(".stats").first.locator(".stat").count() == 3
+    for link in ("Quality", "COVID-19 in hospital", "Steroid within 24 hours of needing oxygen"):
+        assert link in tour
+        page.get_by_role("link", name=link, exact=True).first.click()
+    assert page.locator("figure svg").count() >= 1
+    page.get_by_role("link", name="The patients behind it").click()
+    page.get_by_role("link", name=re.compile("^not met")).click()
+    page.locator("tbody a").first.click()
+    page.get_by_role("button", name="Open the record").click()
+    page.wait_for_load_state()
+    assert page.locator(".identity").is_visible()
+    page.get_by_role("link", name="Pathways", exact=True).click()
+    page.goto(site.url + page.locator("#map svg a[href*='with=icu-1']").first.get_attribute("href"))
+    page.select_option("#metric", "median")
+    page.wait_for_url(re.compile("metric=median"))
+    page.get_by_role("link", name="Compare two groups").click()
+    page.select_option("#a_outcome", "died")
+    page.wait_for_url(re.compile("a_outcome=died"))
+    page.select_option("#b_outcome", "home")
+    page.wait_for_url(re.compile("b_outcome=home"))
+    assert page.locator("figure svg").count() == 1
+    page.get_by_role("link", name="Flow", exact=True).click()
+    page.get_by_role("link", name="What if").click()
+    page.get_by_role("button", name="Save and run").click()
+    page.wait_for_url(re.compile(r"/flow/scenarios/[0-9a-f]+"))
+    site.wait_for_jobs()
+    page.reload()
+    assert page.get_by_text("Differences from the hospital as it is").first.is_visible()
+    page.get_by_role("link", name="Paper", exact=True).click()
+    page.get_by_role("link", name="Bed meeting").click()
+    assert page.locator("table").count() > 2

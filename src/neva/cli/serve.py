@@ -53,6 +53,9 @@ def serve(
     oidc: Annotated[
         Path | None, typer.Option(metavar="FILE", help="the provider that signs people in")
     ] = None,
+    downtime: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="write the census there every hour")
+    ] = None,
     workers: Annotated[int, typer.Option(help="processes for long work; 0: none")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="open everything, say what would be served, and stop")
@@ -88,6 +91,7 @@ def serve(
         clock=clock,  # type: ignore[arg-type]
         wallboard=wallboard,
         oidc=oidc,
+        downtime=downtime,
     )
     application = create_application(settings)
     services = application.state.bedside.services()

@@ -68,6 +68,9 @@ class WebSettings:
         who can reach the address.
     oidc : Path, optional
         A YAML file that names the provider of identities; see docs/web.md.
+    downtime : Path, optional
+        A folder for the census of each hour, with names: best on a machine that
+        works without the network. The worker writes it and keeps the last 48.
     open_demo : bool
         A demonstration on invented patients: accounts of each role exist, and
         the page of signing in says their password. Refused for real patients.
@@ -89,4 +92,5 @@ class WebSettings:
     language: str = "en"
     wallboard: bool = False
     oidc: Path | None = None
+    downtime: Path | None = None
     open_demo: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -148,6 +149,12 @@ class Results:
         except OSError:
             return None
 
+    def forget(self, result: Result) -> None:
+        """Drop a result whose files are gone; it is computed anew."""
+        with self._lock:
+            self._read.pop(result.id, None)
+        (self.folder / f"{result.id}.json").unlink(missing_ok=True)
+
     def want(self, kind: str, parameters: Mapping[str, Any], *, actor: str) -> Job:
         """Queue the job of a result, once."""
         return self._state.jobs.add(
@@ -265,6 +272,36 @@ class WorkContext:
             self._is_cancelled = True
 
 
+class HourlyCensus:
+    """Writes the census for a downtime once an hour, where the settings name a folder."""
+
+    def __init__(self, hospital: Hospital, state: State, settings: WebSettings) -> None:
+        self._hospital, self._state, self._settings = hospital, state, settings
+        self._written: datetime | None = None
+
+    def write_if_due(self) -> bool:
+        """Write it if this hour has none yet; a failure is tried again in the next hour."""
+        if self._settings.downtime is None:
+            return False
+        hour = self._settings.now().replace(minute=0, second=0, microsecond=0)
+        if hour == self._written:
+            return False
+        self._written = hour
+        from neva.web.computed.papers import write_census
+
+        try:
+            write_census(self._hospital, self._state, self._settings)
+        except Exception as error:  # the doorway: pages and jobs go on without it
+            frames = traceback.extract_tb(error.__traceback__)
+            logging.getLogger("neva.web").error(
+                "the census for a downtime was not written: %s in line %s",
+                type(error).__name__,
+                frames[-1].lineno if frames else "?",
+            )
+            return False
+        return True
+
+
 Work = Callable[[WorkContext, Mapping[str, Any]], dict[str, Any]]
 
 
@@ -342,7 +379,9 @@ def work_forever(
     with open_state(place) as state:
         hospital = open_hospital(settings.hospital)
         results = Results(settings, state, hospital)
+        census = HourlyCensus(hospital, state, settings)
         while not stop.is_set() and (parent is None or os.getppid() == parent):
+            census.write_if_due()
             job = state.jobs.take(name, at=settings.now())
             if job is None:
                 if most is not None:

@@ -97,7 +97,21 @@ def _flush(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
     return flush(context.hospital, context.state)
 
 
+def _activity_log(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.store import activity_log_of
+
+    return activity_log_of(context.hospital, str(parameters["kind"]))
+
+
+def _checks(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.store import checks_of
+
+    return checks_of(context.hospital)
+
+
 KINDS: Final[dict[str, Callable[[WorkContext, Mapping[str, Any]], dict[str, Any]]]] = {
+    "activity-log": _activity_log,
+    "checks": _checks,
     "measures": _measures,
     "forecast": _forecast,
     "evaluation": _evaluation,

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from neva.definitions.programme import load_programme
+from neva.errors import UsageError
 from neva.events.hospital import Hospital
+from neva.flow.bed_board import bed_board
 from neva.quality import run_measures
-from neva.reports.paper import Paper
+from neva.reports.paper import Paper, Person
 from neva.reports.paper_reviews import board_report_sheet
+from neva.reports.paper_wards import write_downtime
+from neva.state import State
+from neva.web.access import Viewer
+from neva.web.identity import Identities
 from neva.web.languages import chosen, language_of
+from neva.web.settings import WebSettings
 
-__all__ = ["board_report"]
+__all__ = ["board_report", "write_census"]
+
+#: For whom the census of each hour is written.
+_SYSTEM = Viewer("neva", "Neva", "clinician", None, "", "")
 
 #: Replaced in each answer by its own number used once.
 NONCE = "NONCE-OF-THE-ANSWER"
@@ -50,3 +61,46 @@ def board_report(
         )
         sheet = board_report_sheet(snapshot, runs, paper=paper, made=made)
         return {"html": sheet.to_html(nonce=NONCE)}
+
+
+def write_census(hospital: Hospital, state: State, settings: WebSettings) -> Path:
+    """Write the census for a downtime, with names and record numbers; audited.
+
+    Returns
+    -------
+    Path
+        The sheet, in ``settings.downtime``.
+
+    Raises
+    ------
+    UsageError
+        The settings name no folder.
+    """
+    if settings.downtime is None:
+        message = "downtime: no folder for the census; found none; give --downtime FOLDER"
+        raise UsageError(message)
+    clock = settings.now()
+    manifest = hospital.manifest()
+    at = (manifest.last or manifest.written) if settings.clock == "data" else clock
+    board = bed_board(hospital.snapshot(as_of=at), at=at)
+    subjects = board.patients["subject_id"].to_list()
+    people = Identities(hospital, state).of(
+        subjects, _SYSTEM, why="census for a downtime", at=clock
+    )
+    words = language_of(settings.language, hospital.settings.zone)
+    with chosen(words):
+        paper = Paper(
+            zone=hospital.settings.zone,
+            words=words,
+            when=words.weekday,
+            language=words.code,
+            names={
+                subject: Person(
+                    name=person.name or "–",
+                    record=person.record_number or "",
+                    born=words.day(person.birth_date) if person.birth_date else "",
+                )
+                for subject, person in people.items()
+            },
+        )
+        return write_downtime(hospital, settings.downtime, at, paper=paper)

@@ -6,7 +6,6 @@ from typing import Final
 
 import polars as pl
 
-from neva.events.checks import check_hospital, read_thresholds
 from neva.events.schema import REASONS
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 
@@ -20,15 +19,10 @@ def data(asked: Asked) -> ViewModel:
     words, server = asked.words, asked.server
     snapshot = server.whole()
     batches = snapshot.batches().sort("batch", descending=True).collect()
-    counts = server.kept(
-        ("counts",),
-        lambda: {
-            name: int(snapshot.stored(name).select(pl.len()).collect().item())
-            for name in ("subjects", "stays", "movements", "events", "units", "beds", "codes",
-                         "quarantine")
-        },
-    )  # fmt: skip
-    checked = server.kept(("checks",), lambda: check_hospital(snapshot).judged(read_thresholds()))
+    result, job = server.computed("checks", {}, asked.viewer)
+    counts = {} if result is None else result.content["counts"]
+    checks = [] if result is None else result.content["checks"]
+    checks.sort(key=lambda row: row["verdict"] != "outside")
     titles = {
         "subjects": words("patients"),
         "stays": words("stays"),
@@ -39,14 +33,13 @@ def data(asked: Asked) -> ViewModel:
         "codes": words("codes"),
         "quarantine": words("refused rows"),
     }
-    checks = checked.to_frame()
     verdicts = {
         "outside": words("above the threshold"),
         "within": words("within"),
         "reported": words("reported only"),
         "not applicable": words("nothing to look at"),
     }
-    failed = checks.filter(pl.col("verdict") == "outside").height
+    failed = sum(row["verdict"] == "outside" for row in checks)
     return ViewModel(
         words("Data"),
         {
@@ -54,7 +47,8 @@ def data(asked: Asked) -> ViewModel:
             "first": server.hospital.manifest().first,
             "last": server.hospital.manifest().last,
             "failed": failed,
-            "checks": checks.height,
+            "checks": len(checks),
+            "job": job,
             "may_load": asked.viewer.role in ("analyst", "administrator"),
         },
         (
@@ -103,9 +97,7 @@ def data(asked: Asked) -> ViewModel:
                         "verdict": verdicts.get(row["verdict"], row["verdict"]),
                         "_class": "warning" if row["verdict"] == "outside" else "",
                     }
-                    for row in checks.sort(
-                        pl.col("verdict") != "outside", maintain_order=True
-                    ).iter_rows(named=True)
+                    for row in checks
                 ],
             ),
         ),

@@ -9,10 +9,10 @@ from typing import Any
 from neva.decisions.rules import Rule
 from neva.definitions.documents import codelists_of, content_hash, to_json
 from neva.definitions.explain import explain
-from neva.definitions.programme import load_programme, programme_names
 from neva.definitions.record import known_definitions
 from neva.errors import NotFoundError
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
+from neva.web.programmes import installed
 
 __all__ = ["add_to", "all_definitions"]
 
@@ -21,8 +21,7 @@ __all__ = ["add_to", "all_definitions"]
 def all_definitions() -> dict[str, tuple[str, Any]]:
     """Return the definitions of the installed programmes: id to (programme, definition)."""
     found: dict[str, tuple[str, Any]] = {}
-    for name in programme_names():
-        programme = load_programme(name)
+    for name, programme in installed().items():
         for one in (*programme.documents, *programme.rules):
             found[one.id] = (name, one)
     return found
@@ -81,7 +80,7 @@ def definitions(asked: Asked) -> ViewModel:
     return ViewModel(
         words("Definitions"),
         {
-            "programmes": programme_names(),
+            "programmes": list(installed()),
             "programme": programme,
             "kinds": [{"id": id_, "title": title} for id_, title in kinds.items()],
             "kind": kind,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -175,7 +176,11 @@ def flow(asked: Asked) -> ViewModel:
         ),
     ]
     figures = {
-        f"fan{number}": fan(asked, content, one, hours)
+        f"fan{number}": asked.server.kept(
+            ("fan", result.id, one["place"], hours, words.code),
+            partial(fan, asked, content, one, hours),
+            most=2000,
+        )
         for number, one in enumerate(shown[:MOST_FANS])
     }
     judged, judging = asked.server.computed(

@@ -21,6 +21,8 @@ __all__ = ["add_to", "routes"]
 _MOST_AUDIT: Final = 500
 #: Where the result of a kind is shown.
 _SHOWN: Final[dict[str, str]] = {
+    "activity-log": "/pathways",
+    "checks": "/data",
     "measures": "/quality/{programme}",
     "forecast": "/flow",
     "evaluation": "/flow",
@@ -46,6 +48,8 @@ def _states(asked: Asked) -> dict[str, str]:
 def _kinds(asked: Asked) -> dict[str, str]:
     words = asked.words
     return {
+        "activity-log": words("activity log"),
+        "checks": words("quality checks"),
         "measures": words("measures of a programme"),
         "forecast": words("forecast"),
         "evaluation": words("accuracy of forecasts"),

@@ -76,12 +76,14 @@ def _title(asked: Asked, unit: str | None) -> str:
 def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
     words = asked.words
     found = []
+    # Old data never look fresh: nothing is green then.
+    is_stale = asked.server.feed()["is_stale"] and asked.server.settings.clock == "wall"
     for row in board.answers.iter_rows(named=True):
         chance, low = row["lowest"], row["lowest_with_waiting"]
         if chance is None:
             kind, said = "", words("not known")
         elif chance >= AT_RISK:
-            kind, said = "good", words.part(chance)
+            kind, said = ("warning" if is_stale else "good"), words.part(chance)
         elif chance >= SHORT:
             kind, said = "warning", words.part(chance)
         else:

@@ -13,9 +13,10 @@ import polars as pl
 from neva import pathways as p
 from neva.errors import NevaError, NotFoundError
 from neva.events.clock import first_moment
+from neva.pathways import artefacts
 from neva.pathways.drawing import METRICS
 from neva.web.charts import drawn
-from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
+from neva.web.pages import Asked, Build, Column, Figure, Pages, Table, ViewModel
 
 __all__ = ["add_to"]
 
@@ -47,14 +48,44 @@ def _days(text: str) -> date | None:
         return None
 
 
+class _NotReadyError(Exception):
+    """The log of the data is being drawn for the first time."""
+
+    def __init__(self, job: str | None) -> None:
+        super().__init__()
+        self.job = job
+
+
 def _whole(asked: Asked, kind: str) -> p.ActivityLog:
-    snapshot = asked.server.whole()
-    return asked.server.kept(
-        ("log", kind),
-        lambda: p.activity_log(
-            snapshot, p.default_activities(snapshot) if kind == "units" else p.ActivityFile()
-        ),
+    """Read the newest log that the worker has drawn.
+
+    Raises
+    ------
+    _NotReadyError
+    """
+    result, job = asked.server.computed("activity-log", {"kind": kind}, asked.viewer)
+    if result is None:
+        raise _NotReadyError(job)
+    folder = asked.server.whole().cache / "pathways" / str(result.content["folder"])
+    log: p.ActivityLog | None = asked.server.kept(
+        ("log", folder.name), lambda: artefacts.load(folder)
     )
+    if log is None:
+        asked.server.results.forget(result)
+        raise _NotReadyError(None)
+    return log
+
+
+def _or_wait(build: Build) -> Build:
+    """Show that a log is being drawn, where there is none yet."""
+
+    def waiting(asked: Asked) -> ViewModel:
+        try:
+            return build(asked)
+        except _NotReadyError as error:
+            return ViewModel(asked.words("Pathways"), {"job": error.job, "waits": True})
+
+    return waiting
 
 
 def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple[str, str, str]]]:
@@ -543,6 +574,6 @@ def compare(asked: Asked) -> ViewModel:
 
 def add_to(pages: Pages) -> None:
     """Add the pages."""
-    pages.add("/pathways", pathways, template="pathways.html")
-    pages.add("/pathways/compare", compare, template="pathways_compare.html")
-    pages.add("/pathways/case/{case}", case, template="pathways_case.html")
+    pages.add("/pathways", _or_wait(pathways), template="pathways.html")
+    pages.add("/pathways/compare", _or_wait(compare), template="pathways_compare.html")
+    pages.add("/pathways/case/{case}", _or_wait(case), template="pathways_case.html")

@@ -11,13 +11,13 @@ import polars as pl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from neva.definitions.programme import load_programme, programme_names
 from neva.definitions.run import answer
 from neva.errors import BadInputError, NotFoundError
 from neva.events.snapshot import Snapshot
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
+from neva.web.programmes import installed
 
 __all__ = ["PURPOSES", "add_to", "purposes", "routes"]
 
@@ -57,9 +57,9 @@ def _stays(snapshot: Snapshot, subject: int) -> pl.DataFrame:
     return snapshot.stays().filter(pl.col("subject_id") == subject).sort("start").collect()
 
 
-def _movements(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
+def _movements(snapshot: Snapshot, subject: int, stays: pl.DataFrame) -> pl.DataFrame:
     return (
-        snapshot.movements()
+        snapshot.movements(subjects=[subject])
         .filter(pl.col("stay_id").is_in(stays["stay_id"].to_list()))
         .sort("start")
         .collect()
@@ -69,8 +69,8 @@ def _movements(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
 @lru_cache(maxsize=1)
 def _scores() -> dict[str, Any]:
     found = {}
-    for name in programme_names():
-        for one in load_programme(name).scores:
+    for programme in installed().values():
+        for one in programme.scores:
             found[one.id] = one
     return found
 
@@ -85,7 +85,7 @@ def patient(asked: Asked) -> ViewModel:
     if known.is_empty() and stays.is_empty():
         message = "patient: nobody of that pseudonym is known; follow a link to the patient"
         raise NotFoundError(message)
-    moves = _movements(snapshot, stays)
+    moves = _movements(snapshot, subject, stays)
     units = tuple(dict.fromkeys(moves["unit"].drop_nulls().to_list()))
     server.refuse_other_units(asked.viewer, units or (None,))
     why = server.state.sessions.purpose_of(asked.viewer.session, subject, at=server.clock())

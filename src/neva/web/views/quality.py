@@ -6,19 +6,14 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.definitions.programme import load_programme, programme_names
 from neva.errors import NotFoundError
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
+from neva.web.programmes import installed, with_measures
 
 __all__ = ["add_to", "measured"]
 
 #: The first statuses that somebody looks at.
 STATUSES: Final = ("failed", "pending", "unknown", "met", "measured", "excluded")
-
-
-def with_measures() -> list[str]:
-    """Return the programmes that have measures."""
-    return [name for name in programme_names() if load_programme(name).measures]
 
 
 def measured(asked: Asked, programme: str) -> tuple[Any, str | None]:
@@ -106,7 +101,7 @@ def overview(asked: Asked) -> ViewModel:
     words = asked.words
     rows = []
     for name in with_measures():
-        programme = load_programme(name)
+        programme = installed()[name]
         result, job = measured(asked, name)
         title = programme.title_ru if words.code == "ru" else programme.title
         rows.append(

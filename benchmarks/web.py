@@ -1,0 +1,184 @@
+"""How fast the pages are with ten million events: first byte, a filter, fifty viewers.
+
+    python -m benchmarks.web [stays]
+
+The server runs on one core, its worker on the other; results are computed before
+anything is timed, and each page was asked for once (warm). First byte: from the
+request until the head of the answer.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+PORT = 8397
+URL = f"http://127.0.0.1:{PORT}"
+PAGES = (
+    "/now", "/wallboard", "/work-list", "/pathways", "/pathways?tab=statistics",
+    "/pathways?tab=cases", "/quality", "/quality/covid19",
+    "/quality/covid19/steroid-when-on-oxygen",
+    "/quality/covid19/steroid-when-on-oxygen/patients", "/flow", "/flow/scenarios", "/decisions",
+    "/decisions/burden", "/data", "/definitions", "/definitions/covid19.news2", "/paper",
+    "/paper/bed-meeting", "/jobs",
+)  # fmt: skip
+FILTERS = [
+    f"/pathways?activities={share}&metric={metric}&with={unit}"
+    for share in (60, 100)
+    for metric in ("median", "cases")
+    for unit in ("ed", "icu-1", "surgical", "theatre", "covid-1")
+]
+AGAIN = 12
+
+
+def make(place: Path, stays: int) -> int:
+    import polars as pl
+
+    from neva.events.hospital import create_hospital
+    from neva.synthesis import Plan, synthesise
+    from neva.web.demonstration import prepare
+
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    plan = Plan(stays=stays, seed=1, operations=True)
+    hospital = create_hospital(place, zone=plan.zone, now=now)
+    synthesise(hospital, plan, now=now)
+    prepare(place, at=now, live=True)
+    return hospital.snapshot().stored("events").select(pl.len()).collect().item()
+
+
+def peak_of(process: int) -> float:
+    """Highest resident memory of a process, MB."""
+    text = Path(f"/proc/{process}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", text)[1]) / 1024
+
+
+def signed_in(name: str = "clinician") -> httpx.Client:
+    client = httpx.Client(base_url=URL, headers={"accept": "text/html"}, timeout=120)
+    answer = client.post("/sign-in", data={"name": name, "password": "neva-demonstration"})
+    assert answer.status_code == 303, answer.status_code
+    return client
+
+
+def first_byte(client: httpx.Client, path: str) -> float:
+    began = time.perf_counter()
+    with client.stream("GET", path) as answer:
+        seconds = time.perf_counter() - began
+        assert answer.status_code == 200, (path, answer.status_code)
+        answer.read()
+    return seconds
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def wait_for_jobs(client: httpx.Client) -> None:
+    while True:
+        rows = client.get("/jobs.json").json()["tables"]["jobs"]
+        if not any(row["state"] in ("waits", "runs") for row in rows):
+            failed = [row for row in rows if row["state"] == "failed"]
+            assert not failed, failed
+            return
+        time.sleep(2)
+
+
+def viewers(count: int, rounds: int) -> tuple[list[float], int]:
+    """Let many people look at the first page at once; seconds of each look, and errors."""
+    seconds: list[float] = []
+    errors = 0
+    lock = threading.Lock()
+    clients = [signed_in() for _ in range(count)]
+
+    def look(client: httpx.Client) -> None:
+        nonlocal errors
+        for _ in range(rounds):
+            began = time.perf_counter()
+            try:
+                good = client.get("/now").status_code == 200
+            except httpx.HTTPError:
+                good = False
+            with lock:
+                seconds.append(time.perf_counter() - began)
+                errors += not good
+
+    threads = [threading.Thread(target=look, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seconds, errors
+
+
+def run(stays: int = 54_000) -> list[dict]:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "hospital"
+        events = make(place, stays)
+        command = ["taskset", "-c", "0", sys.executable, "-m", "neva.cli", "serve", str(place),
+                   "--clock", "data", "--port", str(PORT), "--workers", "0"]  # fmt: skip
+        environment = os.environ | {"POLARS_MAX_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        server = subprocess.Popen(command, env=environment)
+        worker = subprocess.Popen(
+            ["taskset", "-c", "1", sys.executable, "-c",
+             "import sys; from pathlib import Path; from neva.web.settings import WebSettings; "
+             "from neva.web.worker import work_forever; "
+             "work_forever(WebSettings(Path(sys.argv[1]), clock='data'))", str(place)]
+        )  # fmt: skip
+        try:
+            for _ in range(200):
+                try:
+                    httpx.get(f"{URL}/health")
+                    break
+                except httpx.HTTPError:
+                    time.sleep(0.2)
+            client, office = signed_in(), signed_in("administrator")
+            began = time.perf_counter()
+            for page in PAGES:
+                client.get(page)
+            wait_for_jobs(office)
+            computed = time.perf_counter() - began
+            rows = []
+            for page in PAGES:
+                first_byte(client, page)
+                found = [first_byte(client, page) for _ in range(AGAIN)]
+                rows.append({"what": page, "events": events, "p50": statistics.median(found),
+                             "p95": p95(found)})  # fmt: skip
+            found = [first_byte(client, path) for path in FILTERS]
+            rows.append(
+                {
+                    "what": "a filter of the map, each asked for the first time",
+                    "events": events,
+                    "p50": statistics.median(found),
+                    "p95": p95(found),
+                }
+            )
+            seconds, errors = viewers(50, 4)
+            rows.append(
+                {
+                    "what": f"50 viewers of /now at once, {errors} errors of {len(seconds)}",
+                    "events": events,
+                    "p50": statistics.median(seconds),
+                    "p95": p95(seconds),
+                }
+            )
+            rows.append({"what": "peak memory of the server, MB", "megabytes": peak_of(server.pid)})
+            rows.append({"what": "peak memory of the worker, MB", "megabytes": peak_of(worker.pid)})
+            rows.append({"what": "all results computed by the worker", "p50": computed})
+            return rows
+        finally:
+            for process in (server, worker):
+                process.terminate()
+                process.wait(timeout=20)
+
+
+if __name__ == "__main__":
+    for row in run(int(sys.argv[1]) if len(sys.argv) > 1 else 54_000):
+        print(json.dumps(row))
