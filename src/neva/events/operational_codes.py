@@ -1,6 +1,6 @@
 """What people enter about a stay beside its treatment, and other systems deliver, as codes.
 
-Each *kind* of entry is one kind of event, of code ``OPS//…``; the ceiling of
+Each *kind* of entry is one kind of event, of code ``NEVA//…``; the ceiling of
 care alone uses the codes that rules and measures already look for
 (``CARE//ceiling-of-care``, ``CARE//palliative-care``), so that an entered
 ceiling silences them as a delivered one does. Of several events of one kind
@@ -35,13 +35,13 @@ __all__ = [
     "descriptions",
 ]
 
-DISCHARGE_EXPECTED: Final = "OPS//discharge-expected"
-MEDICALLY_FIT: Final = "OPS//medically-fit"
-DELAYED: Final = "OPS//discharge-delayed"
-ISOLATION_NEEDED: Final = "OPS//isolation-needed"
-BED_REQUESTED: Final = "OPS//bed-requested"
-ADMISSION_PLANNED: Final = "OPS//admission-planned"
-HANDOVER_NOTE: Final = "OPS//handover-note"
+DISCHARGE_EXPECTED: Final = "NEVA//discharge-expected"
+MEDICALLY_FIT: Final = "NEVA//medically-fit"
+DELAYED: Final = "NEVA//discharge-delayed"
+ISOLATION_NEEDED: Final = "NEVA//isolation-needed"
+BED_REQUESTED: Final = "NEVA//bed-requested"
+ADMISSION_PLANNED: Final = "NEVA//admission-planned"
+HANDOVER_NOTE: Final = "NEVA//handover-note"
 #: No resuscitation says nothing of other treatment: no rule falls silent for it.
 NOT_FOR_RESUSCITATION: Final = "CARE//not-for-resuscitation"
 

@@ -83,7 +83,7 @@ def _summaries(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
         .join(described, on="code", how="left")
         .with_columns(label=pl.coalesce("description", "code"))
     )
-    marks = pl.col("code").str.starts_with("CARE//") | pl.col("code").str.starts_with("OPS//")
+    marks = pl.col("code").str.starts_with("CARE//") | pl.col("code").str.starts_with("NEVA//")
     return (
         events.sort("stay_id", "time", "code")
         .group_by("stay_id", maintain_order=True)

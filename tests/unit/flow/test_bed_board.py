@@ -103,10 +103,10 @@ def hospital(tmp_path_factory):
     made = new_hospital(folder)
     last = {"subject": "Pnew", "time": NOW, "code": "TEST//a", "recorded": NOW}
     planned = [
-        {"subject": "Pplanned", "time": NOW + 6 * HOUR, "code": "OPS//admission-planned",
+        {"subject": "Pplanned", "time": NOW + 6 * HOUR, "code": "NEVA//admission-planned",
          "status": "planned", "recorded": NOW - DAY,
          "attributes": [{"key": "unit", "value": "a1"}]},
-        {"subject": "Plater", "time": NOW + 30 * HOUR, "code": "OPS//admission-planned",
+        {"subject": "Plater", "time": NOW + 30 * HOUR, "code": "NEVA//admission-planned",
          "status": "planned", "recorded": NOW - DAY},
     ]  # fmt: skip
     take(made, folder / "all.csv", [last, *planned], units=UNITS, beds=BEDS, stays=STAYS,

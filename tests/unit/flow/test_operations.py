@@ -89,8 +89,8 @@ def test_the_last_one_that_was_not_withdrawn_holds(tmp_path_factory, drawn, ago)
 
 
 def test_a_delivered_event_without_a_stay_belongs_to_the_stay_it_lies_in(tmp_path):
-    fit = event(subject="2", code="OPS//medically-fit", time=NOW - 2 * HOUR, recorded=NOW - HOUR)
-    before = event(subject="1", code="OPS//medically-fit", time=NOW - 200 * HOUR,
+    fit = event(subject="2", code="NEVA//medically-fit", time=NOW - 2 * HOUR, recorded=NOW - HOUR)
+    before = event(subject="1", code="NEVA//medically-fit", time=NOW - 200 * HOUR,
                    recorded=NOW - 199 * HOUR)  # fmt: skip
     hospital, _ = hospital_of(tmp_path, events=[fit, before])
     found = current_entries(hospital.snapshot(as_of=NOW))
@@ -118,7 +118,7 @@ def test_whose_follow_up_ended_is_marked(tmp_path):
 
 def test_who_is_here_is_no_longer_planned(tmp_path):
     planned = [
-        event(subject=name, code="OPS//admission-planned", time=NOW + hours * HOUR,
+        event(subject=name, code="NEVA//admission-planned", time=NOW + hours * HOUR,
               status="planned", recorded=NOW - HOUR)
         for name, hours in (("1", 2), ("8", 3), ("9", -3), ("7", -13))
     ]  # fmt: skip

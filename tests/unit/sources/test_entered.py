@@ -30,7 +30,7 @@ def hospital(tmp_path):
     return made
 
 
-def read(hospital, code_start="OPS//", as_of=None):
+def read(hospital, code_start="NEVA//", as_of=None):
     events = hospital.snapshot(as_of=as_of).events()
     return events.filter(pl.col("code").str.starts_with(code_start)).collect()
 
@@ -40,7 +40,7 @@ def test_an_entry_is_an_event_known_from_when_it_was_entered(hospital):
     done = append_entries(hospital, [entry(start=start, actor="a7")], now=LATER)
     row = read(hospital).row(0, named=True)
     assert (done.added, done.known, done.retracted) == (1, 0, 0)
-    assert (row["code"], row["reason"]) == ("OPS//discharge-delayed", "DELAY//transport")
+    assert (row["code"], row["reason"]) == ("NEVA//discharge-delayed", "DELAY//transport")
     assert (row["subject_id"], row["stay_id"]) == (11, 101)
     assert (row["time"], row["end_time"], row["recorded"]) == (start, OPEN_END, AT)
     assert {"key": "actor", "value": "a7"} in row["attributes"]

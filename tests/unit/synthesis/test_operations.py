@@ -67,7 +67,7 @@ def test_the_same_again_adds_nothing_even_after_entries(hospital, tmp_path):
 
 
 def test_events_make_sense(hospital):
-    events = hospital.snapshot().events().filter(pl.col("code").str.starts_with("OPS//")).collect()
+    events = hospital.snapshot().events().filter(pl.col("code").str.starts_with("NEVA//")).collect()
     stays = hospital.snapshot().stays().collect()
     assert set(events["code"]) <= set(OPERATIONAL_CODES)
     described = set(hospital.snapshot().codes().select("code").collect()["code"])
@@ -79,7 +79,7 @@ def test_events_make_sense(hospital):
     assert both.filter(pl.col("recorded") > pl.col("stay_end")).is_empty()
     # Expected dates come true within days, confirmed ones within hours.
     dates = both.filter(
-        pl.col("code") == "OPS//discharge-expected", pl.col("stay_end").is_not_null()
+        pl.col("code") == "NEVA//discharge-expected", pl.col("stay_end").is_not_null()
     ).with_columns(
         yes=pl.col("attributes").list.first().struct.field("value"),
         wrong=(pl.col("time") - pl.col("stay_end")).dt.total_minutes().abs() / 60,

@@ -325,6 +325,12 @@ def _card_table(asked: Asked, subject: int) -> Table:
     )
 
 
+def _times(rows: list[dict[str, Any]]) -> str:
+    """Choose the format of an axis: with hours where all is within three days."""
+    days = {row["time"][:10] for row in rows}
+    return "%-d %b %H:%M" if len(days) <= 3 else "%-d %b"
+
+
 def _value_charts(
     asked: Asked, events: pl.DataFrame, displays: Mapping[str, str]
 ) -> dict[str, Figure]:
@@ -348,7 +354,7 @@ def _value_charts(
                 "mark": {"type": "line", "point": {"size": 22}},
                 "encoding": {
                     "x": {"field": "time", "type": "temporal", "title": None,
-                          "axis": {"format": "%-d %b", "labelOverlap": True, "tickCount": 5}},
+                          "axis": {"format": _times(rows), "labelOverlap": True, "tickCount": 4}},
                     "y": {"field": "value", "type": "quantitative",
                           "title": unit or ["–"], "scale": {"zero": False}},
                 },
@@ -437,7 +443,7 @@ def _score_course(
             ],
             "encoding": {
                 "x": {"field": "time", "type": "temporal", "title": None,
-                      "axis": {"format": "%-d %b", "labelOverlap": True}},
+                      "axis": {"format": _times(local), "labelOverlap": True}},
                 "y": {"field": "score", "type": "quantitative", "title": "points",
                       "scale": {"domainMin": 0}},
             },
