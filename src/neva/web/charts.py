@@ -20,7 +20,8 @@ _CONFIG: Final[dict[str, Any]] = {
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
              "gridColor": "#e3e3e3", "labelLimit": 320},
-    "legend": {"labelLimit": 0, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "legend": {"labelLimit": 0, "labelFontSize": 12, "titleFontSize": 12,
+               "titleFontWeight": "normal"},
     "bar": {"color": "#0b6fa4"},
     "line": {"color": "#0b6fa4"},
 }  # fmt: skip

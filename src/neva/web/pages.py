@@ -264,7 +264,7 @@ def render(
                 assets=_ASSETS,
                 menu=_menu(viewer, words),
                 role_title=_role(viewer, words),
-                has_twins=request.scope["route"].path in TWINS,
+                has_twins=getattr(request.scope.get("route"), "path", "") in TWINS,
                 feed=server.feed() if viewer is not None else None,
                 **more,
             )
@@ -314,7 +314,9 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(one) for one in value]
-    if value is None or isinstance(value, str | int | float | bool):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
         return value
     return str(value)
 

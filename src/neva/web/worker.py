@@ -108,12 +108,16 @@ class Results:
 
     def key(self, kind: str, parameters: Mapping[str, Any]) -> str:
         """Name a result of the data as they are, and of the rules as they are."""
-        more = ""
+        # Which definitions made a figure is recorded in a table of its own: that
+        # one was written changes no other figure.
+        tables = self._hospital.manifest().tables
+        data = {name: version for name, version in tables.items() if name != "definitions"}
+        more = job_key("data", data, self._hospital.settings.hospital)
         if kind == "work-list":
-            more = job_key(
+            more += job_key(
                 "rules", {one.rule: [one.state, one.hash] for one in self._state.rules.all()}
             )
-        return job_key(kind, parameters, self.version() + more + _FORMAT)
+        return job_key(kind, parameters, more + _FORMAT)
 
     def _load(self, id_: str) -> Result | None:
         with self._lock:

@@ -1,0 +1,187 @@
+"""Every page without a browser: its twins, its results, generated questions, stale data."""
+
+import csv
+import io
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from neva.events.hospital import create_hospital
+from neva.synthesis import Plan, synthesise
+from neva.web import languages
+from neva.web.access import ACCESS
+from neva.web.application import create_application
+from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
+from neva.web.settings import WebSettings
+from neva.web.worker import work_forever
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PAGES = (
+    "/now", "/wallboard", "/work-list", "/pathways", "/pathways/compare", "/quality",
+    "/quality/covid19", "/quality/sepsis", "/quality/covid19/steroid-when-on-oxygen",
+    "/quality/covid19/length-of-stay", "/quality/covid19/steroid-when-on-oxygen/patients",
+    "/flow", "/flow/scenarios", "/decisions", "/decisions/burden",
+    "/decisions/rules/covid19.steroid-on-oxygen", "/data", "/definitions",
+    "/definitions/covid19.news2", "/paper", "/jobs",
+)  # fmt: skip
+SHEETS = ("bed-meeting", "ward-handover", "discharges", "long-stays", "downtime-census",
+          "mortality-review", "board-report")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    place = tmp_path_factory.mktemp("pages") / "hospital"
+    plan = Plan(stays=300, seed=3, zone="Europe/Moscow", operations=True)
+    synthesise(create_hospital(place, zone=plan.zone, now=NOW), plan, now=NOW)
+    prepare(place, at=NOW, live=True)
+    chosen = WebSettings(hospital=place, programmes=PROGRAMMES, clock="data")
+    application = create_application(chosen)
+    with TestClient(application, base_url=chosen.base_url) as client:
+        sign_in(client, "clinician")
+        for _ in range(2):  # the second time for what rests on the first results
+            for page in (*PAGES, "/paper/board-report", "/pathways?activities_of=codes"):
+                client.get(page, follow_redirects=False)
+            # The same work as the worker's, in this process.
+            work_forever(chosen, most=100)
+        yield application, client
+
+
+def sign_in(client, name, language="en"):
+    client.headers.update({"accept": "text/html", "accept-language": language})
+    answer = client.post(
+        "/sign-in", data={"name": name, "password": PASSWORD}, follow_redirects=False
+    )
+    assert answer.status_code == 303
+    return client
+
+
+def test_no_job_failed(served):
+    application, _ = served
+    jobs = application.state.server.state.jobs.newest()
+    assert [(one.kind, one.error) for one in jobs if one.state != "done"] == []
+    assert len({one.kind for one in jobs}) >= 8
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_and_its_twins_say_the_same(served, page):
+    _, client = served
+    html = client.get(page)
+    assert html.status_code == 200
+    assert "This is being computed" not in html.text
+    twin = client.get(f"{page}.json")
+    assert twin.status_code == 200
+    content = twin.json()
+    assert content["synthetic"] is True
+    assert content["data_version"].count("@") == 1
+    for name, rows in content["tables"].items():
+        answer = client.get(f"{page}.csv?table={name}")
+        assert answer.headers["content-disposition"].endswith(f'neva-{name}.csv"')
+        read = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+        assert len(read) == len(rows)
+        for mine, theirs in zip(read, rows, strict=True):
+            for key, value in theirs.items():
+                if isinstance(value, int) and not isinstance(value, bool):
+                    assert mine[key] == str(value)
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_sheets_are_documents_for_paper(served, sheet):
+    _, client = served
+    answer = client.get(f"/paper/{sheet}")
+    assert answer.status_code == 200
+    assert "@page" in answer.text
+    nonce = re.search(r"style-src 'nonce-([^']+)'", answer.headers["content-security-policy"])[1]
+    assert f'nonce="{nonce}"' in answer.text
+    assert "SYNTHETIC" in answer.text
+
+
+def test_a_russian_page_has_no_english_text_of_ours(served):
+    application, _ = served
+    languages.UNTRANSLATED.clear()
+    with TestClient(application, base_url="http://127.0.0.1:8321") as client:
+        sign_in(client, "clinician", "ru")
+        for page in PAGES:
+            assert client.get(page).status_code == 200
+            assert 'lang="ru"' in client.get(page).text
+        for sheet in SHEETS[:-1]:
+            client.get(f"/paper/{sheet}")
+    assert sorted(languages.UNTRANSLATED) == []
+
+
+WORDS = st.one_of(
+    st.sampled_from(["", "0", "-1", "1e999", "nan", "ed", "died", "a → b", "→", "failed", "codes",
+                     "2020-13-45", "0001-01-01", "9999-12-31", "%00", "../../etc/passwd",
+                     "<script>", "=1+1", "9" * 400]),
+    st.text(max_size=30),
+)  # fmt: skip
+NAMES = st.sampled_from(
+    ["tab", "metric", "activities", "paths", "with", "without", "step", "unit", "outcome", "from",
+     "to", "a_with", "b_step", "a_from", "status", "hours", "place", "days", "replications",
+     "programme", "kind", "search", "reason", "table", "actor", "subject", "stay", "language",
+     "copy", "activities_of", "next"]
+)  # fmt: skip
+READ = sorted(path for method, path in ACCESS if method == "GET" and "upload" not in path
+              and "oidc" not in path)  # fmt: skip
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    path=st.sampled_from(READ),
+    values=st.lists(WORDS, min_size=3, max_size=3),
+    query=st.lists(st.tuples(NAMES, WORDS), max_size=4),
+    ending=st.sampled_from(["", ".json", ".csv"]),
+    role=st.sampled_from(["clinician", "administrator"]),
+)
+def test_no_question_is_a_bug(served, path, values, query, ending, role):
+    application, client = served
+    if role != "clinician":
+        client = OTHERS.setdefault(
+            id(application), TestClient(application, base_url=client.base_url)
+        )
+        if "neva_session" not in client.cookies:
+            sign_in(client, role)
+    parts = iter(values)
+    url = re.sub(r"\{[^}]+\}", lambda _: quote(next(parts), safe="") or "x", path) + ending
+    answer = client.get(url, params=query, follow_redirects=False)
+    assert answer.status_code < 500, (url, query)
+
+
+OTHERS = {}
+
+
+def test_old_data_are_red_and_nothing_is_green(served, tmp_path):
+    application, _ = served
+    held = application.state.server.settings
+    later = application.state.server.now() + timedelta(hours=30)
+    chosen = WebSettings(
+        hospital=held.hospital, programmes=PROGRAMMES, clock="wall", now=lambda: later
+    )
+    again = create_application(chosen)
+    with TestClient(again, base_url=chosen.base_url) as client:
+        sign_in(client, "clinician")
+        text = client.get("/now").text
+        assert 'class="stale"' in text
+        assert 'role="alert"' in text
+        assert 'class="stat good"' not in text
+        assert 'class="answer good"' not in client.get("/wallboard").text
+
+
+def test_health_and_metrics_have_nothing_of_a_patient(served):
+    application, client = served
+    patients = application.state.server.whole().subjects().select("subject_id").collect()
+    client.get(f"/patient/{patients['subject_id'][0]}")
+    text = client.get("/metrics").text + json.dumps(client.get("/health").json())
+    assert 'route="/patient/{subject}"' in text
+    assert not [one for one in patients["subject_id"].cast(str) if one in text]
