@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -58,9 +59,15 @@ def _seen(asked: Asked, unit: str | None) -> bool:
     return asked.server.may_see(asked.viewer.units, unit)
 
 
-def patient_labels(asked: Asked, subjects: list[int], *, why: str) -> dict[int, str]:
+def patient_labels(
+    asked: Asked,
+    subjects: list[int],
+    *,
+    why: str,
+    placed: Mapping[int, str | None] | None = None,
+) -> dict[int, str]:
     """Name patients: by name and record number for those who treat, else by pseudonym."""
-    people = asked.server.people(asked.viewer, subjects, why=why)
+    people = asked.server.people(asked.viewer, subjects, why=why, placed=placed)
     return {
         subject: people[subject].label if subject in people else str(subject)
         for subject in subjects
@@ -404,8 +411,9 @@ def now(asked: Asked) -> ViewModel:
     if treats:
         subjects: set[int] = set()
         for frame in (board.waiting, board.discharges, board.electives):
-            subjects |= set(frame["subject_id"].to_list())
-        labels = patient_labels(asked, sorted(subjects), why="bed board")
+            subjects |= {row["subject_id"] for row in _patients(asked, frame)}
+        placed = dict(board.electives.select("subject_id", "unit").iter_rows())
+        labels = patient_labels(asked, sorted(subjects), why="bed board", placed=placed)
         tables += [
             _waiting_table(asked, board, labels),
             _discharge_table(asked, board, labels),

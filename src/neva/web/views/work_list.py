@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -383,6 +384,15 @@ def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Respon
     return RedirectResponse("/work-list#entries", status_code=303)
 
 
+def _refuse_other_stays(asked: Asked, stay: str | None) -> None:
+    """Refuse a stay that was in none of the units that somebody is let into."""
+    if asked.viewer.units is None:
+        return
+    moves = asked.server.snapshot().movements()
+    units = moves.filter(pl.col("stay_id").cast(pl.String) == stay).select("unit").collect()
+    asked.server.refuse_other_units(asked.viewer, tuple(units["unit"].to_list()))
+
+
 @routes.post("/work-list/entries/{entry}/withdraw")
 def withdraw(
     request: Request,
@@ -391,6 +401,9 @@ def withdraw(
 ) -> Response:
     """Withdraw what was entered by mistake; the record still shows that it was believed."""
     asked = asked_of(request)
+    held = asked.server.state.entries.get(entry)
+    if held is not None:
+        _refuse_other_stays(asked, held.stay)
     asked.server.state.entries.withdraw(
         entry, actor=asked.viewer.account, role=asked.viewer.role, at=asked.server.entry_time()
     )
@@ -410,6 +423,7 @@ def acknowledge(
     if not rule or not stay or since is None:
         message = "task: not named; found no rule, stay and time; use the buttons of the list"
         raise BadInputError(message)
+    _refuse_other_stays(asked, stay)
     work = asked.server.state.work
     about: dict[str, Any] = {
         "actor": asked.viewer.account,
