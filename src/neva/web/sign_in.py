@@ -90,19 +90,19 @@ def sign_in(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Resp
     where = str(form.get("next", "/now"))
     keys = (f"name:{name.lower()}", f"address:{address}")
     try:
-        server.state.attempts.refuse_if_too_many(*keys, at=at)
+        server.state.attempts.begin(*keys, at=at)
     except ConflictError:
         problem = words("Too many failed attempts: wait a quarter of an hour.")
         return _page(request, where=where, problem=problem, status=429)
     account = server.state.accounts.verify(name, str(form.get("password", "")))
     if account is None:
-        server.state.attempts.failed(*keys, at=at)
         # Not the name that was typed: it may be a password in the wrong field.
         server.state.audit.append(
             at=at, actor="unknown", action="login-refused", why="wrong name or password"
         )
         problem = words("Name or password is wrong.")
         return _page(request, where=where, problem=problem, status=401)
+    server.state.attempts.succeeded(*keys, at=at)
     server.state.audit.append(
         at=at, actor=account.name, role=account.role, action="login", why="password"
     )
