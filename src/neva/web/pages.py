@@ -316,6 +316,8 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int) and abs(value) > _SAFE:
+        return str(value)  # pseudonyms have 63 bits; readers of JSON keep 53
     if value is None or isinstance(value, str | int | bool):
         return value
     return str(value)
@@ -395,6 +397,9 @@ def _role(viewer: Viewer | None, words: Language) -> str:
 
 #: Templates of pages that have twins.
 TWINS: set[str] = set()
+
+#: Whole numbers beyond this do not survive JavaScript.
+_SAFE: Final = 2**53 - 1
 
 Build = Callable[[Asked], ViewModel]
 
