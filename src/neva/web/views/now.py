@@ -13,7 +13,7 @@ from neva.flow.bed_board import BedBoard, bed_board
 from neva.web.computed.flow import read_forecast, read_moves
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 
-__all__ = ["add_to", "board_of", "patient_labels", "tasks_of"]
+__all__ = ["add_to", "board_of", "patient_labels", "reason_of", "tasks_of", "unit_title"]
 
 #: Chances from which on a group of units is marked.
 AT_RISK: Final = 0.8
@@ -34,7 +34,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
         forecast, moves = server.kept(
             ("forecast", key),
             lambda: (
-                read_forecast(result.attachment("forecast.npz")),
+                read_forecast(result.attachment("forecast.json")),
                 read_moves(result.attachment("moves.json")),
             ),
         )
@@ -74,7 +74,8 @@ def patient_labels(
     }
 
 
-def _title(asked: Asked, unit: str | None) -> str:
+def unit_title(asked: Asked, unit: str | None) -> str:
+    """Name a unit by its title."""
     if unit is None:
         return asked.words("unit not known")
     return asked.server.unit_titles().get(unit, unit)
@@ -212,8 +213,8 @@ def _waiting_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Tab
         [
             {
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
-                "wanted": _title(asked, row["wanted"]),
+                "unit": unit_title(asked, row["unit"]),
+                "wanted": unit_title(asked, row["wanted"]),
                 "how": hows.get(row["how"], row["how"]),
                 "priority": priorities.get(row["priority"], row["priority"]),
                 "side_room": row["side_room"],
@@ -249,7 +250,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
+                "unit": unit_title(asked, row["unit"]),
                 "state": states.get(row["state"], row["state"]),
                 "delay": reason_of(asked, row["delay"]),
                 "_class": "warning" if row["state"] == "overdue" else "",
@@ -293,7 +294,7 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
         [
             {
                 "patient": labels[int(one["subject_id"])],
-                "unit": _title(asked, one["unit"]),
+                "unit": unit_title(asked, one["unit"]),
                 "urgency": urgencies.get(one["urgency"], one["urgency"]),
                 "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
                 "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
@@ -323,7 +324,7 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
     ]
     counts: dict[tuple[str, str], int] = {}
     for row in seen:
-        key = (row["kind"], _title(asked, row["unit"] or row["from_unit"]))
+        key = (row["kind"], unit_title(asked, row["unit"] or row["from_unit"]))
         counts[key] = counts.get(key, 0) + 1
     return Table(
         "changes",
@@ -356,7 +357,7 @@ def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Ta
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
+                "unit": unit_title(asked, row["unit"]),
                 "_class": "warning" if row["at_risk"] else "",
             }
             for row in _patients(asked, board.electives)

@@ -22,7 +22,7 @@ from neva.events.operational_codes import (
 )
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
-from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of
+from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of, unit_title
 
 __all__ = ["add_to", "routes"]
 
@@ -34,12 +34,6 @@ ENTERED: Final = (
 _LONGEST_TEXT: Final = 500
 
 
-def _title(asked: Asked, unit: str | None) -> str:
-    if unit is None:
-        return asked.words("unit not known")
-    return asked.server.unit_titles().get(unit, unit)
-
-
 def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str]) -> Table:
     words = asked.words
     rows = []
@@ -48,7 +42,7 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
         rows.append(
             {
                 "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                "unit": _title(asked, one["unit"]),
+                "unit": unit_title(asked, one["unit"]),
                 "summary": one["summary"]
                 if words.code != "ru" or not one.get("title_ru")
                 else f"{one['title_ru']}: {one['summary']}",
@@ -112,7 +106,7 @@ def work_list(asked: Asked) -> ViewModel:
             [
                 {
                     "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": _title(asked, one["unit"]),
+                    "unit": unit_title(asked, one["unit"]),
                     "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
                     "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
                     "hours_left": None if one["minutes_left"] is None else one["minutes_left"] / 60,
@@ -140,7 +134,7 @@ def work_list(asked: Asked) -> ViewModel:
                 {
                     **one,
                     "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": _title(asked, one["unit"]),
+                    "unit": unit_title(asked, one["unit"]),
                     "last_observed": None
                     if one["last_observed"] is None
                     else datetime.fromisoformat(one["last_observed"]),
@@ -174,7 +168,7 @@ def work_list(asked: Asked) -> ViewModel:
                 {
                     "stay": str(row["stay_id"]),
                     "label": labels[row["subject_id"]],
-                    "unit": _title(asked, row["unit"]),
+                    "unit": unit_title(asked, row["unit"]),
                 }
                 for row in patients
             ],
@@ -239,7 +233,7 @@ def _long_table(asked: Asked, board: Any, labels: dict[int, str], where: dict[in
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
+                "unit": unit_title(asked, row["unit"]),
                 "delay": reason_of(asked, row["delay"]) or words("no reason recorded"),
                 "_class": "warning" if row["delay"] is None else "",
                 "_href": f"/patient/{row['subject_id']}",
