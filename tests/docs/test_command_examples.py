@@ -1,5 +1,6 @@
 """The example in the help of every command runs, and every command speaks JSON."""
 
+import io
 import json
 import re
 import shlex
@@ -124,6 +125,14 @@ def ready(example, place, request):
         (place / "tongji").symlink_to(request.getfixturevalue("tongji"))
     if example[0] == "audit":
         open_state(place / "hospital" / "state.sqlite").close()
+    if example[0] == "accounts":
+        if example[1] != "add":
+            who = ("dr.adams", "--role", "clinician", "--no-password")
+            assert request.getfixturevalue("neva")("accounts", "add", "hospital", *who).code == 0
+        typed = io.StringIO("a river is a patient flow\n")
+        request.getfixturevalue("monkeypatch").setattr("sys.stdin", typed)
+    if example[0] == "identities":
+        (place / "people.csv").write_text("local_id,family,given,birth_date\n1,Alder,Kim,\n")
     if example[0] == "cds-verify":
         put_behind_httpx(CdsService(), request.getfixturevalue("monkeypatch"))
 

@@ -14,17 +14,20 @@ import traceback
 import typer
 
 from neva.cli import (
+    accounts,
     audit,
     cds_verify,
     decide,
     define,
     flow,
+    identities,
     pathways,
     quality,
     report,
     serve,
     store,
     synthesis,
+    worker,
 )
 from neva.errors import NevaError
 
@@ -47,8 +50,11 @@ app.add_typer(quality.app, name="quality")
 app.add_typer(define.app, name="define")
 app.add_typer(decide.app, name="decide")
 app.add_typer(audit.app, name="audit")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(identities.app, name="identities")
 cds_verify.add_to(app)
 serve.add_to(app)
+worker.add_to(app)
 report.add_to(app)
 
 

@@ -72,7 +72,7 @@ def serve(
     from neva.definitions.programme import programme_names
     from neva.errors import UsageError
     from neva.web.application import create_application
-    from neva.web.settings import WebSettings
+    from neva.web.settings import WebSettings, is_loopback
 
     if clock not in ("wall", "data"):
         message = f"--clock: there are wall and data; found {clock!r}; give one of them"
@@ -101,7 +101,14 @@ def serve(
             f"{len(services.by_id)} services, {live} live and {len(services.rules) - live} silent "
             f"rules at {settings.base_url}/cds-services"
         )
+        has_doors = clients is not None or is_loopback(host)
+        if not has_doors:
+            text += (
+                "; other machines can reach this address, so CDS Hooks is not served without "
+                "--clients"
+            )
         content = {
+            "has_cds_hooks": has_doors,
             "address": settings.base_url,
             "services": sorted(services.by_id),
             "live": live,

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from neva.errors import BadInputError
+from neva.errors import BadInputError, NotFoundError, UsageError
+from neva.events.hospital import Hospital
 from neva.events.schema import Columns
 
-__all__ = ["PEOPLE", "people_path", "read_people", "write_people"]
+__all__ = ["PEOPLE", "people_path", "read_people", "read_people_file", "write_people"]
 
 PEOPLE: Columns = {
     "subject_id": pl.Int64,
@@ -21,6 +22,9 @@ PEOPLE: Columns = {
     "given": pl.String,
     "birth_date": pl.Date,
 }
+
+
+_GIVEN = ("local_id", "family", "given", "birth_date")
 
 
 def people_path(hospital: Path) -> Path:
@@ -79,3 +83,88 @@ def write_people(hospital: Path, people: pl.DataFrame) -> int:
     new.write_parquet(draft)
     draft.replace(path)
     return new.height
+
+
+def read_people_file(hospital: Hospital, path: Path, *, assigner: str) -> tuple[pl.DataFrame, int]:
+    """Read a file of names, under the pseudonyms of the hospital.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    path : Path
+        CSV in UTF-8 with a header: ``local_id``, ``family``, ``given``,
+        ``birth_date`` (2026-01-31; may be empty).
+    assigner : str
+        Who gave the local ids, as in the import.
+
+    Returns
+    -------
+    people : polars.DataFrame
+        Columns of :data:`PEOPLE`.
+    unknown : int
+        How many of them no import has named yet; they are kept.
+
+    Raises
+    ------
+    UsageError
+        The assigner is empty.
+    NotFoundError
+        There is no such file.
+    BadInputError
+        It cannot be read; the message names the row, never its content.
+    """
+    if not assigner.strip():
+        message = "assigner: must not be empty; found nothing; name it as in the import"
+        raise UsageError(message)
+    read = _read_csv(path)
+    pseudonyms = hospital.pseudonyms(assigner)
+    subjects = pl.Series(
+        "subject_id", [pseudonyms.one("subject", one) for one in read["local_id"]], pl.Int64
+    )
+    people = read.with_columns(subjects).select(list(PEOPLE))
+    known = hospital.identities().filter(pl.col("kind") == "subject").select("pseudonym")
+    unknown = people.lazy().join(
+        known, left_on="subject_id", right_on="pseudonym", how="anti"
+    ).collect().height  # fmt: skip
+    return people, unknown
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        message = f"{path}: no such file; found nothing there; check the path"
+        raise NotFoundError(message)
+    try:
+        # Ids are text, whatever they look like, and "NA" is one.
+        text = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        message = (
+            f"{path}: cannot be read as CSV in UTF-8; found {type(error).__name__}; save it with "
+            f"commas and the columns {', '.join(_GIVEN)}"
+        )
+        raise BadInputError(message) from None
+    missing = [name for name in _GIVEN if name not in text.columns]
+    if missing:
+        message = (
+            f"{path}: columns are missing; found no {', '.join(missing)}; name them in the header"
+        )
+        raise BadInputError(message)
+    text = text.select(pl.col(name).fill_null("").str.strip_chars() for name in _GIVEN)
+    dated = text.with_columns(
+        day=pl.col("birth_date").str.to_date("%Y-%m-%d", strict=False)
+    ).with_row_index("row", offset=2)
+    _refuse(path, dated, pl.col("local_id") == "", "the local id is empty")
+    is_no_date = (pl.col("birth_date") != "") & pl.col("day").is_null()
+    _refuse(path, dated, is_no_date, "the birth date is not written as 2026-01-31")
+    _refuse(path, dated, ~pl.col("local_id").is_first_distinct(), "the local id comes again")
+    return dated.select(
+        "local_id",
+        *(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in _GIVEN[1:3]),
+        pl.col("day").alias("birth_date"),
+    )
+
+
+def _refuse(path: Path, rows: pl.DataFrame, which: pl.Expr, words: str) -> None:
+    bad = rows.filter(which)["row"]
+    if bad.len():
+        message = f"{path}: row {bad[0]}: {words}; found {bad.len():,} such rows; mend the file"
+        raise BadInputError(message)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +30,11 @@ ROLES: Final = ("viewer", "analyst", "clinician", "administrator")
 SHORTEST_PASSWORD: Final = 10
 _LONGEST_PASSWORD: Final = 1000
 
+#: argon2id with RFC 9106's second choice: 64 MiB and three passes.
+HASHER = PasswordHasher()
+#: Each hash takes 64 MiB: so many are made at once, others wait.
+_AT_ONCE: Final = threading.BoundedSemaphore(4)
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -46,6 +53,7 @@ class Account:
     issuer : str or None
         The provider of identities that signs them in; None: a password here.
     disabled : bool
+    has_password : bool
     """
 
     name: str
@@ -54,11 +62,18 @@ class Account:
     units: tuple[str, ...] | None
     issuer: str | None
     disabled: bool
+    has_password: bool = False
+
+
+def _same_letters(password: str) -> bytes:
+    # The same letters typed on two keyboards are the same password (NIST SP 800-63B-4, 3.1.1.2).
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "replace")
 
 
 def _account(row: Any) -> Account:
     units = None if row.units is None else tuple(json.loads(row.units))
-    return Account(row.name, row.shown, row.role, units, row.issuer, bool(row.disabled))
+    return Account(row.name, row.shown, row.role, units, row.issuer, bool(row.disabled),
+                   row.password is not None)  # fmt: skip
 
 
 class Accounts:
@@ -66,7 +81,6 @@ class Accounts:
 
     def __init__(self, state: State):
         self._state = state
-        self._hasher = PasswordHasher()
         self._nobody: str | None = None
 
     def all(self) -> list[Account]:
@@ -105,10 +119,12 @@ class Accounts:
 
         Parameters
         ----------
-        name, role, shown, units, issuer, disabled
+        name, role, shown, units, disabled
             See :class:`Account`.
         password : str, optional
             At least ten characters; None keeps the one it has.
+        issuer : str, optional
+            None keeps the one it has: an account never changes hands.
         actor : str
             Who does it.
         at : datetime
@@ -121,7 +137,8 @@ class Accounts:
         UsageError
             There is no such role, or the password is too short.
         ConflictError, NotFoundError
-            It exists already, or does not.
+            It exists already, or does not; it is the last administrator; its
+            provider keeps its password.
         """
         name = required_words(name, "account", longest=200)
         if role not in ROLES:
@@ -131,7 +148,6 @@ class Accounts:
             "shown": shown.strip() or name,
             "role": role,
             "units": None if units is None else json.dumps(sorted(set(units))),
-            "issuer": issuer,
             "disabled": disabled,
             "changed": utc(at),
         }
@@ -146,13 +162,16 @@ class Accounts:
             if new is False and known is None:
                 message = "account: there is none of that name; found none; check the name"
                 raise NotFoundError(message)
+            issuer = self._issuer_of(known, issuer, has_new_password=password is not None)
+            values["issuer"] = issuer
             if known is None:
                 connection.execute(table.insert().values(name=name, **values))
             else:
+                if role != "administrator" or disabled:
+                    self._leave_an_administrator(connection, known)
                 connection.execute(table.update().where(table.c.name == name).values(**values))
             if disabled or (known is not None and password is not None):
-                sessions = tables.sessions
-                connection.execute(sessions.delete().where(sessions.c.account == name))
+                self._state.sessions.end_all(name, within=connection)
             self._state.audit.append(
                 at=at,
                 actor=actor,
@@ -169,14 +188,86 @@ class Accounts:
             )
             return _account(self._row(connection, name))
 
+    def change(self, name: str, *, actor: str, at: datetime, **given: Any) -> Account:
+        """Change some of an account, and keep the rest; audited.
+
+        Parameters
+        ----------
+        name, actor, at
+            See :meth:`put`.
+        **given
+            ``role``, ``shown``, ``units``, ``password`` or ``disabled``.
+
+        Raises
+        ------
+        UsageError, ConflictError, NotFoundError
+            As :meth:`put`.
+        """
+        found = self.get(name)
+        if found is None:
+            message = (
+                "account: there is none of that name; found none; 'neva accounts list' shows them"
+            )
+            raise NotFoundError(message)
+        kept: dict[str, Any] = {
+            "role": found.role,
+            "shown": found.shown,
+            "units": found.units,
+            "disabled": found.disabled,
+        }
+        return self.put(name, **(kept | given), actor=actor, at=at, new=False)
+
+    @staticmethod
+    def _issuer_of(known: Any, issuer: str | None, *, has_new_password: bool) -> str | None:
+        """Say who vouches for an account; nobody else can take it over."""
+        held = None if known is None else known.issuer
+        if known is not None and issuer is not None and issuer != held:
+            message = (
+                "account: somebody else vouches for it; found another provider, or a password "
+                "here; choose another name"
+            )
+            raise ConflictError(message)
+        if has_new_password and (issuer or held):
+            message = (
+                "password: the provider of this account keeps it; found an account of a provider; "
+                "change it there"
+            )
+            raise ConflictError(message)
+        return issuer or held
+
+    @staticmethod
+    def _leave_an_administrator(connection: sa.Connection, known: Any) -> None:
+        table = tables.accounts
+        if known.role != "administrator" or known.disabled:
+            return
+        others = sa.select(sa.func.count()).where(
+            table.c.role == "administrator",
+            table.c.disabled.is_(False),
+            table.c.name != known.name,
+            sa.or_(table.c.password.is_not(None), table.c.issuer.is_not(None)),
+        )
+        if connection.execute(others).scalar_one() == 0:
+            message = (
+                "account: the last administrator stays; found no other who can sign in; make "
+                "another one first"
+            )
+            raise ConflictError(message)
+
     def _hashed(self, password: str) -> str:
-        if len(password) < SHORTEST_PASSWORD or len(password) > _LONGEST_PASSWORD:
+        if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
             message = (
                 f"password: must have from {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters; "
                 f"found {len(password)}; choose another"
             )
             raise UsageError(message)
-        return self._hasher.hash(password)
+        if len(set(password)) < 4:
+            message = (
+                "password: can be guessed; found few different characters; take a sentence that "
+                "nobody else would"
+            )
+            raise UsageError(message)
+        with _AT_ONCE:
+            return HASHER.hash(_same_letters(password))
 
     def verify(self, name: str, password: str) -> Account | None:
         """Return the account if name and password are right and it is not disabled.
@@ -186,12 +277,15 @@ class Accounts:
         with self._state.reading() as connection:
             row = self._row(connection, name)
         if self._nobody is None:
-            self._nobody = self._hasher.hash("nobody has this password")
+            self._nobody = HASHER.hash("nobody has this password")
         held = row.password if row is not None and row.password else self._nobody
-        try:
-            self._hasher.verify(held, password[:_LONGEST_PASSWORD])
-        except (VerificationError, InvalidHashError):
-            return None
+        # One character more than a password may have: its beginning alone is never right.
+        given = _same_letters(password[: _LONGEST_PASSWORD + 1])
+        with _AT_ONCE:
+            try:
+                HASHER.verify(held, given)
+            except (VerificationError, InvalidHashError):
+                return None
         if row is None or not row.password or row.disabled:
             return None
         return _account(row)

@@ -100,6 +100,12 @@ def _job(row: Any) -> Job:
     )
 
 
+def _running(job: str, tries: int | None) -> list[sa.ColumnElement[bool]]:
+    table = tables.jobs
+    found = [table.c.id == job, table.c.state == "running"]
+    return found if tries is None else [*found, table.c.tries == tries]
+
+
 class Jobs:
     """The jobs of a state."""
 
@@ -219,8 +225,12 @@ class Jobs:
         done: int | None = None,
         of: int | None = None,
         words: str | None = None,
+        tries: int | None = None,
     ) -> bool:
         """Say that a job is alive, and how far it is.
+
+        `tries` is that of the job as it was taken: who was given up for lost
+        is told so, though another worker runs the job now.
 
         Returns
         -------
@@ -236,9 +246,9 @@ class Jobs:
         }
         with self._state.transaction() as connection:
             changed = connection.execute(
-                table.update().where(table.c.id == job, table.c.state == "running").values(**values)
+                table.update().where(*_running(job, tries)).values(**values)
             )
-            if words:
+            if words and changed.rowcount == 1:
                 last = connection.execute(
                     sa.select(tables.job_log.c.words)
                     .where(tables.job_log.c.job == job)
@@ -259,13 +269,14 @@ class Jobs:
         at: datetime,
         error: str | None = None,
         result: str | None = None,
+        tries: int | None = None,
     ) -> None:
-        """End a running job as ``done``, ``failed`` or ``cancelled``."""
+        """End a running job as ``done``, ``failed`` or ``cancelled``; `tries` as in :meth:`beat`."""
         table = tables.jobs
         with self._state.transaction() as connection:
             connection.execute(
                 table.update()
-                .where(table.c.id == job, table.c.state == "running")
+                .where(*_running(job, tries))
                 .values(state=state, ended=utc(at), error=error, result=result)
             )
 

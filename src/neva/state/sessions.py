@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,8 +26,10 @@ IDLE: Final = timedelta(minutes=30)
 #: `seen` is written at most so often.
 _NOTED_EVERY: Final = timedelta(minutes=1)
 
-#: After so many failures within the window, a name or an address is refused for its rest.
+#: After so many failures within the window a name is refused for its rest.
 MOST_FAILURES: Final = 5
+#: An address bears more: a ward shares a terminal, a hospital may share a proxy.
+MOST_FAILURES_OF_ADDRESS: Final = 50
 WINDOW: Final = timedelta(minutes=15)
 
 
@@ -40,7 +43,7 @@ class Session:
         SHA-256 of the token that the browser holds.
     account : str
     csrf : str
-        What every form of it must carry.
+        What every form of it must carry; derived from the token, stored nowhere.
     """
 
     id: str
@@ -50,6 +53,10 @@ class Session:
 
 def _id(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _csrf(token: str) -> str:
+    return hmac.digest(token.encode(), b"csrf", "sha256").hex()
 
 
 class Sessions:
@@ -67,8 +74,8 @@ class Sessions:
             256 random bits, for the cookie; known to nobody else.
         session : Session
         """
-        token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        made = Session(_id(token), account, csrf)
+        token = secrets.token_urlsafe(32)
+        made = Session(_id(token), account, _csrf(token))
         table = tables.sessions
         with self._state.transaction() as connection:
             connection.execute(table.delete().where(table.c.ends < utc(at)))
@@ -77,7 +84,7 @@ class Sessions:
                 table.insert().values(
                     id=made.id,
                     account=account,
-                    csrf=csrf,
+                    csrf="",  # derived from the token, which is not kept
                     begun=utc(at),
                     seen=utc(at),
                     ends=utc(at) + LONGEST,
@@ -96,7 +103,7 @@ class Sessions:
         if now - row.seen >= _NOTED_EVERY:
             with self._state.transaction() as connection:
                 connection.execute(table.update().where(table.c.id == row.id).values(seen=now))
-        return Session(row.id, row.account, row.csrf)
+        return Session(row.id, row.account, _csrf(token))
 
     def end(self, session: str) -> None:
         """End a session, and what it was allowed."""
@@ -104,6 +111,14 @@ class Sessions:
             table, held = tables.sessions, tables.purposes
             connection.execute(table.delete().where(table.c.id == session))
             connection.execute(held.delete().where(held.c.session == session))
+
+    def end_all(self, account: str, *, within: sa.Connection | None = None) -> None:
+        """End every session of an account, and what they were allowed."""
+        table, held = tables.sessions, tables.purposes
+        with self._state.writing(within) as connection:
+            of_account = sa.select(table.c.id).where(table.c.account == account)
+            connection.execute(held.delete().where(held.c.session.in_(of_account)))
+            connection.execute(table.delete().where(table.c.account == account))
 
     def state_purpose(
         self, session: str, subject: int, purpose: str, *, until: datetime, at: datetime
@@ -140,33 +155,83 @@ class Attempts:
     def __init__(self, state: State):
         self._state = state
 
+    def begin(self, *what: str, at: datetime) -> None:
+        """Count an attempt before it is looked at: it is a failure until it succeeded.
+
+        Many guesses at one moment are no way round the limit.
+
+        Parameters
+        ----------
+        *what : str
+            ``name:…`` and ``address:…``.
+        at : datetime
+            Aware.
+
+        Raises
+        ------
+        ConflictError
+            There were too many failures of one of these in the last 15 minutes;
+            this one is not counted.
+        """
+        with self._state.transaction() as connection:
+            self._refuse(connection, what, at)
+            self._count(connection, what, at)
+
+    def succeeded(self, *what: str, at: datetime) -> None:
+        """Take back an attempt that succeeded, and forget earlier failures of the name.
+
+        Those of the address stay: who has one account may not guess others' for ever.
+        """
+        table = tables.attempts
+        with self._state.transaction() as connection:
+            for one in what:
+                same = table.c.what == _id(one)
+                if _is_address(one):
+                    newest = sa.select(sa.func.max(table.c.id)).where(same, table.c.at == utc(at))
+                    same = table.c.id == newest.scalar_subquery()
+                connection.execute(table.delete().where(same))
+
     def refuse_if_too_many(self, *what: str, at: datetime) -> None:
         """Refuse for the rest of the window.
 
         Raises
         ------
         ConflictError
-            There were five failures of one of these in the last 15 minutes.
+            There were five failures of a name, or fifty of an address, in the
+            last 15 minutes.
         """
-        table = tables.attempts
         with self._state.reading() as connection:
-            for one in what:
-                failed = connection.execute(
-                    sa.select(sa.func.count())
-                    .select_from(table)
-                    .where(table.c.what == _id(one), table.c.at > utc(at) - WINDOW)
-                ).scalar_one()
-                if failed >= MOST_FAILURES:
-                    message = (
-                        "sign in: too many failed attempts; found five within 15 minutes; wait a "
-                        "quarter of an hour, or ask an administrator"
-                    )
-                    raise ConflictError(message)
+            self._refuse(connection, what, at)
 
     def failed(self, *what: str, at: datetime) -> None:
         """Count a failure; only hashes of names and addresses are kept."""
-        table = tables.attempts
         with self._state.transaction() as connection:
-            connection.execute(table.delete().where(table.c.at < utc(at) - WINDOW))
-            for one in what:
-                connection.execute(table.insert().values(what=_id(one), at=utc(at)))
+            self._count(connection, what, at)
+
+    @staticmethod
+    def _refuse(connection: sa.Connection, what: tuple[str, ...], at: datetime) -> None:
+        table = tables.attempts
+        for one in what:
+            failed = connection.execute(
+                sa.select(sa.func.count())
+                .select_from(table)
+                .where(table.c.what == _id(one), table.c.at > utc(at) - WINDOW)
+            ).scalar_one()
+            most = MOST_FAILURES_OF_ADDRESS if _is_address(one) else MOST_FAILURES
+            if failed >= most:
+                message = (
+                    f"sign in: too many failed attempts; found {most} within 15 minutes; wait a "
+                    "quarter of an hour, or ask an administrator"
+                )
+                raise ConflictError(message)
+
+    @staticmethod
+    def _count(connection: sa.Connection, what: tuple[str, ...], at: datetime) -> None:
+        table = tables.attempts
+        connection.execute(table.delete().where(table.c.at < utc(at) - WINDOW))
+        for one in what:
+            connection.execute(table.insert().values(what=_id(one), at=utc(at)))
+
+
+def _is_address(what: str) -> bool:
+    return what.startswith("address:")

@@ -22,6 +22,8 @@ from neva.web.cds import cds_router
 from neva.web.errors import OurBugs
 from neva.web.headers import Headers
 from neva.web.metrics import Metrics
+from neva.web.oidc import oidc_routes
+from neva.web.oidc_settings import read_oidc_settings
 from neva.web.pages import Pages, ViewModel, render, words_of
 from neva.web.server import Server
 from neva.web.settings import WebSettings, is_loopback
@@ -119,6 +121,10 @@ def create_application(
     if settings.clients is not None or is_loopback(settings.host):
         application.include_router(cds_router(bedside))
     application.include_router(_pages().router, dependencies=[Depends(guard)])
+    if settings.oidc is not None:
+        back = settings.base_url.rstrip("/") + "/sign-in/oidc/callback"
+        provider = oidc_routes(read_oidc_settings(settings.oidc), back)
+        application.include_router(provider, dependencies=[Depends(guard)])
     application.mount(
         "/static",
         StaticFiles(directory=str(resources.files("neva.web") / "static")),

@@ -15,7 +15,7 @@ from neva.web.settings import WebSettings
 __all__ = ["PASSWORD", "prepare", "serve_demonstration"]
 
 #: Of every account of the demonstration; it is served to this machine only.
-PASSWORD: Final = "neva-demonstration"  # noqa: S105: meant to be known
+PASSWORD: Final = "neva-demonstration"  # meant to be known
 PROGRAMMES: Final = ("acute-care", "covid19", "sepsis")
 _WHY: Final = "demonstration"
 

@@ -57,7 +57,9 @@ class Headers:
         if not machine and not self._is_known(scope):
             await send(
                 {"type": "http.response.start", "status": 421,
-                 "headers": [(b"content-type", b"text/plain; charset=utf-8")]}
+                 "headers": [(b"content-type", b"text/plain; charset=utf-8"),
+                             (b"x-content-type-options", b"nosniff"),
+                             (b"cache-control", b"no-store")]}
             )  # fmt: skip
             await send({"type": "http.response.body", "body": b"unknown host"})
             return
@@ -94,6 +96,9 @@ class Headers:
     def _is_known(self, scope: Scope) -> bool:
         for name, value in scope.get("headers", []):
             if name == b"host":
-                host = urlsplit("//" + value.decode("latin-1")).hostname
+                try:
+                    host = urlsplit("//" + value.decode("latin-1")).hostname
+                except ValueError:  # an unfinished address in brackets
+                    return False
                 return host is not None and host.lower() in self._hosts
         return False

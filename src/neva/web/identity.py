@@ -7,13 +7,14 @@ hospital's ``identities``, names in a file beside it that only its owner reads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
 import polars as pl
 
+from neva.census import units_above
 from neva.events.hospital import Hospital
 from neva.events.people import read_people
 from neva.state import State
@@ -99,8 +100,33 @@ class Identities:
         self._synthetic = is_synthetic(snapshot)
         self._version = manifest.version
 
+    def _seen(
+        self, subjects: Sequence[int], units: tuple[str, ...], placed: Mapping[int, str | None]
+    ) -> list[int]:
+        """Keep whom somebody of these units may see: who was in one, or is expected in one."""
+        snapshot = self._hospital.snapshot()
+        above = units_above(snapshot)
+        pairs = (
+            snapshot.movements(subjects=sorted(set(subjects)))
+            .select("subject_id", "unit")
+            .unique()
+            .collect()
+        )
+        allowed = {
+            subject
+            for subject, unit in (*pairs.iter_rows(), *placed.items())
+            if unit is not None and not set(units).isdisjoint((unit, *above.get(unit, ())))
+        }
+        return [subject for subject in subjects if subject in allowed]
+
     def of(
-        self, subjects: Sequence[int], viewer: Viewer, *, why: str, at: datetime
+        self,
+        subjects: Sequence[int],
+        viewer: Viewer,
+        *,
+        why: str,
+        at: datetime,
+        placed: Mapping[int, str | None] | None = None,
     ) -> dict[int, Person]:
         """Say who patients are.
 
@@ -109,14 +135,21 @@ class Identities:
         subjects : sequence of int
             Pseudonyms.
         viewer : Viewer
-            Only a clinician is told; everybody else gets nothing.
+            Only a clinician is told, and of patients of their units; everybody
+            else gets nothing.
         why : str
             For the audit: one row for a patient, one row for a list.
         at : datetime
             Aware.
+        placed : mapping of int to str, optional
+            The units of those who are expected and were in none yet.
         """
         if viewer.role != "clinician" or not subjects:
             return {}
+        if viewer.units is not None:
+            subjects = self._seen(subjects, viewer.units, placed or {})
+            if not subjects:
+                return {}
         with self._lock:
             self._load()
             names = read_people(self._hospital.path)

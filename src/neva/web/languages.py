@@ -77,7 +77,7 @@ class Language:
     --------
     >>> english = Language("en", "Europe/Moscow")
     >>> english.number(15214), english.share(0.4156), english.number(None)
-    ('15,214', '41.6 %', '–')
+    ('15,214', '41.6\xa0%', '–')
     >>> english("%(n)s beds", n=3)
     '3 beds'
     """

@@ -194,9 +194,16 @@ class Server:
         job = failed or self.results.want(kind, parameters, actor=viewer.account or "wallboard")
         return self.results.latest(kind, parameters), job.id
 
-    def people(self, viewer: Viewer, subjects: Sequence[int], *, why: str) -> dict[int, Person]:
+    def people(
+        self,
+        viewer: Viewer,
+        subjects: Sequence[int],
+        *,
+        why: str,
+        placed: Mapping[int, str | None] | None = None,
+    ) -> dict[int, Person]:
         """Return names and record numbers, for those who treat; audited."""
-        return self.identities.of(subjects, viewer, why=why, at=self.clock())
+        return self.identities.of(subjects, viewer, why=why, at=self.clock(), placed=placed)
 
     def entry_time(self) -> datetime:
         """Return when something is entered: the pages' *now*, at least."""

@@ -15,7 +15,7 @@ from neva.web.forms import posted
 from neva.web.languages import LANGUAGES
 from neva.web.pages import ViewModel, render, words_of
 
-__all__ = ["begin_session", "local_path", "routes"]
+__all__ = ["begin_session", "is_secure", "local_path", "routes", "sign_in_page"]
 
 _YEAR: Final = int(timedelta(days=365).total_seconds())
 routes = APIRouter()
@@ -31,6 +31,12 @@ def local_path(text: str) -> str:
     return text if safe and "\\" not in text else "/now"
 
 
+def is_secure(request: Request) -> bool:
+    """Say whether people reach the pages by TLS."""
+    base_url: str = request.app.state.server.settings.base_url
+    return base_url.startswith("https://")
+
+
 def begin_session(request: Request, account: str, where: str) -> Response:
     """Begin a session with a new token, whatever the browser held before."""
     server = request.app.state.server
@@ -44,13 +50,14 @@ def begin_session(request: Request, account: str, where: str) -> Response:
         token,
         httponly=True,
         samesite="lax",
-        secure=server.settings.base_url.startswith("https://"),
+        secure=is_secure(request),
         path="/",
     )
     return answer
 
 
-def _page(request: Request, *, where: str, problem: str = "", status: int = 200) -> Response:
+def sign_in_page(request: Request, *, where: str, problem: str = "", status: int = 200) -> Response:
+    """Show the form of signing in, with what went wrong."""
     words = words_of(request)
     server = request.app.state.server
     return render(
@@ -78,7 +85,7 @@ def first(request: Request) -> Response:
 @routes.get("/sign-in")
 def ask(request: Request) -> Response:
     """Ask for name and password."""
-    return _page(request, where=request.query_params.get("next", "/now"))
+    return sign_in_page(request, where=request.query_params.get("next", "/now"))
 
 
 @routes.post("/sign-in")
@@ -90,19 +97,19 @@ def sign_in(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Resp
     where = str(form.get("next", "/now"))
     keys = (f"name:{name.lower()}", f"address:{address}")
     try:
-        server.state.attempts.refuse_if_too_many(*keys, at=at)
+        server.state.attempts.begin(*keys, at=at)
     except ConflictError:
         problem = words("Too many failed attempts: wait a quarter of an hour.")
-        return _page(request, where=where, problem=problem, status=429)
+        return sign_in_page(request, where=where, problem=problem, status=429)
     account = server.state.accounts.verify(name, str(form.get("password", "")))
     if account is None:
-        server.state.attempts.failed(*keys, at=at)
         # Not the name that was typed: it may be a password in the wrong field.
         server.state.audit.append(
             at=at, actor="unknown", action="login-refused", why="wrong name or password"
         )
         problem = words("Name or password is wrong.")
-        return _page(request, where=where, problem=problem, status=401)
+        return sign_in_page(request, where=where, problem=problem, status=401)
+    server.state.attempts.succeeded(*keys, at=at)
     server.state.audit.append(
         at=at, actor=account.name, role=account.role, action="login", why="password"
     )
@@ -121,7 +128,10 @@ def sign_out(
         at=server.clock(), actor=viewer.account, role=viewer.role, action="logout", why="asked"
     )
     answer = RedirectResponse("/sign-in", status_code=303)
-    answer.delete_cookie(cookie_name(request), path="/")
+    # Browsers refuse to change a cookie bound to the host without its flags.
+    answer.delete_cookie(
+        cookie_name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
+    )
     return answer
 
 
@@ -131,6 +141,11 @@ def choose(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Respo
     answer = RedirectResponse(local_path(str(form.get("next", "/now"))), status_code=303)
     if form.get("language") in LANGUAGES:
         answer.set_cookie(
-            "neva_language", str(form["language"]), max_age=_YEAR, samesite="lax", httponly=True
+            "neva_language",
+            str(form["language"]),
+            max_age=_YEAR,
+            samesite="lax",
+            httponly=True,
+            secure=is_secure(request),
         )
     return answer

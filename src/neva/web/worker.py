@@ -265,14 +265,19 @@ class WorkContext:
                 return
             self._told = time.monotonic()
         if not self.state.jobs.beat(
-            self.job.id, at=self.settings.now(), done=done, of=of, words=words
+            self.job.id,
+            at=self.settings.now(),
+            done=done,
+            of=of,
+            words=words,
+            tries=self.job.tries,
         ):
             self._is_cancelled = True
             raise Cancelled
 
     def alive(self) -> None:
         """Say that it is alive; called from a thread of its own."""
-        if not self.state.jobs.beat(self.job.id, at=self.settings.now()):
+        if not self.state.jobs.beat(self.job.id, at=self.settings.now(), tries=self.job.tries):
             self._is_cancelled = True
 
 
@@ -334,18 +339,18 @@ def _do(context: WorkContext, results: Results) -> None:
         content = kind(context, job.parameters)
         context.progress(1, 1, "done")
         results.keep(job.key, job.kind, job.parameters, version, content, clock())
-        jobs.end(job.id, "done", at=clock(), result=job.key)
+        jobs.end(job.id, "done", at=clock(), result=job.key, tries=job.tries)
     except Cancelled:
-        jobs.end(job.id, "cancelled", at=clock())
+        jobs.end(job.id, "cancelled", at=clock(), tries=job.tries)
     except NevaError as error:
-        jobs.end(job.id, "failed", at=clock(), error=str(error))
+        jobs.end(job.id, "failed", at=clock(), error=str(error), tries=job.tries)
     except Exception as error:  # the doorway: what nobody foresaw is our bug
         # The text of a foreign error may quote a row, so only its kind and place are kept.
         frames = traceback.extract_tb(error.__traceback__)
         last = frames[-1] if frames else None
         where = f" in {Path(last.filename).name}, line {last.lineno}" if last else ""
         jobs.end(
-            job.id, "failed", at=clock(),
+            job.id, "failed", at=clock(), tries=job.tries,
             error=f"a bug in Neva, please report it: {type(error).__name__}{where}",
         )  # fmt: skip
     finally:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
 from neva.census import units_above
@@ -26,8 +25,10 @@ from neva.flow import (
     compare,
     evaluate_flow,
     fit_hospital,
+    forecast_document,
     forecast_hospital,
     known_sojourns,
+    read_forecast_document,
 )
 from neva.flow.moves_ahead import MovesAhead
 from neva.flow.scenarios import scenario_of
@@ -44,37 +45,13 @@ HORIZONS: Final = (24, 72)
 
 
 def save_forecast(made: OccupancyForecast, path: Path) -> None:
-    """Write a forecast as numpy arrays and texts (no pickle)."""
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            places=np.array(made.places),
-            times=np.array([time.timestamp() for time in made.times]),
-            distribution=made.distribution.astype(np.float32),
-            present=made.present,
-            issued=np.array(made.issued.timestamp()),
-            texts=np.array([made.zone, made.identity, made.what]),
-            notes=np.array(made.notes, dtype=str),
-            step_hours=np.array(made.step_hours),
-        )
+    """Write a forecast as JSON."""
+    path.write_text(json.dumps(forecast_document(made)), encoding="utf-8")
 
 
 def read_forecast(path: Path) -> OccupancyForecast:
     """Read a forecast back."""
-    with np.load(path, allow_pickle=False) as held:
-        zone, identity, what = (str(one) for one in held["texts"])
-        return OccupancyForecast(
-            places=tuple(str(one) for one in held["places"]),
-            times=tuple(datetime.fromtimestamp(float(one), UTC) for one in held["times"]),
-            distribution=held["distribution"].astype(np.float64),
-            present=held["present"],
-            issued=datetime.fromtimestamp(float(held["issued"]), UTC),
-            zone=zone,
-            identity=identity,
-            what=what,
-            notes=tuple(str(one) for one in held["notes"]),
-            step_hours=float(held["step_hours"]),
-        )
+    return read_forecast_document(json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_moves(path: Path) -> MovesAhead:

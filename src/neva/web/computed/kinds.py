@@ -36,7 +36,7 @@ def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 
     at = _at(parameters)
     content, made = forecast(context.hospital, at, progress=context.progress)
-    save_forecast(made, context.attachment("forecast.npz"))
+    save_forecast(made, context.attachment("forecast.json"))
     moves = hospital_moves_ahead(context.hospital, at)
     context.attachment("moves.json").write_text(json.dumps(moves.to_document()), encoding="utf-8")
     return content

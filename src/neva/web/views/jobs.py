@@ -252,11 +252,15 @@ def _put(request: Request, form: Mapping[str, Any], name: str, *, new: bool) -> 
             "another administrator"
         )
         raise ConflictError(message)
-    asked.server.state.accounts.put(
+    accounts = asked.server.state.accounts
+    held = None if new else accounts.get(name)
+    # Who sees no unit does not see all because a form was sent with its field empty.
+    sees_none = held is not None and held.units == ()
+    accounts.put(
         name,
         role=role,
         shown=str(form.get("shown", "")),
-        units=units or None,
+        units=units or (() if sees_none else None),
         password=str(form["password"]) if form.get("password") else None,
         disabled=disabled,
         actor=asked.viewer.account,

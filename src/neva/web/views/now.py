@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from neva.flow.bed_board import BedBoard, bed_board
 from neva.web.computed.flow import read_forecast, read_moves
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 
-__all__ = ["add_to", "board_of", "patient_labels", "tasks_of"]
+__all__ = ["add_to", "board_of", "patient_labels", "reason_of", "tasks_of", "unit_title"]
 
 #: Chances from which on a group of units is marked.
 AT_RISK: Final = 0.8
@@ -33,7 +34,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
         forecast, moves = server.kept(
             ("forecast", key),
             lambda: (
-                read_forecast(result.attachment("forecast.npz")),
+                read_forecast(result.attachment("forecast.json")),
                 read_moves(result.attachment("moves.json")),
             ),
         )
@@ -58,16 +59,23 @@ def _seen(asked: Asked, unit: str | None) -> bool:
     return asked.server.may_see(asked.viewer.units, unit)
 
 
-def patient_labels(asked: Asked, subjects: list[int], *, why: str) -> dict[int, str]:
+def patient_labels(
+    asked: Asked,
+    subjects: list[int],
+    *,
+    why: str,
+    placed: Mapping[int, str | None] | None = None,
+) -> dict[int, str]:
     """Name patients: by name and record number for those who treat, else by pseudonym."""
-    people = asked.server.people(asked.viewer, subjects, why=why)
+    people = asked.server.people(asked.viewer, subjects, why=why, placed=placed)
     return {
         subject: people[subject].label if subject in people else str(subject)
         for subject in subjects
     }
 
 
-def _title(asked: Asked, unit: str | None) -> str:
+def unit_title(asked: Asked, unit: str | None) -> str:
+    """Name a unit by its title."""
     if unit is None:
         return asked.words("unit not known")
     return asked.server.unit_titles().get(unit, unit)
@@ -205,8 +213,8 @@ def _waiting_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Tab
         [
             {
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
-                "wanted": _title(asked, row["wanted"]),
+                "unit": unit_title(asked, row["unit"]),
+                "wanted": unit_title(asked, row["wanted"]),
                 "how": hows.get(row["how"], row["how"]),
                 "priority": priorities.get(row["priority"], row["priority"]),
                 "side_room": row["side_room"],
@@ -242,7 +250,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
+                "unit": unit_title(asked, row["unit"]),
                 "state": states.get(row["state"], row["state"]),
                 "delay": reason_of(asked, row["delay"]),
                 "_class": "warning" if row["state"] == "overdue" else "",
@@ -286,7 +294,7 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
         [
             {
                 "patient": labels[int(one["subject_id"])],
-                "unit": _title(asked, one["unit"]),
+                "unit": unit_title(asked, one["unit"]),
                 "urgency": urgencies.get(one["urgency"], one["urgency"]),
                 "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
                 "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
@@ -316,7 +324,7 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
     ]
     counts: dict[tuple[str, str], int] = {}
     for row in seen:
-        key = (row["kind"], _title(asked, row["unit"] or row["from_unit"]))
+        key = (row["kind"], unit_title(asked, row["unit"] or row["from_unit"]))
         counts[key] = counts.get(key, 0) + 1
     return Table(
         "changes",
@@ -349,7 +357,7 @@ def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Ta
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
+                "unit": unit_title(asked, row["unit"]),
                 "_class": "warning" if row["at_risk"] else "",
             }
             for row in _patients(asked, board.electives)
@@ -404,8 +412,9 @@ def now(asked: Asked) -> ViewModel:
     if treats:
         subjects: set[int] = set()
         for frame in (board.waiting, board.discharges, board.electives):
-            subjects |= set(frame["subject_id"].to_list())
-        labels = patient_labels(asked, sorted(subjects), why="bed board")
+            subjects |= {row["subject_id"] for row in _patients(asked, frame)}
+        placed = dict(board.electives.select("subject_id", "unit").iter_rows())
+        labels = patient_labels(asked, sorted(subjects), why="bed board", placed=placed)
         tables += [
             _waiting_table(asked, board, labels),
             _discharge_table(asked, board, labels),

@@ -383,12 +383,19 @@ def _case_table(asked: Asked, log: p.ActivityLog) -> Table:
     words = asked.words
     begins, ends = log.offsets[:-1], log.offsets[1:] - 1
     first, last = log.time[begins], log.time[ends]
-    frame = log.cases.select("case_id", "outcome").with_columns(
+    frame = log.cases.select("case_id", "outcome", "units").with_columns(
         events=pl.Series(np.diff(log.offsets)),
         begin=pl.Series(first).cast(pl.Datetime("us", "UTC")),
         hours=pl.Series((last - first) / 3.6e9),
         known=pl.Series(first != p.log.MISSING_TIME),
     )
+    limits = asked.viewer.units
+    if limits is not None:
+        seen = [
+            any(asked.server.may_see(limits, unit) for unit in units or ())
+            for units in frame["units"].to_list()
+        ]
+        frame = frame.filter(pl.Series(seen, dtype=pl.Boolean))
     longest = frame.sort("hours", descending=True, nulls_last=True).head(5000)
     return Table(
         "cases",

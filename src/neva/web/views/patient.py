@@ -490,6 +490,8 @@ def state_purpose(
         raise BadInputError(message)
     until = asked.server.clock() + timedelta(hours=PURPOSE_HOURS)
     number = _subject(asked)
+    moves = asked.server.snapshot().movements(subjects=[number]).select("unit").collect()
+    asked.server.refuse_other_units(asked.viewer, tuple(moves["unit"].to_list()))
     asked.server.state.sessions.state_purpose(
         asked.viewer.session, number, why, until=until, at=asked.server.clock()
     )

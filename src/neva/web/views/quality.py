@@ -314,11 +314,9 @@ def patients(asked: Asked) -> ViewModel:
             "patient": str(row["subject_id"]),
             "_href": f"/patient/{row['subject_id']}",
         }
-        for row in chosen.sort("placed", descending=True, nulls_last=True)
-        .head(1000)
-        .iter_rows(named=True)
+        for row in chosen.sort("placed", descending=True, nulls_last=True).iter_rows(named=True)
         if asked.viewer.units is None or asked.server.may_see(asked.viewer.units, row["unit"])
-    ]
+    ][:1000]
     people = asked.server.people(
         asked.viewer, [row["subject_id"] for row in rows], why=f"patients of {one['id']}"
     )

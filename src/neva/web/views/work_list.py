@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -21,7 +22,7 @@ from neva.events.operational_codes import (
 )
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
-from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of
+from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of, unit_title
 
 __all__ = ["add_to", "routes"]
 
@@ -33,12 +34,6 @@ ENTERED: Final = (
 _LONGEST_TEXT: Final = 500
 
 
-def _title(asked: Asked, unit: str | None) -> str:
-    if unit is None:
-        return asked.words("unit not known")
-    return asked.server.unit_titles().get(unit, unit)
-
-
 def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str]) -> Table:
     words = asked.words
     rows = []
@@ -47,7 +42,7 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
         rows.append(
             {
                 "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                "unit": _title(asked, one["unit"]),
+                "unit": unit_title(asked, one["unit"]),
                 "summary": one["summary"]
                 if words.code != "ru" or not one.get("title_ru")
                 else f"{one['title_ru']}: {one['summary']}",
@@ -111,7 +106,7 @@ def work_list(asked: Asked) -> ViewModel:
             [
                 {
                     "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": _title(asked, one["unit"]),
+                    "unit": unit_title(asked, one["unit"]),
                     "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
                     "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
                     "hours_left": None if one["minutes_left"] is None else one["minutes_left"] / 60,
@@ -139,7 +134,7 @@ def work_list(asked: Asked) -> ViewModel:
                 {
                     **one,
                     "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": _title(asked, one["unit"]),
+                    "unit": unit_title(asked, one["unit"]),
                     "last_observed": None
                     if one["last_observed"] is None
                     else datetime.fromisoformat(one["last_observed"]),
@@ -173,7 +168,7 @@ def work_list(asked: Asked) -> ViewModel:
                 {
                     "stay": str(row["stay_id"]),
                     "label": labels[row["subject_id"]],
-                    "unit": _title(asked, row["unit"]),
+                    "unit": unit_title(asked, row["unit"]),
                 }
                 for row in patients
             ],
@@ -238,7 +233,7 @@ def _long_table(asked: Asked, board: Any, labels: dict[int, str], where: dict[in
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": _title(asked, row["unit"]),
+                "unit": unit_title(asked, row["unit"]),
                 "delay": reason_of(asked, row["delay"]) or words("no reason recorded"),
                 "_class": "warning" if row["delay"] is None else "",
                 "_href": f"/patient/{row['subject_id']}",
@@ -383,6 +378,15 @@ def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Respon
     return RedirectResponse("/work-list#entries", status_code=303)
 
 
+def _refuse_other_stays(asked: Asked, stay: str | None) -> None:
+    """Refuse a stay that was in none of the units that somebody is let into."""
+    if asked.viewer.units is None:
+        return
+    moves = asked.server.snapshot().movements()
+    units = moves.filter(pl.col("stay_id").cast(pl.String) == stay).select("unit").collect()
+    asked.server.refuse_other_units(asked.viewer, tuple(units["unit"].to_list()))
+
+
 @routes.post("/work-list/entries/{entry}/withdraw")
 def withdraw(
     request: Request,
@@ -391,6 +395,9 @@ def withdraw(
 ) -> Response:
     """Withdraw what was entered by mistake; the record still shows that it was believed."""
     asked = asked_of(request)
+    held = asked.server.state.entries.get(entry)
+    if held is not None:
+        _refuse_other_stays(asked, held.stay)
     asked.server.state.entries.withdraw(
         entry, actor=asked.viewer.account, role=asked.viewer.role, at=asked.server.entry_time()
     )
@@ -410,6 +417,7 @@ def acknowledge(
     if not rule or not stay or since is None:
         message = "task: not named; found no rule, stay and time; use the buttons of the list"
         raise BadInputError(message)
+    _refuse_other_stays(asked, stay)
     work = asked.server.state.work
     about: dict[str, Any] = {
         "actor": asked.viewer.account,

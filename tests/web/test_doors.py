@@ -1,0 +1,576 @@
+"""Who comes through which door: roles, forms, sessions, hosts, units, and hostile texts."""
+
+import csv
+import html
+import io
+import logging
+import re
+from html.parser import HTMLParser
+
+import pytest
+from tests.doors import (
+    EVIL,
+    FORMULA,
+    NOW,
+    PASSWORD,
+    build,
+    compute,
+    csrf_of,
+    doors,
+    sign_in,
+)
+
+from neva.pathways.drawing import MAP_STYLE
+from neva.state.sessions import MOST_FAILURES, MOST_FAILURES_OF_ADDRESS
+from neva.web.access import ACCESS, PUBLIC, ROLES, may
+from neva.web.headers import POLICY
+from neva.web.sign_in import local_path
+
+#: For machines: they have no session.
+MACHINES = ("/health", "/metrics", "/favicon.ico", "/openapi.json", "/static", "/cds-services")
+#: Pages that are served only where the settings ask for them.
+OPTIONAL = ("/data/upload", "/sign-in/oidc")
+MEASURE = "/quality/covid19/steroid-when-on-oxygen"
+PAGES = (
+    "/now", "/wallboard", "/work-list", "/pathways", "/pathways/compare",
+    "/pathways?activities_of=codes", "/quality", "/quality/covid19", MEASURE,
+    f"{MEASURE}/patients", f"{MEASURE}/patients?status=met",
+    f"{MEASURE}/patients?status=pending", f"{MEASURE}/patients?status=excluded", "/flow",
+    "/flow/scenarios", "/decisions", "/decisions/burden",
+    "/decisions/rules/covid19.steroid-on-oxygen", "/definitions", "/definitions/covid19.news2",
+    "/paper", "/jobs",
+)  # fmt: skip
+OTHERS = ("/data", "/data/quarantine", "/audit", "/accounts")
+SHEETS = ("bed-meeting", "ward-handover", "discharges", "long-stays", "downtime-census",
+          "mortality-review", "board-report")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("doors"))
+
+
+@pytest.fixture(scope="module")
+def served(hospital, tmp_path_factory):
+    """Everything is computed; these tests change nothing that another one reads."""
+    with doors(*hospital, tmp_path_factory.mktemp("state") / "state.sqlite") as made:
+        made.state.accounts.put(EVIL, role="viewer", shown=EVIL, actor=EVIL, at=NOW)
+        compute(made, (*PAGES, "/paper/board-report"))
+        compute(made, OTHERS, "administrator")
+        yield made
+
+
+@pytest.fixture
+def fresh(hospital, tmp_path):
+    with doors(*hospital, tmp_path / "state.sqlite") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def clients(served):
+    return {role: served.signed_in(role) for role in (*ROLES, "alpha")}
+
+
+def leaves(routes):
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        yield from [route] if inner is None else leaves(inner.routes)
+
+
+def routes_of(application):
+    return {
+        (method, route.path)
+        for route in leaves(application.routes)
+        if not route.path.startswith(MACHINES)
+        for method in route.methods - {"HEAD"}
+    }
+
+
+def page_of(path):
+    return re.sub(r"\.(json|csv)$", "", path)
+
+
+def filled(path, made):
+    values = {
+        "subject": str(made.subjects["a1"]), "programme": "covid19", "entry": "none",
+        "measure": "steroid-when-on-oxygen", "rule": "covid19.steroid-on-oxygen", "case": "none",
+        "definition": "covid19.news2", "scenario": "none", "job": "none", "model": "none",
+        "proposal": "none", "account": "nobody", "upload": "none",
+    }  # fmt: skip
+    return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
+
+
+# ------------------------------------------------------------- roles and routes
+
+
+def test_every_route_is_in_the_table_and_every_line_is_a_route(served):
+    routes = routes_of(served.application)
+    assert len(routes) > 60
+    assert {(method, page_of(path)) for method, path in routes} - set(ACCESS) == set()
+    absent = set(ACCESS) - routes
+    assert {one for one in absent if not one[1].startswith(OPTIONAL)} == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_gets_its_pages_and_no_other(served, clients, role):
+    client, wrong = clients[role], []
+    for method, path in sorted(routes_of(served.application)):
+        if method != "GET" or ACCESS[method, page_of(path)] is PUBLIC:
+            continue
+        status = client.get(filled(path, served)).status_code
+        is_let_in = status in {200, 303, 404}
+        is_right = is_let_in if may(role, method, path) else status == 403
+        if not is_right:
+            wrong.append((path, status))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_may_send_its_forms_and_no_other(fresh, role):
+    client, wrong = fresh.signed_in(role), []
+    token = csrf_of(client)
+    for method, path in sorted(routes_of(fresh.application)):
+        if method != "POST" or path == "/sign-out":
+            continue
+        if ACCESS[method, path] is PUBLIC:
+            continue
+        answer = client.post(filled(path, fresh), data={"csrf": token})
+        is_right = (answer.status_code == 403) is not may(role, method, path)
+        if not is_right or answer.status_code >= 500:
+            wrong.append((path, answer.status_code))
+    assert wrong == []
+    assert client.post("/sign-out", data={"csrf": token}).status_code == 303
+    assert client.get("/now").status_code == 303
+
+
+def test_nobody_gets_a_page_without_signing_in(served):
+    client = served.client()
+    for method, path in sorted(routes_of(served.application)):
+        if ACCESS[method, page_of(path)] is PUBLIC:
+            continue
+        answer = client.request(method, filled(path, served))
+        if path.endswith((".json", ".csv")):
+            assert answer.status_code == 401, path
+        else:
+            assert answer.status_code == 303, path
+            assert answer.headers["location"].startswith("/sign-in?next=%2F"), path
+
+
+def test_a_route_that_is_in_no_table_is_refused(served, monkeypatch):
+    client = served.signed_in("administrator")
+    monkeypatch.delitem(ACCESS, ("GET", "/definitions"))
+    for path in ("/definitions", "/definitions.json", "/definitions.csv"):
+        assert client.get(path).status_code == 403
+
+
+# ------------------------------------------------------------------------ forms
+
+
+def test_a_form_without_the_sessions_own_token_or_from_elsewhere_is_refused(fresh):
+    client, other = fresh.signed_in("administrator"), fresh.signed_in("administrator")
+    token, foreign = csrf_of(client), csrf_of(other)
+    assert token != foreign
+    base = fresh.settings.base_url
+    posts = [path for method, path in sorted(routes_of(fresh.application)) if method == "POST"]
+    assert len(posts) > 10
+    mine = [path for path in posts if may("administrator", "POST", path)]
+    for path in mine:
+        url = filled(path, fresh)
+        for data, headers in (
+            ({"name": "x"}, {}),
+            ({"csrf": ""}, {}),
+            ({"csrf": foreign}, {}),
+            ({"csrf": token}, {"origin": "https://evil.example"}),
+            ({"csrf": token}, {"origin": "null"}),
+            ({"csrf": token}, {"origin": base, "sec-fetch-site": "cross-site"}),
+            ({"csrf": token}, {"origin": base, "sec-fetch-site": "same-site"}),
+        ):
+            assert client.post(url, data=data, headers=headers).status_code == 403, (path, data)
+    assert client.get("/now").status_code == 200
+
+
+def test_signing_in_from_a_page_of_somebody_else_is_refused(served):
+    headers = {"origin": "https://evil.example"}
+    form = {"name": "viewer", "password": PASSWORD}
+    assert served.client().post("/sign-in", data=form, headers=headers).status_code == 403
+
+
+def test_forms_of_another_kind_or_size_are_refused(fresh):
+    client = fresh.client()
+    for more in (
+        {"json": {"name": "viewer"}},
+        {"files": {"name": b"viewer"}},
+        {"data": {"name": "x" * 300_000}},
+        {"data": {f"f{number}": "x" for number in range(300)}},
+        {"content": b"\xff=1", "headers": {"content-type": "application/x-www-form-urlencoded"}},
+    ):
+        assert client.post("/sign-in", **more).status_code in {400, 401}
+
+
+# --------------------------------------------------------------------- sessions
+
+
+def test_signing_in_begins_a_new_session_and_ends_the_one_before(fresh):
+    client = fresh.client(cookies={"neva_session": "chosen by somebody"})
+    assert sign_in(client, "viewer").status_code == 303
+    first = client.cookies.get("neva_session", path="/", domain="127.0.0.1")
+    assert first
+    assert first != "chosen by somebody"
+    again = fresh.client(cookies={"neva_session": first})
+    assert sign_in(again, "viewer", csrf=csrf_of(again)).status_code == 303
+    assert fresh.client(cookies={"neva_session": first}).get("/now").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [("http://127.0.0.1:8321", "neva_session"), ("https://neva.example", "__Host-neva_session")],
+)
+def test_cookies_have_their_flags(hospital, tmp_path, base_url, name):
+    with doors(*hospital, tmp_path / "state.sqlite", base_url=base_url) as made:
+        client = made.client()
+        set_ = [sign_in(client, "viewer").headers["set-cookie"]]
+        token = csrf_of(client)
+        set_.append(client.post("/language", data={"language": "ru", "csrf": token}).headers[
+            "set-cookie"])  # fmt: skip
+        set_.append(client.post("/sign-out", data={"csrf": token}).headers["set-cookie"])
+        assert set_[0].startswith(f"{name}=")
+        assert set_[2].startswith(f"{name}=")
+        for one in set_:
+            flags = {flag.strip().lower() for flag in one.split(";")[1:]}
+            assert {"httponly", "samesite=lax", "path=/"} <= flags
+            assert ("secure" in flags) is base_url.startswith("https")
+            assert not any(flag.startswith("domain") for flag in flags)
+        secure = client.get("/sign-in").headers.get("strict-transport-security")
+        assert (secure is not None) is base_url.startswith("https")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"disabled": True},
+        {"password": "another long sentence"},
+    ],
+)
+def test_a_change_of_an_account_ends_its_sessions_at_once(fresh, change):
+    client = fresh.signed_in("viewer")
+    assert client.get("/now").status_code == 200
+    fresh.state.accounts.change("viewer", **change, actor="root", at=NOW)
+    assert client.get("/now").status_code == 303
+    assert sign_in(fresh.client(), "viewer").status_code == 401
+
+
+def test_another_role_acts_on_open_sessions(fresh):
+    client = fresh.signed_in("clinician")
+    assert client.get("/work-list").status_code == 200
+    fresh.state.accounts.change("clinician", role="viewer", actor="root", at=NOW)
+    assert client.get("/work-list").status_code == 403
+
+
+def test_a_session_ends_when_idle_and_after_a_shift(fresh):
+    client = fresh.signed_in("viewer")
+    fresh.later(minutes=29)
+    assert client.get("/definitions").status_code == 200
+    fresh.later(minutes=30)
+    assert client.get("/definitions").status_code == 303
+    client = fresh.signed_in("viewer")
+    for _ in range(24 * 60 // 29):
+        fresh.later(minutes=29)
+        last = client.get("/definitions").status_code
+    assert last == 303
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil", "javascript:alert(1)",
+     "/\t/evil.example", "/\n/evil.example", "evil.example", "", " //evil.example", "/%0d\\evil",
+     "/a\r\nSet-Cookie: x=1"],
+)  # fmt: skip
+def test_after_signing_in_only_pages_of_this_host_are_opened(served, where):
+    assert local_path(where) == "/now" or "%0d" in where
+    answer = sign_in(served.client(), "viewer", next=where)
+    assert answer.headers["location"] == "/now"
+    page = served.client().get("/sign-in", params={"next": where})
+    assert 'name="next" value="/now"' in page.text
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "", "[", "a@127.0.0.1x"]
+)
+def test_another_host_is_refused(served, host):
+    answer = served.client().get("/sign-in", headers={"host": host})
+    assert answer.status_code == 421
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+# -------------------------------------------------------------------- passwords
+
+
+def test_a_name_is_refused_after_five_failures_even_with_the_right_password(fresh):
+    client = fresh.client()
+    for _ in range(MOST_FAILURES):
+        assert sign_in(client, "viewer", "wrong").status_code == 401
+    assert sign_in(client, "viewer").status_code == 429
+    assert sign_in(client, "VIEWER").status_code == 429
+    # A shared terminal: others still come in.
+    assert sign_in(client, "clinician").status_code == 303
+    fresh.later(minutes=16)
+    assert sign_in(fresh.client(), "viewer").status_code == 303
+
+
+def test_an_address_is_refused_after_many_failures(fresh):
+    client = fresh.client()
+    for number in range(MOST_FAILURES_OF_ADDRESS):
+        assert sign_in(client, f"nobody{number}", "wrong").status_code == 401
+    assert sign_in(client, "viewer").status_code == 429
+
+
+def test_who_succeeds_has_a_clean_name_but_not_a_clean_address(fresh):
+    client = fresh.client()
+    for _ in range(3):
+        for _ in range(MOST_FAILURES - 1):
+            assert sign_in(client, "viewer", "wrong").status_code == 401
+        assert sign_in(fresh.client(), "viewer").status_code == 303
+    failures = 3 * (MOST_FAILURES - 1)
+    for number in range(MOST_FAILURES_OF_ADDRESS - failures):
+        assert sign_in(client, f"nobody{number}", "wrong").status_code == 401
+    assert sign_in(client, "viewer").status_code == 429
+
+
+def test_an_unknown_name_and_a_wrong_password_look_the_same(fresh):
+    client = fresh.client()
+    assert sign_in(client, "viewer", "wrong").text == sign_in(client, "nobody", "wrong").text
+
+
+def test_no_secret_stands_in_logs_or_in_the_database(hospital, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    with doors(*hospital, tmp_path / "state.sqlite") as made:
+        client = made.signed_in("viewer")
+        sign_in(made.client(), "a password in the wrong field", "a wrong password typed here")
+        token, csrf = next(iter(client.cookies.jar)).value, csrf_of(client)
+        kept = b"".join(path.read_bytes() for path in tmp_path.glob("state.sqlite*"))
+        secrets = (token, csrf, PASSWORD, "a password in the wrong field",
+                   "a wrong password typed here")  # fmt: skip
+        for secret in secrets:
+            assert secret.encode() not in kept
+            # The client of the tests logs addresses; none carries a secret either.
+            assert secret not in caplog.text
+
+
+def test_the_last_administrator_can_neither_be_disabled_nor_demoted_from_the_page(fresh):
+    client = fresh.signed_in("administrator")
+    token = csrf_of(client)
+    for form in ({"role": "administrator", "disabled": "yes"}, {"role": "viewer"}):
+        answer = client.post("/accounts/administrator", data={"csrf": token} | form)
+        assert answer.status_code == 409
+    assert client.get("/accounts").status_code == 200
+
+
+def test_an_account_that_sees_no_unit_does_not_see_all_after_a_form(fresh):
+    fresh.state.accounts.put("none", role="clinician", units=(), actor="root", at=NOW)
+    client = fresh.signed_in("administrator")
+    form = {"csrf": csrf_of(client), "role": "clinician", "units": "", "shown": "None"}
+    assert client.post("/accounts/none", data=form).status_code == 303
+    assert fresh.state.accounts.get("none").units == ()
+
+
+# ------------------------------------------------------------------------ units
+
+
+def hidden_from_alpha(made):
+    found = [str(made.subjects[name]) for name in ("b1", "b2", "g1")]
+    return [*found, "Name-b1", "Name-b2", "Name-g1"]
+
+
+def test_an_account_of_a_unit_sees_nobody_of_another_anywhere(served, clients):
+    client, everybody = clients["alpha"], clients["clinician"]
+    seen = ""
+    for page in (*PAGES, *(f"/paper/{sheet}" for sheet in SHEETS)):
+        for twin in ("", ".json") if "?" not in page and "/paper/" not in page else ("",):
+            text = client.get(page + twin, headers={"accept": "text/html"}).text
+            for secret in hidden_from_alpha(served):
+                assert secret not in text, (page + twin, secret)
+            seen += everybody.get(page + twin).text
+    # The test sees something: others do see them.
+    for secret in (str(served.subjects["b1"]), "Name-b1", "Name-b2", "Name-g1"):
+        assert secret in seen, secret
+
+
+def test_an_account_of_a_unit_sees_its_own(served, clients):
+    client = clients["alpha"]
+    for page in ("/work-list", "/paper/ward-handover"):
+        assert "Name-a1" in client.get(page).text
+    assert client.get(f"/patient/{served.subjects['a1']}").status_code == 200
+
+
+def test_an_account_of_a_unit_opens_nothing_of_another(served, clients):
+    client, other = clients["alpha"], str(served.subjects["b1"])
+    token = csrf_of(client)
+    for path in (f"/patient/{other}", f"/patient/{other}.json", "/paper/ward-handover?unit=beta",
+                 "/paper/bed-meeting", "/paper/mortality-review"):  # fmt: skip
+        assert client.get(path).status_code == 403, path
+    form = {"csrf": token, "purpose": "treatment"}
+    assert client.post(f"/patient/{other}/purpose", data=form).status_code in {400, 403}
+    cases = clients["analyst"].get("/pathways.json?activities_of=units").json()["tables"]
+    for row in cases.get("cases", []):
+        answer = client.get(f"/pathways/case/{row['case']}")
+        assert answer.status_code in {200, 403}
+    board = clients["clinician"].get("/work-list.json").json()["data"]["patients"]
+    stays = {one["label"].split(",")[0]: one["stay"] for one in board}
+    refused = {"csrf": token, "rule": "r", "stay": stays["Name-b1"],
+               "begun_after": "2026-01-01T00:00:00Z", "kind": "medically-fit"}  # fmt: skip
+    assert client.post("/work-list/acknowledge", data=refused).status_code == 403
+    assert client.post("/work-list/entries", data=refused).status_code == 403
+
+
+def test_what_another_unit_entered_is_not_withdrawn(fresh):
+    whole = fresh.signed_in("clinician")
+    board = whole.get("/work-list.json").json()["data"]["patients"]
+    stay = next(one["stay"] for one in board if one["label"].startswith("Name-b1"))
+    form = {"csrf": csrf_of(whole), "stay": stay, "kind": "medically-fit"}
+    assert whole.post("/work-list/entries", data=form).status_code == 303
+    entry = fresh.state.entries.unflushed()[0].id
+    client = fresh.signed_in("alpha")
+    form = {"csrf": csrf_of(client)}
+    assert client.post(f"/work-list/entries/{entry}/withdraw", data=form).status_code == 403
+
+
+def test_the_audit_names_only_whom_somebody_was_shown(fresh):
+    client = fresh.signed_in("alpha")
+    client.get("/now")
+    client.get("/work-list")
+    hidden = {str(fresh.subjects[name]) for name in ("b1", "b2", "g1")}
+    for row in fresh.state.audit.rows():
+        if row.action == "identity-shown":
+            assert row.subject not in hidden
+            assert not any(one in str(row.details) for one in hidden)
+
+
+# --------------------------------------------------------------- hostile texts
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.scripts, self.handlers, self.styles, self.inline = [], [], [], []
+        self._style = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.handlers += [name for name in given if name.startswith("on")]
+        if "style" in given:
+            self.inline.append((tag, given["style"]))
+        for name in ("href", "src", "action", "xlink:href"):
+            if (given.get(name) or "").strip().lower().startswith("javascript:"):
+                self.handlers.append(given[name])
+        if tag == "script":
+            self.scripts.append(given.get("src"))
+        if tag == "style":
+            self._style = ""
+
+    def handle_data(self, data):
+        if self._style is not None:
+            self._style += data
+
+    def handle_endtag(self, tag):
+        if tag == "style" and self._style is not None:
+            self.styles.append(self._style)
+            self._style = None
+
+
+def every_page(made, clients):
+    """Every page that there is for people, by those who may open it."""
+    known = str(made.subjects["a1"])
+    client = clients["clinician"]
+    form = {"csrf": csrf_of(client), "purpose": "treatment"}
+    page = client.get(f"/patient/{known}", headers={"accept": "text/html"}).text
+    offered = re.findall(r'name="purpose"[^>]*value="([^"]+)"|<option value="([^"]+)"', page)
+    form["purpose"] = next((a or b for a, b in offered), "treatment")
+    client.post(f"/patient/{known}/purpose", data=form)
+    case = clients["analyst"].get("/pathways.json").json()["tables"].get("cases", [])
+    cases = [f"/pathways/case/{one['case']}" for one in case[:2]]
+    job = made.state.jobs.newest()[0].id
+    for page in (*PAGES, *cases, f"/patient/{known}", f"/jobs/{job}", "/definitions?q=" + EVIL):
+        yield page, client
+    for page in OTHERS:
+        yield page, clients["administrator"]
+    yield "/data", clients["analyst"]
+    yield "/data/quarantine", clients["analyst"]
+    yield "/sign-in?next=/" + EVIL, made.client()
+    yield "/nothing-there", client
+
+
+def test_no_text_of_the_hospital_runs_on_any_page(served, clients):
+    shown = 0
+    for page, client in every_page(served, clients):
+        answer = client.get(page, headers={"accept": "text/html"})
+        assert answer.status_code in {200, 403, 404}, (page, answer.status_code)
+        tags = Tags(answer.text)
+        assert tags.handlers == [], page
+        assert all(src and src.startswith("/static/") for src in tags.scripts), page
+        assert tags.inline == [], page
+        assert all(style == MAP_STYLE for style in tags.styles), page
+        assert "<script>alert(7)" not in answer.text, page
+        shown += "alert(7)" in html.unescape(answer.text)
+    assert shown > 5
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+def test_no_text_of_the_hospital_runs_on_paper(clients, sheet):
+    answer = clients["clinician"].get(f"/paper/{sheet}")
+    assert answer.status_code == 200
+    tags = Tags(answer.text)
+    assert (tags.handlers, tags.scripts, tags.inline) == ([], [], [])
+    nonce = re.search(r"style-src 'nonce-([^']+)'", answer.headers["content-security-policy"])
+    assert nonce
+    assert "'unsafe-inline'" not in answer.headers["content-security-policy"]
+
+
+def test_no_cell_of_a_table_is_a_formula(served, clients):
+    found = 0
+    for role, pages in (
+        ("clinician", (*PAGES, f"/patient/{served.subjects['a1']}")),
+        ("administrator", OTHERS),
+    ):
+        for page in pages:
+            path, _, query = page.partition("?")
+            tables = clients[role].get(f"{path}.json?{query}")
+            if tables.status_code != 200:
+                continue
+            for name in tables.json()["tables"]:
+                answer = clients[role].get(f"{path}.csv?table={name}&{query}")
+                for row in csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))):
+                    for cell in row:
+                        if cell.startswith(("=", "+", "@", "\t", "\r")):
+                            pytest.fail(f"{page}: {name}: {cell[:20]}")
+                        if cell.startswith("-"):
+                            float(cell)
+                        found += cell == f"'{FORMULA}"
+    assert found
+
+
+def test_every_answer_carries_the_headers(served, clients):
+    for page, client in every_page(served, clients):
+        answer = client.get(page, headers={"accept": "text/html"})
+        assert answer.headers["content-security-policy"] == POLICY, page
+        for name, value in (
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ):
+            assert answer.headers[name] == value, page
+    assert "unsafe" not in POLICY
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static/..%2fsettings.py",
+     "/static/%2e%2e%2f%2e%2e%2f%2e%2e%2fetc/passwd", "/static//etc/passwd", "/static/..\\x",
+     "/static/%00", "/static/", "/static/neva.css/../../settings.py"],
+)  # fmt: skip
+def test_only_the_files_that_are_served_are_served(served, path):
+    answer = served.client().get(path)
+    assert answer.status_code in {303, 400, 404, 405}
+    assert "WebSettings" not in answer.text
+    assert "root:" not in answer.text
