@@ -17,6 +17,7 @@ from neva.events.operational_codes import (
 from neva.events.schema import REASONS
 from neva.flow.compare import WHOLE
 from neva.flow.simulation_run import FIGURES
+from neva.sources.column_looks import LOOKS, WHYS
 from neva.state import ROLES
 from neva.web.languages import Language, preferred
 from neva.web.views.patient import PURPOSES
@@ -35,6 +36,8 @@ BY_NAME = {
     *PURPOSES,
     *ROLES,
     *REASONS.values(),
+    *LOOKS.values(),
+    *WHYS.values(),
     *FIGURES.values(),
     *(one for one in WHOLE.values()),
 }

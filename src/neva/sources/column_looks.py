@@ -120,7 +120,7 @@ _SOONEST, _LATEST = datetime(1850, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinf
 #: A column is of a kind if so many of its values are.
 MOST_OF: Final = 0.95
 #: Signs beyond ASCII of German and English texts; in Windows-1251 rare letters.
-_WESTERN: Final = frozenset("äöüÄÖÜßéèê°µ²³§€–„“”’")  # noqa: RUF001
+_WESTERN: Final = frozenset("äöüÄÖÜßéèê°µ²³§€–„“”’")
 #: What a time looks like from afar: looked for before any format is tried.
 _LIKE_A_TIME: Final = r"^\d{1,4}[-./ ]\w{1,3}[-./ ]\d{2,4}"
 _LOOKED_AT: Final = 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping as Lookup
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -46,6 +47,7 @@ class Guess:
     hours: str | None
     unusable: list[str]
     is_text: bool = True
+    assigners: Sequence[str] = ()
     comments: list[str] = field(default_factory=list)
 
     def one(self, look: str) -> str | None:
@@ -94,8 +96,14 @@ def _head(guess: Guess) -> list[str]:
         "# Guessed from the first rows of the file. Read every line before importing;",
         "# docs/sources/csv.md says what can stand here.",
         "neva: 1",
+        "# The same name for every delivery of this table: by it its rows are known again.",
         f"name: {said(guess.name)}",
     ]
+    lines.append("# Who gives the patients' ids. The same id means the same person only where this")
+    lines.append("# is the same; write one of the known ones only if the ids are truly the same.")
+    if guess.assigners:
+        lines.append(f"# Known here: {', '.join(map(said, guess.assigners))}.")
+    lines.append(f"assigner: {said(guess.name)}")
     if guess.is_text:
         lines.append(f"encoding: {mapping.encoding}")
         lines.append(f"separator: {said(mapping.separator)}")

@@ -6,6 +6,7 @@ is written down; what cannot is left out, and a comment says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -288,7 +289,9 @@ def _words_missing(table: _Table, zone: str, missing: list[str]) -> _Table:
     return again
 
 
-def guess_mapping(path: Path, *, zone: str, name: str) -> GuessedMapping:
+def guess_mapping(
+    path: Path, *, zone: str, name: str, assigners: Sequence[str] = ()
+) -> GuessedMapping:
     """Guess what the columns of a table are, from its first rows.
 
     Parameters
@@ -299,6 +302,9 @@ def guess_mapping(path: Path, *, zone: str, name: str) -> GuessedMapping:
         The zone in which times without offset are read.
     name : str
         Name of the source: small letters, digits and hyphens.
+    assigners : sequence of str
+        Who gives patients' ids in the hospital so far; named in a comment. That
+        ids of this table are theirs is never assumed: two persons would become one.
 
     Returns
     -------
@@ -352,6 +358,7 @@ def guess_mapping(path: Path, *, zone: str, name: str) -> GuessedMapping:
         hours=hours,
         unusable=sorted(table.bad),
         is_text=path.suffix not in IS_TABLE_OF_TYPES,
+        assigners=assigners,
     )
     return GuessedMapping(written(guess), columns, frame.height)
 

@@ -271,7 +271,7 @@ class Jobs:
         result: str | None = None,
         tries: int | None = None,
     ) -> None:
-        """End a running job as ``done``, ``failed`` or ``cancelled``; `tries` as in :meth:`beat`."""
+        """End a running job: ``done``, ``failed`` or ``cancelled``; `tries` as in :meth:`beat`."""
         table = tables.jobs
         with self._state.transaction() as connection:
             connection.execute(

@@ -39,6 +39,7 @@ from neva.web.views import (
     pathways,
     patient,
     quality,
+    uploads,
     work_list,
 )
 
@@ -139,6 +140,7 @@ def _pages() -> Pages:
     pages.router.include_router(sign_in_routes, include_in_schema=False)
     for view in (
         now, work_list, pathways, quality, flow, patient, decisions, data, definitions, paper, jobs,
+        uploads,
     ):  # fmt: skip
         view.add_to(pages)
     return pages

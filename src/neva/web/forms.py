@@ -12,11 +12,13 @@ from fastapi import Request
 from neva.errors import BadInputError
 from neva.web.access import Forbidden, find_viewer
 
-__all__ = ["MOST_BYTES", "posted", "same_origin"]
+__all__ = ["MOST_BYTES", "posted", "posted_text", "same_origin"]
 
 #: Of a form without files.
 MOST_BYTES: Final = 200_000
 _MOST_FIELDS: Final = 200
+#: Of a form with a text of some length: each of its letters may take six bytes.
+_MOST_OF_TEXT: Final = 1_000_000
 
 
 def same_origin(request: Request) -> bool:
@@ -30,7 +32,7 @@ def same_origin(request: Request) -> bool:
     return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def _fields(request: Request, most: int) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         message = "form: of another kind; found no URL-encoded form; use the form of the page"
@@ -38,8 +40,8 @@ async def _fields(request: Request) -> dict[str, str]:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > MOST_BYTES:
-            message = f"form: too large; found more than {MOST_BYTES:,} bytes; shorten it"
+        if len(body) > most:
+            message = f"form: too large; found more than {most:,} bytes; shorten it"
             raise BadInputError(message)
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
@@ -82,6 +84,15 @@ async def posted(request: Request) -> Mapping[str, Any]:
     Forbidden
         It carries no token of the session, or comes from elsewhere.
     """
-    fields = await _fields(request)
+    return await _posted(request, MOST_BYTES)
+
+
+async def posted_text(request: Request) -> Mapping[str, Any]:
+    """Read a form with a long text; else as :func:`posted`."""
+    return await _posted(request, _MOST_OF_TEXT)
+
+
+async def _posted(request: Request, most: int) -> Mapping[str, Any]:
+    fields = await _fields(request, most)
     check_token(request, fields.pop("csrf", ""))
     return fields

@@ -65,7 +65,7 @@ def _russian_form(n: int) -> int:
 
 
 class Language:
-    """One language, with the hospital's time zone.
+    r"""One language, with the hospital's time zone.
 
     Parameters
     ----------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +15,9 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from neva.errors import BadInputError
+from neva.errors import BadInputError, NevaError
 from neva.sources.sample import LONGEST_LINE
 from neva.web.access import viewer_of
 from neva.web.forms import check_token
@@ -26,6 +29,8 @@ __all__ = ["received"]
 _MOST_AROUND: Final = 64_000
 _LONGEST_FIELD: Final = 10_000
 _MOST_PARTS: Final = 20
+#: So many bytes of a refused form are read to its end.
+_DRAINED: Final = 64_000_000
 #: First bytes of what is no text, and what to do instead.
 _NOT_TEXT: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x1f\x8b", "gzip data"),
@@ -131,7 +136,8 @@ class _Parts:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", b""))
         self._field = options.get(b"name", b"").decode("utf-8", "replace")
-        self._in_file = b"filename" in options
+        # A browser sends a name of no letters where nothing was chosen.
+        self._in_file = bool(options.get(b"filename"))
         self._held = bytearray()
         if not self._in_file:
             return
@@ -185,7 +191,47 @@ def _length(request: Request, most: int) -> int:
     return length
 
 
-async def received(request: Request, uploads: Uploads, *, most: int) -> tuple[Upload, dict[str, str]]:
+class _Stream:
+    """What comes of a form, no more than was announced."""
+
+    def __init__(self, request: Request, length: int) -> None:
+        self._parts = request.stream()
+        self._length, self._got = length, 0
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        async for data in self._parts:
+            self._got += len(data)
+            if self._got > self._length:
+                message = "form: longer than announced; found more bytes; send it anew"
+                raise BadInputError(message)
+            yield data
+
+    async def drain(self) -> None:
+        """Read what a browser still sends, so that it gets to see why it was refused."""
+        if self._length > _DRAINED:
+            return
+        with suppress(ClientDisconnect):
+            async for data in self._parts:
+                self._got += len(data)
+                if self._got > _DRAINED:
+                    return
+
+
+def _whole(request: Request, parts: _Parts, id_: str, account: str, at: datetime) -> Upload:
+    """Say what was received; a form without a file, or with an empty one, is refused."""
+    if parts.file is None or parts.name is None:
+        check_token(request, parts.fields.get("csrf", ""))
+        message = "upload: no file; found none in the form; choose one"
+        raise BadInputError(message)
+    parts.file.close()
+    if not parts.file.size:
+        raise _refused("an empty file")
+    return Upload(id_, parts.name, account, at, parts.file.size, parts.file.lines, parts.folder)
+
+
+async def received(
+    request: Request, uploads: Uploads, *, most: int
+) -> tuple[Upload, dict[str, str]]:
     """Receive a form with one file, and keep the file.
 
     The form's token comes first: nothing is written before it was checked.
@@ -215,46 +261,36 @@ async def received(request: Request, uploads: Uploads, *, most: int) -> tuple[Up
     """
     length = _length(request, most)
     viewer, server = viewer_of(request), request.app.state.server
-    uploads.refuse_more(viewer.account)
-    id_, folder = uploads.begin()
-    parts = _Parts(folder, lambda token: check_token(request, token))
+    stream = _Stream(request, length)
+    folder: Path | None = None
+    parts: _Parts | None = None
     try:
+        uploads.refuse_more(viewer.account)
+        id_, folder = uploads.begin()
         if shutil.disk_usage(folder).free < 2 * length:
             message = (
                 "upload: the disk of the service is almost full; found too little room; ask an "
                 "administrator"
             )
             raise BadInputError(message)
+        parts = _Parts(folder, lambda token: check_token(request, token))
         parser = _parser(request, parts)
-        got = 0
-        async for data in request.stream():
-            got += len(data)
-            if got > length:
-                message = "form: longer than announced; found more bytes; send it anew"
-                raise BadInputError(message)
+        async for data in stream.parts():
             parser.write(data)
         parser.finalize()
-        if parts.file is None or parts.name is None:
-            check_token(request, parts.fields.get("csrf", ""))
-            message = "upload: no file; found none in the form; choose one"
-            raise BadInputError(message)
-        parts.file.close()
-        if not parts.file.size:
-            raise _refused("an empty file")
-        upload = Upload(
-            id_, parts.name, viewer.account, server.clock(), parts.file.size, parts.file.lines,
-            folder,
-        )  # fmt: skip
+        upload = _whole(request, parts, id_, viewer.account, server.clock())
         uploads.keep(upload)
-    except FormParserError:
-        shutil.rmtree(folder, ignore_errors=True)
-        message = "form: cannot be read; found a form that is not well formed; send it anew"
-        raise BadInputError(message) from None
-    except BaseException:
+    except BaseException as error:
         # Whatever ends it, a broken connection too: nothing stays.
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        if parts.file is not None:
+        if parts is not None and parts.file is not None:
             parts.file.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, FormParserError):
+            await stream.drain()
+            message = "form: cannot be read; found a form that is not well formed; send it anew"
+            raise BadInputError(message) from None
+        if isinstance(error, NevaError):
+            await stream.drain()
+        raise
     return upload, parts.fields

@@ -21,6 +21,7 @@ from neva.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from neva.web.identity import Identities, Person
+    from neva.web.uploads import Uploads
     from neva.web.worker import Result, Results
 
 __all__ = ["Server"]
@@ -62,6 +63,13 @@ class Server:
         from neva.web.worker import Results
 
         return Results(self.settings, self.state, self.hospital)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Files that people sent and have not imported yet."""
+        from neva.web.uploads import Uploads
+
+        return Uploads(self.settings, self.state)
 
     @cached_property
     def identities(self) -> Identities:

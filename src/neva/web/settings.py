@@ -71,6 +71,8 @@ class WebSettings:
     downtime : Path, optional
         A folder for the census of each hour, with names: best on a machine that
         works without the network. The worker writes it and keeps the last 48.
+    upload_bytes : int
+        Of a file that is sent by a browser, at most.
     open_demo : bool
         A demonstration on invented patients: accounts of each role exist, and
         the page of signing in says their password. Refused for real patients.
@@ -93,4 +95,5 @@ class WebSettings:
     wallboard: bool = False
     oidc: Path | None = None
     downtime: Path | None = None
+    upload_bytes: int = 500_000_000
     open_demo: bool = False

@@ -40,8 +40,6 @@ _KEPT: Final = 40
 _FORMAT: Final = hashlib.sha256(
     b"".join(one.read_bytes() for one in sorted(Path(__file__).with_name("computed").glob("*.py")))
 ).hexdigest()[:16]
-#: Kinds that change the hospital rather than read one version of it.
-WRITING: Final = frozenset(("import", "flush", "downtime"))
 
 
 class Cancelled(Exception):  # noqa: N818
@@ -381,6 +379,8 @@ def work_forever(
     int
         Jobs done.
     """
+    from neva.web.uploads import HourlySweep, Uploads
+
     stop = stop or threading.Event()
     name = f"{socket.gethostname()}:{os.getpid()}"
     place = settings.state if settings.state is not None else state_of(settings.hospital)
@@ -389,8 +389,10 @@ def work_forever(
         hospital = open_hospital(settings.hospital)
         results = Results(settings, state, hospital)
         census = HourlyCensus(hospital, state, settings)
+        sweep = HourlySweep(Uploads(settings, state), settings.now)
         while not stop.is_set() and (parent is None or os.getppid() == parent):
             census.write_if_due()
+            sweep.if_due()
             job = state.jobs.take(name, at=settings.now())
             if job is None:
                 if most is not None:

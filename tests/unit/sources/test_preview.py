@@ -97,7 +97,6 @@ def test_a_mapping_that_is_wrong_or_would_do_harm_is_refused(file, text, says):
 @pytest.mark.parametrize(
     "change",
     [
-        ("time: when", "time: {column: when, formats: ['%Q%%%Y']}"),
         ("time: when", "time: when, when: [{column: what, matches: '('}]"),
         ("name: ward", "name: ward\nquote: я"),
         ("subject: patient", "subject: patiens"),
@@ -111,3 +110,10 @@ def test_what_cannot_be_applied_is_told_in_words(file, change):
     assert found.problem is not None
     assert "secret" not in found.problem
     assert found.events == ()
+
+
+def test_a_format_that_reads_nothing_refuses_every_row(file):
+    change = ("time: when", "time: {column: when, formats: ['%Q%%%Y']}")
+    found = preview(file, MAPPING.replace(*change), zone="UTC")
+    assert found.counts["events"]["refused"] == found.rows == 6
+    assert [one.reason for one in found.refusals] == ["time-unreadable"]

@@ -109,6 +109,20 @@ def _checks(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
     return checks_of(context.hospital)
 
 
+def _import(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.web.computed.uploads import import_upload
+
+    return import_upload(
+        context.hospital,
+        context.state,
+        context.settings,
+        str(parameters["upload"]),
+        on_change=parameters["on_change"],
+        actor=context.job.actor,
+        progress=context.progress,
+    )
+
+
 KINDS: Final[dict[str, Callable[[WorkContext, Mapping[str, Any]], dict[str, Any]]]] = {
     "activity-log": _activity_log,
     "checks": _checks,
@@ -120,4 +134,5 @@ KINDS: Final[dict[str, Callable[[WorkContext, Mapping[str, Any]], dict[str, Any]
     "replay": _replay,
     "board-report": _board_report,
     "flush": _flush,
+    "import": _import,
 }

@@ -29,7 +29,7 @@ _SHOWN: Final[dict[str, str]] = {
     "work-list": "/work-list",
     "replay": "/decisions",
     "board-report": "/paper/board-report",
-    "import": "/data",
+    "import": "/data/upload/{upload}",
     "what-if": "/flow/scenarios",
 }
 
@@ -104,8 +104,10 @@ def job(asked: Asked) -> ViewModel:
     words = asked.words
     one = asked.server.state.jobs.get(asked.path["job"])
     where = _SHOWN.get(one.kind, "")
-    if "{programme}" in where:
-        where = where.format(programme=one.parameters.get("programme", ""))
+    if one.kind == "import" and one.actor != asked.viewer.account:
+        where = "/data"  # a file is shown to whoever sent it only
+    if "{" in where:
+        where = where.format_map(one.parameters)
     return ViewModel(
         words("Job: %(kind)s", kind=_kinds(asked).get(one.kind, one.kind)),
         {
