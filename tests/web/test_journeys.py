@@ -239,7 +239,7 @@ def test_the_rest_of_the_pages(person):
     one = person("administrator")
     for path, name in (("/data", "data"), ("/data/quarantine", "quarantine"), ("/jobs", "jobs"),
                        ("/accounts", "accounts"), ("/audit", "audit"),
-                       ("/definitions", "definitions"),
+                       ("/data/upload", "uploads"), ("/definitions", "definitions"),
                        ("/definitions/covid19.news2", "definition")):  # fmt: skip
         one.see(path, name)
 

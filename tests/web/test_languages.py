@@ -20,6 +20,7 @@ from neva.flow.simulation_run import FIGURES
 from neva.sources.column_looks import LOOKS, WHYS
 from neva.state import ROLES
 from neva.web.languages import Language, preferred
+from neva.web.views.jobs import TOLD
 from neva.web.views.patient import PURPOSES
 
 SOURCE = Path(__file__).parents[2] / "src" / "neva"
@@ -38,6 +39,7 @@ BY_NAME = {
     *REASONS.values(),
     *LOOKS.values(),
     *WHYS.values(),
+    *TOLD,
     *FIGURES.values(),
     *(one for one in WHOLE.values()),
 }

@@ -56,6 +56,9 @@ def serve(
     downtime: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="write the census there every hour")
     ] = None,
+    upload_limit: Annotated[
+        int, typer.Option("--upload-limit", metavar="MB", help="of a file that a browser sends")
+    ] = 500,
     workers: Annotated[int, typer.Option(help="processes for long work; 0: none")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="open everything, say what would be served, and stop")
@@ -92,6 +95,7 @@ def serve(
         wallboard=wallboard,
         oidc=oidc,
         downtime=downtime,
+        upload_bytes=max(upload_limit, 0) * 1_000_000,
     )
     application = create_application(settings)
     services = application.state.bedside.services()

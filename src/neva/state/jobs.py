@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Jobs", "job_key"]
 
+#: Kinds for which somebody waits: they go before what pages want.
+FIRST: Final = ("flush", "import")
 #: A worker that has not been heard of for so long is gone.
 GONE_AFTER: Final = timedelta(seconds=30)
 #: A job whose workers were lost so often is not tried again.
@@ -177,6 +179,8 @@ class Jobs:
     def take(self, worker: str, *, at: datetime) -> Job | None:
         """Give a worker the oldest job, and no other worker the same.
 
+        Those of :data:`FIRST` go before all others.
+
         Jobs of workers that are gone are queued again first, or failed when
         that has happened too often.
         """
@@ -195,7 +199,7 @@ class Jobs:
             row = connection.execute(
                 sa.select(table)
                 .where(table.c.state == "queued")
-                .order_by(table.c.at, table.c.id)
+                .order_by(sa.case((table.c.kind.in_(FIRST), 0), else_=1), table.c.at, table.c.id)
                 .limit(1)
             ).first()
             if row is None:

@@ -34,6 +34,17 @@ _SHOWN: Final[dict[str, str]] = {
 }
 
 
+#: What work tells while it runs; beside these, names of measures and programmes.
+TOLD: Final = (
+    "reading rows", "measures", "forecast", "evaluation", "simulation", "replay", "figures",
+    "report", "done",
+)  # fmt: skip
+
+
+def _told(asked: Asked, text: str) -> str:
+    return asked.words(text) if text in TOLD else text
+
+
 def _states(asked: Asked) -> dict[str, str]:
     words = asked.words
     return {
@@ -116,7 +127,7 @@ def job(asked: Asked) -> ViewModel:
             "state_title": _states(asked)[one.state],
             "done": one.done,
             "of": one.of,
-            "words": one.words,
+            "words": _told(asked, one.words) if one.is_under_way else "",
             "error": one.error,
             "under_way": one.is_under_way,
             "result": where if one.state == "done" else "",
@@ -131,7 +142,7 @@ def job(asked: Asked) -> ViewModel:
                 words("What it told"),
                 (Column("at", words("time"), "time"), Column("words", words("what"))),
                 [
-                    {"at": at, "words": text}
+                    {"at": at, "words": _told(asked, text)}
                     for at, text in asked.server.state.jobs.log(one.id)[-200:]
                 ],
             ),
