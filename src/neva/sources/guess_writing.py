@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping as Lookup
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import polars as pl
 
@@ -15,6 +16,12 @@ from neva.sources.csv_mapping import Mapping
 
 __all__ = ["Guess", "written"]
 
+#: Systems whose codes are known by how they are written.
+_SYSTEMS: Final = (
+    ("ICD10", "ICD-10", r"^[A-Z]\d\d(\.\d{1,2})?[*+†]?$"),
+    ("LOINC", "LOINC", r"^\d{1,5}-\d$"),
+    ("ATC", "ATC", r"^[A-Z]\d{2}[A-Z]{2}\d{2}$"),
+)
 _SEX = {
     "male": ("m", "male", "man", "м", "муж", "мужской", "mann", "männlich"),
     "female": ("f", "female", "woman", "ж", "жен", "женский", "w", "frau", "weiblich"),
@@ -203,7 +210,8 @@ def _places(guess: Guess) -> list[str]:
             lines.append("  kind: {constant: inpatient}   # assumed")
         else:
             guess.comments.append("a stay has several times of admission; no stays are made")
-    if unit and start and end and (patient or stay) and not guess.one("code"):
+    # In a log of events the unit is said of the event, and is no stay in it.
+    if unit and start and end and (patient or stay) and (admission or not guess.one("code")):
         lines += [
             "movements:",
             f"- unit: {said(unit)}",
@@ -221,9 +229,19 @@ def _number(guess: Guess, column: str) -> list[str]:
     ]
 
 
+def _system(guess: Guess, code: str) -> tuple[str, list[str]]:
+    """Name the system of a column's codes, and say why it is not the table's own."""
+    held = guess.frame[code].drop_nulls().cast(pl.String).str.strip_chars()
+    for system, title, pattern in _SYSTEMS:
+        if len(held) and held.str.contains(pattern).all():
+            return system, [f"# Assumed: codes of {title}, because they are written like them."]
+    return guess.name.upper(), []
+
+
 def _long(guess: Guess, code: str, time: str) -> list[str]:
-    system = guess.name.upper()
+    system, why = _system(guess, code)
     lines = [
+        *why,
         "events:",
         f"- code: {{system: {said(system)}, column: {said(code)}}}",
         f"  time: {guess.time(time)}",

@@ -305,7 +305,8 @@ def _found(hospital: Hospital, counts: dict[str, dict[str, int]]) -> Preview:
     codes = events["code"].value_counts(sort=True).sort(["count", "code"], descending=[True, False])
     return Preview(
         patients=len(set(numbers) | set(_subjects(hospital))),
-        rows=sum(count.get("read", 0) for count in counts.values()),
+        # Each table is made of the same rows.
+        rows=max((count.get("read", 0) for count in counts.values()), default=0),
         events=shown,
         counts=counts,
         refusals=tuple(

@@ -254,3 +254,20 @@ def test_ids_written_only_where_they_change_are_filled_down(tmp_path):
     stays = hospital.snapshot().stays().collect()
     assert (stays.height, stays["subject_id"].n_unique()) == (375, 375)
     assert hospital.snapshot().events().select(pl.len()).collect().item() > 50_000
+
+
+def test_stays_with_a_diagnosis_become_stays_movements_and_codes_of_icd_10(tmp_path):
+    rows = [RUSSIAN.splitlines()[0].replace("Примечание", "Диагноз")]
+    rows += [
+        f"{k:03};{k:02}.05.2020 08:30;{k + 1:02}.05.2020 12:00;Кардиология;ж;13.03.1950;I21.{k % 9}"
+        for k in range(1, 25)
+    ]
+    path = written(tmp_path, "\n".join(rows))
+    guess = guess_mapping(path, zone="Europe/Moscow", name="stays")
+    assert "codes of ICD-10, because" in guess.yaml
+    hospital, summary = taken(tmp_path / "a", path, guess.yaml)
+    assert {table: count["added"] for table, count in summary.counts.items()} == {
+        "subjects": 24, "stays": 24, "movements": 24, "events": 24,
+    }  # fmt: skip
+    codes = hospital.snapshot().stored("events").collect()["code"].unique()
+    assert all(code.startswith("ICD10//I21") for code in codes)
