@@ -38,7 +38,7 @@ def test_the_same_job_is_queued_once_until_it_is_over(database):
     state = database.open()
     first = add(state)
     assert add(state).id == first.id
-    assert add(state, "other").id != first.id
+    assert add(state, "other", at=AT + SECOND).id != first.id
     state.jobs.take("w", at=AT)
     assert add(state).id == first.id
     state.jobs.end(first.id, "failed", at=AT, error="no")
