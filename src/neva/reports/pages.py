@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Final, Literal
 
-import jinja2
+from neva.reports.laying_out import templates_of
 
 __all__ = [
     "SYNTHETIC",
@@ -161,14 +160,7 @@ class Page:
 
     def to_html(self) -> str:
         """Lay the page out as one self-contained HTML document."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(str(resources.files("neva.reports") / "templates")),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            finalize=_kept_together,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        environment = templates_of("neva.reports")
         environment.filters["block"] = lambda block: type(block).__name__
         html = environment.get_template("flow.html").render(
             page=self,

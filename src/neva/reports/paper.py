@@ -13,14 +13,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import resources
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-import jinja2
-
+from neva.reports.laying_out import templates_of
 from neva.reports.paper_words import Words, plain
 
 __all__ = ["Column", "Paper", "Part", "Person", "Sheet"]
@@ -191,13 +189,7 @@ class Sheet:
         nonce : str
             Of the style, where the server's policy asks for one.
         """
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(str(resources.files("neva.reports") / "templates")),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        environment = templates_of("neva.reports")
         environment.filters["css"] = _css_string
         words = self.paper.words
         html: str = environment.get_template("paper.html").render(

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib import resources
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import polars as pl
 
@@ -37,6 +35,7 @@ from neva.pathways import (
 )
 from neva.quality.measuring import MeasureRun
 from neva.reports import charts, findings
+from neva.reports.laying_out import templates_of
 from neva.reports.quality_pages import MOST_CASES, page
 from neva.reports.words import duration, number, share
 
@@ -90,13 +89,7 @@ class Report:
 
     def to_html(self) -> str:
         """Lay the report out as one self-contained HTML document."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(str(resources.files("neva.reports") / "templates")),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        environment = templates_of("neva.reports")
         environment.filters["number"] = number
         return environment.get_template("report.html").render(**_view(self))
 

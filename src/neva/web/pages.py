@@ -24,6 +24,7 @@ from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
 from neva.errors import NotFoundError
+from neva.reports.laying_out import templates_of
 from neva.web.access import Viewer, may, viewer_of
 from neva.web.languages import LANGUAGES, Language, chosen, language_of, preferred
 from neva.web.server import Server
@@ -176,14 +177,8 @@ class Asked:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(resources.files("neva.web") / "templates")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-    )
+    made = templates_of("neva.web")
+    made.add_extension("jinja2.ext.i18n")
     made.globals["neva_version"] = installed("neva")
     return made
 
