@@ -2,6 +2,7 @@
 
 import re
 import stat
+import zipfile
 
 import polars as pl
 import pytest
@@ -180,7 +181,7 @@ def test_somebody_elses_file_is_not_there(made, analyst):
     ("content", "says"),
     [
         (b"\x1f\x8b\x08\x00" + b"\0" * 100, "gzip data"),
-        (b"PK\x03\x04" + b"x" * 100, "Excel workbook"),
+        (b"PK\x03\x04" + b"x" * 100, "a workbook whose name does not end in .xlsx"),
         (b"PAR1" + b"x" * 100, "Parquet"),
         (b"a;b\n1;\0\n", "binary data"),
         (b"a;b\n" + b"x" * 1_100_000, "a line of more than"),
@@ -195,6 +196,76 @@ def test_what_is_no_table_is_refused_and_nothing_stays(made, analyst, content, s
     assert answer.status_code == 400
     assert says in answer.text
     assert folders(made) == []
+
+
+def workbook(path, rows, cell="lactate"):
+    """The least that Excel calls a workbook, written by hand."""
+    spaces = "http://schemas.openxmlformats.org"
+    rels = f'<Relationships xmlns="{spaces}/package/2006/relationships">'
+    office = f"{spaces}/officeDocument/2006/relationships"
+    main = f"{spaces}/spreadsheetml/2006/main"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    header = "".join(
+        f'<c t="inlineStr"><is><t>{name}</t></is></c>' for name in ("Patient", "What", "Result")
+    )
+    row = f'<row><c><v>7</v></c><c t="inlineStr"><is><t>{cell}</t></is></c><c><v>1.5</v></c></row>'
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("[Content_Types].xml", (
+            f'<Types xmlns="{spaces}/package/2006/content-types">'
+            '<Default Extension="rels" '
+            'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+            f'<Override PartName="/xl/worksheets/a.xml" ContentType="{kind}.worksheet+xml"/>'
+            "</Types>"
+        ))  # fmt: skip
+        made.writestr("_rels/.rels", (
+            f'{rels}<Relationship Id="r1" Type="{office}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>'
+        ))  # fmt: skip
+        made.writestr("xl/workbook.xml", (
+            f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+            '<sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>'
+        ))  # fmt: skip
+        made.writestr("xl/_rels/workbook.xml.rels", (
+            f'{rels}<Relationship Id="r1" Type="{office}/worksheet" '
+            'Target="worksheets/a.xml"/></Relationships>'
+        ))  # fmt: skip
+        with made.open("xl/worksheets/a.xml", "w", force_zip64=True) as sheet:
+            begin = f'<worksheet xmlns="{main}"><sheetData><row>{header}</row>'
+            sheet.write(begin.encode())
+            for _ in range(rows // 1000):
+                sheet.write(row.encode() * 1000)
+            sheet.write(b"</sheetData></worksheet>")
+    return path
+
+
+def test_the_first_sheet_of_a_workbook(made, analyst):
+    path = shared("data", "tongji-covid", "time_series_375_prerpocess_en.xlsx")
+    where = sent(analyst, path.read_bytes(), "Tongji.xlsx")
+    page = analyst.get(f"{where}.json").json()
+    looks = {row["name"]: row["looks"] for row in rows_of(page, "columns")}
+    assert (looks["PATIENT_ID"], looks["Admission time"], looks["hemoglobin"]) == (
+        "patient id", "time of admission", "measurement (a column for each)",
+    )  # fmt: skip
+    found = try_it(analyst, where)["data"]["preview"]
+    assert found["problem"] is None
+    assert found["taken"] > 5_000
+    assert not list(folders(made)[0].rglob("*.xlsx"))
+
+
+def test_a_workbook_that_would_fill_the_machine_is_refused(made, analyst, tmp_path):
+    bomb = workbook(tmp_path / "bomb.xlsx", 5_000_000, "a" * 500)
+    assert bomb.stat().st_size < 40_000_000
+    answer = send(analyst, bomb.read_bytes(), "bomb.xlsx")
+    assert answer.status_code == 400
+    assert "too large for a workbook" in answer.text
+    small = workbook(tmp_path / "small.xlsx", 1_000).read_bytes()
+    assert sent(analyst, small, "small.xlsx")
+    for broken in (small[:500], b"PK\x03\x04" + b"x" * 100):
+        answer = send(analyst, broken, "broken.xlsx")
+        assert answer.status_code == 400
+        assert "no Excel workbook" in answer.text
+    assert len(folders(made)) == 1
 
 
 def test_a_bomb_is_refused_before_it_is_read(made, analyst):

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from neva.definitions import writing
@@ -21,6 +19,7 @@ from neva.definitions._syntax import FROM_FILES, WORDS, checked_tree
 from neva.definitions.codelists import Codelist
 from neva.definitions.documents import Document, from_json, to_json
 from neva.errors import BadInputError, NevaError, UsageError
+from neva.limits import limit_resources
 
 #: Seconds of computing, and bytes of memory beyond what the start has taken.
 CPU_SECONDS = 5
@@ -32,27 +31,6 @@ MOST_WORDS = 500
 
 _MISSING_ARGUMENT = re.compile(r"^(\w+)\(\) missing \d+ required .*?: (.*)$")
 _NO_ATTRIBUTE = re.compile(r"^'(\w+)' object has no attribute '(\w+)'$")
-
-
-def limit_resources() -> None:
-    """Give what follows little time, memory and room to write."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        taken = pages * resource.getpagesize()
-    except (OSError, ValueError):
-        # Not Linux: a round figure above what the libraries map at the start.
-        taken = 8 * 2**30
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
-    for what, most in (
-        (resource.RLIMIT_AS, taken + MEMORY_BYTES),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, OUTPUT_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (wanted, wanted))
 
 
 def _listed(codelists: Mapping[str, Codelist]) -> Callable[[str], Codelist]:
@@ -169,7 +147,7 @@ def main() -> None:
     """Answer one request."""
     given = json.load(sys.stdin)
     lists = {one["id"]: Codelist.model_validate(one) for one in given["codelists"]}
-    limit_resources()
+    limit_resources(seconds=CPU_SECONDS, memory=MEMORY_BYTES, output=OUTPUT_BYTES)
     answer: dict[str, Any]
     try:
         made = (

@@ -31,10 +31,11 @@ _LONGEST_FIELD: Final = 10_000
 _MOST_PARTS: Final = 20
 #: So many bytes of a refused form are read to its end.
 _DRAINED: Final = 64_000_000
+_WORKBOOK: Final = b"PK\x03\x04"
 #: First bytes of what is no text, and what to do instead.
 _NOT_TEXT: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x1f\x8b", "gzip data"),
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    (b"PK\x03\x04", "a ZIP archive, or a workbook whose name does not end in .xlsx"),
     (b"PK\x05\x06", "a ZIP archive"),
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
     (b"BZh", "bzip2 data"),
@@ -51,14 +52,14 @@ _NOT_TEXT: Final[tuple[tuple[bytes, str], ...]] = (
 
 def _refused(found: str) -> BadInputError:
     return BadInputError(
-        f"upload: only plain text tables are taken; found {found}; save it as CSV in UTF-8 or "
+        f"upload: only tables are taken, CSV or .xlsx; found {found}; save it as CSV in UTF-8 or "
         "Windows-1251"
     )
 
 
 @dataclass
-class _Text:
-    """Writes a file while it comes, and refuses what is no table of text."""
+class _Table:
+    """Writes a file while it comes, and refuses what is no table."""
 
     path: Path
     size: int = 0
@@ -75,8 +76,12 @@ class _Text:
         if len(self._head) < 8:
             self._head = (self._head + data[:8])[:8]
             for start, name in _NOT_TEXT:
-                if self._head.startswith(start):
+                if self._head.startswith(start) and not self._is_workbook:
                     raise _refused(name)
+        self.size += len(data)
+        if self._is_workbook:
+            self._file.write(data)
+            return
         if b"\0" in data:
             raise _refused("binary data (a byte of zero)")
         # The longest line counts: whoever reads the table later holds a line in memory.
@@ -86,8 +91,12 @@ class _Text:
             raise _refused(f"a line of more than {LONGEST_LINE:,} bytes")
         self._since = self._since + len(data) if len(parts) == 1 else len(parts[-1])
         self.lines += len(parts) - 1
-        self.size += len(data)
         self._file.write(data)
+
+    @property
+    def _is_workbook(self) -> bool:
+        """Whether it is opened elsewhere, within limits; here it is only kept."""
+        return self.path.suffix == ".xlsx" and _WORKBOOK.startswith(self._head[:4])
 
     def close(self) -> None:
         if self._file is not None:
@@ -102,7 +111,7 @@ class _Parts:
     allow: Callable[[str], None]
     fields: dict[str, str] = field(default_factory=dict)
     name: str | None = None
-    file: _Text | None = None
+    file: _Table | None = None
     _headers: dict[str, bytes] = field(default_factory=dict)
     _header: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
     _field: str = ""
@@ -147,7 +156,7 @@ class _Parts:
             message = "upload: one file at a time; found two; send one after the other"
             raise BadInputError(message)
         self.name = safe_name(options[b"filename"].decode("utf-8", "replace"))
-        self.file = _Text(self.folder / "file" / self.name)
+        self.file = _Table(self.folder / "file" / self.name)
         self.file.open()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -253,7 +262,7 @@ async def received(
     Raises
     ------
     BadInputError
-        It is no form with a plain text table.
+        It is no form with a table.
     neva.web.access.Forbidden
         The form is not of this session.
     starlette.exceptions.HTTPException

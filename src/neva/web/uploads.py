@@ -15,13 +15,14 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from neva.errors import ConflictError, NotFoundError
+from neva.sources.workbooks import write_as_csv
 from neva.state import State, job_key
 from neva.state.jobs import Job
 from neva.web.settings import WebSettings
@@ -34,7 +35,8 @@ KEPT_FOR: Final = timedelta(days=1)
 #: So many files of one person wait at once.
 MOST_WAITING: Final = 5
 _LONGEST_NAME: Final = 80
-_TEXT_FILES: Final = (".csv", ".tsv", ".txt")
+_TABLES: Final = (".csv", ".tsv", ".txt", ".xlsx")
+_CHUNK: Final = 2**20
 
 
 def uploads_folder(hospital: Path) -> Path:
@@ -44,17 +46,17 @@ def uploads_folder(hospital: Path) -> Path:
 
 
 def safe_name(name: str) -> str:
-    r"""Make of what a browser calls a file a name that is only a name, of a text table.
+    r"""Make of what a browser calls a file a name that is only a name, of a table.
 
     Examples
     --------
-    >>> safe_name("../../etc/passwd"), safe_name("C:\\data\\Май 2024.CSV"), safe_name("a.xlsx")
-    ('passwd.csv', 'Май 2024.csv', 'a.xlsx.csv')
+    >>> safe_name("../../etc/passwd"), safe_name("C:\\data\\Май 2024.CSV"), safe_name("a.ods")
+    ('passwd.csv', 'Май 2024.csv', 'a.ods.csv')
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     plain = re.sub(r"[^\w .()-]", "_", last).strip(" .")
     stem, dot, ending = plain.rpartition(".")
-    if not dot or f".{ending.lower()}" not in _TEXT_FILES:
+    if not dot or f".{ending.lower()}" not in _TABLES:
         stem, ending = plain, "csv"
     return f"{stem[:_LONGEST_NAME].strip(' .') or 'upload'}.{ending.lower()}"
 
@@ -172,6 +174,24 @@ class Uploads:
         held = {**asdict(upload), "at": upload.at.isoformat()}
         del held["folder"]
         write_private(upload.folder / "upload.json", json.dumps(held))
+
+    def as_text(self, upload: Upload) -> Upload:
+        """Put the first sheet of a workbook, as CSV, in its place.
+
+        Raises
+        ------
+        BadInputError
+        """
+        if upload.file.suffix != ".xlsx":
+            return upload
+        target = upload.file.with_suffix(".csv")
+        write_as_csv(upload.file, target)
+        upload.file.unlink()
+        with target.open("rb") as file:
+            lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK), b""))
+        made = replace(upload, name=target.name, size=target.stat().st_size, lines=lines)
+        self.keep(made)
+        return made
 
     def find(self, id_: str) -> Upload:
         """Return an upload.

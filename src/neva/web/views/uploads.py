@@ -318,6 +318,12 @@ def _guess(asked: Asked, one: Upload) -> None:
     one.keep_shown({"columns": [asdict(look) for look in guess.columns], "rows": guess.rows})
 
 
+def _first_look(asked: Asked, one: Upload) -> None:
+    with _AT_ONCE:
+        one = asked.server.uploads.as_text(one)
+    _guess(asked, one)
+
+
 @routes.post("/data/upload")
 async def send(request: Request) -> Response:
     """Take a file, guess its mapping, and show both."""
@@ -325,7 +331,7 @@ async def send(request: Request) -> Response:
     uploads = asked.server.uploads
     one, _ = await received(request, uploads, most=asked.server.settings.upload_bytes)
     try:
-        await run_in_threadpool(_guess, asked, one)
+        await run_in_threadpool(_first_look, asked, one)
     except BaseException:
         uploads.delete(one)
         raise
