@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from neva.web.uploads import Uploads
     from neva.web.worker import Result, Results
 
-__all__ = ["Server"]
+__all__ = ["RETRY_AFTER", "Server"]
 
 #: Data older than this turn the page red.
 STALE_AFTER: Final = timedelta(minutes=60)
+#: What could not be computed is tried again by whoever looks, after so long.
+RETRY_AFTER: Final = timedelta(minutes=10)
 
 
 class Server:
@@ -193,14 +195,20 @@ class Server:
     ) -> tuple[Result | None, str | None]:
         """Return the result for the data as they are, else the newest, and the job for a new one.
 
-        A job that failed is not queued again by looking at the page.
+        A job that failed or was cancelled is queued again by looking at the page,
+        but not before :data:`RETRY_AFTER`.
         """
         found = self.results.find(kind, parameters)
         if found is not None:
             return found, None
-        failed = self.results.failed(kind, parameters)
-        job = failed or self.results.want(kind, parameters, actor=viewer.account or "wallboard")
+        job = self.results.failed(kind, parameters)
+        if job is None or job.ended is None or self.clock() - job.ended >= RETRY_AFTER:
+            job = self.results.want(kind, parameters, actor=viewer.account or "wallboard")
         return self.results.latest(kind, parameters), job.id
+
+    def how(self, job: str) -> str:
+        """Say how a job is: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``."""
+        return self.state.jobs.get(job).state
 
     def people(
         self,

@@ -331,6 +331,7 @@ def scenario(asked: Asked) -> ViewModel:
     parameters = _parameters(asked, found.text)
     result = asked.server.results.find("what-if", parameters)
     job = asked.server.results.running("what-if", parameters)
+    failed = asked.server.results.failed("what-if", parameters)
     data = {
         "id": found.id,
         "name": found.name,
@@ -338,6 +339,7 @@ def scenario(asked: Asked) -> ViewModel:
         "actor": found.actor,
         "at": found.at,
         "job": job,
+        "failed": None if failed is None else failed.id,
         "days": parameters["days"],
         "replications": parameters["replications"],
         "done": result is not None,
