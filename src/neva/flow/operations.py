@@ -23,6 +23,7 @@ from neva.events.operational_codes import (
 )
 from neva.events.schema import TABLES, TIME, Columns
 from neva.events.snapshot import Snapshot
+from neva.sources.entered import ENTERED
 
 __all__ = [
     "ENTRIES",
@@ -71,26 +72,45 @@ def _of_file(path: str) -> pl.DataFrame:
     return rows.filter(pl.col("code").is_in(list(_READ))).select(_COLUMNS).collect()
 
 
-@lru_cache(maxsize=128)
-def _newest_of_file(path: str) -> datetime | None:
-    rows = tables.scan([path], TABLES["events"])
-    newest: datetime | None = rows.select(pl.col("recorded").max()).collect().item()
-    return newest
+@lru_cache(maxsize=384)
+def _newest_of_file(table: str, path: str) -> pl.DataFrame:
+    """When the newest row of each batch in a file was recorded: ``batch``, ``recorded``."""
+    return _newest(tables.scan([path], TABLES[table]))
+
+
+def _newest(rows: pl.LazyFrame) -> pl.DataFrame:
+    return rows.group_by("batch").agg(pl.col("recorded").max()).collect()
 
 
 def newest_recorded(snapshot: Snapshot) -> datetime | None:
-    """Return when the newest event known at *now* was recorded; None where there is none."""
-    found: list[datetime] = []
-    for path in snapshot.files("events"):
-        newest = _newest_of_file(path)
-        if newest is not None and newest > snapshot.now:
-            known = tables.scan([path], TABLES["events"]).filter(
-                pl.col("recorded") <= pl.lit(snapshot.now, dtype=TIME)
-            )
-            newest = known.select(pl.col("recorded").max()).collect().item()
-        if newest is not None:
-            found.append(newest)
-    return max(found, default=None)
+    """Return when the feed of movements was last heard of by *now*; None where it never was.
+
+    A source that tells movements is alive as long as it tells anything. What
+    another one tells, such as a table that somebody sent or an entry of a
+    page, does not make old beds fresh. Where no source tells movements, all
+    count but what people enter.
+    """
+    now = pl.lit(snapshot.now, dtype=TIME)
+    found: dict[str, list[pl.DataFrame]] = {}
+    for table in ("movements", "stays", "events"):
+        for path in snapshot.files(table):
+            newest = _newest_of_file(table, path)
+            if newest.select((pl.col("recorded") > now).any()).item():
+                known = tables.scan([path], TABLES[table]).filter(pl.col("recorded") <= now)
+                newest = _newest(known)
+            found.setdefault(table, []).append(newest)
+    if not found:
+        return None
+    sources = snapshot.batches().select("batch", "source").collect()
+    moving = pl.concat(found.get("movements", [])) if "movements" in found else None
+    told = pl.concat([one for some in found.values() for one in some]).join(sources, on="batch")
+    if moving is not None and moving.height:
+        those = sources.join(moving, on="batch", how="semi")["source"].implode()
+        told = told.filter(pl.col("source").is_in(those))
+    else:
+        told = told.filter(pl.col("source") != ENTERED)
+    last: datetime | None = told["recorded"].max()  # type: ignore[assignment]
+    return last
 
 
 def operational_events(snapshot: Snapshot) -> pl.DataFrame:
@@ -217,7 +237,8 @@ def current_entries(
     )
     by = ["stay_id", "kind", pl.when(pl.col("code") == ISOLATION_NEEDED).then("reason")]
     last = (
-        held.sort("recorded", "time", "sequence", "event_id")
+        # Names of entries follow the order in which they were made.
+        held.sort("recorded", "entry", "time", "sequence", "event_id", nulls_last=False)
         .with_columns(_key=pl.struct(by))
         .unique("_key", keep="last", maintain_order=True)
     )

@@ -220,6 +220,13 @@ def _is_ceiling() -> pl.Expr:
     )
 
 
+def _entry() -> pl.Expr:
+    """Name the entry that a row is of: names follow the order in which entries were made."""
+    attribute = pl.element()
+    mine = attribute.filter(attribute.struct.field("key") == "entry")
+    return pl.col("attributes").list.eval(mine.struct.field("value")).list.first()
+
+
 def _ceilings_in_turn(
     fresh: pl.DataFrame, gone: pl.DataFrame, stored: pl.LazyFrame, *, batch: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -249,7 +256,7 @@ def _ceilings_in_turn(
                 on=["stay_id", "retracted"],
                 how="inner",
             )
-            .sort("recorded", "event_id")
+            .sort("recorded", _entry(), "event_id")
             .unique("stay_id", keep="last", maintain_order=True)
         )
         again = before.with_columns(
@@ -261,7 +268,7 @@ def _ceilings_in_turn(
         return nothing, again
     held = held.join(gone, on=["event_id", "batch"], how="anti")
     alive = pl.concat([held, new, again]).filter(pl.col("retracted").is_null())
-    last = alive.sort("recorded", "event_id").with_columns(
+    last = alive.sort("recorded", _entry(), "event_id").with_columns(
         _last=pl.col("recorded").last().over("stay_id"),
         _id=pl.col("event_id").last().over("stay_id"),
     )

@@ -199,6 +199,31 @@ def _with_value(event: dict[str, Any], value: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def _reference_range(part: Resource) -> dict[str, str | None]:
+    """Read the first range, where its numbers are in the unit of the value.
+
+    Returns
+    -------
+    dict of str to str
+        ``range_low``, ``range_high``, ``range_text``: as in OMOP.
+    """
+    ranges = part.get("referenceRange")
+    first = ranges[0] if isinstance(ranges, list) and ranges else None
+    if not isinstance(first, Mapping):
+        return {}
+    low, high, value = (
+        one if isinstance(one, Mapping) else {}
+        for one in (first.get("low"), first.get("high"), part.get("valueQuantity"))
+    )
+    text = first.get("text")
+    found = {"range_text": text if isinstance(text, str) else None}
+    units = {str(one.get("code") or one.get("unit") or "") for one in (low, high, value)} - {""}
+    if len(units) <= 1:
+        for name, end in (("range_low", low), ("range_high", high)):
+            found[name] = None if end.get("value") is None else str(end["value"])
+    return found
+
+
 def _observation(observation: Resource, reading: Reading) -> RowsByTable:
     begin, end = period(observation, "effective", reading.zone, open_end=True)
     base = _event(
@@ -212,6 +237,7 @@ def _observation(observation: Resource, reading: Reading) -> RowsByTable:
             "interpretation": coded(observation.get("interpretation"), reading.context),
             "method": coded(observation.get("method"), reading.context),
             "body_site": coded(observation.get("bodySite"), reading.context),
+            **_reference_range(observation),
         },
     )
     components = observation.get("component") or []
@@ -234,7 +260,15 @@ def _observation(observation: Resource, reading: Reading) -> RowsByTable:
             "code": code,
             "_description": text or (component["code"].get("text")),
             "row_id": f"{observation['id']}#{code}{place}",
-            "attributes": [*base["attributes"], {"key": "panel", "value": base["code"]}],
+            "attributes": [
+                *(one for one in base["attributes"] if not one["key"].startswith("range_")),
+                {"key": "panel", "value": base["code"]},
+                *(
+                    {"key": key, "value": value}
+                    for key, value in _reference_range(component).items()
+                    if value is not None
+                ),
+            ],
         }
         absent = coded(component.get("dataAbsentReason"), reading.context)
         events.append(_absent_or(part, _value(component, reading), absent))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +19,7 @@ from neva.state.columns import canonical_json, utc
 if TYPE_CHECKING:
     from neva.state.database import State
 
-__all__ = ["Entries", "StoredEntry"]
+__all__ = ["Entries", "StoredEntry", "new_entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,21 @@ def _entry(row: Any) -> StoredEntry:
         row.withdrawn_at,
         json.loads(row.details),
     )
+
+
+def new_entry() -> str:
+    """Name a new entry; names of later ones come later in the alphabet.
+
+    The time of day outside decides, not the *now* of a study, at which many
+    entries are made.
+
+    Examples
+    --------
+    >>> first = new_entry()
+    >>> first < new_entry(), len(first)
+    (True, 32)
+    """
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
 class Entries:
@@ -158,6 +175,15 @@ class Entries:
         with self._state.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == entry)).first()
         return None if row is None else _entry(row)
+
+    def actors(self, entries: Sequence[str]) -> dict[str, str]:
+        """Return who made some entries, by their ids."""
+        table = tables.entries
+        with self._state.reading() as connection:
+            rows = connection.execute(
+                sa.select(table.c.id, table.c.actor).where(table.c.id.in_(entries))
+            ).all()
+        return {row.id: row.actor for row in rows}
 
     def unflushed(self) -> list[StoredEntry]:
         """Return entries that the store does not have yet, or not as withdrawn."""

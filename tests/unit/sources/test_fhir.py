@@ -140,6 +140,26 @@ def test_empty_and_missing_folders_are_told(tmp_path):
         open_fhir(tmp_path / "none", zone="UTC")
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([{"low": {"value": 94, "code": "%"}, "high": {"value": 98}}],
+         {"range_low": "94", "range_high": "98"}),
+        ([{"high": {"value": 98, "code": "%"}, "text": "up to 98"}],
+         {"range_high": "98", "range_text": "up to 98"}),
+        # Limits in another unit than the value's say nothing of it.
+        ([{"low": {"value": 0.94, "code": "1"}, "text": "0.94 and more"}],
+         {"range_text": "0.94 and more"}),
+        ([], {}),
+        ("94-98", {}),
+    ],
+)  # fmt: skip
+def test_the_reference_range_of_an_observation_is_kept(given, kept):
+    found = rows_of({**OBSERVATION, "referenceRange": given}, zone="UTC")["events"][0]
+    held = {one["key"]: one["value"] for one in found["attributes"] or ()}
+    assert held == kept
+
+
 def test_withdrawn_value_keeps_the_id_and_content_of_the_value():
     before = rows_of(OBSERVATION, zone="UTC")["events"][0]
     withdrawn = {**OBSERVATION, "status": "entered-in-error", "meta": {"lastUpdated": "2021-03-02"}}
@@ -184,6 +204,7 @@ _FIELDS = [
     "effectivePeriod",
     "component",
     "valueQuantity",
+    "referenceRange",
     "valueString",
     "birthDate",
     "gender",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -18,6 +18,9 @@ __all__ = ["add_to", "board_of", "patient_labels", "reason_of", "tasks_of", "uni
 #: Chances from which on a group of units is marked.
 AT_RISK: Final = 0.8
 SHORT: Final = 0.5
+#: An older forecast says nothing of tonight; an older work list misleads.
+OLDEST_FORECAST: Final = timedelta(hours=12)
+OLDEST_WORK_LIST: Final = timedelta(hours=1)
 #: Patients in need of review.
 MOST_REVIEWS: Final = 10
 
@@ -38,7 +41,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
                 read_moves(result.attachment("moves.json")),
             ),
         )
-        if forecast.issued > asked.now:
+        if not timedelta(0) <= asked.now - forecast.issued <= OLDEST_FORECAST:
             forecast = moves = None
     snapshot = server.snapshot()
     board = server.kept(
@@ -49,10 +52,17 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
 
 
 def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the newest work list, and the job that makes a newer one."""
+    """Return the newest work list, and the job that makes a newer one.
+
+    One that was made for another hour is none: its deadlines would mislead.
+    """
     at = asked.now.replace(minute=asked.now.minute // 15 * 15)
     result, job = asked.server.computed("work-list", {"at": at.isoformat()}, asked.viewer)
-    return (None if result is None else result.content), job
+    if result is None:
+        return None, job
+    made = datetime.fromisoformat(result.content["now"])
+    is_current = abs(asked.now - made) <= OLDEST_WORK_LIST
+    return (result.content if is_current else None), job
 
 
 def _seen(asked: Asked, unit: str | None) -> bool:
@@ -85,7 +95,7 @@ def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
     words = asked.words
     found = []
     # Old data never look fresh: nothing is green then.
-    is_stale = asked.server.feed()["is_stale"] and asked.server.settings.clock == "wall"
+    is_stale = asked.server.feed()["is_stale"]
     for row in board.answers.iter_rows(named=True):
         chance, low = row["lowest"], row["lowest_with_waiting"]
         if chance is None:

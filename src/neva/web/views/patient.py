@@ -18,6 +18,15 @@ from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.programmes import installed
+from neva.web.views.entered import entered_rows, entered_table
+from neva.web.views.now import board_of, unit_title
+from neva.web.views.patient_values import (
+    latest_values,
+    range_text,
+    time_format,
+    value_charts,
+    value_text,
+)
 
 __all__ = ["PURPOSES", "add_to", "purposes", "routes"]
 
@@ -25,8 +34,6 @@ __all__ = ["PURPOSES", "add_to", "purposes", "routes"]
 PURPOSES: Final = ("treatment", "handover", "quality-review", "mortality-review", "request")
 #: A purpose once said holds so long.
 PURPOSE_HOURS: Final = 12
-#: Drawn as small charts: the codes with most values.
-MOST_CHARTS: Final = 8
 #: Events listed in the page; the CSV has all.
 MOST_EVENTS: Final = 400
 _TREATMENTS: Final = ("ATC//", "RxNorm//", "NDC//", "OPS//", "ICD10PCS//", "CPT4//", "HCPCS//")
@@ -98,16 +105,21 @@ def patient(asked: Asked) -> ViewModel:
     chosen = _chosen_stay(asked, stays)
     events = _events(snapshot, subject, chosen)
     displays = _displays(snapshot, events)
+    board, _ = board_of(asked)
+    entered = entered_rows(asked, board, {}, set() if chosen is None else {chosen["stay_id"]})
+    latest, courses = latest_values(asked, events, displays)
     tables = [
         _stay_table(asked, stays, moves),
+        latest,
+        entered_table(asked, entered, with_patient=False),
         _move_table(asked, moves, chosen),
         _treatment_table(asked, events, displays),
         _event_table(asked, events, displays),
         _card_table(asked, subject),
     ]
-    figures = _value_charts(asked, events, displays)
+    figures = value_charts(asked, events, displays)
     scores, score_table = _score_course(asked, snapshot, subject, chosen)
-    figures |= scores
+    figures |= scores | courses
     if score_table is not None:
         tables.append(score_table)
     row = known.row(0, named=True) if known.height else {}
@@ -129,12 +141,15 @@ def patient(asked: Asked) -> ViewModel:
             "born": row.get("birth_date"),
             "died": row.get("death"),
             "stay": None if chosen is None else chosen["stay_id"],
-            "unit": moves["unit"][-1] if moves.height and moves["end"][-1] is None else None,
+            "unit": unit_title(asked, moves["unit"][-1])
+            if moves.height and moves["end"][-1] is None
+            else None,
             "bed": moves["bed"][-1] if moves.height and moves["end"][-1] is None else None,
             "values": [name for name in figures if name.startswith("value")],
             "scores": [name for name in figures if name.startswith("score")],
             "events": events.height,
-            "work_list": "/work-list",
+            "ceiling": next((one["value"] for one in entered if one["name"] == "ceiling"), None),
+            "enter": "" if chosen is None else f"/work-list?stay={chosen['stay_id']}#entries",
         },
         tuple(tables),
         figures,
@@ -222,21 +237,6 @@ def _move_table(asked: Asked, moves: pl.DataFrame, stay: Mapping[str, Any] | Non
     )
 
 
-def _value(row: Mapping[str, Any], words: Any) -> str | None:
-    if row["value"] is None:
-        return str(row["text"]) if row["text"] else None
-    number = words.number(row["value"], None if float(row["value"]).is_integer() else 2)
-    return f"{row['comparator'] or ''}{number} {row['value_unit'] or ''}".strip()
-
-
-def _range(row: Mapping[str, Any]) -> str | None:
-    held = {one["key"]: one["value"] for one in row["attributes"] or () if one}
-    low, high = held.get("reference_low"), held.get("reference_high")
-    if low or high:
-        return f"{low or ''}–{high or ''}"
-    return held.get("reference_range") or held.get("reference")
-
-
 def _event_table(asked: Asked, events: pl.DataFrame, displays: Mapping[str, str]) -> Table:
     words = asked.words
     return Table(
@@ -255,8 +255,8 @@ def _event_table(asked: Asked, events: pl.DataFrame, displays: Mapping[str, str]
             {
                 "time": row["time"],
                 "what": displays.get(row["code"], row["code"].partition("//")[2]),
-                "value": _value(row, words),
-                "range": _range(row),
+                "value": value_text(row, words),
+                "range": range_text(row),
                 "status": None if row["status"] == "done" else row["status"],
                 "recorded": row["recorded"],
                 "code": row["code"],
@@ -323,56 +323,6 @@ def _card_table(asked: Asked, subject: int) -> Table:
             for row in log.sort("now", descending=True).head(200).iter_rows(named=True)
         ],
     )
-
-
-def _times(rows: list[dict[str, Any]]) -> str:
-    """Choose the format of an axis: with hours where all is within three days."""
-    days = {row["time"][:10] for row in rows}
-    return "%-d %b %H:%M" if len(days) <= 3 else "%-d %b"
-
-
-def _value_charts(
-    asked: Asked, events: pl.DataFrame, displays: Mapping[str, str]
-) -> dict[str, Figure]:
-    words = asked.words
-    values = events.filter(pl.col("value").is_not_null() & pl.col("time").is_not_null())
-    ranked = values.group_by("code").len().filter(pl.col("len") >= 3)
-    chosen = ranked.sort("len", "code", descending=[True, False])["code"].head(MOST_CHARTS)
-    found = {}
-    for number, code in enumerate(chosen.to_list()):
-        mine = values.filter(pl.col("code") == code).sort("time")
-        unit = mine["value_unit"].drop_nulls().head(1).to_list()
-        title = displays.get(code, code.partition("//")[2])
-        local = mine["time"].dt.convert_time_zone(asked.server.zone).dt.replace_time_zone(None)
-        rows = [
-            {"time": time.isoformat(), "value": value}
-            for time, value in zip(local.to_list(), mine["value"].to_list(), strict=True)
-        ]
-        svg = drawn(
-            {
-                "data": {"values": rows},
-                "mark": {"type": "line", "point": {"size": 22}},
-                "encoding": {
-                    "x": {"field": "time", "type": "temporal", "title": None,
-                          "axis": {"format": _times(rows), "labelOverlap": True, "tickCount": 4}},
-                    "y": {"field": "value", "type": "quantitative",
-                          "title": unit or ["–"], "scale": {"zero": False}},
-                },
-            },
-            words,
-            width=280,
-            height=120,
-        )  # fmt: skip
-        alt = words(
-            "%(n)s values of %(what)s from %(low)s to %(high)s, the last %(last)s.",
-            n=words.number(mine.height),
-            what=title,
-            low=words.number(float(mine["value"].min())),  # type: ignore[arg-type]
-            high=words.number(float(mine["value"].max())),  # type: ignore[arg-type]
-            last=words.number(mine["value"][-1]),
-        )
-        found[f"value{number}"] = Figure(svg, alt, f"{title}{', ' + unit[0] if unit else ''}")
-    return found
 
 
 def _score_course(
@@ -443,7 +393,7 @@ def _score_course(
             ],
             "encoding": {
                 "x": {"field": "time", "type": "temporal", "title": None,
-                      "axis": {"format": _times(local), "labelOverlap": True}},
+                      "axis": {"format": time_format(local), "labelOverlap": True}},
                 "y": {"field": "score", "type": "quantitative", "title": "points",
                       "scale": {"domainMin": 0}},
             },

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -20,8 +19,11 @@ from neva.events.operational_codes import (
     KINDS,
     PRIORITIES,
 )
+from neva.flow.bed_board import BedBoard
+from neva.state.entries import new_entry
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+from neva.web.views.entered import entered_rows, entered_table
 from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of, unit_title
 
 __all__ = ["add_to", "routes"]
@@ -32,6 +34,8 @@ ENTERED: Final = (
     "handover-note",
 )  # fmt: skip
 _LONGEST_TEXT: Final = 500
+#: An expected discharge farther ahead is a slip.
+_FARTHEST: Final = timedelta(days=366)
 
 
 def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str]) -> Table:
@@ -78,7 +82,7 @@ def work_list(asked: Asked) -> ViewModel:
     words, server = asked.words, asked.server
     content, job = tasks_of(asked)
     board, _ = board_of(asked)
-    unit = asked.query.get("unit", "")
+    unit, done = asked.query.get("unit", ""), asked.query.get("entered", "")
 
     def mine(name: str | None) -> bool:
         above = () if name is None else server.units_above().get(name, ())
@@ -145,8 +149,8 @@ def work_list(asked: Asked) -> ViewModel:
         )
     )
     tables.append(_long_table(asked, board, labels, where))
-    entries, entry_table = _entries(asked, board, labels, where)
-    tables.append(entry_table)
+    entered = entered_rows(asked, board, labels, where)
+    tables.append(entered_table(asked, entered, with_patient=True))
     return ViewModel(
         words("Work list"),
         {
@@ -184,9 +188,12 @@ def work_list(asked: Asked) -> ViewModel:
             ],
             "priorities": [{"id": one, "title": words(one)} for one in PRIORITIES],
             "wards": [
-                {"id": id_, "title": title} for id_, title in sorted(server.unit_titles().items())
+                {"id": row["unit"], "title": unit_title(asked, row["unit"])}
+                for row in board.units.iter_rows(named=True)
             ],
-            "entries": entries,
+            "entries": [row for row in entered if row["id"]],
+            "chosen": asked.query.get("stay", ""),
+            "entered": words(KINDS[done].title) if done in KINDS else "",
             "tasks": [
                 {
                     "rule": row["_task"]["rule"],
@@ -244,69 +251,6 @@ def _long_table(asked: Asked, board: Any, labels: dict[int, str], where: dict[in
     )
 
 
-def _entries(
-    asked: Asked, board: Any, labels: dict[int, str], where: dict[int, Any]
-) -> tuple[list[dict[str, Any]], Table]:
-    """List what is entered: rows of the store, and what is on its way there."""
-    words = asked.words
-    waiting = [
-        one
-        for one in asked.server.state.entries.unflushed()
-        if one.stay is None or int(one.stay) in where
-    ]
-    gone = {one.id for one in waiting if one.withdrawn_at is not None}
-    rows = [
-        {
-            "id": row["entry"],
-            "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-            "kind": words(KINDS[row["kind"]].title) if row["kind"] in KINDS else row["kind"],
-            "value": _entry_value(asked, row),
-            "time": row["time"],
-            "at": row["recorded"],
-            "state": words("recorded"),
-        }
-        for row in board.entries.iter_rows(named=True)
-        if row["stay_id"] in where and row["entry"] not in gone
-    ]
-    rows += [
-        {
-            "id": one.id,
-            "patient": labels.get(int(one.subject), str(one.subject)),
-            "kind": words(KINDS[one.kind].title) if one.kind in KINDS else one.kind,
-            "value": one.value,
-            "time": one.start,
-            "at": one.at,
-            "state": words("on its way to the record"),
-        }
-        for one in waiting
-        if one.withdrawn_at is None
-    ]
-    table = Table(
-        "entries",
-        words("What was entered"),
-        (
-            Column("patient", words("patient")),
-            Column("kind", words("what")),
-            Column("value", words("value")),
-            Column("time", words("from"), "time"),
-            Column("at", words("entered"), "time"),
-            Column("state", words("state")),
-        ),
-        rows,
-    )
-    return [row for row in rows if row["id"]], table
-
-
-def _entry_value(asked: Asked, row: Mapping[str, Any]) -> str | None:
-    words = asked.words
-    if row["reason"]:
-        kind = ISOLATION_KINDS.get(row["reason"])
-        return words(kind) if kind is not None else reason_of(asked, row["reason"])
-    if row["confirmed"] is not None and row["kind"] == "expected-discharge":
-        return words("confirmed") if row["confirmed"] else words("not confirmed")
-    return row["unit"] or row["text"] or row["note"]
-
-
 routes = APIRouter()
 
 
@@ -340,6 +284,38 @@ def _value_of(kind: str, form: Mapping[str, Any]) -> str | None:
     return given
 
 
+def _refuse_implausible(
+    asked: Asked,
+    kind: str,
+    patient: Mapping[str, Any],
+    value: str | None,
+    start: datetime | None,
+    board: BedBoard,
+) -> None:
+    """Refuse what cannot be meant: a slip of the keyboard that everybody would then read."""
+    now = asked.now
+    wrong = ""
+    if kind == "expected-discharge" and start is None:
+        wrong = "an expected discharge needs its date; found none; give date and time"
+    elif kind == "expected-discharge" and start is not None:
+        if not now - timedelta(days=1) <= start <= now + _FARTHEST:
+            wrong = (
+                "an expected discharge lies ahead, within a year; found another date; check day, "
+                "month and year"
+            )
+    elif start is not None and kind != "bed-request" and start > now + timedelta(hours=1):
+        wrong = "this begins now or began earlier; found a time ahead; check day, month and year"
+    elif start is not None and start < patient["admitted"]:
+        wrong = "this began before the stay; found an earlier time; check day, month and year"
+    elif kind == "bed-request" and value == patient["unit"]:
+        wrong = "the patient is in that unit; found a request for it; choose another unit"
+    elif kind == "bed-request" and value not in board.units["unit"].to_list():
+        wrong = "no unit with patients or beds; found another; choose one of those offered"
+    if wrong:
+        message = f"entry: {wrong}"
+        raise BadInputError(message)
+
+
 @routes.post("/work-list/entries")
 def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
     """Keep what somebody enters about a stay; it becomes an event."""
@@ -354,6 +330,9 @@ def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Respon
         message = "entry: nobody present has this stay; found another; choose a patient of the list"
         raise NotFoundError(message)
     asked.server.refuse_other_units(asked.viewer, (found[0]["unit"],))
+    value = _value_of(kind, form)
+    start = _moment(str(form.get("start", "")), asked.server.zone)
+    _refuse_implausible(asked, kind, found[0], value, start, board)
     details = {}
     if kind == "bed-request":
         priority = str(form.get("priority", "routine"))
@@ -362,20 +341,20 @@ def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Respon
             "side_room": "yes" if form.get("side_room") else "no",
         }
     asked.server.state.entries.add(
-        id=uuid.uuid4().hex,
+        id=new_entry(),
         subject=str(found[0]["subject_id"]),
         stay=stay,
         kind=kind,
-        value=_value_of(kind, form),
+        value=value,
         details=details,
-        start=_moment(str(form.get("start", "")), asked.server.zone),
+        start=start,
         end=None,
         actor=asked.viewer.account,
         role=asked.viewer.role,
         at=asked.server.entry_time(),
     )
     asked.server.flush_soon()
-    return RedirectResponse("/work-list#entries", status_code=303)
+    return RedirectResponse(f"/work-list?stay={stay}&entered={kind}#entries", status_code=303)
 
 
 def _refuse_other_stays(asked: Asked, stay: str | None) -> None:
