@@ -83,7 +83,9 @@ class Patient:
         inpatient = self.stay["kind"] == "inpatient"
         return self.population(inpatient, self.positive() is not None, self.adult(), *parts)
 
-    def clocked(self, met, due, *, left=False):
+    def clocked(self, met, due, *, left=False, never=False):
+        if never and (due is None or self.cut < due):
+            return "pending", due
         if left and not met and self.end is not None and self.end < due:
             return "excluded"
         if met:
@@ -290,7 +292,7 @@ def readmission(p):
     if said := p.covid(p.end is not None, alive):
         return said
     due = p.calendar(30)
-    return p.clocked(p.returned(due), due)
+    return p.clocked(p.returned(due), due, never=True)
 
 
 def progression(p):
@@ -298,7 +300,8 @@ def progression(p):
     stronger = p.times(STRONGER)
     if said := p.covid(mask is not None, not (mask and any(t < mask for t in stronger))):
         return said
-    return p.clocked(any(t > mask for t in stronger) or p.stay["outcome"] == "died", p.end)
+    worse = any(t > mask for t in stronger) or p.stay["outcome"] == "died"
+    return p.clocked(worse, p.end, never=True)
 
 
 def nosocomial(p):
@@ -417,7 +420,7 @@ def sepsis_return(p):
     if not septic(p) or p.end is None or p.stay["outcome"] == "died":
         return "outside"
     due = p.calendar(28)
-    return p.clocked(p.returned(due), due)
+    return p.clocked(p.returned(due), due, never=True)
 
 
 def sepsis_length(p):

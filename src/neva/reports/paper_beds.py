@@ -111,7 +111,7 @@ def _units_part(board: BedBoard, paper: Paper) -> Part:
         Column(words("closed"), "number"),
         Column(words("free"), "number"),
         Column(words("over"), "number"),
-        Column(words("reserved"), "number"),
+        Column(words("waiting for it"), "number"),
         Column(words("side rooms free"), "number"),
     ]
     for name in horizons:

@@ -67,6 +67,7 @@ class PreviewEvent:
     patient: int
     time: datetime | None
     code: str
+    comparator: str | None
     value: float | None
     value_unit: str | None
     text: str | None
@@ -292,7 +293,7 @@ def _found(hospital: Hospital, counts: dict[str, dict[str, int]]) -> Preview:
     shown = tuple(
         PreviewEvent(numbers[subject], *rest)
         for subject, *rest in events.head(_EVENTS_SHOWN)
-        .select("subject_id", "time", "code", "value", "value_unit", "text")
+        .select("subject_id", "time", "code", "comparator", "value", "value_unit", "text")
         .iter_rows()
     )
     refused = (

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +28,7 @@ from neva.web.oidc_settings import read_oidc_settings
 from neva.web.pages import Pages, ViewModel, render, words_of
 from neva.web.server import Server
 from neva.web.settings import WebSettings, is_loopback
+from neva.web.sign_in import local_path
 from neva.web.sign_in import routes as sign_in_routes
 from neva.web.views import (
     data,
@@ -146,6 +148,15 @@ def _pages() -> Pages:
     return pages
 
 
+def _came_from(request: Request) -> str:
+    """Return the page of this host that a form stood on, or nothing."""
+    referer = urlsplit(request.headers.get("referer", ""))
+    if referer.netloc.lower() != request.headers.get("host", "").lower():
+        return ""
+    where = local_path(referer.path + (f"?{referer.query}" if referer.query else ""))
+    return "" if where == request.url.path else where
+
+
 def _tell_errors(application: FastAPI) -> None:
     def told(request: Request, message: str, status: int) -> Response:
         wants_page = "text/html" in request.headers.get(
@@ -157,7 +168,7 @@ def _tell_errors(application: FastAPI) -> None:
         title = {403: words("Not allowed"), 404: words("Not found")}.get(
             status, words("That did not work")
         )
-        view = ViewModel(title, {"problem": message}, status=status)
+        view = ViewModel(title, {"problem": message, "back": _came_from(request)}, status=status)
         viewer = getattr(request.state, "viewer", None)
         return render(request, "problem.html", view=view, viewer=viewer)
 

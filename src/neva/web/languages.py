@@ -38,6 +38,8 @@ LANGUAGES: Final = ("en", "ru")
 
 #: Day before month, and a clock of 24 hours, in both languages.
 _LOCALES: Final = {"en": "en_GB", "ru": "ru_RU"}
+#: Of a time within so long the year is understood.
+_NEAR: Final = timedelta(days=200)
 
 
 @lru_cache(maxsize=4)
@@ -165,10 +167,12 @@ class Language:
             return "–"
         return format_time(moment.astimezone(self._place), "HH:mm", locale=self._locale)
 
-    def weekday(self, moment: datetime) -> str:
-        """Write weekday, day and time: ``Mon 23 Nov, 08:00``."""
+    def weekday(self, moment: datetime, near: datetime | None = None) -> str:
+        """Write weekday, day and time: ``Mon 23 Nov, 08:00``; with the year if not near a time."""
         local = moment.astimezone(self._place)
-        return format_datetime(local.replace(tzinfo=None), "EEE d MMM, HH:mm", locale=self._locale)
+        is_far = near is not None and abs(moment - near) > _NEAR
+        pattern = "EEE d MMM y, HH:mm" if is_far else "EEE d MMM, HH:mm"
+        return format_datetime(local.replace(tzinfo=None), pattern, locale=self._locale)
 
     def day(self, value: date | datetime | None) -> str:
         """Write a day of the hospital's calendar."""

@@ -41,7 +41,7 @@ __all__ = [
     "words_of",
 ]
 
-Kind = Literal["text", "number", "share", "time", "date", "hours", "code"]
+Kind = Literal["text", "number", "share", "chance", "time", "date", "hours", "code"]
 
 #: Changes when a file of `static` does: browsers keep them for a year.
 _ASSETS: Final = hashlib.sha256(
@@ -65,8 +65,8 @@ class Column:
     ----------
     name, title : str
     kind : str
-        ``text``, ``number``, ``share`` (0-1), ``time`` (aware), ``date``,
-        ``hours`` or ``code``.
+        ``text``, ``number``, ``share`` (0-1), ``chance`` (0-1, in whole per cent,
+        never a false 0 or 100), ``time`` (aware), ``date``, ``hours`` or ``code``.
     digits : int, optional
         Of numbers and shares.
     """
@@ -82,13 +82,14 @@ class Table:
     """A table: plain rows by the columns' names.
 
     A row may have ``_href`` (where its first cell leads) and ``_class`` (how it
-    is marked); neither is exported.
+    is marked); neither is exported, nor are `totals`, the row under them all.
     """
 
     name: str
     caption: str
     columns: tuple[Column, ...]
     rows: Sequence[Mapping[str, Any]]
+    totals: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +161,33 @@ class Asked:
     words: Language
     now: datetime
     url: str = ""
+    ignored: list[str] = field(default_factory=list, compare=False)
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
-        """Read a number of the query, kept within its limits."""
+        """Read a number of the query, kept within its limits; what is none is told."""
+        given = self.query.get(name, "")
         try:
-            value = float(self.query.get(name, default))
+            value = float(given or default)
         except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            self.ignore(name)
             return default
-        return min(max(value, low), high) if math.isfinite(value) else default
+        return min(max(value, low), high)
 
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
-        """Read one of several words of the query."""
-        value = self.query.get(name, default)
-        return value if value in allowed else default
+        """Read one of several words of the query; another one is told."""
+        value = self.query.get(name, "") or default
+        if value in allowed:
+            return value
+        self.ignore(name)
+        return default
+
+    def ignore(self, name: str) -> None:
+        """Note that a part of the query was not understood: the page says so."""
+        said = f"{name}={self.query.get(name, '')[:40]}"
+        if said not in self.ignored:
+            self.ignored.append(said)
 
 
 @lru_cache(maxsize=1)
@@ -290,6 +305,8 @@ def written(cell: Any, column: Column, words: Language) -> str | Markup:
         return words.number(cell, column.digits)
     if column.kind == "share":
         return words.share(cell, 1 if column.digits is None else column.digits)
+    if column.kind == "chance":
+        return words.part(cell)
     if column.kind == "time":
         return words.when(cell)
     if column.kind == "date":
@@ -412,7 +429,7 @@ class Pages:
             asked = asked_of(request)
             with chosen(asked.words):
                 view = build(asked)
-            return render(request, template, view=view, viewer=asked.viewer)
+            return render(request, template, view=view, viewer=asked.viewer, ignored=asked.ignored)
 
         def as_json(request: Request) -> Response:
             asked = asked_of(request)

@@ -174,9 +174,10 @@ def _measures(each: Literal["stay", "subject"], limit: float) -> list[Measure]:
             clock_title="release",
             due=days(28),
             numerator=first_known(back <= ended + days(28), False),
+            decides_early="never",
             interval=back - ended,
             better="lower",
-            **words,
+            **(words | {"version": "1.1.0"}),
         ),
         measure(
             "sepsis.length-of-stay",

@@ -92,7 +92,7 @@ def write_census(hospital: Hospital, state: State, settings: WebSettings) -> Pat
         paper = Paper(
             zone=hospital.settings.zone,
             words=words,
-            when=words.weekday,
+            when=lambda moment: words.weekday(moment, at),
             language=words.code,
             names={
                 subject: Person(

@@ -11,7 +11,7 @@ import polars as pl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from neva.errors import ConflictError
+from neva.errors import BadInputError, ConflictError
 from neva.state.accounts import ROLES
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
@@ -257,6 +257,13 @@ def cancel(
 def _put(request: Request, form: Mapping[str, Any], name: str, *, new: bool) -> Response:
     asked = asked_of(request)
     units = [one.strip() for one in str(form.get("units", "")).split(",") if one.strip()]
+    unknown = sorted(set(units) - set(asked.server.unit_titles()))
+    if unknown:
+        message = (
+            f"account: a unit is not known; found {unknown[0][:40]!r}; choose among "
+            f"{', '.join(sorted(asked.server.unit_titles()))[:300]}"
+        )
+        raise BadInputError(message)
     disabled = bool(form.get("disabled"))
     role = str(form.get("role", ""))
     if name == asked.viewer.account and (disabled or role != asked.viewer.role):

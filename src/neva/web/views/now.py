@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +14,15 @@ from neva.flow.bed_board import BedBoard, bed_board
 from neva.web.computed.flow import read_forecast, read_moves
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 
-__all__ = ["add_to", "board_of", "patient_labels", "reason_of", "tasks_of", "unit_title"]
+__all__ = [
+    "add_to",
+    "board_of",
+    "patient_labels",
+    "reason_of",
+    "seen_board",
+    "tasks_of",
+    "unit_title",
+]
 
 #: Chances from which on a group of units is marked.
 AT_RISK: Final = 0.8
@@ -63,6 +72,30 @@ def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
     made = datetime.fromisoformat(result.content["now"])
     is_current = abs(asked.now - made) <= OLDEST_WORK_LIST
     return (result.content if is_current else None), job
+
+
+def seen_board(asked: Asked, board: BedBoard) -> BedBoard:
+    """Leave of a board what somebody who is limited to units may see.
+
+    Answers, groups and counts stay those of the hospital.
+    """
+    if asked.viewer.units is None:
+        return board
+
+    def mine(frame: pl.DataFrame) -> pl.DataFrame:
+        seen = [unit for unit in frame["unit"].unique().to_list() if _seen(asked, unit)]
+        return frame.filter(pl.col("unit").is_in(seen))
+
+    return replace(
+        board,
+        units=mine(board.units),
+        outlook=mine(board.outlook),
+        patients=mine(board.patients),
+        waiting=mine(board.waiting),
+        discharges=mine(board.discharges),
+        electives=mine(board.electives),
+        long_stays=mine(board.long_stays),
+    )
 
 
 def _seen(asked: Asked, unit: str | None) -> bool:
@@ -179,14 +212,16 @@ def _unit_table(asked: Asked, board: BedBoard) -> Table:
     ]
     for horizon in horizons:
         columns.append(Column(f"in_{horizon}", words("%(time)s: in, out", time=horizon)))
-        columns.append(
-            Column(f"short_{horizon}", words("%(time)s: short", time=horizon), "share", 0)
-        )
+        columns.append(Column(f"short_{horizon}", words("%(time)s: short", time=horizon), "chance"))
+    counted = ("present", "usable", "closed", "free", "reserved", "side_rooms",
+               "side_rooms_free", "isolating")  # fmt: skip
+    totals = {name: sum(row[name] or 0 for row in rows) for name in counted}
     return Table(
         "units",
         words("Units: patients against usable beds, and what is expected"),
         tuple(columns),
         rows,
+        totals={"unit": words("together"), **totals} if rows else None,
     )
 
 
@@ -254,7 +289,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
             Column("expected", words("expected"), "time"),
             Column("fit_since", words("medically fit since"), "time"),
             Column("delay", words("blocked by")),
-            Column("leaves_today", words("leaves today, by the model"), "share", 0),
+            Column("leaves_today", words("leaves today, by the model"), "chance"),
         ),
         [
             {
@@ -360,7 +395,7 @@ def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Ta
             Column("patient", words("patient")),
             Column("unit", words("unit")),
             Column("time", words("planned"), "time"),
-            Column("short", words("chance that its unit is short"), "share", 0),
+            Column("short", words("chance that its unit is short"), "chance"),
             Column("at_risk", words("at risk")),
         ),
         [
@@ -381,6 +416,7 @@ def _stats(board: BedBoard) -> dict[str, Any]:
     counts = board.long_stay_counts.to_dicts()
     return {
         "present": int(units["present"].sum()),
+        "bedded": int(known["present"].sum()),
         "usable": int(known["usable"].sum()),
         "free": int(known["free"].sum()),
         "over": int(known["over"].sum()),

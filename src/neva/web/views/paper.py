@@ -25,7 +25,7 @@ from neva.reports.ward_sheets import open_clocks, ward_sheet
 from neva.web.access import may
 from neva.web.headers import POLICY
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
-from neva.web.views.now import board_of
+from neva.web.views.now import board_of, seen_board
 
 __all__ = ["add_to", "routes"]
 
@@ -81,7 +81,7 @@ def _paper(asked: Asked, subjects: list[int], why: str) -> Paper:
             )
             for subject, person in people.items()
         },
-        when=words.weekday,
+        when=lambda moment: words.weekday(moment, asked.now),
         language=words.code,
     )
 
@@ -111,7 +111,7 @@ def _seen_subjects(asked: Asked, frame: pl.DataFrame) -> list[int]:
 
 
 def _refuse_restricted(asked: Asked) -> None:
-    # These sheets are of the whole hospital: somebody of one unit takes the handover list.
+    # What is of the whole hospital: somebody of one unit takes the other sheets.
     if asked.viewer.units is not None:
         asked.server.refuse_other_units(asked.viewer, (None,))
 
@@ -120,8 +120,7 @@ def _of_board(
     request: Request, make: Callable[..., Sheet], why: str, *, frames: tuple[str, ...]
 ) -> Response:
     asked = asked_of(request)
-    _refuse_restricted(asked)
-    board, _ = board_of(asked)
+    board = seen_board(asked, board_of(asked)[0])
     subjects: list[int] = []
     if asked.viewer.role == "clinician":
         for name in frames:
@@ -133,6 +132,7 @@ def _of_board(
 @routes.get("/paper/bed-meeting")
 def bed_meeting(request: Request) -> Response:
     """Print the bed meeting's sheet."""
+    _refuse_restricted(asked_of(request))
     frames = ("waiting", "discharges", "electives", "long_stays")
     return _of_board(request, bed_meeting_sheet, "sheet: bed meeting", frames=frames)
 

@@ -41,10 +41,13 @@ class _Selected:
     paths: float | None
 
 
-def _days(text: str) -> date | None:
+def _day(asked: Asked, name: str) -> date | None:
+    given = asked.query.get(name, "")
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(given)
     except ValueError:
+        if given:
+            asked.ignore(name)
         return None
 
 
@@ -108,6 +111,8 @@ def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple
         if arrow:
             step = p.follows(first, second, directly=True)
             add("step", value, step, words("with the step %(step)s", step=value))
+        elif value:
+            asked.ignore(prefix + "step")
     for value in getlist(prefix + "unit"):
         if value:
             add("unit", value, p.touches_unit(value), words("through unit %(unit)s", unit=value))
@@ -115,7 +120,7 @@ def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple
         if value:
             text = words("outcome %(outcome)s", outcome=value)
             add("outcome", value, p.outcome_is(value), text)
-    first_day, last_day = _days(query.get(prefix + "from", "")), _days(query.get(prefix + "to", ""))
+    first_day, last_day = _day(asked, prefix + "from"), _day(asked, prefix + "to")
     zone = asked.server.zone
     if first_day is not None or last_day is not None:
         begin = first_moment(first_day or date(1900, 1, 1), zone)

@@ -207,7 +207,9 @@ def _stay_table(asked: Asked, stays: pl.DataFrame, moves: pl.DataFrame) -> Table
                 **row,
                 "units": ", ".join(
                     dict.fromkeys(
-                        moves.filter(pl.col("stay_id") == row["stay_id"])["unit"].drop_nulls()
+                        unit_title(asked, unit)
+                        for unit in moves.filter(pl.col("stay_id") == row["stay_id"])["unit"]
+                        if unit is not None
                     )
                 ),
                 "_href": f"/patient/{asked.path['subject']}?stay={row['stay_id']}",

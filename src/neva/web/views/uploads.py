@@ -186,12 +186,18 @@ def _events(asked: Asked, found: Mapping[str, Any]) -> Table:
             Column("patient", words("patient in this file"), "number"),
             Column("time", words("time"), "time"),
             Column("code", words("code"), "code"),
-            Column("value", words("value"), "number"),
+            Column("value", words("value")),
             Column("value_unit", words("unit of measurement")),
             Column("text", words("text")),
         ),
         [
-            {**one, "time": None if one["time"] is None else datetime.fromisoformat(one["time"])}
+            {
+                **one,
+                "time": None if one["time"] is None else datetime.fromisoformat(one["time"]),
+                "value": None
+                if one["value"] is None
+                else (one["comparator"] or "") + words.number(one["value"]),
+            }
             for one in found["events"]
         ],
     )
