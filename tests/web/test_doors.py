@@ -400,7 +400,7 @@ def test_an_account_of_a_unit_sees_nobody_of_another_anywhere(served, clients):
 
 def test_an_account_of_a_unit_sees_its_own(served, clients):
     client = clients["alpha"]
-    for page in ("/work-list", "/paper/ward-handover"):
+    for page in ("/work-list", "/paper/ward-handover", "/paper/downtime-census"):
         assert "Name-a1" in client.get(page).text
     assert client.get(f"/patient/{served.subjects['a1']}").status_code == 200
 
@@ -423,6 +423,16 @@ def test_an_account_of_a_unit_opens_nothing_of_another(served, clients):
                "begun_after": "2026-01-01T00:00:00Z", "kind": "medically-fit"}  # fmt: skip
     assert client.post("/work-list/acknowledge", data=refused).status_code == 403
     assert client.post("/work-list/entries", data=refused).status_code == 403
+
+
+def test_an_account_of_a_unit_that_there_is_not_is_not_made(fresh):
+    client = fresh.signed_in("administrator")
+    form = {"csrf": csrf_of(client), "name": "new", "role": "clinician", "password": PASSWORD}
+    answer = client.post("/accounts", data=form | {"units": "alpha, alhpa"})
+    assert answer.status_code == 400
+    assert "alhpa" in answer.text
+    assert fresh.state.accounts.get("new") is None
+    assert client.post("/accounts", data=form | {"units": "alpha"}).status_code == 303
 
 
 def test_what_another_unit_entered_is_not_withdrawn(fresh):

@@ -157,6 +157,9 @@ def test_pathways(person, language, width):
     page.select_option("#metric", "median")
     page.wait_for_url(re.compile("metric=median"))
     assert "with=ed" in page.url
+    # What is beside the map leads on with the same filter.
+    for link in page.locator("#views a[href*='tab='], #twins a").all():
+        assert "with=ed" in link.get_attribute("href")
     address = page.url.removeprefix(one.site.url)
     other = person("viewer", language, width)
     other.see(address)

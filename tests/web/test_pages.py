@@ -160,6 +160,26 @@ def test_no_question_is_a_bug(served, path, values, query, ending, role):
 OTHERS = {}
 
 
+def test_what_an_address_says_and_nobody_understands_is_told(served):
+    _, client = served
+    text = client.get("/pathways?activities=abc&from=2020-13-45&step=xx&metric=beauty").text
+    for part in ("activities=abc", "from=2020-13-45", "step=xx", "metric=beauty"):
+        assert part in text.partition("Not understood in the address")[2].partition("</p>")[0]
+    assert "Not understood" not in client.get("/pathways?activities=50&from=2020-03-01&to=").text
+
+
+def test_a_work_list_of_another_hour_is_not_shown(served, monkeypatch):
+    application, client = served
+    server = application.state.server
+    assert client.get("/work-list.json").json()["tables"]["clocks"]
+    later = server.now() + timedelta(hours=3)
+    monkeypatch.setattr(server, "now", lambda: later)
+    page = client.get("/work-list.json").json()
+    assert page["data"]["has_tasks"] is False
+    assert page["tables"]["tasks"] == page["tables"]["clocks"] == []
+    assert "This is being computed" in client.get("/work-list").text
+
+
 def test_old_data_are_red_and_nothing_is_green(served, tmp_path):
     application, _ = served
     held = application.state.server.settings

@@ -16,7 +16,7 @@ __all__ = ["drawn"]
 _FONT: Final = "DejaVu Sans, Noto Sans, Arial, sans-serif"
 _CONFIG: Final[dict[str, Any]] = {
     "font": _FONT,
-    "background": "white",
+    "background": "transparent",
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
              "gridColor": "#e3e3e3", "labelLimit": 320},

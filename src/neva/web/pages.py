@@ -18,6 +18,7 @@ from functools import lru_cache
 from importlib import resources
 from importlib.metadata import version as installed
 from typing import Any, Final, Literal
+from urllib.parse import urlencode
 
 import jinja2
 from fastapi import APIRouter, Request, Response
@@ -241,8 +242,8 @@ def render(
     def shown(cell: Any, column: Column) -> str | Markup:
         return written(cell, column, words)
 
-    query = "&".join(
-        f"{name}={value}" for name, value in request.query_params.multi_items() if name != "table"
+    query = urlencode(
+        [(name, value) for name, value in request.query_params.multi_items() if name != "table"]
     )
     with chosen(words):
         html = (

@@ -30,6 +30,18 @@ __all__ = ["RETRY_AFTER", "Server"]
 STALE_AFTER: Final = timedelta(minutes=60)
 #: What could not be computed is tried again by whoever looks, after so long.
 RETRY_AFTER: Final = timedelta(minutes=10)
+#: With a live feed every minute brings other data. So long a result is good
+#: enough: else the worker would never rest. At a data cut each is made anew.
+_GOOD_FOR: Final = {
+    "activity-log": timedelta(minutes=15),
+    "checks": timedelta(minutes=15),
+    "measures": timedelta(minutes=15),
+    "forecast": timedelta(minutes=15),
+    "work-list": timedelta(minutes=2),
+    "board-report": timedelta(hours=1),
+    "evaluation": timedelta(hours=12),
+    "replay": timedelta(hours=12),
+}
 
 
 class Server:
@@ -196,15 +208,21 @@ class Server:
         """Return the result for the data as they are, else the newest, and the job for a new one.
 
         A job that failed or was cancelled is queued again by looking at the page,
-        but not before :data:`RETRY_AFTER`.
+        but not before :data:`RETRY_AFTER`. With a live feed a result that is not
+        old yet is returned without a job for a newer one.
         """
         found = self.results.find(kind, parameters)
         if found is not None:
             return found, None
+        latest = self.results.latest(kind, parameters)
+        if latest is not None and self.settings.clock == "wall":
+            age = self.clock() - latest.made
+            if timedelta(0) <= age < _GOOD_FOR.get(kind, timedelta(0)):
+                return latest, None
         job = self.results.failed(kind, parameters)
         if job is None or job.ended is None or self.clock() - job.ended >= RETRY_AFTER:
             job = self.results.want(kind, parameters, actor=viewer.account or "wallboard")
-        return self.results.latest(kind, parameters), job.id
+        return latest, job.id
 
     def how(self, job: str) -> str:
         """Say how a job is: ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``."""

@@ -134,6 +134,22 @@ def test_the_newest_record_is_the_newest_known_then(tmp_path):
     assert newest_recorded(hospital.snapshot(as_of=NOW + 2 * HOUR)) == NOW + HOUR
 
 
+def test_another_source_makes_old_movements_no_fresher(tmp_path):
+    hospital, _ = hospital_of(tmp_path)
+    begin = NOW - 5 * HOUR
+    moved = [{"subject": "1", "stay": "s1", "start": begin, "unit": "w", "recorded": begin}]
+    take(hospital, tmp_path / "moves.csv", movements=moved, name="beds")
+    assert newest_recorded(hospital.snapshot(as_of=NOW)) == begin
+    laboratory = [event(subject="1", time=NOW, recorded=NOW)]
+    take(hospital, tmp_path / "laboratory.csv", laboratory, name="laboratory")
+    assert newest_recorded(hospital.snapshot(as_of=NOW)) == begin
+    # Whatever the source of the movements tells, it is alive.
+    alive = [event(subject="2", time=NOW - HOUR, recorded=NOW - HOUR)]
+    take(hospital, tmp_path / "observations.csv", alive, name="beds")
+    assert newest_recorded(hospital.snapshot(as_of=NOW)) == NOW - HOUR
+    assert newest_recorded(hospital.snapshot(as_of=NOW - 2 * HOUR)) == begin
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "limits"),
     [("ceiling", "ward-based-care", True), ("ceiling", "no-intensive-care", True),

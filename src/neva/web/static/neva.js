@@ -9,6 +9,17 @@
       for (const button of form.querySelectorAll("[data-only-without-script]")) button.hidden = true;
       form.addEventListener("change", () => form.requestSubmit());
     }
+    // Of a form for many kinds of things, only the fields of the chosen one are seen.
+    for (const chosen of root.querySelectorAll("select[data-shows]")) {
+      const parts = chosen.form.querySelectorAll("[data-for]");
+      const show = () => {
+        for (const part of parts) part.hidden = part.dataset.for !== chosen.value;
+        const group = chosen.form.querySelector("fieldset");
+        if (group) group.hidden = ![...parts].some((part) => !part.hidden);
+      };
+      chosen.addEventListener("change", show);
+      show();
+    }
     for (const range of root.querySelectorAll("input[type=range]")) {
       const shown = root.querySelector(`output[for="${CSS.escape(range.id)}"]`);
       range.addEventListener("input", () => {

@@ -18,7 +18,8 @@ from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
 
 __all__ = ["add_to", "routes"]
 
-_MOST_AUDIT: Final = 500
+_MOST_AUDIT: Final = 200
+_LONGEST_DETAILS: Final = 120
 #: Where the result of a kind is shown.
 _SHOWN: Final[dict[str, str]] = {
     "activity-log": "/pathways",
@@ -150,6 +151,14 @@ def job(asked: Asked) -> ViewModel:
     )
 
 
+def _cut(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Cut long details, as of a list of fifty patients: the twins have them whole."""
+    text = pl.col("details")
+    cut = pl.when(text.str.len_chars() > _LONGEST_DETAILS)
+    short = cut.then(text.str.slice(0, _LONGEST_DETAILS) + " …").otherwise(text)
+    return rows.with_columns(details=short).to_dicts()
+
+
 def audit(asked: Asked) -> ViewModel:
     """Show the audit of the last days, the newest first."""
     words, state = asked.words, asked.server.state
@@ -168,6 +177,7 @@ def audit(asked: Asked) -> ViewModel:
         action="viewed", why="audit", details={"rows": shown.height},
     )  # fmt: skip
     head = state.audit.head()
+    is_twin = asked.url.split("?")[0].endswith((".csv", ".json"))
     return ViewModel(
         words("Audit"),
         {"days": days, "actor": actor, "subject": subject, "rows": shown.height},
@@ -185,9 +195,7 @@ def audit(asked: Asked) -> ViewModel:
                     Column("why", words("why")),
                     Column("details", words("details"), "code"),
                 ),
-                shown.head(_MOST_AUDIT).to_dicts()
-                if not asked.url.split("?")[0].endswith(".csv")
-                else shown.to_dicts(),
+                shown.to_dicts() if is_twin else _cut(shown.head(_MOST_AUDIT)),
             ),
         ),
         facts=((words("Head of the chain"), f"{head.number}: {head.hash[:16]}"),),

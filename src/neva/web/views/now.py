@@ -341,7 +341,9 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
                 "patient": labels[int(one["subject_id"])],
                 "unit": unit_title(asked, one["unit"]),
                 "urgency": urgencies.get(one["urgency"], one["urgency"]),
-                "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
+                "title": words("observations overdue")
+                if one["urgency"].startswith("unobserved")
+                else (words.code == "ru" and one.get("title_ru")) or one["title"],
                 "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
                 "owner": one["owner"],
                 "reasons": one["reasons"],
@@ -524,6 +526,13 @@ def wallboard(asked: Asked) -> ViewModel:
                     Column("reserved", words("waiting"), "number"),
                 ),
                 rows,
+                totals={
+                    "unit": words("together"),
+                    **{
+                        name: sum(row[name] or 0 for row in rows)
+                        for name in ("present", "usable", "free", "reserved")
+                    },
+                },
             ),
         ),
     )

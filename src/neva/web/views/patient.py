@@ -19,7 +19,7 @@ from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.programmes import installed
 from neva.web.views.entered import entered_rows, entered_table
-from neva.web.views.now import board_of, unit_title
+from neva.web.views.now import board_of, patient_labels, unit_title
 from neva.web.views.patient_values import (
     latest_values,
     range_text,
@@ -98,7 +98,11 @@ def patient(asked: Asked) -> ViewModel:
     why = server.state.sessions.purpose_of(asked.viewer.session, subject, at=server.clock())
     title = words("Patient")
     if why is None:
-        return ViewModel(title, {"subject": subject, "asks": True, "purposes": purposes(asked)})
+        label = patient_labels(asked, [subject], why="asked for the purpose")[subject]
+        return ViewModel(
+            title,
+            {"subject": subject, "label": label, "asks": True, "purposes": purposes(asked)},
+        )
     stay_id = stays["stay_id"][-1] if stays.height else None
     server.audit(asked.viewer, "viewed", why=why, subject=subject, stay=stay_id)
     person = server.people(asked.viewer, [subject], why=why).get(subject)
