@@ -155,12 +155,16 @@ def timed(
     adult: bool = True,
     unknown: Mask | None = None,
     left: bool = False,
+    late: bool = False,
 ) -> Verdict:
     """Judge a measure with a clock: met at once, failed when the clock has closed.
 
-    With `left`, who left before that without it is excluded.
+    With `left`, who left before that without it is excluded; with `late`,
+    nothing is settled before the clock has closed.
     """
     closed = (due != NEVER) & (due <= known.cut)
+    if late:
+        met = met & closed
     if left:
         gone = known.is_over & (known.end < due) & ~met
         excluded = gone if excluded is None else excluded | gone

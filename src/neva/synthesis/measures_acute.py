@@ -66,6 +66,7 @@ def sepsis_measures(known: Known, answers: Answers) -> None:
             met=k.returns(until),
             due=until,
             adult=False,
+            late=True,
         ),
     )
     days = np.where(k.is_over, (k.end - k.start) / DAY, np.nan)

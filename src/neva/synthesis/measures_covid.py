@@ -63,7 +63,7 @@ def covid_measures(known: Known, answers: Answers) -> None:
     until = _days_after_end(k, 30)
     answers.add(
         "covid19.readmission-30-days",
-        timed(k, population=covid & k.is_over & alive, met=k.returns(until), due=until),
+        timed(k, population=covid & k.is_over & alive, met=k.returns(until), due=until, late=True),
     )
     answers.add("covid19.progression", _progression(k, covid))
     days = np.where(k.is_over, (k.end - k.start) / DAY, np.nan)
@@ -322,4 +322,5 @@ def _progression(k: Known, covid: Mask) -> Verdict:
         population=covid & (mask != NEVER) & ~before,
         met=after | (k.is_over & (k.outcome == "died")),
         due=k.end,
+        late=True,
     )
