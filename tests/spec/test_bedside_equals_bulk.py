@@ -62,7 +62,9 @@ def _chosen(snapshot) -> pl.DataFrame:
     for code, number in (("ICD10//U07.1", 8), ("CARE//sepsis-triage", 6), ("ICD10//I63*", 1)):
         own = snapshot.events().filter(pl.col("code").str.starts_with(code.rstrip("*")))
         stays = own.select("stay_id").unique().collect()
-        wanted.append(lengths.join(stays, on="stay_id", how="semi", maintain_order="left").head(number))
+        wanted.append(
+            lengths.join(stays, on="stay_id", how="semi", maintain_order="left").head(number)
+        )
     wanted.append(lengths.head(2))
     chosen = points.join(pl.concat(wanted).unique("stay_id"), on="stay_id", how="semi")
     # Live traffic comes in the order of time, patients mixed.
