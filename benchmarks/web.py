@@ -28,9 +28,11 @@ PAGES = (
     "/pathways?tab=cases", "/quality", "/quality/covid19",
     "/quality/covid19/steroid-when-on-oxygen",
     "/quality/covid19/steroid-when-on-oxygen/patients", "/flow", "/flow/scenarios", "/decisions",
-    "/decisions/burden", "/data", "/definitions", "/definitions/covid19.news2", "/paper",
-    "/paper/bed-meeting", "/jobs",
+    "/decisions/burden", "/decisions/rules/covid19.steroid-on-oxygen", "/pathways/compare",
+    "/data", "/definitions", "/definitions/covid19.news2", "/paper",
+    "/paper/bed-meeting", "/paper/ward-handover", "/jobs",
 )  # fmt: skip
+OFFICE = ("/data/upload", "/data/quarantine", "/accounts", "/audit")
 FILTERS = [
     f"/pathways?activities={share}&metric={metric}&with={unit}"
     for share in (60, 100)
@@ -79,6 +81,17 @@ def first_byte(client: httpx.Client, path: str) -> float:
 
 def p95(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[-1]
+
+
+def patients(client: httpx.Client) -> list[str]:
+    """Open the records of some patients of the work list; their pages."""
+    found = dict.fromkeys(re.findall(r'href="(/patient/\d+)"', client.get("/work-list").text))
+    pages = list(found)[:AGAIN]
+    for page in pages:
+        token = re.search(r'name="csrf" value="([^"]+)"', client.get("/now").text)[1]
+        form = {"csrf": token, "purpose": "treatment"}
+        assert client.post(f"{page}/purpose", data=form).status_code == 303
+    return pages
 
 
 def wait_for_jobs(client: httpx.Client) -> None:
@@ -146,11 +159,17 @@ def run(stays: int = 54_000) -> list[dict]:
             wait_for_jobs(office)
             computed = time.perf_counter() - began
             rows = []
-            for page in PAGES:
-                first_byte(client, page)
-                found = [first_byte(client, page) for _ in range(AGAIN)]
+            pages = [(client, page) for page in PAGES] + [(office, page) for page in OFFICE]
+            for who, page in pages:
+                first_byte(who, page)
+                found = [first_byte(who, page) for _ in range(AGAIN)]
                 rows.append({"what": page, "events": events, "p50": statistics.median(found),
                              "p95": p95(found)})  # fmt: skip
+            opened = patients(client)
+            for title in ("looked at first", "again"):
+                found = [first_byte(client, page) for page in opened]
+                rows.append({"what": f"/patient of {len(opened)}, {title}", "events": events,
+                             "p50": statistics.median(found), "p95": p95(found)})  # fmt: skip
             found = [first_byte(client, path) for path in FILTERS]
             rows.append(
                 {
