@@ -138,7 +138,8 @@ def test_the_ward(person, site, language, width):
     page.fill("#start", "2020-05-30T11:00")
     page.select_option("#confirmed", "yes")
     page.get_by_role("button", name=WORDS[language]["enter"], exact=True).click()
-    page.wait_for_url("**/work-list#entries")
+    page.wait_for_url(re.compile(r"/work-list\?stay=.*#entries$"))
+    assert page.locator("#entries ~ p[role=status]").count() == 1
     site.wait_for_jobs()
     page = one.see("/work-list")
     assert "30" in page.locator("#entries ~ .wide").last.inner_text()
