@@ -51,7 +51,7 @@ class Place:
     parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
     molar_mass: Mapping[str, float] = field(default_factory=dict)
     _ancestors: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)
-    _members: dict[tuple[str, Codelist], bool] = field(default_factory=dict, repr=False)
+    _members: dict[Codelist, dict[str, bool]] = field(default_factory=dict, repr=False)
 
     def above(self, code: str) -> frozenset[str]:
         """A code and all above it."""
@@ -66,23 +66,26 @@ class Place:
             self._ancestors[code] = frozenset(found)
         return self._ancestors[code]
 
-    def belongs(self, code: str, codelist: Codelist) -> bool:
-        """Tell whether a code is in a codelist."""
-        key = (code, codelist)
-        if key not in self._members:
+    def within(self, codelist: Codelist, codes: Iterable[str]) -> set[str]:
+        """Return those of some codes that are in a codelist."""
+        known = self._members.setdefault(codelist, {})
+        for code in codes:
+            if code not in known:
+                known[code] = self._belongs(code, codelist)
+        return {code for code in codes if known[code]}
 
-            def named(patterns: Iterable[str], codes: Iterable[str]) -> bool:
-                return any(
-                    one.startswith(pattern[:-1]) if pattern.endswith("*") else one == pattern
-                    for pattern in patterns
-                    for one in codes
-                )
+    def _belongs(self, code: str, codelist: Codelist) -> bool:
+        def named(patterns: Iterable[str], codes: Iterable[str]) -> bool:
+            return any(
+                one.startswith(pattern[:-1]) if pattern.endswith("*") else one == pattern
+                for pattern in patterns
+                for one in codes
+            )
 
-            family = self.above(code)
-            self._members[key] = named(
-                codelist.codes, family if codelist.descendants else [code]
-            ) and not named(codelist.excluding, family)
-        return self._members[key]
+        family = self.above(code)
+        return named(codelist.codes, family if codelist.descendants else [code]) and not named(
+            codelist.excluding, family
+        )
 
 
 #: Why a patient's record cannot be evaluated, by code.
@@ -200,6 +203,7 @@ class _Engine:
         self.memory: dict[Any, Any] = {}
         self.selected: dict[Any, list[Row] | None] = {}
         self.coded: dict[Any, list[Row]] = {}
+        self.of_source: dict[str, tuple[list[Row], frozenset[str]]] = {}
 
     def _sees(self, row: Row) -> bool:
         point = self.point
@@ -411,17 +415,21 @@ class _Engine:
         """Return the visible rows with the codes of a frame, in order."""
         key = (frame.source, frame.codes, frame.codelists)
         if key not in self.coded:
-            rows = [row for row in self.visible if row.source == frame.source]
+            rows, codes = self._of_source(frame.source)
             if frame.codes or frame.codelists:
-                taken = {
-                    code
-                    for code in {row.code for row in rows}
-                    if code in frame.codes
-                    or any(self.place.belongs(code, one) for one in frame.codelists)
-                }
+                taken = codes.intersection(frame.codes)
+                for one in frame.codelists:
+                    taken |= self.place.within(one, codes)
                 rows = [row for row in rows if row.code in taken]
             self.coded[key] = rows
         return self.coded[key]
+
+    def _of_source(self, source: str) -> tuple[list[Row], frozenset[str]]:
+        """Return the visible rows of a source, and their codes."""
+        if source not in self.of_source:
+            rows = [row for row in self.visible if row.source == source]
+            self.of_source[source] = rows, frozenset(row.code for row in rows)
+        return self.of_source[source]
 
     def _holds(self, node: Any, row: Row, item: Any) -> Any:
         """Evaluate the condition of rows: row fields here, everything else as usual."""
