@@ -39,7 +39,7 @@ FILTERS = [
     for metric in ("median", "cases")
     for unit in ("ed", "icu-1", "surgical", "theatre", "covid-1")
 ]
-AGAIN = 12
+AGAIN = 40
 
 
 def make(place: Path, stays: int) -> int:

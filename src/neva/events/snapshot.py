@@ -115,9 +115,12 @@ class Snapshot:
             return rows
         return rows.filter(pl.col("start") <= pl.lit(self.as_of, dtype=TIME))
 
-    def stays(self) -> pl.LazyFrame:
-        """Stays that had started by now; an end after now, and its outcome, read as missing."""
-        return self._started("stays").with_columns(
+    def stays(self, *, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
+        """Stays that had started by now; an end after now, and its outcome, read as missing.
+
+        `subjects` as in :meth:`movements`.
+        """
+        return self._started("stays", subjects).with_columns(
             self._known("outcome", by="end"), self._known("end")
         )
 

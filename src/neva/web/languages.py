@@ -18,7 +18,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_datetime
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -64,6 +64,11 @@ def _russian_form(n: int) -> int:
     if n % 10 == 1 and n % 100 != 11:
         return 0
     return 1 if 2 <= n % 10 <= 4 and not 12 <= n % 100 <= 14 else 2
+
+
+@lru_cache(maxsize=4096)
+def _day(day: date, locale: Locale) -> str:
+    return format_date(day, "d MMM y", locale=locale)
 
 
 class Language:
@@ -157,15 +162,13 @@ class Language:
         if moment is None:
             return "–"
         local = moment.astimezone(self._place)
-        pattern = "HH:mm:ss" if seconds else "HH:mm"
-        day = format_date(local, "d MMM y", locale=self._locale)
-        return f"{day}, {format_time(local, pattern, locale=self._locale)}"
+        return f"{_day(local.date(), self._locale)}, {local:%H:%M:%S}"[: None if seconds else -3]
 
     def clock(self, moment: datetime | None) -> str:
         """Write the time of day only."""
         if moment is None:
             return "–"
-        return format_time(moment.astimezone(self._place), "HH:mm", locale=self._locale)
+        return f"{moment.astimezone(self._place):%H:%M}"
 
     def weekday(self, moment: datetime, near: datetime | None = None) -> str:
         """Write weekday, day and time: ``Mon 23 Nov, 08:00``; with the year if not near a time."""
@@ -179,7 +182,12 @@ class Language:
         if value is None:
             return "–"
         local = value.astimezone(self._place).date() if isinstance(value, datetime) else value
-        return format_date(local, "d MMM y", locale=self._locale)
+        return _day(local, self._locale)
+
+    def day_and_month(self, moment: datetime) -> str:
+        """Write a day without its year, for the axis of a chart: ``23 Nov``."""
+        local = moment.astimezone(self._place).date()
+        return format_date(local, "d MMM", locale=self._locale)
 
     def hours(self, value: float | timedelta | None) -> str:
         """Write a span given in hours, in minutes, hours or days."""

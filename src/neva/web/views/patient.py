@@ -14,16 +14,16 @@ from fastapi.responses import RedirectResponse
 from neva.definitions.run import answer
 from neva.errors import BadInputError, NotFoundError
 from neva.events.snapshot import Snapshot
-from neva.web.charts import drawn
+from neva.web.courses import Point, course
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.programmes import installed
 from neva.web.views.entered import entered_rows, entered_table
 from neva.web.views.now import board_of, patient_labels, unit_title
 from neva.web.views.patient_values import (
+    code_title,
     latest_values,
     range_text,
-    time_format,
     value_charts,
     value_text,
 )
@@ -61,7 +61,7 @@ def _subject(asked: Asked) -> int:
 
 
 def _stays(snapshot: Snapshot, subject: int) -> pl.DataFrame:
-    return snapshot.stays().filter(pl.col("subject_id") == subject).sort("start").collect()
+    return snapshot.stays(subjects=[subject]).sort("start").collect()
 
 
 def _movements(snapshot: Snapshot, subject: int, stays: pl.DataFrame) -> pl.DataFrame:
@@ -260,7 +260,7 @@ def _event_table(asked: Asked, events: pl.DataFrame, displays: Mapping[str, str]
         [
             {
                 "time": row["time"],
-                "what": displays.get(row["code"], row["code"].partition("//")[2]),
+                "what": code_title(row, displays),
                 "value": value_text(row, words),
                 "range": range_text(row),
                 "status": None if row["status"] == "done" else row["status"],
@@ -298,10 +298,7 @@ def _treatment_table(asked: Asked, events: pl.DataFrame, displays: Mapping[str, 
             Column("status", words("last status")),
             Column("code", words("code"), "code"),
         ),
-        [
-            {**row, "what": displays.get(row["code"], row["code"].partition("//")[2])}
-            for row in rows.iter_rows(named=True)
-        ],
+        [{**row, "what": code_title(row, displays)} for row in rows.iter_rows(named=True)],
     )
 
 
@@ -375,39 +372,18 @@ def _score_course(
     ]
     if not rows:
         return {}, None
-    local = [
-        {
-            "time": row["time"].astimezone(asked.server.place).strftime("%Y-%m-%dT%H:%M:%S"),
-            "score": row["score"],
-            "inputs": words("all inputs known") if row["complete"] else words("at least"),
-        }
+    drawn = [
+        Point(
+            row["time"],
+            row["score"],
+            f"{words.when(row['time'])}: "
+            + (words.number(row["score"]) if row["complete"]
+               else words("at least %(n)s", n=words.number(row["score"]))),
+            is_full=row["complete"],
+        )
         for row in rows
-    ]
-    svg = drawn(
-        {
-            "data": {"values": local},
-            "layer": [
-                {"mark": {"type": "line", "interpolate": "step-after", "color": "#0b4f7a"},
-                 "encoding": {}},
-                {"mark": {"type": "point", "filled": True, "size": 34},
-                 "encoding": {"shape": {"field": "inputs", "type": "nominal", "title": None,
-                                        "legend": {"orient": "top"}},
-                              "color": {"value": "#0b4f7a"}}},
-                {"data": {"values": [{"y": 5}, {"y": 7}]},
-                 "mark": {"type": "rule", "strokeDash": [5, 4], "color": "#b34700"},
-                 "encoding": {"y": {"field": "y", "type": "quantitative"}, "x": None}},
-            ],
-            "encoding": {
-                "x": {"field": "time", "type": "temporal", "title": None,
-                      "axis": {"format": time_format(local), "labelOverlap": True}},
-                "y": {"field": "score", "type": "quantitative", "title": "points",
-                      "scale": {"domainMin": 0}},
-            },
-        },
-        words,
-        width=560,
-        height=150,
-    )  # fmt: skip
+    ]  # fmt: skip
+    svg = course(drawn, words, lines=(5, 7), is_stepped=True, from_zero=True, width=620, height=190)
     name = score.title_ru if words.code == "ru" and score.title_ru else score.title or score.id
     table = Table(
         "scores",
@@ -421,8 +397,8 @@ def _score_course(
     )
     alt = words("Points of %(score)s over the stay.", score=name)
     caption = words(
-        "%(score)s, version %(version)s; dashed: 5 and 7. An input that is missing counts as 0: "
-        "at least.",
+        "%(score)s, version %(version)s; dashed: 5 and 7. Hollow: an input is missing and counts "
+        "as 0, so it is at least that.",
         score=name,
         version=score.version,
     )

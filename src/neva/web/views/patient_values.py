@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import polars as pl
-from markupsafe import Markup
 
-from neva.web.charts import drawn
+from neva.web.courses import Point, course, small_course
 from neva.web.languages import Language
 from neva.web.pages import Asked, Column, Figure, Table
 
-__all__ = ["latest_values", "range_text", "time_format", "unit_text", "value_charts", "value_text"]
+__all__ = ["code_title", "latest_values", "range_text", "unit_text", "value_charts", "value_text"]
 
 #: Drawn as charts: the codes with most values.
 MOST_CHARTS: Final = 8
-#: Points of a small course.
-_MOST_POINTS: Final = 60
-_WIDTH, _HEIGHT = 140, 30
+#: Fewer values than these are no course.
+FEWEST_VALUES: Final = 3
 #: Units of measurement as people write them; the record keeps UCUM.
 _UNITS: Final = {
     "mm[Hg]": "mmHg", "Cel": "°C", "1": "", "[degF]": "°F", "[pH]": "", "[iU]/L": "IU/L",
@@ -92,37 +90,9 @@ def _flag(row: Mapping[str, Any], words: Language) -> str:
     return ""
 
 
-def _course(
-    values: Sequence[float], low: float | None, high: float | None, title: str
-) -> Figure | None:
-    """Draw a small course, with its reference range as a band."""
-    if len(values) < 2:
-        return None
-    held = [*values, *(one for one in (low, high) if one is not None)]
-    bottom, top = min(held), max(held)
-    span = (top - bottom) or 1.0
-
-    def y(value: float) -> float:
-        return round(_HEIGHT - 3 - (value - bottom) / span * (_HEIGHT - 6), 1)
-
-    step = (_WIDTH - 8) / (len(values) - 1)
-    points = " ".join(f"{round(4 + k * step, 1)},{y(one)}" for k, one in enumerate(values))
-    band = ""
-    if low is not None or high is not None:
-        above, below = y(high if high is not None else top), y(low if low is not None else bottom)
-        band = (
-            f'<rect x="0" y="{above}" width="{_WIDTH}" height="{max(below - above, 0.5):.1f}" '
-            'fill="currentColor" opacity="0.13"/>'
-        )
-    svg = Markup(
-        '<svg role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">{}'
-        '<polyline points="{}" fill="none" stroke="currentColor" stroke-width="1.6"/>'
-        '<circle cx="{}" cy="{}" r="2.6" fill="currentColor"/></svg>'
-    ).format(
-        title, _WIDTH, _HEIGHT, _WIDTH, _HEIGHT, Markup(band), points,
-        round(4 + (len(values) - 1) * step, 1), y(values[-1]),
-    )  # fmt: skip
-    return Figure(str(svg), title)
+def code_title(row: Mapping[str, Any], displays: Mapping[str, str]) -> str:
+    """Return what a code is called, or the code without its system."""
+    return displays.get(row["code"], row["code"].partition("//")[2])
 
 
 def latest_values(
@@ -130,13 +100,13 @@ def latest_values(
 ) -> tuple[Table, dict[str, Figure]]:
     """Return the latest value of each code, and ``course0``, … of each row with several."""
     words = asked.words
-    valued = events.filter(pl.col("value").is_not_null() & pl.col("time").is_not_null())
+    valued = events.filter(pl.col("value").is_finite() & pl.col("time").is_not_null())
     rows: list[dict[str, Any]] = []
     courses: list[Figure | None] = []
     for mine in valued.sort("time").partition_by("code", maintain_order=True):
         last = mine.row(-1, named=True)
         low, high = _limits(last)
-        title = displays.get(last["code"], last["code"].partition("//")[2])
+        title = code_title(last, displays)
         numbers = mine["value"].to_list()
         flag = _flag(last, words)
         rows.append(
@@ -153,7 +123,8 @@ def latest_values(
             }
         )
         said = words("%(what)s: %(n)s values", what=title, n=words.number(len(numbers)))
-        courses.append(_course(numbers[-_MOST_POINTS:], low, high, said))
+        drawing = small_course(numbers, low, high, said)
+        courses.append(None if drawing is None else Figure(drawing, said))
     order = sorted(range(len(rows)), key=lambda k: (rows[k]["time"], rows[k]["what"]), reverse=True)
     table = Table(
         "latest",
@@ -174,54 +145,32 @@ def latest_values(
     return table, {name: one for name, one in ordered.items() if one is not None}
 
 
-def time_format(rows: list[dict[str, Any]]) -> str:
-    """Choose the format of an axis: with hours where all is within three days."""
-    days = {row["time"][:10] for row in rows}
-    return "%-d %b %H:%M" if len(days) <= 3 else "%-d %b"
-
-
 def value_charts(
     asked: Asked, events: pl.DataFrame, displays: Mapping[str, str]
 ) -> dict[str, Figure]:
-    """Draw the codes with most values."""
+    """Draw the codes with most values, each unit of measurement by itself."""
     words = asked.words
-    values = events.filter(pl.col("value").is_not_null() & pl.col("time").is_not_null())
-    ranked = values.group_by("code").len().filter(pl.col("len") >= 3)
-    chosen = ranked.sort("len", "code", descending=[True, False])["code"].head(MOST_CHARTS)
+    values = events.filter(pl.col("value").is_finite() & pl.col("time").is_not_null())
+    kinds = values.sort("time").partition_by("code", "value_unit", maintain_order=True)
+    many = [one for one in kinds if one.height >= FEWEST_VALUES]
+    many.sort(key=lambda one: (-one.height, one["code"][0], one["value_unit"][0] or ""))
     found = {}
-    for number, code in enumerate(chosen.to_list()):
-        mine = values.filter(pl.col("code") == code).sort("time")
-        held = mine["value_unit"].drop_nulls().head(1).to_list()
-        unit = [text for text in map(unit_text, held) if text]
-        title = displays.get(code, code.partition("//")[2])
-        local = mine["time"].dt.convert_time_zone(asked.server.zone).dt.replace_time_zone(None)
-        rows = [
-            {"time": time.isoformat(), "value": value}
-            for time, value in zip(local.to_list(), mine["value"].to_list(), strict=True)
+    for number, mine in enumerate(many[:MOST_CHARTS]):
+        rows = mine.to_dicts()
+        last = rows[-1]
+        unit, title = unit_text(last["value_unit"]), code_title(last, displays)
+        points = [
+            Point(row["time"], row["value"], f"{words.when(row['time'])}: {value_text(row, words)}")
+            for row in rows
         ]
-        svg = drawn(
-            {
-                "data": {"values": rows},
-                "mark": {"type": "line", "point": {"size": 22}},
-                "encoding": {
-                    "x": {"field": "time", "type": "temporal", "title": None,
-                          "axis": {"format": time_format(rows), "labelOverlap": True,
-                                   "tickCount": 4}},
-                    "y": {"field": "value", "type": "quantitative",
-                          "title": unit or ["–"], "scale": {"zero": False}},
-                },
-            },
-            words,
-            width=280,
-            height=120,
-        )  # fmt: skip
         alt = words(
             "%(n)s values of %(what)s from %(low)s to %(high)s, the last %(last)s.",
-            n=words.number(mine.height),
+            n=words.number(len(rows)),
             what=title,
-            low=words.number(float(mine["value"].min())),  # type: ignore[arg-type]
-            high=words.number(float(mine["value"].max())),  # type: ignore[arg-type]
-            last=words.number(mine["value"][-1]),
+            low=words.number(min(row["value"] for row in rows)),
+            high=words.number(max(row["value"] for row in rows)),
+            last=words.number(last["value"]),
         )
-        found[f"value{number}"] = Figure(svg, alt, f"{title}{', ' + unit[0] if unit else ''}")
+        svg = course(points, words, band=_limits(last))
+        found[f"value{number}"] = Figure(svg, alt, f"{title}{', ' + unit if unit else ''}")
     return found
