@@ -13,6 +13,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from neva.state import State, open_state
 
 #: Who runs the server when the tests run as root, which it refuses.
 SERVANTS = ("postgres", "nobody")
+#: How processes that a test kills name themselves to PostgreSQL.
+OTHERS = "others"
 
 
 @dataclass
@@ -145,6 +148,28 @@ class Database:
     def close(self) -> None:
         for state in self._opened:
             state.close()
+
+    @property
+    def where_of_others(self) -> Path | str:
+        """The same database, for processes that :meth:`settle` shall know."""
+        return self.where if self.kind == "sqlite" else f"{self.where}&application_name={OTHERS}"
+
+    def settle(self) -> None:
+        """Wait until the server has done with those that were killed.
+
+        It may have a COMMIT of theirs yet to read: what it does then stays done.
+        """
+        if self.kind == "sqlite":
+            return
+        assert self.cluster
+        statement = (
+            "SELECT count(*) FROM pg_stat_activity "
+            f"WHERE datname = '{self.name}' AND application_name = '{OTHERS}'"
+        )
+        end = time.monotonic() + 60
+        while self.cluster.run("postgres", statement) != [[0]]:
+            assert time.monotonic() < end, "killed clients are still served"
+            time.sleep(0.01)
 
     def tamper(self, *statements: str) -> None:
         """Change what is stored, as somebody would who owns the database."""

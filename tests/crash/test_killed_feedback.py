@@ -9,25 +9,30 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ROUNDS = 25
 WRITERS = 2
 SEED = 20260101
 
 
-def test_killed_writers_lose_no_acknowledged_feedback_and_leave_the_chain_whole(database):
+@pytest.fixture
+def nursery():
+    """A process of which every writer is a fork."""
+    worker = str(Path(__file__).with_name("state_worker.py"))
+    with subprocess.Popen(
+        [sys.executable, worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+def test_killed_writers_lose_no_acknowledged_feedback_and_leave_the_chain_whole(database, nursery):
     chance = random.Random(SEED)
     acknowledged: set[str] = set()
     interrupted = unanswered_before = 0
     noted = None
-    nursery = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("state_worker.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert nursery.stdin
-    assert nursery.stdout
     processes: set[str] = set()
 
     def ask(*words: object) -> None:
@@ -49,7 +54,7 @@ def test_killed_writers_lose_no_acknowledged_feedback_and_leave_the_chain_whole(
     for turn in range(ROUNDS):
         before = len(acknowledged)
         for number in range(WRITERS):
-            ask("start", database.where, f"w{turn}-{number}")
+            ask("start", database.where_of_others, f"w{turn}-{number}")
         # They write; then they die somewhere in a write.
         while len(processes) < WRITERS:
             listen("started")
@@ -63,6 +68,7 @@ def test_killed_writers_lose_no_acknowledged_feedback_and_leave_the_chain_whole(
             # Its last line is in the pipe before the line that says it is dead.
             listen("dead")
         processes.clear()
+        database.settle()
         kept = state.feedback.between(AT, AT + timedelta(days=1))
         assert acknowledged <= set(kept["card"])
         assert kept["card_known"].all()
@@ -77,8 +83,5 @@ def test_killed_writers_lose_no_acknowledged_feedback_and_leave_the_chain_whole(
         interrupted += unanswered > unanswered_before
         unanswered_before = unanswered
         noted = state.audit.head()
-    nursery.stdin.close()
-    nursery.wait()
-    nursery.stdout.close()
     # The test is worth something only if kills fell between a write and its answer.
     assert interrupted > ROUNDS / 4

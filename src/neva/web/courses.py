@@ -59,7 +59,7 @@ def steps_of_values(low: float, high: float, most: int = 4) -> list[float]:
     Examples
     --------
     >>> steps_of_values(3.2, 9.1), steps_of_values(98, 104), steps_of_values(7.0, 7.0)
-    ([2.0, 4.0, 6.0, 8.0, 10.0], [98.0, 100.0, 102.0, 104.0], [6.0, 7.0, 8.0])
+    ([2.0, 4.0, 6.0, 8.0, 10.0], [98.0, 100.0, 102.0, 104.0], [6.0, 6.5, 7.0, 7.5, 8.0])
     """
     if high - low < 1e-9 * max(abs(low), abs(high), 1.0):
         low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
