@@ -23,6 +23,7 @@ from neva.definitions._columnar_rows import Delays, Rows, events_of, sorted_rows
 from neva.definitions._columnar_scalars import DTYPES, Clock, Column, Texts, combine
 from neva.definitions.binding import Binding, reading
 from neva.definitions.local_time import LocalClock
+from neva.events.schema import attribute
 from neva.events.snapshot import Snapshot
 
 __all__ = ["Delays", "answer_points", "missing_words"]
@@ -301,12 +302,7 @@ class _Block:
         frame = self.rows[source].frame
         if source != "events":
             return Column(np.full(frame.height, -1), np.zeros(frame.height, dtype=bool))
-        element = pl.element()
-        found = frame.select(
-            pl.col("attributes")
-            .list.eval(element.struct.field("value").filter(element.struct.field("key") == key))
-            .list.first()
-        ).to_series()
+        found = frame.select(attribute(key)).to_series()
         return Column(self._numbers(found), found.is_not_null().to_numpy())
 
     def _select(self, frame: m.Frame) -> _Selection:

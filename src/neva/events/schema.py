@@ -28,6 +28,7 @@ __all__ = [
     "TABLES",
     "TIME",
     "Columns",
+    "attribute",
 ]
 
 #: The end of what is said to be going on: later than any end that is known.
@@ -297,3 +298,17 @@ REASONS: Final = {
     "resource-unreadable": "the resource or record is not well formed",
     "reference-unresolved": "the row refers to something that is not in the extract",
 }
+
+
+def attribute(key: str) -> pl.Expr:
+    """Return the text of an attribute of each row; missing where it has none.
+
+    Examples
+    --------
+    >>> row = {"attributes": [{"key": "panel", "value": "LOINC//85354-9"}]}
+    >>> rows = pl.DataFrame([row], schema={"attributes": ATTRIBUTES})
+    >>> rows.select(attribute("panel"), other=attribute("method")).row(0)
+    ('LOINC//85354-9', None)
+    """
+    held = pl.element().filter(pl.element().struct.field("key") == key)
+    return pl.col("attributes").list.eval(held.struct.field("value")).list.first()

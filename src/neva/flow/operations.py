@@ -21,7 +21,7 @@ from neva.events.operational_codes import (
     KINDS,
     OPERATIONAL_CODES,
 )
-from neva.events.schema import TABLES, TIME, Columns
+from neva.events.schema import TABLES, TIME, Columns, attribute
 from neva.events.snapshot import Snapshot
 from neva.sources.entered import ENTERED
 
@@ -184,20 +184,15 @@ def open_stays(
     )
 
 
-def _attribute(key: str) -> pl.Expr:
-    entry = pl.element().filter(pl.element().struct.field("key") == key)
-    return pl.col("attributes").list.eval(entry.struct.field("value")).list.first()
-
-
 def _as_entries(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         kind=pl.col("code").replace_strict(_KIND_BY_CODE, default=None, return_dtype=pl.String),
-        confirmed=_attribute("confirmed") == "yes",
-        unit=_attribute("unit"),
-        priority=_attribute("priority"),
-        side_room=_attribute("side_room") == "yes",
-        note=_attribute("note"),
-        entry=_attribute("entry"),
+        confirmed=attribute("confirmed") == "yes",
+        unit=attribute("unit"),
+        priority=attribute("priority"),
+        side_room=attribute("side_room") == "yes",
+        note=attribute("note"),
+        entry=attribute("entry"),
     )
 
 

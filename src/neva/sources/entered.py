@@ -29,7 +29,7 @@ from neva.events.operational_codes import (
     Kind,
     descriptions,
 )
-from neva.events.schema import OPEN_END, ROWS, TABLES, TIME, Columns
+from neva.events.schema import OPEN_END, ROWS, TABLES, TIME, Columns, attribute
 from neva.sources import reconcile
 from neva.sources.acceptance import accept
 from neva.sources.rows import conform
@@ -38,6 +38,8 @@ __all__ = ["ENTERED", "Appended", "Entry", "append_entries", "entries_to_events"
 
 #: The logical source of entries (``batches.source``).
 ENTERED: Final = "entered"
+#: The entry that a row is of: names follow the order in which entries were made.
+_ENTRY: Final = attribute("entry")
 _KEYS: Final[Columns] = {"subject_id": pl.Int64, "stay_id": pl.Int64}
 
 
@@ -220,13 +222,6 @@ def _is_ceiling() -> pl.Expr:
     )
 
 
-def _entry() -> pl.Expr:
-    """Name the entry that a row is of: names follow the order in which entries were made."""
-    attribute = pl.element()
-    mine = attribute.filter(attribute.struct.field("key") == "entry")
-    return pl.col("attributes").list.eval(mine.struct.field("value")).list.first()
-
-
 def _ceilings_in_turn(
     fresh: pl.DataFrame, gone: pl.DataFrame, stored: pl.LazyFrame, *, batch: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -256,7 +251,7 @@ def _ceilings_in_turn(
                 on=["stay_id", "retracted"],
                 how="inner",
             )
-            .sort("recorded", _entry(), "event_id")
+            .sort("recorded", _ENTRY, "event_id")
             .unique("stay_id", keep="last", maintain_order=True)
         )
         again = before.with_columns(
@@ -268,7 +263,7 @@ def _ceilings_in_turn(
         return nothing, again
     held = held.join(gone, on=["event_id", "batch"], how="anti")
     alive = pl.concat([held, new, again]).filter(pl.col("retracted").is_null())
-    last = alive.sort("recorded", _entry(), "event_id").with_columns(
+    last = alive.sort("recorded", _ENTRY, "event_id").with_columns(
         _last=pl.col("recorded").last().over("stay_id"),
         _id=pl.col("event_id").last().over("stay_id"),
     )
