@@ -5,6 +5,7 @@ from itertools import pairwise
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,18 @@ def test_all_that_is_drawn_lies_inside_the_picture(rows, band, is_stepped):
         x, y = map(float, corner.split(","))
         assert 0 <= x <= width
         assert 0 <= y <= height
+
+
+@pytest.mark.parametrize("day", [(2026, 3, 29), (2026, 10, 25)])
+@pytest.mark.parametrize("minutes", range(0, 240, 30))
+def test_the_hours_in_which_the_clocks_change(day, minutes):
+    first = datetime(*day, tzinfo=UTC) + timedelta(minutes=minutes)
+    last = first + timedelta(hours=4)
+    found, are_hours = steps_of_time(first, last, "Europe/Berlin")
+    moments = [one.astimezone(UTC) for one in found]
+    assert are_hours
+    assert all(first <= one <= last for one in moments)
+    assert all(b - a >= timedelta(hours=1) for a, b in pairwise(moments))
 
 
 def test_higher_values_lie_higher_and_the_band_between_its_limits():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -87,20 +87,19 @@ def steps_of_time(
     (['28 10', '28 12', '28 14', '28 16', '28 18'], True)
     """
     place = ZoneInfo(zone)
-    began, ended = first.astimezone(place), last.astimezone(place)
     hours = (last - first).total_seconds() / 3600
-    midnight = began.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    # Local wall times, so that midnight stays midnight when the clocks change.
+    wall = datetime.combine(first.astimezone(place), time())
     size = next((one for one in _HOURS if hours / one <= most), None)
     days = next((one for one in _DAYS if hours / 24 / one <= most), _DAYS[-1])
     step = timedelta(days=days) if size is None else timedelta(hours=size)
     found: list[datetime] = []
-    # Local wall times, so that midnight stays midnight when the clocks change.
-    wall = midnight
-    while wall.replace(tzinfo=place) <= ended:
-        if wall.replace(tzinfo=place) >= began:
-            found.append(wall.replace(tzinfo=place))
+    while (moment := wall.replace(tzinfo=place).astimezone(UTC)) <= last:
+        # An hour that the clocks leave out is the moment of the next one.
+        if moment >= first and moment not in found[-1:]:
+            found.append(moment)
         wall += step
-    return found, size is not None
+    return [one.astimezone(place) for one in found], size is not None
 
 
 class _Axes:

@@ -123,6 +123,23 @@ class Language:
         pattern = "#,##0" + ("." + "0" * digits if digits else "")
         return format_decimal(value, format=pattern, locale=self._locale)
 
+    def measured(self, value: float) -> str:
+        """Write a recorded value: two decimals, below 1 as many as three figures need.
+
+        Examples
+        --------
+        >>> english = Language("en", "UTC")
+        >>> [english.measured(one) for one in (94.0, 37.9, 0.5, 0.004, -0.0123)]
+        ['94', '37.90', '0.50', '0.004', '-0.0123']
+        """
+        if float(value).is_integer():
+            return self.number(value, 0)
+        digits = 2
+        if abs(value) < 1:
+            most = 2 - math.floor(math.log10(abs(value)))
+            digits = max(2, len(f"{value:.{most}f}".rstrip("0").partition(".")[2]))
+        return self.number(value, digits)
+
     def share(self, value: float | None, digits: int = 1) -> str:
         """Write a share (0-1) as a percentage, its sign kept on the same line."""
         return "–" if value is None else f"{self.number(100 * value, digits)}\u00a0%"

@@ -383,7 +383,7 @@ def _score_course(
         )
         for row in rows
     ]  # fmt: skip
-    svg = course(drawn, words, lines=(5, 7), is_stepped=True, from_zero=True, width=620, height=190)
+    svg = course(drawn, words, lines=(5, 7), is_stepped=True, from_zero=True, width=460, height=190)
     name = score.title_ru if words.code == "ru" and score.title_ru else score.title or score.id
     table = Table(
         "scores",

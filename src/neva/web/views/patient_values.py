@@ -45,7 +45,7 @@ def value_text(row: Mapping[str, Any], words: Language) -> str | None:
     """Write the value of an event, or its text."""
     if row["value"] is None:
         return str(row["text"]) if row["text"] else None
-    number = words.number(row["value"], None if float(row["value"]).is_integer() else 2)
+    number = words.measured(row["value"])
     return f"{row['comparator'] or ''}{number} {unit_text(row['value_unit'])}".strip()
 
 
@@ -167,9 +167,9 @@ def value_charts(
             "%(n)s values of %(what)s from %(low)s to %(high)s, the last %(last)s.",
             n=words.number(len(rows)),
             what=title,
-            low=words.number(min(row["value"] for row in rows)),
-            high=words.number(max(row["value"] for row in rows)),
-            last=words.number(last["value"]),
+            low=words.measured(min(row["value"] for row in rows)),
+            high=words.measured(max(row["value"] for row in rows)),
+            last=words.measured(last["value"]),
         )
         svg = course(points, words, band=_limits(last))
         found[f"value{number}"] = Figure(svg, alt, f"{title}{', ' + unit if unit else ''}")

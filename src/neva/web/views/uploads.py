@@ -196,7 +196,7 @@ def _events(asked: Asked, found: Mapping[str, Any]) -> Table:
                 "time": None if one["time"] is None else datetime.fromisoformat(one["time"]),
                 "value": None
                 if one["value"] is None
-                else (one["comparator"] or "") + words.number(one["value"]),
+                else (one["comparator"] or "") + words.measured(one["value"]),
             }
             for one in found["events"]
         ],
