@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,11 +20,23 @@ from neva.errors import BadInputError, ConflictError, UsageError
 from neva.events import tables
 from neva.events.identities import IDENTITIES, Pseudonyms, create_key, read_key
 from neva.events.lock import writer_lock
-from neva.events.manifest import Manifest, read_manifest, versions, write_manifest
+from neva.events.manifest import (
+    Manifest,
+    current_version,
+    read_manifest,
+    versions,
+    write_manifest,
+)
 from neva.events.schema import ORDER, TABLES
 from neva.events.snapshot import Snapshot
 
 __all__ = ["Hospital", "Settings", "Writer", "create_hospital", "open_hospital"]
+
+#: The layout of a hospital's folder that this Neva writes and reads.
+FORMAT = 1
+
+#: Readers keep the files of a version for so long after it was replaced.
+GRACE = timedelta(hours=1)
 
 #: More small files than this in a table, and the next write compacts it.
 COMPACT_ABOVE_FILES = 24
@@ -34,7 +47,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = 1
+    format: int = FORMAT
     hospital: str
     zone: str
     created: datetime
@@ -47,7 +60,7 @@ class Hospital:
     Attributes
     ----------
     path : Path
-        Its folder.
+        Its folder: absolute, without symbolic links or ``..``, however it was named at opening.
     settings : Settings
         Its id and time zone.
     """
@@ -93,6 +106,7 @@ class Hospital:
                 "as in 2020-05-01T08:00+03:00"
             )
             raise UsageError(message)
+        _settings_of(self.path)  # upgraded since it was opened?
         manifest = self.manifest(version)
         files = {
             name: tables.file_list(self._table(name), at) for name, at in manifest.tables.items()
@@ -141,6 +155,7 @@ class Hospital:
             Somebody else is writing.
         """
         with writer_lock(self.path / "lock", purpose=purpose, now=now):
+            _settings_of(self.path)  # upgraded since it was opened?
             manifest = self.manifest()
             for folder in sorted((self.path / "tables").glob("*")):
                 tables.restore(folder, manifest.tables.get(folder.name))
@@ -153,7 +168,7 @@ class Hospital:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
-    def vacuum(self, *, keep: int, now: datetime) -> int:
+    def vacuum(self, *, keep: int, now: datetime, grace: timedelta = GRACE) -> int:
         """Drop old versions and the files that only they name.
 
         Parameters
@@ -162,31 +177,72 @@ class Hospital:
             How many of the newest versions stay readable (at least 1).
         now : datetime
             Aware.
+        grace : timedelta
+            Whoever opened a version may go on reading it for so long after
+            another replaced it, and files written within this time stay.
+            Zero: nobody is reading.
 
         Returns
         -------
         int
             How many files were deleted.
+
+        Raises
+        ------
+        UsageError
+            `keep` is below 1 or `grace` below zero.
+        ConflictError
+            Somebody else is writing.
+        BadInputError
+            A file of a version to keep is not there: nothing was deleted.
         """
         if keep < 1:
             message = f"keep: at least one version must stay; found {keep}; give 1 or more"
             raise UsageError(message)
+        if grace < timedelta(0):
+            message = f"grace: cannot be negative; found {grace}; give zero or more"
+            raise UsageError(message)
         deleted = 0
         with self.writer(purpose="vacuum", now=now):
-            kept = self.versions()[-keep:]
-            named: set[str] = set()
-            for version in kept:
-                manifest = self.manifest(version)
-                for name, at in manifest.tables.items():
-                    named.update(tables.file_list(self._table(name), at))
+            kept = self._versions_to_keep(keep, since=now - grace)
+            # Table-relative names: the folder itself may be named in many ways.
+            named = {
+                (name, file)
+                for version in kept
+                for name, at in self.manifest(version).tables.items()
+                for file in tables.file_names(self._table(name), at)
+            }
+            missing = [
+                one for one in sorted(named) if not self._table(one[0]).joinpath(one[1]).exists()
+            ]
+            if missing:
+                message = (
+                    f"{self.path}: vacuum would keep files that are not there; found "
+                    f"{len(missing)} missing, the first in table {missing[0][0]}; nothing was "
+                    "deleted; restore the folder from a backup first"
+                )
+                raise BadInputError(message)
             for path in (self.path / "manifests").glob("????????.json"):
                 if int(path.stem) not in kept:
                     path.unlink()
             for path in (self.path / "tables").glob("*/*.parquet"):
-                if str(path.resolve()) not in named and str(path) not in named:
-                    path.unlink()
-                    deleted += 1
+                if (path.parent.name, path.name) in named:
+                    continue
+                written = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+                if grace and written > now - grace:
+                    continue
+                path.unlink()
+                deleted += 1
         return deleted
+
+    def _versions_to_keep(self, keep: int, *, since: datetime) -> set[int]:
+        """Return the newest `keep` versions, and those that were current after `since`."""
+        known = self.versions()
+        replaced = {
+            version: self.manifest(following).written
+            for version, following in itertools.pairwise(known)
+        }
+        return {*known[-keep:], *(version for version, at in replaced.items() if at > since)}
 
 
 @dataclass
@@ -341,6 +397,7 @@ def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
         )
         raise BadInputError(message) from None
     _check_name(path)
+    path = path.resolve()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         message = (
             f"{path}: cannot become a hospital; found something in it already; "
@@ -363,8 +420,39 @@ def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
     return Hospital(path=path, settings=settings)
 
 
+def _settings_of(folder: Path) -> Settings:
+    """Read a hospital's settings; refuse those of another format."""
+    path = folder / "hospital.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        # The format first: what a newer one adds must not look like damage.
+        format_ = found.get("format", FORMAT) if isinstance(found, dict) else FORMAT
+        if isinstance(format_, bool) or not isinstance(format_, int) or format_ < 1:
+            message = "the format is no whole number from 1"
+            raise ValueError(message)
+        settings = Settings.model_validate(found) if format_ == FORMAT else None
+    except (OSError, ValueError) as error:
+        message = (
+            f"{path}: the settings cannot be read; found "
+            f"{type(error).__name__}; restore the file from a backup, or use a newer Neva"
+        )
+        raise BadInputError(message) from error
+    if settings is None:
+        message = (
+            f"{path}: a newer Neva wrote this hospital, and this one neither reads nor writes it; "
+            f"found format {format_}, known is {FORMAT}; use the Neva that wrote it, or a later one"
+        )
+        raise BadInputError(message)
+    return settings
+
+
 def open_hospital(path: Path | str) -> Hospital:
     """Open a hospital for reading (or for :meth:`Hospital.writer`).
+
+    Parameters
+    ----------
+    path : Path or str
+        Its folder, named in any way: relative, through symbolic links or ``..``.
 
     Raises
     ------
@@ -374,15 +462,9 @@ def open_hospital(path: Path | str) -> Hospital:
         Its settings cannot be read, or a newer version of Neva wrote it.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
-    if manifest.tables:
+    current_version(folder)  # says of a wrong folder, as it was named, what it is not
+    folder = folder.resolve()
+    settings = _settings_of(folder)
+    if read_manifest(folder).tables:
         _check_name(folder)
-    try:
-        settings = Settings.model_validate(json.loads((folder / "hospital.json").read_text()))
-    except (OSError, ValueError) as error:
-        message = (
-            f"{folder / 'hospital.json'}: the settings cannot be read; found "
-            f"{type(error).__name__}; restore the file from a backup, or use a newer Neva"
-        )
-        raise BadInputError(message) from error
     return Hospital(path=folder, settings=settings)

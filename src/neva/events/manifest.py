@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from neva.errors import BadInputError, NotFoundError
 
-__all__ = ["Manifest", "read_manifest", "versions", "write_manifest"]
+__all__ = ["Manifest", "current_version", "read_manifest", "versions", "write_manifest"]
 
 
 class Manifest(BaseModel):
@@ -60,8 +60,16 @@ def _path(hospital: Path, version: int) -> Path:
     return hospital / "manifests" / f"{version:08d}.json"
 
 
-def _current(hospital: Path) -> int:
-    """Read the number of the current version."""
+def current_version(hospital: Path) -> int:
+    """Read the number of the current version.
+
+    Raises
+    ------
+    NotFoundError
+        The folder is no hospital.
+    BadInputError
+        The pointer to the current version is damaged.
+    """
     path = hospital / "current"
     try:
         return int(path.read_text())
@@ -81,7 +89,7 @@ def _current(hospital: Path) -> int:
 
 def versions(hospital: Path) -> list[int]:
     """List the versions that can still be read, oldest first."""
-    current = _current(hospital)
+    current = current_version(hospital)
     kept = sorted(int(path.stem) for path in (hospital / "manifests").glob("????????.json"))
     return [version for version in kept if version <= current]
 
@@ -96,7 +104,7 @@ def read_manifest(hospital: Path, version: int | None = None) -> Manifest:
     BadInputError
         The manifest is damaged.
     """
-    current = _current(hospital)
+    current = current_version(hospital)
     wanted = current if version is None else version
     try:
         # A file beyond the current version is what a broken-off write left.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from neva.errors import NotFoundError
 from neva.events import tables
 from neva.events.schema import KEYS, TABLES, TIME
 
@@ -61,8 +62,22 @@ class Snapshot:
         """Parquet files of a table, for an engine of one's own (``read_parquet(files)``).
 
         They hold every revision of every row; visibility is the reader's duty.
+
+        Raises
+        ------
+        NotFoundError
+            Files are gone: the version was dropped by a vacuum since.
         """
-        return list(self._files.get(table, []))
+        files = list(self._files.get(table, []))
+        gone = sum(not Path(one).exists() for one in files)
+        if gone:
+            message = (
+                f"version {self.version}: {gone} of {len(files)} files of the table {table} are "
+                "gone; found that a vacuum dropped this version, or that the folder was moved; "
+                "open the hospital again and take a new snapshot"
+            )
+            raise NotFoundError(message)
+        return files
 
     def stored(self, table: str) -> pl.LazyFrame:
         """Every row of a table, withdrawn ones and old revisions included."""

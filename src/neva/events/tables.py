@@ -27,7 +27,16 @@ from deltalake.exceptions import DeltaError
 from neva.errors import BadInputError
 from neva.events.schema import ATTRIBUTES, Columns
 
-__all__ = ["append", "file_list", "merge", "overwrite", "restore", "scan", "version_of"]
+__all__ = [
+    "append",
+    "file_list",
+    "file_names",
+    "merge",
+    "overwrite",
+    "restore",
+    "scan",
+    "version_of",
+]
 
 # Old versions stay readable as long as a manifest names them: Delta's own
 # clean-up of its log after thirty days must not run.
@@ -229,11 +238,16 @@ def version_of(path: Path) -> int | None:
     return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None
 
 
-def file_list(path: Path, version: int) -> list[str]:
-    """List the Parquet files of one version of a table, as absolute paths."""
+def file_names(path: Path, version: int) -> list[str]:
+    """List the Parquet files of one version of a table, by their names in its folder."""
     # Tables have no partitions: a file's name is all that its address must tell.
     uris = DeltaTable(path, version=version).file_uris()
-    return sorted(str(path.absolute() / uri.rpartition("/")[2]) for uri in uris)
+    return sorted(uri.rpartition("/")[2] for uri in uris)
+
+
+def file_list(path: Path, version: int) -> list[str]:
+    """List the Parquet files of one version of a table, as absolute paths."""
+    return [str(path.absolute() / name) for name in file_names(path, version)]
 
 
 def restore(path: Path, version: int | None) -> None:

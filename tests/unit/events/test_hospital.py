@@ -6,13 +6,18 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.hospitals import NOW, event, new_hospital, take
 
-from neva.errors import BadInputError, ConflictError, NotFoundError
+from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 from neva.events.hospital import create_hospital, open_hospital
 from neva.events.identities import Pseudonyms
 
@@ -155,13 +160,142 @@ def test_vacuum_keeps_what_kept_versions_name_and_nothing_else(hospital, tmp_pat
     last = rows_of(hospital), rows_of(hospital, version=4)
     stray = hospital.path / "tables" / "events" / "part-stray.parquet"
     stray.write_bytes(b"left by a broken-off write")
-    assert hospital.vacuum(keep=2, now=LATER) > 1
+    assert hospital.vacuum(keep=2, now=LATER, grace=timedelta(0)) > 1
     named = {f for v in (4, 5) for f in hospital.snapshot(version=v).files("events")}
     assert {str(p) for p in (hospital.path / "tables" / "events").glob("*.parquet")} == named
     assert (rows_of(hospital), rows_of(hospital, version=4)) == last
     assert hospital.versions() == [4, 5]
     take(hospital, tmp_path / "next", [event(code="TEST//next")], now=LATER)
     assert len(rows_of(hospital)) == 6
+
+
+@contextmanager
+def standing_in(folder):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@st.composite
+def ways_to_name(draw, folder):
+    """One folder, named from itself, from beside it, through links and through ``..``."""
+    parts = folder.parts
+    detours = draw(
+        st.lists(
+            st.tuples(
+                st.integers(1, len(parts) - 1),
+                st.sampled_from([".", "../{}", "tables/..", "tables/events/../.."]),
+            ),
+            max_size=3,
+        )
+    )
+    where = list(parts)
+    for at, detour in sorted(detours, reverse=True):
+        if detour.startswith("tables"):
+            where.append(detour)
+        else:
+            where.insert(at + 1, detour.format(parts[at]))
+    name = "/".join(where).replace("//", "/")
+    form = draw(
+        st.sampled_from(["absolute", "relative", "link", "relative link", "link of a link"])
+    )
+    return name, form
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_vacuum_keeps_the_current_version_however_the_folder_is_named(data):
+    with tempfile.TemporaryDirectory() as place:
+        real = Path(place).resolve() / "real"
+        real.mkdir()
+        hospital = new_hospital(real)
+        for number in range(3):
+            take(hospital, real / f"f{number}", [event(code=f"TEST//{number}")])
+        expected = rows_of(hospital)
+        name, form = data.draw(ways_to_name(hospital.path))
+        with standing_in(place):
+            if form == "relative":
+                name = os.path.relpath(hospital.path) + "/tables/.."
+            if "link" in form:
+                Path("link").symlink_to(Path("real") if form == "relative link" else real)
+                Path("again").symlink_to("link")
+                name = "again/hospital" if form == "link of a link" else "link/hospital"
+            opened = open_hospital(name)
+            opened.vacuum(keep=1, now=LATER, grace=timedelta(0))
+            assert rows_of(opened) == rows_of(open_hospital(name)) == expected
+            take(opened, real / "next", [event(code="TEST//next")], now=LATER)
+        assert len(rows_of(hospital)) == 4
+
+
+def test_vacuum_deletes_nothing_where_a_file_that_it_would_keep_is_missing(
+    hospital, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("neva.events.hospital.COMPACT_ABOVE_FILES", 2)
+    for number in range(5):
+        take(hospital, tmp_path / f"f{number}", [event(code=f"TEST//{number}")])
+    Path(hospital.snapshot().files("events")[0]).unlink()
+    before = sorted(hospital.path.rglob("*.parquet"))
+    with pytest.raises(BadInputError, match="would keep files that are not there; found 1 missing"):
+        hospital.vacuum(keep=1, now=LATER, grace=timedelta(0))
+    assert sorted(hospital.path.rglob("*.parquet")) == before
+    assert hospital.versions() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_reader_keeps_a_replaced_version_for_the_time_of_grace(hospital, tmp_path, monkeypatch):
+    monkeypatch.setattr("neva.events.hospital.COMPACT_ABOVE_FILES", 2)
+    for number in range(5):
+        take(hospital, tmp_path / f"f{number}", [event(code=f"TEST//{number}")])
+    reading = hospital.snapshot()
+    seen = reading.events().collect().height
+    for number in range(5, 9):
+        take(hospital, tmp_path / f"f{number}", [event(code=f"TEST//{number}")], now=LATER)
+    for path in hospital.path.rglob("*.parquet"):
+        os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+    minutes = timedelta(minutes=1)
+    hospital.vacuum(keep=1, now=LATER + 59 * minutes)
+    assert reading.events().collect().height == seen
+    assert reading.version in hospital.versions()
+    hospital.vacuum(keep=1, now=LATER + 61 * minutes)
+    assert hospital.versions() == [9]
+    with pytest.raises(NotFoundError, match=r"version 5: .* a vacuum dropped this version"):
+        reading.events()
+    assert hospital.snapshot().events().collect().height == 9
+
+
+def test_vacuum_keeps_files_younger_than_the_time_of_grace(hospital, tmp_path):
+    take(hospital, tmp_path / "a", [event()])
+    stray = hospital.path / "tables" / "events" / "part-stray.parquet"
+    stray.write_bytes(b"being written")
+    os.utime(stray, (LATER.timestamp(), LATER.timestamp()))
+    assert hospital.vacuum(keep=1, now=LATER + timedelta(minutes=59)) == 0
+    assert hospital.vacuum(keep=1, now=LATER + timedelta(minutes=61)) == 1
+    with pytest.raises(UsageError, match="grace: cannot be negative"):
+        hospital.vacuum(keep=1, now=LATER, grace=timedelta(seconds=-1))
+
+
+@pytest.mark.parametrize("more", [{}, {"shards": 4}])
+def test_a_newer_format_is_neither_read_nor_written(hospital, tmp_path, more):
+    take(hospital, tmp_path / "a", [event()])
+    path = hospital.path / "hospital.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2} | more))
+    with pytest.raises(BadInputError, match="found format 2, known is 1; use the Neva that wrote"):
+        open_hospital(hospital.path)
+    # One that was opened before the upgrade does not write into it either.
+    with pytest.raises(BadInputError, match="found format 2"):
+        take(hospital, tmp_path / "b", [event(code="TEST//b")])
+    with pytest.raises(BadInputError, match="found format 2"):
+        hospital.snapshot()
+
+
+@pytest.mark.parametrize("format_", ["2", 0, 1.5, True, None])
+def test_a_format_that_is_no_number_is_told(hospital, format_):
+    path = hospital.path / "hospital.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": format_}))
+    with pytest.raises(BadInputError, match="settings cannot be read"):
+        open_hospital(hospital.path)
 
 
 def test_another_engine_reads_the_same_rows_with_their_maps(hospital, tmp_path):
