@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -62,12 +62,20 @@ def take(
     now: datetime = NOW,
     on_change: OnChange = "refuse",
     content: str | None = None,
+    most_refused: float | None = None,
+    dates: Literal["real", "shifted"] | None = None,
     **others: Any,
 ) -> ImportSummary:
     """Import rows as the content of `file`, which is written anew unless it says the same."""
     file.write_text(content if content is not None else repr((rows, sorted(others.items()))))
     return import_delivery(
-        hospital, delivery(file, rows, **others), label=file.name, now=now, on_change=on_change
+        hospital,
+        delivery(file, rows, **others),
+        label=file.name,
+        now=now,
+        on_change=on_change,
+        most_refused=most_refused,
+        dates=dates,
     )
 
 
@@ -78,7 +86,17 @@ def take_csv(
     *,
     now: datetime = NOW,
     on_change: OnChange = "refuse",
+    most_refused: float | None = None,
+    dates: Literal["real", "shifted"] | None = None,
 ) -> ImportSummary:
     """Import a table file by a mapping."""
     opened = open_csv(path, zone=hospital.settings.zone, mapping=Path(mapping))
-    return import_delivery(hospital, opened, label=path.name, now=now, on_change=on_change)
+    return import_delivery(
+        hospital,
+        opened,
+        label=path.name,
+        now=now,
+        on_change=on_change,
+        most_refused=most_refused,
+        dates=dates,
+    )

@@ -216,7 +216,7 @@ def followed(steps):
             rows = [event(**row, time=day(0), row=k + 1) for k, row in enumerate(step.rows)]
             done = take(
                 hospital, Path(folder) / step.file, rows, now=now, on_change=step.on_change,
-                content=f"{number}",
+                content=f"{number}", dates="shifted",
             )  # fmt: skip
             replaces = batches[step.file] if step.on_change == "replace" else ()
             fates = model.deliver(step.rows, now, replaces=replaces)

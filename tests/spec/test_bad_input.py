@@ -67,7 +67,8 @@ def content(folder):
         (f"2,{CANARY},,31.02.2020 {CANARY},,a,1,", "time-unreadable"),
         (f"2,{CANARY},,,,a,1,", "time-missing"),
         (f"2,{CANARY},,2020-05-01 08:00,2020-05-01 07:00,a,1,", "end-before-start"),
-        (f"2,{CANARY},,2020-05-01 08:00,,a,1,{CANARY}", "unit-unknown"),
+        (f"2,{CANARY},,2220-05-01 08:00,,a,1,", "time-beyond-import"),
+        (f"2,{CANARY},,1899-12-30 00:00,,a,1,", "time-too-early"),
         (f"2,{CANARY},,2020-05-01 08:00,,a,{CANARY},", "value-unreadable"),
         (f"2,{CANARY},,2020-05-01 08:00,,a,inf,", "value-not-finite"),
         (f"2,{CANARY},,2020-05-01 08:00,,,1,", "code-missing"),
@@ -93,9 +94,21 @@ def test_a_bad_row_is_refused_with_its_reason_and_the_good_one_taken(
     ]
 
 
+def test_a_value_in_an_unknown_unit_is_taken_as_text_and_told(neva, tmp_path, mapping):
+    file = tmp_path / "rows.csv"
+    file.write_text(f"{HEADER}{GOOD}2,{CANARY},,2020-05-01 08:00,,a,1,{CANARY}\n")
+    command = ("import", "csv", file, "--mapping", mapping, "--into")
+    said = neva(*command, tmp_path / "a", "--zone", "UTC", "--json").json()
+    assert (said["refusals"], said["warnings"]) == ({}, {"events: unit-unknown": 1})
+    assert (
+        "taken in doubt, 1 of events: unit-unknown"
+        in neva(*command, tmp_path / "b", "--zone", "UTC").out
+    )
+
+
 def test_a_local_time_that_the_clock_skipped_is_refused(neva, tmp_path, mapping):
     file = tmp_path / "rows.csv"
-    file.write_text(f"{HEADER}1,{CANARY},,2021-03-28 02:30,,a,1,\n")
+    file.write_text(f"{HEADER}{GOOD}2,{CANARY},,2021-03-28 02:30,,a,1,\n")
     said = neva(
         "import", "csv", file, "--mapping", mapping, "--into", tmp_path / "h",
         "--zone", "Europe/Berlin", "--json",

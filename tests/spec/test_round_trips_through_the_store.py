@@ -49,7 +49,11 @@ def hospitals(tmp_path_factory):
             folder = tmp_path_factory.mktemp(name) / "hospital"
             store = create_hospital(folder, zone="America/New_York", now=now)
             import_delivery(
-                store, opened(source, zone="America/New_York"), label=source.name, now=now
+                store,
+                opened(source, zone="America/New_York"),
+                label=source.name,
+                now=now,
+                dates="shifted" if name.startswith("omop") else None,
             )
             made[name] = folder
         return made[name]

@@ -131,6 +131,7 @@ def mimic(tmp_path_factory):
         open_omop(source, zone="America/New_York"),
         label=source.name,
         now=datetime(2026, 1, 1, tzinfo=UTC),
+        dates="shifted",
     )
     return folder
 

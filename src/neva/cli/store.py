@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import polars as pl
 import typer
@@ -13,7 +13,7 @@ import typer
 from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, table, tell
 from neva.errors import ConflictError, NotFoundError, UsageError
 from neva.events.hospital import Hospital, create_hospital, open_hospital
-from neva.events.schema import REASONS
+from neva.events.schema import REASONS, WARNINGS
 from neva.events.synthetic import is_synthetic
 
 __all__ = ["add_to"]
@@ -78,6 +78,17 @@ def import_(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="a setting of the source"),
     ] = None,
+    most_refused: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="share of a table's rows that may be refused (more: nothing imported)",
+        ),
+    ] = 0.05,
+    dates: Annotated[
+        str, typer.Option(metavar="real|shifted", help="shifted: moved on purpose, de-identified")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Import a file or folder into a hospital; the same one again adds nothing.
@@ -89,6 +100,9 @@ def import_(
 
     if replace and extend:
         message = "--replace, --extend: only one of them makes sense; found both; choose one"
+        raise UsageError(message)
+    if dates not in ("", "real", "shifted"):
+        message = f"--dates: must be real or shifted; found {dates!r}; choose one of them"
         raise UsageError(message)
     doors = {door.name: door for door in entry_points(group="neva.sources")}
     if kind not in doors:
@@ -109,6 +123,8 @@ def import_(
                 label=source.resolve().name,
                 now=now(),
                 on_change="replace" if replace else "extend" if extend else "refuse",
+                most_refused=most_refused,
+                dates=cast(Literal["real", "shifted"], dates) if dates else None,
                 progress=update,
             )
     except BaseException:
@@ -128,6 +144,9 @@ def import_(
             lines += ["", "the first refused rows (counted without the header):"]
             refused = hospital.snapshot().quarantine().filter(pl.col("batch") == summary.batch)
             lines.append(table(refused.drop("batch").head(10).collect()))
+        for reason, number in summary.warnings.items():
+            code = reason.rpartition(": ")[2]
+            lines.append(f"taken in doubt, {number:,} of {reason} ({WARNINGS.get(code, '')})")
         if summary.order == "none":
             lines.append(
                 "order: the source has none; events of one time are ordered by code and value"
@@ -170,6 +189,9 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
     """
     store, snapshot = snapshot_of(hospital, as_of)
     manifest = store.manifest()
+    last = manifest.last
+    if snapshot.as_of is not None and last is not None:
+        last = min(last, snapshot.as_of)
     counts = {
         "subjects": snapshot.subjects().select(pl.len()).collect().item(),
         "stays": snapshot.stays().select(pl.len()).collect().item(),
@@ -177,6 +199,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
         "units": snapshot.units().select(pl.len()).collect().item(),
         "events": snapshot.events().select(pl.len()).collect().item(),
         "codes": snapshot.codes().select(pl.len()).collect().item(),
+        "rows in doubt": snapshot.warnings().select(pl.len()).collect().item(),
         "refused rows": snapshot.quarantine().select(pl.len()).collect().item(),
     }
     named = snapshot.events().select(pl.col("subject_id").n_unique()).collect().item()
@@ -203,7 +226,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
         "version": snapshot.version,
         "as_of": snapshot.as_of,
         "first": manifest.first,
-        "last": manifest.last,
+        "last": last,
         "rows": counts,
         "subjects_with_events": named,
         "batches": batches,
@@ -215,7 +238,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
                 f"hospital {store.settings.hospital}, version {snapshot.version}, "
                 f"zone {store.settings.zone}"
             ),
-            f"from {_time(manifest.first)} to {_time(manifest.last)} UTC",
+            f"from {_time(manifest.first)} to {_time(last)} UTC",
             *(["synthetic: invented patients"] if synthetic else []),
             "",
             *(f"{name:>14} {number:>14,}" for name, number in counts.items()),

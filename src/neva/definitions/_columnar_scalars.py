@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from neva.definitions import model as m
 from neva.definitions.local_time import DAY, HOUR, LocalClock
 from neva.definitions.reference import MOST_DAYS, MOST_HOURS
+from neva.events.measurement_units import converted
 
 DTYPES: Final = {
     "boolean": np.dtype(np.bool_),
@@ -186,6 +188,11 @@ def _clock_part(part: str, time: Any, clock: Clock) -> Any:
     return (month if part == "month" else year).astype(np.float64)
 
 
+def _converted(values: npt.NDArray[Any], factor: float, offset: float) -> npt.NDArray[Any]:
+    read = converted(pl.col("value"), pl.lit(factor), pl.lit(offset))
+    return pl.select(value=pl.Series(values)).select(read).to_series().to_numpy()
+
+
 def combine(node: Any, parts: list[Column], clock: Clock, texts: Texts) -> Column:
     """Evaluate a node from the columns of its parts."""
     with np.errstate(all="ignore"):
@@ -222,7 +229,7 @@ def _combined(node: Any, parts: list[Column], clock: Clock, texts: Texts) -> Col
             return _function(node.name, of, known)
         case m.Convert():
             factor, offset = node.factor_and_offset
-            return finite(of * factor + offset, known)
+            return finite(_converted(of, factor, offset), known)
         case m.Shift():
             return _shift(node, of, parts[1].values, known, clock)
         case m.Elapsed():

@@ -23,6 +23,7 @@ from neva.definitions._columnar_rows import Delays, Rows, events_of, sorted_rows
 from neva.definitions._columnar_scalars import DTYPES, Clock, Column, Texts, combine
 from neva.definitions.binding import Binding, reading
 from neva.definitions.local_time import LocalClock
+from neva.events.measurement_units import converted
 from neva.events.schema import attribute
 from neva.events.snapshot import Snapshot
 
@@ -266,7 +267,9 @@ class _Block:
             nulls_equal=True,
             maintain_order="left",
         )
-        values = read.select(pl.col("value") * pl.col("factor") + pl.col("offset")).to_series()
+        values = read.select(
+            converted(pl.col("value"), pl.col("factor"), pl.col("offset"))
+        ).to_series()
         known = values.is_not_null().to_numpy()
         return Column(values.fill_null(np.nan).to_numpy(), known)
 

@@ -22,6 +22,7 @@ from neva.definitions.binding import reading
 from neva.definitions.codelists import Codelist
 from neva.definitions.local_time import DAY, EPOCH, HOUR, microseconds
 from neva.definitions.timeline import Person, Row, Stay, Timeline
+from neva.events.measurement_units import convert
 
 __all__ = ["MOST_ITEMS", "Defect", "Place", "Point", "Unsent", "defect_of", "evaluate"]
 
@@ -284,7 +285,7 @@ class _Engine:
                 return None
             assert unit is not None  # a value names its unit
             found = reading(row.value_unit, unit, self.place.molar_mass.get(row.code))
-            return None if found is None else row.value * found[0] + found[1]
+            return None if found is None else convert(row.value, *found)
         if name == "rank":
             return None if row.rank is None else float(row.rank)
         if name == "event_id":
@@ -710,8 +711,7 @@ def _combine(node: Any, parts: list[Any], engine: _Engine) -> Any:
         case m.Function():
             return _function(node.name, parts[0])
         case m.Convert():
-            factor, offset = node.factor_and_offset
-            return _finite(parts[0] * factor + offset)
+            return _finite(convert(parts[0], *node.factor_and_offset))
         case m.Shift():
             return _shift(node, parts[0], parts[1], zone)
         case m.Elapsed():

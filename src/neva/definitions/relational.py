@@ -57,6 +57,7 @@ from neva.definitions.scalars import (
     LARGEST,
     combine,
     constant,
+    converted_value,
     layers,
     local_day,
     midnight,
@@ -564,7 +565,7 @@ class _Compiler:
             keep &= ibis.cases(*lines, else_=ibis.literal(True))
         extra: dict[str, Any] = {}
         if value:
-            extra["value"] = joined.value * joined.value_factor + joined.value_offset
+            extra["value"] = converted_value(joined.value, joined.value_factor, joined.value_offset)
         kept = ["point_id", "frame", "time", "low", "high", "now"]
         kept += [one for one in ("position", "code") if one in needed]
         for one in fields:
@@ -615,7 +616,9 @@ class _Compiler:
         """Return the condition of rows as a column over rows joined with windows."""
         if isinstance(node, m.RowField):
             if node.name == "value":
-                return joined.value * joined[f"{reading}_factor"] + joined[f"{reading}_offset"]
+                return converted_value(
+                    joined.value, joined[f"{reading}_factor"], joined[f"{reading}_offset"]
+                )
             return self._row_field(node.name, joined)
         if isinstance(node, m.Attribute):
             return joined[f"attribute_{self.attributes.index(node.key)}"]

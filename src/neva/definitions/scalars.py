@@ -16,6 +16,7 @@ from neva.definitions import model as m
 from neva.definitions.local_time import DAY, HOUR, LocalClock, microseconds
 from neva.definitions.plan import Schema
 from neva.definitions.reference import MOST_DAYS, MOST_HOURS
+from neva.events.measurement_units import DIGITS, EXACT_POWER, TINY
 
 __all__ = ["DTYPES", "LARGEST", "combine", "constant", "layers", "local_day", "midnight"]
 
@@ -49,6 +50,26 @@ def _quotient(of: Any, divisor: int) -> Any:
 
 def _rounded(value: Any) -> Any:
     return (value + 0.5).floor().cast("int64")
+
+
+def converted_value(value: Any, factor: Any, offset: Any) -> Any:
+    """Convert a column of values (:func:`neva.events.measurement_units.convert`).
+
+    Where a factor is missing, the value is missing.
+    """
+    made = value * factor + offset
+    largest = ibis.greatest((value * factor).abs(), offset.abs())
+    positive = ibis.greatest(largest, ibis.literal(1e-300))
+    digits = float(DIGITS - 1) - positive.log10().floor()
+    digits = ibis.cases((largest > TINY, ibis.least(digits, float(EXACT_POWER))), else_=digits)
+    scale = ibis.literal(10.0) ** digits
+    # An infinite scale, or a product that is: as the arithmetic gives it.
+    is_safe = (largest > 1e-290) & (largest < 1e290)
+    return ibis.cases(
+        ((factor == 1.0) & (offset == 0.0), value),
+        (is_safe, _rounded(made * scale) / scale),
+        else_=made,
+    )
 
 
 def _offset(time: Any, changes: Sequence[tuple[int, int]], first: int) -> Any:
@@ -216,8 +237,8 @@ def combine(node: Any, parts: list[Any], clock: LocalClock, birth: Any) -> Any:
         case m.Function():
             return _function(node, parts[0])
         case m.Convert():
-            factor, offset = node.factor_and_offset
-            return _finite(parts[0] * factor + offset)
+            factor, offset = map(ibis.literal, node.factor_and_offset)
+            return _finite(converted_value(parts[0], factor, offset))
         case m.Shift():
             return _shift(node, parts[0], parts[1], clock)
         case m.Elapsed():

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+from neva.events.schema import attribute
 from neva.events.snapshot import Snapshot
 
 __all__ = ["CATALOGUE", "Check"]
@@ -63,8 +64,11 @@ _NOTHING: Final = pl.LazyFrame(schema={"fails": pl.Boolean})
 @_check("refused-rows", "conformance", "rows that were refused at import")
 def _refused(snapshot: Snapshot) -> pl.LazyFrame:
     refused = snapshot.quarantine().select(fails=pl.col("reason").is_not_null())
+    imported = snapshot.batches_by_now().select("batch")
     taken = [
-        snapshot.stored(table).select(fails=pl.col("batch").is_null())
+        snapshot.stored(table)
+        .join(imported, on="batch", how="semi")
+        .select(fails=pl.col("batch").is_null())
         for table in ("events", "stays", "movements", "subjects")
     ]
     return pl.concat([refused, *taken])
@@ -106,6 +110,39 @@ def _one_unit(snapshot: Snapshot) -> pl.LazyFrame:
         .join(usual, on="code", how="left")
         .select(fails=pl.col("value_unit") != pl.col("usual"))
     )
+
+
+@_check(
+    "unit-understood", "conformance", "values kept as text because their unit is not understood"
+)
+def _unit_understood(snapshot: Snapshot) -> pl.LazyFrame:
+    written = attribute("original_unit")
+    return (
+        snapshot.events()
+        .filter(pl.col("value_unit").is_not_null() | written.is_not_null())
+        .select(fails=pl.col("value").is_null() & written.is_not_null())
+    )
+
+
+@_check("clock-changes", "conformance", "rows at local times that the clock showed twice or never")
+def _clock_changes(snapshot: Snapshot) -> pl.LazyFrame:
+    return _warned(snapshot, "time-repeated", "time-skipped")
+
+
+def _warned(snapshot: Snapshot, *reasons: str) -> pl.LazyFrame:
+    """Rows taken with such a warning (each once), among all rows taken."""
+    warned = snapshot.warnings().filter(pl.col("reason").is_in(reasons))
+    failing = (
+        warned.select("batch", "file", "row", "table")
+        .unique()
+        .select(fails=pl.col("batch").is_not_null())
+    )
+    number = failing.select(pl.len()).collect().item()
+    taken = snapshot.batches_by_now().select(
+        pl.sum_horizontal("rows_added", "rows_known", "rows_revised").sum()
+    )
+    others = max((taken.collect().item() or 0) - number, 0)
+    return pl.concat([failing, pl.LazyFrame({"fails": pl.repeat(False, others, eager=True)})])
 
 
 @_check("event-stay-exists", "conformance", "events of a stay that is not in the stays table")

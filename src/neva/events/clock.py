@@ -26,10 +26,12 @@ from neva.events.schema import TIME
 __all__ = [
     "INSTANT",
     "MOMENT",
+    "OFFSET",
     "first_moment",
     "in_order",
     "instant",
     "read_iso",
+    "repeated",
     "start_of_day",
     "to_utc",
     "zone_named",
@@ -266,6 +268,45 @@ def _to_utc(
     ).to_series()
 
 
+def repeated(time: pl.Series, zone: str) -> pl.Series:
+    """Tell which instants lie in an hour that the clock of a zone showed twice.
+
+    Parameters
+    ----------
+    time : polars.Series
+        Datetime, UTC.
+    zone : str
+        IANA name.
+
+    Returns
+    -------
+    polars.Series
+        Boolean; false where `time` is missing. Both showings count.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> import polars as pl
+    >>> times = pl.Series([datetime(2021, 10, 31, 0, 30, tzinfo=UTC), None])
+    >>> repeated(times, "Europe/Berlin").to_list()
+    [True, False]
+    """
+    place = zone_named(zone)
+    local = time.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    days = local.dt.date().cast(pl.Int32)
+    uneven = [
+        day for day in days.drop_nulls().unique().to_list() if _offset_of_day(place, day) == _UNEVEN
+    ]
+    near = days.is_in(uneven).fill_null(value=False)
+    if not near.any():
+        return near
+    first, second = (
+        to_utc(local.filter(near), zone, ambiguous=which).struct.field("time")
+        for which in ("earliest", "latest")
+    )
+    return near.scatter(near.arg_true(), (first != second).fill_null(value=False))
+
+
 def start_of_day(days: pl.Series | pl.Expr, zone: str) -> pl.Series | pl.Expr:
     """Return the first instant of each local day.
 
@@ -302,7 +343,13 @@ _ISO: Final = (
 )
 
 
-def read_iso(text: pl.Series, zone: str, *, ambiguous: Ambiguous = "earliest") -> pl.Series:
+def read_iso(
+    text: pl.Series,
+    zone: str,
+    *,
+    ambiguous: Ambiguous = "earliest",
+    nonexistent: Nonexistent = "quarantine",
+) -> pl.Series:
     """Read a column of ISO 8601 times, with or without offset, or dates.
 
     Parameters
@@ -312,6 +359,7 @@ def read_iso(text: pl.Series, zone: str, *, ambiguous: Ambiguous = "earliest") -
     zone : str
         The zone of times without offset, and of dates.
     ambiguous : {"earliest", "latest", "quarantine"}
+    nonexistent : {"quarantine", "forward"}
         As in :func:`to_utc`.
 
     Returns
@@ -381,7 +429,7 @@ def read_iso(text: pl.Series, zone: str, *, ambiguous: Ambiguous = "earliest") -
     has_offset = pl.col("shift").is_not_null()
     return (
         parts.with_columns(
-            read=to_utc(parts["local"], zone, ambiguous=ambiguous),
+            read=to_utc(parts["local"], zone, ambiguous=ambiguous, nonexistent=nonexistent),
             midnight=start_of_day(parts["local"], zone),
         )
         .select(
@@ -413,7 +461,8 @@ def read_iso(text: pl.Series, zone: str, *, ambiguous: Ambiguous = "earliest") -
     )
 
 
-_OFFSET: Final = r"(?:Z|z|[+-]\d{2}(?::?\d{2})?)$"
+#: Ends a text that says its offset itself.
+OFFSET: Final = r"(?:Z|z|[+-]\d{2}(?::?\d{2})?)$"
 
 
 def in_order(
@@ -455,7 +504,7 @@ def in_order(
     second = to_utc(local, zone, ambiguous="latest").struct.field("time")
     twice = (second != time).fill_null(value=False)
     if written is not None:
-        twice &= ~written.str.strip_chars().str.contains(_OFFSET).fill_null(value=True)
+        twice &= ~written.str.strip_chars().str.contains(OFFSET).fill_null(value=True)
     if not twice.any():
         return time
     rows = pl.DataFrame(

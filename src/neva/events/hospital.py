@@ -114,7 +114,7 @@ class Hospital:
         return Snapshot(
             hospital=self.settings.hospital,
             version=manifest.version,
-            now=as_of or manifest.last or manifest.written,
+            now=as_of or manifest.data_cut,
             as_of=as_of,
             zone=self.settings.zone,
             cache=self.path / "cache",
@@ -249,6 +249,8 @@ class Hospital:
 class Writer:
     """The one writer of a hospital, between opening and commit.
 
+    ``dates_shifted`` set: what is written has dates shifted on purpose.
+
     Nothing that it writes is visible before :meth:`commit`; if the process
     ends before, the next writer takes the tables back.
     """
@@ -259,6 +261,7 @@ class Writer:
     staging: Path
     _versions: dict[str, int] = field(default_factory=dict)
     _identities: int | None = None
+    dates_shifted: bool = False
 
     @property
     def key(self) -> bytes:
@@ -335,6 +338,7 @@ class Writer:
                 written=self.now,
                 first=self.before.first,
                 last=self.before.last,
+                dates_shifted=self.before.dates_shifted or self.dates_shifted,
             ).spanning(first, last)
 
         self._compact(manifest())

@@ -9,7 +9,7 @@ it does not exist for a reader.
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -17,6 +17,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from neva.errors import BadInputError, NotFoundError
 
 __all__ = ["Manifest", "current_version", "read_manifest", "versions", "write_manifest"]
+
+
+#: So far a time may lie after the import that told it: clocks differ.
+GRACE_AHEAD = timedelta(days=1)
 
 
 class Manifest(BaseModel):
@@ -36,6 +40,8 @@ class Manifest(BaseModel):
         The span of what is recorded as done: first and last time of any
         event, stay or movement. ``last`` is the data cut: *now* where none
         is given.
+    dates_shifted : bool
+        Its dates were shifted on purpose: they say nothing about the import.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +52,18 @@ class Manifest(BaseModel):
     written: AwareDatetime
     first: AwareDatetime | None = None
     last: AwareDatetime | None = None
+    dates_shifted: bool = False
+
+    @property
+    def data_cut(self) -> datetime:
+        """*Now* where none is given: the last time told, never beyond the last import.
+
+        A single mistyped year must not move the clock of the hospital; where
+        dates are shifted on purpose, the import says nothing of them.
+        """
+        if self.last is None:
+            return self.written
+        return self.last if self.dates_shifted else min(self.last, self.written + GRACE_AHEAD)
 
     def spanning(self, first: datetime | None, last: datetime | None) -> Manifest:
         """Return this manifest with its span widened to hold `first` and `last`."""
@@ -141,5 +159,9 @@ def _write_atomically(path: Path, text: str) -> None:
 def write_manifest(hospital: Path, manifest: Manifest) -> None:
     """Make `manifest` the current version; atomic, on disk when it returns."""
     (hospital / "manifests").mkdir(exist_ok=True)
-    _write_atomically(_path(hospital, manifest.version), manifest.model_dump_json(indent=1))
+    # Only where it says something: an earlier Neva reads the others.
+    exclude = None if manifest.dates_shifted else {"dates_shifted"}
+    _write_atomically(
+        _path(hospital, manifest.version), manifest.model_dump_json(indent=1, exclude=exclude)
+    )
     _write_atomically(hospital / "current", f"{manifest.version}\n")

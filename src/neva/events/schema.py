@@ -144,6 +144,15 @@ TABLES: Final[dict[str, Columns]] = {
         "field": pl.String,  # ?
         "reason": pl.String,  # one of REASONS
     },
+    # Rows that were taken, though something about them is in doubt.
+    "warnings": {
+        "batch": pl.Int64,
+        "file": pl.String,
+        "row": pl.Int64,  # ? counted from 1, the header not counted
+        "table": pl.String,
+        "field": pl.String,  # ?
+        "reason": pl.String,  # one of WARNINGS
+    },
     "batches": {
         "batch": pl.Int64,
         "source": pl.String,
@@ -279,6 +288,8 @@ ROWS: Final[dict[str, Columns]] = {
     },
 }
 
+ROWS["warnings"] = ROWS["quarantine"]
+
 #: Reason codes of the quarantine and what they mean.
 REASONS: Final = {
     "subject-missing": "the row names no subject",
@@ -289,14 +300,24 @@ REASONS: Final = {
     "time-unreadable": "the time could not be read with the declared formats",
     "time-ambiguous": "the clock showed this local time twice and the order does not tell which",
     "time-nonexistent": "the clock never showed this local time (it was put forward)",
+    "time-beyond-import": "the time lies more than a day after the import (a mistyped year?)",
+    "time-too-early": "the time lies before 1900 (a mistyped year, or a spreadsheet's zero date?)",
     "end-before-start": "the end lies before the start",
     "value-unreadable": "a number could not be read, or the mapping does not know the text",
     "value-not-finite": "a number is infinite or not a number",
-    "unit-unknown": "the unit of measurement is not known for this code",
     "status-unknown": "the status is none that the mapping or the standard knows",
     "id-duplicate": "two rows of one file have the same id and different content",
     "resource-unreadable": "the resource or record is not well formed",
     "reference-unresolved": "the row refers to something that is not in the extract",
+}
+
+#: Reason codes of warnings: the row was taken, and this is in doubt.
+WARNINGS: Final = {
+    "unit-unknown": "the unit of measurement is not known: the value is kept as text",
+    "unit-not-convertible": "the unit measures something else than the code's: kept as text",
+    "time-repeated": "the clock showed this local time twice: read as the first, unless the order "
+    "of rows told",
+    "time-skipped": "the clock never showed this local time: read as an hour later",
 }
 
 

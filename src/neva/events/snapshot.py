@@ -161,15 +161,32 @@ class Snapshot:
 
     def quarantine(self) -> pl.LazyFrame:
         """Refused rows of what was not replaced since; columns of ``TABLES["quarantine"]``."""
-        batches = self.batches().select("batch", "source", "file", "replaces").collect()
+        return self._of_what_was_not_replaced("quarantine")
+
+    def _of_what_was_not_replaced(self, table: str) -> pl.LazyFrame:
+        batches = self.batches_by_now().select("batch", "source", "file", "replaces").collect()
         last = batches.filter(pl.col("replaces").is_not_null()).group_by("source", "file")
         replaced = (
             batches.join(last.agg(_by=pl.col("batch").max()), on=["source", "file"])
             .filter(pl.col("batch") < pl.col("_by"))["batch"]
             .to_list()
         )
-        return self.stored("quarantine").filter(~pl.col("batch").is_in(replaced))
+        rows = self.stored(table).filter(~pl.col("batch").is_in(replaced))
+        if self.as_of is None:
+            return rows
+        return rows.join(self.batches_by_now().select("batch"), on="batch", how="semi")
+
+    def warnings(self) -> pl.LazyFrame:
+        """Rows taken though something is in doubt; columns of ``TABLES["warnings"]``."""
+        return self._of_what_was_not_replaced("warnings")
 
     def batches(self) -> pl.LazyFrame:
         """What was imported; columns of ``TABLES["batches"]``."""
         return self.stored("batches")
+
+    def batches_by_now(self) -> pl.LazyFrame:
+        """What had been imported by now: before it, nobody knew of a refusal."""
+        rows = self.batches()
+        if self.as_of is None:
+            return rows
+        return rows.filter(pl.col("imported") <= pl.lit(self.as_of, dtype=TIME))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import polars as pl
 
-from neva.events.measurement_units import conversion, ucum_of
-from neva.events.schema import ATTRIBUTES, PRECISIONS, ROWS, STATUSES
+from neva.events.measurement_units import conversion, converted, ucum_of
+from neva.events.schema import ATTRIBUTES, PRECISIONS, ROWS, STATUSES, TIME
 
-__all__ = ["CanonicalUnit", "accept", "refused_rows"]
+__all__ = ["Accepted", "CanonicalUnit", "TimeLimits", "accept", "refused_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,53 @@ class CanonicalUnit:
 
     value_unit: str
     molar_mass: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Between which times what is told can be true: who writes 2202 means 2020.
+
+    Attributes
+    ----------
+    first, last : datetime
+        Aware. What has happened lies between them, both included.
+    last_ahead : datetime
+        Aware. So far ahead reaches a plan, or the end of what goes on.
+    """
+
+    first: datetime
+    last: datetime
+    last_ahead: datetime
+
+    @classmethod
+    def of_import(cls, now: datetime) -> TimeLimits:
+        """Return those of an import at `now`: from 1900 to a day after it; plans 20 years."""
+        return cls(_EARLIEST, now + timedelta(days=1), now + timedelta(days=20 * 365.25))
+
+
+#: Before it lies what a spreadsheet makes of nothing (1899-12-30), and no record of a hospital.
+_EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+#: The oldest that a patient can be; a date of birth before it is a mistyped year.
+_OLDEST_YEARS: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Delivered rows, parted.
+
+    Attributes
+    ----------
+    taken : polars.DataFrame
+        All columns of the delivered rows, defaults filled in, units converted.
+    refused : polars.DataFrame
+        Columns ``file``, ``row``, ``table``, ``field``, ``reason``.
+    warned : polars.DataFrame
+        The same columns, of rows that were taken though something is in doubt.
+    """
+
+    taken: pl.DataFrame
+    refused: pl.DataFrame
+    warned: pl.DataFrame
 
 
 @dataclass
@@ -48,8 +97,45 @@ def _blank(name: str) -> pl.Expr:
     return pl.col(name).is_null() | (pl.col(name).str.len_bytes() == 0)
 
 
-def _reasons(table: str) -> _Reasons:
+#: Times of each table: what has happened, and what may lie ahead.
+_HAPPENED: Final = {
+    "events": ("time",),
+    "subjects": ("death",),
+    "stays": ("start", "end"),
+    "movements": ("start", "end"),
+    "beds": ("start",),
+}
+_AHEAD: Final = {"events": ("end_time",), "beds": ("end",)}
+
+
+def _time_reasons(reasons: _Reasons, table: str, limits: TimeLimits) -> None:
+    first, last, ahead = (
+        pl.lit(time, dtype=TIME) for time in (limits.first, limits.last, limits.last_ahead)
+    )
+    happened = _HAPPENED.get(table, ())
+    for name in happened:
+        limit = last
+        if table == "events":
+            limit = pl.when(pl.col("status") == "planned").then(ahead).otherwise(last)
+        reasons.when(pl.col(name) > limit, "time-beyond-import", name)
+    for name in _AHEAD.get(table, ()):
+        reasons.when(pl.col(name) > ahead, "time-beyond-import", name)
+    for name in (*happened, *_AHEAD.get(table, ())):
+        reasons.when(pl.col(name) < first, "time-too-early", name)
+    if table == "subjects":
+        oldest = date(limits.last.year - _OLDEST_YEARS, 1, 1)
+        reasons.when(pl.col("birth_date") > limits.last.date(), "time-beyond-import", "birth_date")
+        reasons.when(pl.col("birth_date") < oldest, "time-too-early", "birth_date")
+    if table in ROWS and "recorded" in ROWS[table]:
+        for name in ("recorded", "retracted"):
+            reasons.when(pl.col(name) > last, "time-beyond-import", name)
+            reasons.when(pl.col(name) < first, "time-too-early", name)
+
+
+def _reasons(table: str, limits: TimeLimits | None) -> _Reasons:
     reasons = _Reasons()
+    if limits is not None:
+        _time_reasons(reasons, table, limits)
     if table in ("events", "subjects", "stays", "movements"):
         reasons.when(_blank("subject"), "subject-missing", "subject")
     if table == "events":
@@ -75,35 +161,40 @@ def _reasons(table: str) -> _Reasons:
     return reasons
 
 
+def _fate_of(
+    code: str, unit: str, canonical: Mapping[str, CanonicalUnit], own: Mapping[str, str]
+) -> tuple[str | None, str | None, float | None, float | None]:
+    """Return the doubt about a unit of a code, or the unit kept with factor and offset."""
+    ucum = ucum_of(unit, own)
+    if ucum is None:
+        return "unit-unknown", None, None, None
+    wanted = canonical.get(code)
+    if wanted is None:
+        return None, ucum, 1.0, 0.0
+    found = conversion(ucum, wanted.value_unit, wanted.molar_mass)
+    if found is None:
+        return "unit-not-convertible", None, None, None
+    return None, wanted.value_unit, *found
+
+
 def _units_checked(
-    rows: pl.DataFrame, canonical: Mapping[str, CanonicalUnit]
+    rows: pl.DataFrame, canonical: Mapping[str, CanonicalUnit], own: Mapping[str, str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Refuse unknown units; convert values to their code's canonical unit.
+    """Convert values to their code's canonical unit; keep as text what has no known unit.
 
     Works on the distinct pairs of code and unit, of which there are few.
+    Returns the rows, and warnings.
     """
+    none = pl.DataFrame(schema=ROWS["warnings"])
     if rows["value_unit"].null_count() == rows.height:
-        return rows, rows.clear()
+        return rows, none
     pairs = rows.select("code", "value_unit").unique().drop_nulls("value_unit")
-    fates: list[tuple[str, str, str | None, float | None, float | None]] = []
-    for code, unit in pairs.iter_rows():
-        ucum = ucum_of(unit)
-        wanted = canonical.get(code)
-        if ucum is None:
-            fates.append((code, unit, None, None, None))
-        elif wanted is None:
-            fates.append((code, unit, ucum, 1.0, 0.0))
-        else:
-            found = conversion(ucum, wanted.value_unit, wanted.molar_mass)
-            if found is None:
-                fates.append((code, unit, None, None, None))
-            else:
-                fates.append((code, unit, wanted.value_unit, *found))
     fate = pl.DataFrame(
-        fates,
+        [(code, unit, *_fate_of(code, unit, canonical, own)) for code, unit in pairs.iter_rows()],
         schema={
             "code": pl.String,
             "value_unit": pl.String,
+            "_doubt": pl.String,
             "_unit": pl.String,
             "_factor": pl.Float64,
             "_offset": pl.Float64,
@@ -115,30 +206,45 @@ def _units_checked(
         | pl.col("_unit").is_null()
         | (pl.col("_factor") != 1.0)
     ).is_empty():
-        return rows, rows.clear()
+        return rows, none
     joined = rows.join(fate, on=["code", "value_unit"], how="left", maintain_order="left")
-    unknown = pl.col("value_unit").is_not_null() & pl.col("_unit").is_null()
-    converted = (
-        pl.col("_factor").is_not_null() & ((pl.col("_factor") != 1.0) | (pl.col("_offset") != 0.0))
-    ) & pl.col("value").is_not_null()
+    valued = pl.col("value").is_not_null()
+    doubtful = pl.col("_doubt").is_not_null()
+    changed = (pl.col("_factor") != 1.0) | (pl.col("_offset") != 0.0)
     original = pl.concat_list(
         pl.struct(
             pl.lit("original_value").alias("key"), pl.col("value").cast(pl.String).alias("value")
         ),
         pl.struct(pl.lit("original_unit").alias("key"), pl.col("value_unit").alias("value")),
     )
-    kept = joined.filter(~unknown).with_columns(
-        attributes=pl.when(converted)
+    # As it was written: <5 furlongs. What was said in words stays beside it.
+    written = pl.concat_str(
+        pl.col("comparator").fill_null(""),
+        pl.col("value").cast(pl.String).str.strip_suffix(".0"),
+        pl.lit(" "),
+        pl.col("value_unit"),
+    )
+    warned = refused_rows("events", joined.filter(doubtful), "", "value_unit").with_columns(
+        joined.filter(doubtful)["_doubt"].alias("reason")
+    )
+    kept = joined.with_columns(
+        attributes=pl.when(valued & (doubtful | changed).fill_null(value=False))
         .then(
             pl.concat_list(pl.col("attributes").fill_null(pl.lit([], dtype=ATTRIBUTES)), original)
         )
         .otherwise(pl.col("attributes")),
-        value=pl.when(converted)
-        .then(pl.col("value") * pl.col("_factor") + pl.col("_offset"))
-        .otherwise(pl.col("value")),
-        value_unit=pl.coalesce("_unit", "value_unit"),
+        text=pl.when(valued & doubtful)
+        .then(pl.coalesce("text", written))
+        .otherwise(pl.col("text")),
+        comparator=pl.when(~doubtful).then("comparator"),
+        value=pl.when(doubtful)
+        .then(None)
+        .when(pl.col("_unit").is_null())
+        .then("value")
+        .otherwise(converted(pl.col("value"), pl.col("_factor"), pl.col("_offset"))),
+        value_unit=pl.when(~doubtful).then(pl.coalesce("_unit", "value_unit")),
     )
-    return kept.select(rows.columns), joined.filter(unknown).select(rows.columns)
+    return kept.select(rows.columns), warned
 
 
 def _unique_keys(entries: Iterable[dict[str, str | None]]) -> list[dict[str, str | None]]:
@@ -193,8 +299,13 @@ def refused_rows(table: str, rows: pl.DataFrame, reason: str, name: str) -> pl.D
 
 
 def accept(
-    table: str, rows: pl.DataFrame, canonical: Mapping[str, CanonicalUnit]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+    table: str,
+    rows: pl.DataFrame,
+    canonical: Mapping[str, CanonicalUnit],
+    *,
+    limits: TimeLimits | None = None,
+    own_units: Mapping[str, str] | None = None,
+) -> Accepted:
     """Part delivered rows into those taken and those refused.
 
     Parameters
@@ -205,13 +316,14 @@ def accept(
         All columns of ``ROWS[table]``.
     canonical : mapping of str to CanonicalUnit
         Canonical unit of each code that has one.
+    limits : TimeLimits, optional
+        Times beyond are refused. None: dates are shifted on purpose.
+    own_units : mapping of str to str, optional
+        The hospital's own spellings of units, with the UCUM units they mean.
 
     Returns
     -------
-    taken : polars.DataFrame
-        The same columns, defaults filled in, units converted.
-    refused : polars.DataFrame
-        Columns ``file``, ``row``, ``table``, ``field``, ``reason``.
+    Accepted
     """
     defaults = {"events": {"precision": "instant", "status": "done", "sequence": 0}}
     timed = {"stays": {"precision": "instant"}, "movements": {"precision": "instant"}}
@@ -219,8 +331,9 @@ def accept(
         pl.col(name).fill_null(value)
         for name, value in {**defaults.get(table, {}), **timed.get(table, {})}.items()
     )
-    judged = rows.with_columns(_reasons(table).columns())
+    judged = rows.with_columns(_reasons(table, limits).columns())
     bad = judged["_reason"].is_not_null()
+    refused = warned = pl.DataFrame(schema=ROWS["quarantine"])
     if bad.any():
         refused = judged.filter(bad).select(
             "file",
@@ -230,17 +343,11 @@ def accept(
             reason=pl.col("_reason"),
         )
         rows = rows.filter(~bad)
-    else:
-        refused = pl.DataFrame(schema=ROWS["quarantine"])
     if table == "events":
         unknown = [value for value in rows["precision"].unique() if value not in PRECISIONS]
         if unknown:
             message = f"a source delivered unknown precisions: {unknown}"
             raise ValueError(message)
-        rows, strange = _units_checked(rows, canonical)
-        if strange.height:
-            refused = pl.concat(
-                [refused, refused_rows(table, strange, "unit-unknown", "value_unit")]
-            )
+        rows, warned = _units_checked(rows, canonical, own_units or {})
         rows = _as_maps(rows)
-    return rows, refused
+    return Accepted(rows, refused, warned)

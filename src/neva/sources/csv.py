@@ -306,4 +306,5 @@ def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: 
         rows=_read(model, model.zone or zone, pairs, path),
         mapping=json.dumps(model.model_dump(mode="json", exclude_defaults=True), sort_keys=True),
         order=orders.pop() if len(orders) == 1 else "position",
+        dates=model.dates,
     )

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from neva.events.clock import in_order, read_iso, to_utc
+from neva.events.clock import OFFSET, in_order, read_iso, repeated, to_utc
 from neva.events.schema import ROWS, TIME
 from neva.sources.csv_mapping import Condition, Mapping, Number, Text, Time
 
-__all__ = ["Fields", "kept", "reason_where"]
+__all__ = ["Fields", "exact_duration", "kept", "reason_where"]
 
 #: A hundred years: what is added to a time is not more.
-_MOST = {"hours": 876_600, "days": 36_525}
+_MOST_DAYS = 36_525
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_MICROSECONDS = {"hours": 3_600_000_000, "days": 86_400_000_000}
+_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
 
 
 def kept(frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
@@ -52,6 +52,7 @@ class Fields:
     mapping: Mapping
     zone: str
     _reasons: list[tuple[str, pl.Series]] = field(default_factory=list)
+    _warnings: list[tuple[str, pl.Series]] = field(default_factory=list)
 
     def missing(self, dtype: pl.DataType | type[pl.DataType] = pl.String) -> pl.Series:
         """Return a column of missing values."""
@@ -61,6 +62,23 @@ class Fields:
         """Remember why rows cannot be read; `reason` is missing for the others."""
         if reason.null_count() < len(reason):
             self._reasons.append((name, reason))
+
+    def warn(self, name: str, reason: pl.Series) -> None:
+        """Remember what is in doubt about rows that are taken; missing for the others."""
+        self._warnings.append((name, reason))
+
+    def warnings(self, rows: pl.DataFrame, table: str) -> pl.DataFrame:
+        """Return the warnings about `rows`, which :meth:`split` has read."""
+        return pl.concat(
+            [
+                pl.DataFrame({"row": self.frame["_row"], "reason": reason})
+                .filter(pl.col("reason").is_not_null())
+                .join(rows.select("file", "row"), on="row", how="inner")
+                .select("file", "row", table=pl.lit(table), field=pl.lit(name), reason="reason")
+                for name, reason in self._warnings
+            ]
+            or [pl.DataFrame(schema=ROWS["warnings"])]
+        ).unique(maintain_order=True)
 
     def _raw(self, spec: Text) -> pl.Series:
         if spec.constant is not None:
@@ -160,7 +178,7 @@ class Fields:
             written = raw.cast(pl.String).str.strip_chars()
             quick = self._uniform(written)
             if quick is None:
-                moments = read_iso(written, self.zone).struct.unnest()
+                moments = self._iso(written)
                 quick = (moments["time"], moments["precision"], moments["reason"])
             time, precision, reason = quick
         else:
@@ -169,22 +187,45 @@ class Fields:
             )
         if spec.plus is not None:
             amount, _, _ = self.number(Number(column=spec.plus), name)
-            beyond = amount.is_not_null() & ~amount.abs().is_between(0, _MOST[spec.plus_unit])
+            most = _MOST_DAYS * _SECONDS["days"] / _SECONDS[spec.plus_unit]
+            beyond = amount.is_not_null() & ~amount.abs().is_between(0, most)
             self.refuse(name, reason_where(beyond, "value-unreadable"))
             amount = amount.zip_with(~beyond, self.missing(pl.Float64))
-            if spec.plus_unit == "days":
+            later_by = exact_duration(amount, _SECONDS[spec.plus_unit])
+            if spec.plus_unit in ("days", "weeks"):
                 # Whole days are days of the calendar: 24 hours later is another
                 # local time when the clock changed in between.
                 local = time.dt.convert_time_zone(self.zone).dt.replace_time_zone(None)
-                later = local + (amount * _MICROSECONDS["days"]).cast(pl.Duration("us"))
-                moved = to_utc(later, self.zone, nonexistent="forward").struct.unnest()
-                time = moved["time"]
+                moved = to_utc(local + later_by, self.zone, nonexistent="forward")
+                time = moved.struct.field("time")
             else:
-                time = time + (amount * _MICROSECONDS["hours"]).cast(pl.Duration("us"))
+                time = time + later_by
         if spec.precision is not None:
             precision = pl.repeat(spec.precision, len(time), dtype=pl.String, eager=True)
         self.refuse(name, reason)
+        self._warn_of_clock_changes(spec, raw, time, precision, name)
         return time, precision
+
+    def _warn_of_clock_changes(
+        self, spec: Time, raw: pl.Series, time: pl.Series, precision: pl.Series, name: str
+    ) -> None:
+        """Count local times that the clock showed twice, or never."""
+        if getattr(raw.dtype, "time_zone", None) or spec.plus is not None:
+            return
+        naive = precision != "day"
+        if raw.dtype == pl.String:
+            naive &= ~raw.str.strip_chars().str.contains(OFFSET).fill_null(value=True)
+        twice = (repeated(time, self.zone) & naive).fill_null(value=False)
+        if twice.any():
+            self.warn(name, reason_where(twice, "time-repeated"))
+
+    def _iso(self, written: pl.Series) -> pl.DataFrame:
+        moments = read_iso(written, self.zone).struct.unnest()
+        skipped = (moments["reason"] == "time-nonexistent").fill_null(value=False)
+        if self.mapping.nonexistent == "forward" and skipped.any():
+            self.warn("time", reason_where(skipped, "time-skipped"))
+            moments = read_iso(written, self.zone, nonexistent="forward").struct.unnest()
+        return moments
 
     def _typed(self, raw: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series]:
         exact = "day" if raw.dtype == pl.Date else "instant"
@@ -195,7 +236,13 @@ class Fields:
         return read["time"], precision, read["reason"]
 
     def _utc(self, naive: pl.Series) -> pl.DataFrame:
-        return to_utc(naive, self.zone, nonexistent=self.mapping.nonexistent).struct.unnest()
+        read = to_utc(naive, self.zone, nonexistent=self.mapping.nonexistent).struct.unnest()
+        if self.mapping.nonexistent == "forward" and naive.dtype != pl.Date:
+            shown = read["time"].dt.convert_time_zone(self.zone).dt.replace_time_zone(None)
+            skipped = (shown != naive.cast(pl.Datetime("us"))).fill_null(value=False)
+            if skipped.any():
+                self.warn("time", reason_where(skipped, "time-skipped"))
+        return read
 
     def _uniform(self, written: pl.Series) -> tuple[pl.Series, pl.Series, pl.Series] | None:
         """Read a column in which every time is written alike, without offset.
@@ -301,6 +348,30 @@ class Fields:
             "file", "row", "table", "field", "reason"
         )
         return rows.filter(~bad), refused
+
+
+def exact_duration(amount: pl.Series, seconds: int) -> pl.Series:
+    """Turn amounts of a unit of time into durations, by whole-number arithmetic.
+
+    0.35 hours are 21 minutes, not a microsecond less.
+
+    Parameters
+    ----------
+    amount : polars.Series
+        Float64; what was written with up to nine decimals is taken as written.
+    seconds : int
+        In one unit.
+
+    Returns
+    -------
+    polars.Series
+        Duration, µs.
+    """
+    whole = amount.abs().floor()
+    # Billionths of a unit: exact, since an amount has at most 15 to 17 digits.
+    rest = ((amount.abs() - whole) * 1e9).round().cast(pl.Int64)
+    microseconds = whole.cast(pl.Int64) * (seconds * 1_000_000) + (rest * seconds + 500) // 1_000
+    return (microseconds * amount.sign().cast(pl.Int64)).cast(pl.Duration("us"))
 
 
 def reason_where(mask: pl.Series, reason: str) -> pl.Series:

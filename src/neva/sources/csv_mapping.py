@@ -152,7 +152,9 @@ class Time(Text):
         None, description="how exact the time is; by default what its format holds"
     )
     plus: str | None = Field(None, description="column with a number to add")
-    plus_unit: Literal["hours", "days"] = Field("days", description="unit of that number")
+    plus_unit: Literal["seconds", "minutes", "hours", "days", "weeks"] = Field(
+        "days", description="unit of that number; days and weeks are those of the calendar"
+    )
 
 
 class Code(Text):
@@ -377,6 +379,11 @@ class Mapping(_Part):
     )
     about: str | None = Field(None, description="a sentence for people")
     zone: str | None = Field(None, description="time zone of naive times; else the hospital's")
+    dates: Literal["real", "shifted"] = Field(
+        "real",
+        description="shifted: moved on purpose (de-identified), so that no date is too late or "
+        "too early",
+    )
     nonexistent: Literal["quarantine", "forward"] = Field(
         "quarantine", description="what becomes of local times that the clock skipped"
     )

@@ -156,6 +156,9 @@ class TableReader:
         rows, refused = fields.split(columns, table, self.file)
         if refused.height:
             yield Rows("quarantine", refused)
+        warned = fields.warnings(rows, table)
+        if warned.height:
+            yield Rows("warnings", warned)
         if rows.height:
             yield Rows(table, rows, origin=self.mapping.name)
 

@@ -318,7 +318,7 @@ def append_entries(hospital: Hospital, entries: Sequence[Entry], *, now: datetim
         rows = conform(
             "events", staged.with_columns(subject=pl.col("subject_id").cast(pl.String))
         ).with_columns(staged["subject_id"], staged["stay_id"], staged["origin"])
-        taken, _ = accept("events", rows.drop("stay"), {})
+        taken = accept("events", rows.drop("stay"), {}).taken
         taken = taken.drop("subject").with_columns(arrival=pl.int_range(pl.len(), dtype=pl.Int64))
         subjects = taken["subject_id"].unique().to_list()
         has_events = "events" in writer.before.tables

@@ -13,22 +13,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 
-from neva.errors import ConflictError
+from neva.errors import BadInputError, ConflictError
 from neva.events.hospital import Hospital, Writer
 from neva.events.identities import Pseudonyms
-from neva.events.schema import TABLES, TIME
+from neva.events.manifest import GRACE_AHEAD
+from neva.events.own_units import read_own_units
+from neva.events.schema import REASONS, TABLES, TIME
 from neva.sources import reconcile
-from neva.sources.acceptance import CanonicalUnit, accept
+from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
-__all__ = ["ImportSummary", "OnChange", "import_delivery"]
+__all__ = ["MOST_REFUSED", "ImportSummary", "OnChange", "import_delivery"]
 
 OnChange = Literal["refuse", "replace", "extend"]
+
+#: A larger share of refused rows of one table makes an import fail: it is a
+#: wrong mapping, not a wrong row ...
+MOST_REFUSED: Final = 0.05
+#: ... unless so few rows are refused, and others are taken.
+_FEW_REFUSED: Final = 10
 
 _COUNTED = ("read", "added", "known", "revised", "retracted", "refused")
 
@@ -52,6 +60,8 @@ class ImportSummary:
         repeated), ``revised``, ``retracted``, ``refused``.
     refusals : dict of str to int
         Refused rows by ``table: reason``.
+    warnings : dict of str to int
+        Rows taken though something is in doubt, by ``table: reason``.
     order : str
         Where the order of events with equal times comes from: ``column``,
         ``position`` or ``none``.
@@ -65,6 +75,7 @@ class ImportSummary:
     counts: dict[str, dict[str, int]]
     refusals: dict[str, int]
     order: str
+    warnings: dict[str, int] = field(default_factory=dict)
 
     def total(self, what: str) -> int:
         """Sum one count over the tables."""
@@ -88,6 +99,9 @@ class _Tally:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
     quarantine: list[pl.DataFrame] = field(default_factory=list)
+    warnings: list[pl.DataFrame] = field(default_factory=list)
+    #: Beyond it nothing moves the hospital's clock.
+    latest: datetime | None = None
     first: datetime | None = None
     last: datetime | None = None
 
@@ -102,9 +116,49 @@ class _Tally:
             self.add(table or "events", "refused", number)
             self.refusals[f"{table}: {reason}"] += number
 
+    def warn(self, warned: pl.DataFrame) -> None:
+        if warned.height:
+            self.warnings.append(warned)
+
+    def warned(self) -> dict[str, int]:
+        if not self.warnings:
+            return {}
+        counts = pl.concat(self.warnings).group_by("table", "reason").len().sort("table", "reason")
+        return {f"{table}: {reason}": number for table, reason, number in counts.iter_rows()}
+
+    def check_refusals(self, label: str, most: float | None) -> None:
+        """Fail where so many rows of a table were refused that the mapping is to blame."""
+        if most is None:
+            return
+        for table, count in self.counts.items():
+            read, refused = count.get("read", 0), count.get("refused", 0)
+            is_all = refused > 0 and refused >= read
+            if is_all or (refused > _FEW_REFUSED and refused > most * read):
+                raise BadInputError(self._too_many(label, table, refused, read, most))
+
+    def _too_many(self, label: str, table: str, refused: int, read: int, most: float) -> str:
+        rows = pl.concat(self.quarantine).filter(pl.col("table") == table)
+        reasons = []
+        often = rows.group_by("reason", "field").len().sort("len", "reason", descending=True)
+        for reason, name, number in often.head(3).iter_rows():
+            of_reason = rows.filter(pl.col("reason") == reason, pl.col("field").eq_missing(name))
+            places = of_reason.select("file", "row").head(3).rows()
+            where = ", ".join(f"{file} row {'?' if row is None else row}" for file, row in places)
+            reasons.append(
+                f"{number:,} {reason} in {name or 'the row'} ({REASONS.get(reason, '')}; {where})"
+            )
+        return (
+            f"{label}: {refused:,} of {read:,} rows of {table} would be refused; found "
+            f"{'; '.join(reasons)}; nothing was imported: mend the mapping or the file, or allow "
+            f"more than {100 * most:g} % with --most-refused, and they go to quarantine"
+        )
+
     def span(self, frame: pl.DataFrame, *columns: str) -> None:
         for column in columns:
-            low, high = frame[column].min(), frame[column].max()
+            times = frame[column]
+            if self.latest is not None:
+                times = times.filter(times <= self.latest)
+            low, high = times.min(), times.max()
             if isinstance(low, datetime) and isinstance(high, datetime):
                 self.first = min(self.first or low, low)
                 self.last = max(self.last or high, high)
@@ -131,6 +185,8 @@ def import_delivery(
     label: str,
     now: datetime,
     on_change: OnChange = "refuse",
+    most_refused: float | None = MOST_REFUSED,
+    dates: Literal["real", "shifted"] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ImportSummary:
     """Write a delivery into a hospital, as one batch.
@@ -150,6 +206,12 @@ def import_delivery(
         What to do if something of this name was imported with other content:
         refuse; replace it (rows that are no longer there are withdrawn); or
         take it as a further extract (rows that are no longer there stay).
+    most_refused : float or None
+        The largest share (0-1) of refused rows of a table that is tolerated;
+        up to ten are, if others of the table are taken. None: any.
+    dates : {"real", "shifted"}, optional
+        ``shifted``: moved on purpose, so no time is too early or beyond the
+        import. By default what the delivery says.
     progress : callable, optional
         Called with the number of rows read so far.
 
@@ -163,7 +225,8 @@ def import_delivery(
         Another process writes, or the file changed and `on_change` is
         ``refuse``; the message names the earlier batch.
     BadInputError
-        The source cannot be read; the hospital is as it was.
+        The source cannot be read, or too many of its rows; the hospital is
+        as it was.
     """
     now = now.astimezone(UTC)
     sha256, size = fingerprint(delivery.files)
@@ -196,14 +259,18 @@ def import_delivery(
                 )
                 raise ConflictError(message)
         replaced = same["batch"].to_list() if on_change == "replace" else []
-        tally = _Tally()
+        shifted = (dates or delivery.dates) == "shifted" or writer.before.dates_shifted
+        writer.dates_shifted = shifted
+        tally = _Tally(latest=None if shifted else now + GRACE_AHEAD)
         batch = writer.next_batch()
         stage, others, pseudonyms, shared = _stage(writer, delivery, tally, progress)
         _write_events(writer, delivery, stage, tally, shared=shared, batch=batch, replaced=replaced)
         _write_others(writer, others, tally, batch=batch, replaced=replaced)
-        if tally.quarantine:
-            refused = pl.concat(tally.quarantine).with_columns(batch=pl.lit(batch, dtype=pl.Int64))
-            writer.append("quarantine", [refused.select(list(TABLES["quarantine"]))])
+        tally.check_refusals(label, most_refused)
+        for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
+            if found:
+                rows = pl.concat(found).with_columns(batch=pl.lit(batch, dtype=pl.Int64))
+                writer.append(table, [rows.select(list(TABLES[table]))])
         counts = {table: dict(count) for table, count in tally.counts.items()}
         summary = ImportSummary(
             source=delivery.name,
@@ -214,6 +281,7 @@ def import_delivery(
             counts=counts,
             refusals=dict(tally.refusals),
             order=delivery.order,
+            warnings=tally.warned(),
         )
         writer.append(
             "batches",
@@ -261,6 +329,8 @@ def _stage(
     """
     pseudonyms = Pseudonyms(writer.key, delivery.assigner)
     canonical = _canonical_units(writer.snapshot().codes())
+    own_units = read_own_units(writer.hospital.path)
+    limits = None if writer.dates_shifted else TimeLimits.of_import(writer.now)
     stage = Stage(writer.staging)
     others: dict[str, list[pl.DataFrame]] = {}
     named: list[pl.DataFrame] = []
@@ -276,8 +346,20 @@ def _stage(
                 tally.add(table or "events", "read", number)
             tally.refuse(conform("quarantine", rows.frame))
             continue
-        frame, refused = accept(rows.table, conform(rows.table, rows.frame), canonical)
-        tally.refuse(refused)
+        if rows.table == "warnings":
+            tally.counts.pop("warnings", None)
+            tally.warn(conform("warnings", rows.frame))
+            continue
+        accepted = accept(
+            rows.table,
+            conform(rows.table, rows.frame),
+            canonical,
+            limits=limits,
+            own_units=own_units,
+        )
+        frame = accepted.taken
+        tally.refuse(accepted.refused)
+        tally.warn(accepted.warned)
         if rows.table == "codes":
             canonical.update(_canonical_units(frame.lazy()))
         frame = _recorded(frame, writer.now)

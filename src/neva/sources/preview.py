@@ -277,7 +277,9 @@ def preview(
             opened(sample, mapping_yaml, zone=zone) as delivery,
         ):
             hospital = create_hospital(Path(folder) / "hospital", zone=zone, now=now)
-            summary = import_delivery(hospital, delivery, label=path.name, now=now)
+            summary = import_delivery(
+                hospital, delivery, label=path.name, now=now, most_refused=None
+            )
             return _found(hospital, summary.counts)
     except NevaError as error:
         return Preview(problem=str(error))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -62,6 +62,9 @@ class Delivery:
         The mapping as JSON text, kept with the batch.
     order : str
         Where ``sequence`` comes from: ``column``, ``position`` or ``none``.
+    dates : str
+        ``shifted`` where the source moved its dates on purpose (de-identified
+        records of the 22nd century): then no date is too late or too early.
     rows : iterator of Rows
         Read once, in a stream; never the whole file in memory.
     """
@@ -73,6 +76,7 @@ class Delivery:
     rows: Iterator[Rows]
     mapping: str | None = None
     order: str = "position"
+    dates: Literal["real", "shifted"] = "real"
 
 
 class Source(Protocol):

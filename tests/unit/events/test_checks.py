@@ -53,6 +53,22 @@ CASES = {
         1,
         3,
     ),
+    "unit-understood": (
+        {"events": [at(day(k), value=1.0, value_unit=u) for k, u in enumerate(["g", "ell"], 1)]},
+        1,
+        2,
+    ),
+    "clock-changes": (
+        {
+            "events": [at(day(1)), at(day(2)), at(day(3))],
+            "warnings": [
+                {"file": "f", "row": 1, "table": "events", "field": n, "reason": "time-repeated"}
+                for n in ("time", "end_time")
+            ],
+        },
+        1,
+        3,
+    ),
     "event-stay-exists": (
         {"events": [at(day(1), stay="s1"), at(day(2), stay="x")], "stays": [stay()]},
         1,

@@ -176,7 +176,7 @@ def test_sojourns_of_a_real_hospital_add_up_to_its_census(tmp_path):
 
     folder = shared("data", "mimic-iv-demo-omop")
     delivery = open_omop(folder, zone="UTC")
-    import_delivery(hospital, delivery, label="mimic", now=NOW)
+    import_delivery(hospital, delivery, label="mimic", now=NOW, dates="shifted")
     snapshot = hospital.snapshot()
     found = sojourns_of(snapshot, by="unit")
     counted = of_movements(snapshot, parents=False).frame
