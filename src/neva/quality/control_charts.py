@@ -11,17 +11,19 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy import stats
 
 from neva.errors import UsageError
 from neva.quality.icons import Direction
 from neva.quality.spc import (
+    FEWEST_POINTS,
     MEAN_RANGE,
     NEAR_SHARE,
-    ChartKind,
     ControlChart,
     Limits,
     build_chart,
     prepared,
+    without_limits,
     xmr,
 )
 
@@ -32,6 +34,11 @@ FloatArray = npt.NDArray[np.float64]
 
 # Three and two sigma.
 SIGMAS: Final = 3.0
+# Our own choice: below so many periods, or so many cases in the middle one, the
+# spread between periods is told from chance within them by nothing but luck.
+FEWEST_FOR_PRIME: Final = 20
+LARGE_DENOMINATOR: Final = 50
+OVER_DISPERSION_LEVEL: Final = 0.01
 # Weibull times with shape 3.6 are nearly normal, so exponential ones are after
 # this power (Nelson 1994).
 NELSON_POWER: Final = 1 / 3.6
@@ -58,11 +65,39 @@ def _symmetric(centre: FloatArray, sigma: FloatArray, most: float) -> Limits:
     return Limits(centre, line(-near), line(near), line(-SIGMAS), line(SIGMAS))
 
 
-def _between_periods(z: FloatArray) -> float:
-    """Laney's sigma z: the spread between periods that chance within them does not explain."""
+def _between_periods(z: FloatArray) -> FloatArray:
+    """Laney's sigma z for each period, from the moving ranges that do not touch it.
+
+    The spread between periods that chance within them does not explain. A
+    period is not judged by limits that it has widened itself; and chance
+    within periods is the least there is, so sigma z is never below 1.
+    """
     ranges = np.abs(np.diff(z))
-    ranges = ranges[~np.isnan(ranges)]
-    return float(ranges.mean()) / MEAN_RANGE if len(ranges) else np.nan
+    known = ~np.isnan(ranges)
+    amounts = np.where(known, ranges, 0.0)
+    before, after = np.r_[0.0, amounts], np.r_[amounts, 0.0]
+    counted = known.sum() - np.r_[0, known] - np.r_[known, 0]
+    rest = np.maximum(amounts.sum() - before - after, 0.0)
+    mean = np.divide(rest, counted, out=np.zeros_like(rest), where=counted > 0)
+    return np.maximum(mean / MEAN_RANGE, 1.0)
+
+
+def _is_over_dispersed(counts: FloatArray, sizes: FloatArray, *, is_proportion: bool) -> bool:
+    """Tell whether periods differ by more than chance, where a prime chart can be drawn.
+
+    By the dispersion test: the sum of squared standardised values against
+    chi-squared, at 1 in 100.
+    """
+    usable = ~np.isnan(counts) & ~np.isnan(sizes) & (sizes > 0)
+    n, events = sizes[usable], counts[usable]
+    if len(n) < FEWEST_FOR_PRIME or float(np.median(n)) < LARGE_DENOMINATOR:
+        return False
+    centre = float(events.sum() / n.sum())
+    variance = centre * (1 - centre if is_proportion else 1) / n
+    if centre <= 0 or (variance <= 0).any():
+        return False
+    squares = float((((events / n) - centre) ** 2 / variance).sum())
+    return bool(stats.chi2.sf(squares, len(n) - 1) < OVER_DISPERSION_LEVEL)
 
 
 def count_chart(
@@ -90,7 +125,8 @@ def count_chart(
         p: proportion, ``p ± 3 sqrt(p (1 - p) / n)``; u: rate,
         ``u ± 3 sqrt(u / n)``; c: count, ``c ± 3 sqrt(c)``. Prime: the width is
         multiplied by sigma z, the mean moving range of the standardised values
-        divided by 1.128.
+        divided by 1.128, without the ranges that touch the period judged, and
+        never below 1.
     per : float
         Rates are shown per so much exposure (1000 for "per 1,000 patient-days"),
         `target` too. 1 for proportions.
@@ -108,7 +144,8 @@ def count_chart(
     p and u charts take chance within a period to be all there is; large
     denominators then make limits so narrow that everything is outside. p' and u'
     measure the spread between periods too; with equal denominators they are
-    close to XmR charts. sigma z may be below 1, and then narrows the limits.
+    close to XmR charts. Laney's sigma z may be below 1, and then narrows limits
+    below what chance alone does; ours does not.
     The formulas of p, u and c are the textbook ones.
 
     References
@@ -321,12 +358,24 @@ def g_chart(
     )
 
 
-_DEFAULT_KINDS: Final[dict[Measured, ChartKind]] = {
-    "proportion": "p-prime",
-    "rate": "u-prime",
+_DEFAULT_KINDS: Final[dict[Measured, Literal["xmr", "p", "u", "c"]]] = {
+    "proportion": "p",
+    "rate": "u",
     "count": "c",
     "value": "xmr",
 }
+
+
+def _default_kind(
+    measured: Measured, top: FloatArray, bottom: FloatArray, shared: dict[str, Any]
+) -> Literal["xmr", "p", "p-prime", "u", "u-prime", "c"]:
+    """Choose the chart of a measure: prime only where the periods ask for it."""
+    kind = _DEFAULT_KINDS[measured]
+    if kind not in {"p", "u"} or shared["baseline"] is not None or shared["rebase_at"]:
+        return kind
+    if not _is_over_dispersed(top, bottom, is_proportion=kind == "p"):
+        return kind
+    return "p-prime" if kind == "p" else "u-prime"
 
 
 def measure_chart(
@@ -353,8 +402,11 @@ def measure_chart(
         count: the denominator is not used; value: numerator is a sum and
         denominator the number of values in it, so that the quotient is a mean.
     kind : str
-        ``auto`` takes p' for proportions, u' for rates, c for counts and XmR for
-        values; ``xmr`` draws any of them as "Making Data Count" does.
+        ``auto`` takes p for proportions, u for rates, c for counts and XmR for
+        values; p' and u' where at least 20 periods with a median of at least 50
+        cases differ by more than chance (dispersion test at 1 in 100); and with
+        fewer than 12 periods a run chart around the median without limits, since
+        they would rest on too little. ``xmr`` draws any of them as "Making Data Count" does.
     every : str or None
         Spacing of periods (polars' notation); dates that are missing in between
         become gaps, or 0 for a count. None leaves the rows as they are.
@@ -394,8 +446,15 @@ def measure_chart(
         "baseline": baseline,
         "rebase_at": rebase_at,
     }
-    chosen = _DEFAULT_KINDS[measured] if kind == "auto" else kind
     top, bottom = _floats(rows["numerator"].to_numpy()), _floats(rows["denominator"].to_numpy())
+    chosen = kind if kind != "auto" else _default_kind(measured, top, bottom, shared)
+    if kind == "auto":
+        drawn = measure_chart(
+            table, measured=measured, kind=chosen, every=every, per=per,
+            direction=direction, target=target, baseline=baseline, rebase_at=rebase_at,
+        )  # fmt: skip
+        enough = int(drawn.frame["value"].is_not_null().sum()) >= FEWEST_POINTS
+        return drawn if enough else without_limits(drawn)
     if measured == "count":
         top = np.nan_to_num(top)
         if chosen == "c":

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy import special, stats
+from scipy import stats
 
 from neva.errors import UsageError
 
@@ -149,19 +149,48 @@ def poisson_limits(expected: npt.ArrayLike, tail: float) -> tuple[FloatArray, Fl
     Returns
     -------
     lower, upper : arrays, shape (k,)
-        ``chi2(tail; 2E) / 2E`` and ``chi2(1 - tail; 2 (E + 1)) / 2E``.
+        Below: ``(r - a) / E`` with r the smallest count that has
+        ``P(R <= r) >= tail`` and ``a = (P(R <= r) - tail) / P(R = r)``, R being
+        Poisson with mean E; above alike, with the upper tail. Not below 0.
+
+    Notes
+    -----
+    The range of counts where E is true; not the confidence limits of a mean for
+    which E was counted. Interpolated as :func:`binomial_limits`.
+
+    References
+    ----------
+    Spiegelhalter DJ (2005), doi:10.1002/sim.1970.
 
     Examples
     --------
     >>> lower, upper = poisson_limits([10.0], 0.025)
     >>> lower.round(4).tolist(), upper.round(4).tolist()
-    ([0.4795], [1.839])
+    ([0.3775], [1.716])
     """
     e = np.atleast_1d(np.asarray(expected, dtype=np.float64))
-    # A quantile of chi-squared with 2k degrees of freedom is twice one of gamma(k).
-    lower: FloatArray = special.gammaincinv(e, tail) / e
-    upper: FloatArray = special.gammaincinv(e + 1, 1 - tail) / e
+    low = stats.poisson.ppf(tail, e)
+    reached = stats.poisson.cdf(low, e)
+    part = (reached - tail) / stats.poisson.pmf(low, e)
+    lower: FloatArray = np.maximum(low - part, 0.0) / e
+    # The largest count that at least `tail` of the counts reach or pass.
+    high = stats.poisson.isf(tail, e)
+    high = np.where(stats.poisson.sf(high - 1, e) < tail, high - 1, high)
+    high = np.maximum(high, 0.0)
+    passed = stats.poisson.sf(high - 1, e)
+    part = (passed - tail) / stats.poisson.pmf(high, e)
+    upper: FloatArray = (high + part) / e
     return lower, upper
+
+
+def _flags_by_tail(below: FloatArray, above: FloatArray, known: npt.NDArray[np.bool_]) -> pl.Series:
+    """Flag units by the probability of so few, or so many, events as were seen."""
+    flag = np.full(len(below), "in", dtype=object)
+    for name in ("95", "998"):
+        flag[above < _TAILS[name]] = f"high-{name}"
+        flag[below < _TAILS[name]] = f"low-{name}"
+    flag[~known] = "no-data"
+    return pl.Series("flag", flag.tolist(), dtype=pl.String)
 
 
 def over_dispersion(
@@ -345,10 +374,15 @@ def funnel_proportions(
     if method == "exact":
         drawn = np.unique(np.rint(drawn))
     at_units = limits(np.where(known, sizes, 1.0))
+    frame = _assembled(units, counts, sizes, value, z, at_units)
+    if method == "exact":
+        n = np.where(known, sizes, 1.0)
+        below, above = stats.binom.cdf(counts, n, p0), stats.binom.sf(counts - 1, n, p0)
+        frame = frame.with_columns(_flags_by_tail(below, above, known))
     return Funnel(
         kind="proportion",
         method=method,
-        frame=_assembled(units, counts, sizes, value, z, at_units),
+        frame=frame,
         curve=pl.DataFrame({"size": drawn, **limits(drawn)}),
         reference=p0,
         phi=phi,
@@ -432,10 +466,14 @@ def funnel_ratios(
         return found
 
     drawn = _sizes_to_draw(sizes, min(1.0, float(sizes[known].min())) if known.any() else 1.0)
+    frame = _assembled(units, counts, sizes, value, z, limits(safe))
+    if method == "exact":
+        below, above = stats.poisson.cdf(counts, safe), stats.poisson.sf(counts - 1, safe)
+        frame = frame.with_columns(_flags_by_tail(below, above, known))
     return Funnel(
         kind="ratio",
         method=method,
-        frame=_assembled(units, counts, sizes, value, z, limits(safe)),
+        frame=frame,
         curve=pl.DataFrame({"size": drawn, **limits(drawn)}),
         reference=1.0,
         phi=phi,

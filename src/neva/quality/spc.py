@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final, Literal
 
@@ -380,9 +380,33 @@ def build_chart(
         direction=direction,
         target=target,
         frame=frame,
-        variation=variation_icon(last["side"], direction) if last else None,
-        assurance=assurance_icon(last["lower"], last["upper"], target, direction) if last else None,
+        variation=None
+        if "no-limits" in notes or last is None
+        else variation_icon(last["side"], direction),
+        assurance=None
+        if "no-limits" in notes or last is None
+        else assurance_icon(last["lower"], last["upper"], target, direction),
         warnings=tuple(notes),
+    )
+
+
+def without_limits(chart: ControlChart) -> ControlChart:
+    """Make a run chart of a chart whose limits would rest on too few points.
+
+    Its line is the median; no point is judged, and the warning ``no-limits``
+    says why.
+    """
+    none = pl.lit(None, dtype=pl.Float64)
+    frame = chart.frame.with_columns(
+        centre=pl.col("value").median(),
+        **dict.fromkeys(("near_lower", "near_upper", "lower", "upper"), none),
+        signal=pl.lit("none"),
+        side=pl.lit(0, dtype=pl.Int8),
+        point=pl.when(pl.col("value").is_null()).then(pl.lit("gap")).otherwise(pl.lit("common")),
+    )
+    warnings = tuple(one for one in chart.warnings if one not in ("few-points", "no-limits"))
+    return replace(
+        chart, frame=frame, variation=None, assurance=None, warnings=(*warnings, "no-limits")
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
+from tests.shared_data import shared
 
 from neva.errors import UsageError
 from neva.quality.funnel import (
@@ -33,11 +34,49 @@ def dispersed():
     return ratios(rng.poisson(expected * np.exp(rng.normal(0, 0.2, 30))), expected)
 
 
-def test_exact_ratio_limits_are_the_chi_squared_quantiles():
-    expected = np.array([0.3, 1, 10, 250])
-    low, high = poisson_limits(expected, 0.001)
-    assert low == pytest.approx(stats.chi2.ppf(0.001, 2 * expected) / 2 / expected)
-    assert high == pytest.approx(stats.chi2.ppf(0.999, 2 * (expected + 1)) / 2 / expected)
+def test_exact_ratio_limits_lie_between_the_counts_on_both_sides_of_the_tail():
+    expected = np.array([0.01, 0.3, 1, 10, 250])
+    for tail in (0.001, 0.025):
+        low, high = poisson_limits(expected, tail)
+        for e, below, above in zip(expected, low * expected, high * expected, strict=True):
+            # Slowly: the counts that are too few, and those that are too many.
+            few = [k for k in range(800) if stats.poisson.cdf(k, e) < tail]
+            many = [k for k in range(800) if stats.poisson.sf(k - 1, e) < tail]
+            assert all(k < below or below == 0 for k in few)
+            assert below <= len(few)
+            assert all(k > above for k in many)
+            assert above >= many[0] - 1
+
+
+def test_a_small_unit_without_deaths_is_no_outlier_by_a_confidence_limit():
+    """The tails of a Poisson count when the expectation is true."""
+    units = pl.read_csv(shared("cases", "funnel-ratio-few-expected", "units.csv"))
+    assert dict(funnel_ratios(units).frame.select("unit", "flag").rows()) == {
+        "A": "low-95", "B": "low-95", "C": "low-998", "D": "high-95", "E": "high-998", "F": "in",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("reference", [0.02, 0.3])
+def test_exact_flags_are_the_tails_of_the_counts(reference):
+    """Every count of every small unit, of proportions and of ratios."""
+    pairs = [(k, n) for n in (1, 2, 7, 40) for k in range(n + 1)]
+    k, n = (np.array(one) for one in zip(*pairs, strict=True))
+
+    def flags(below, above):
+        return [
+            "low-998" if b < 0.001 else "high-998" if a < 0.001
+            else "low-95" if b < 0.025 else "high-95" if a < 0.025 else "in"
+            for b, a in zip(below, above, strict=True)
+        ]  # fmt: skip
+
+    found = funnel_proportions(proportions(k, n), reference=reference)
+    assert found.frame["flag"].to_list() == flags(
+        stats.binom.cdf(k, n, reference), stats.binom.sf(k - 1, n, reference)
+    )
+    found = funnel_ratios(ratios(k, n * reference))
+    assert found.frame["flag"].to_list() == flags(
+        stats.poisson.cdf(k, n * reference), stats.poisson.sf(k - 1, n * reference)
+    )
 
 
 @pytest.mark.parametrize("n", [5, 40, 333])
@@ -150,11 +189,9 @@ def test_units_without_cases_are_shown_as_without_data():
 
 
 def test_on_a_limit_is_inside():
-    low, high = poisson_limits([10.0], 0.025)
-    flags = funnel_ratios(ratios([10, 18, 19, 5, 4], [10.0] * 5)).frame["flag"].to_list()
+    # Poisson(10): P(X <= 4) = 0.029, P(X <= 3) = 0.010, P(X >= 17) = 0.027, P(X >= 18) = 0.014.
+    flags = funnel_ratios(ratios([10, 17, 18, 4, 3], [10.0] * 5)).frame["flag"].to_list()
     assert flags == ["in", "in", "high-95", "in", "low-95"]
-    assert low[0] < 0.5
-    assert high[0] > 1.8
 
 
 def test_about_one_unit_in_500_of_a_common_process_is_outside():
