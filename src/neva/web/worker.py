@@ -344,8 +344,9 @@ def _outcome(context: WorkContext, results: Results) -> dict[str, Any]:
     """Do the work; return how it ended, as :meth:`~neva.state.jobs.Jobs.end` takes it."""
     job = context.job
     try:
-        if job.tries > 1 and results.has_of(job):
-            # Its first worker did it, and could not write its end.
+        if job.tries > 1 and job.kind != "flush" and results.has_of(job):
+            # Its first worker did it, and could not write its end. (What people enter
+            # meanwhile waits for a flush that is under way: that is done again.)
             return {"state": "done", "result": job.key}
         kind = _kinds().get(job.kind)
         if kind is None:
