@@ -13,6 +13,8 @@ import pytest
 from tests.hospitals import new_hospital
 from tests.sites import free_port
 
+#: The command as it is installed.
+NEVA = Path(sys.executable).with_name("neva")
 DEMONSTRATION = """
 import sys
 from pathlib import Path
@@ -83,7 +85,7 @@ def started(*arguments):
 def test_a_killed_worker_of_a_server_is_replaced_and_sigterm_ends_both(tmp_path):
     port = free_port()
     hospital = new_hospital(tmp_path).path
-    with started("-m", "neva", "serve", hospital, "--port", port) as server:
+    with started(NEVA, "serve", hospital, "--port", port) as server:
         wait_until(lambda: answers(port) and seen(port) is not None)
         [first] = below(server.pid)
         os.kill(first, signal.SIGKILL)

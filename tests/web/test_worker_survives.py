@@ -1,4 +1,4 @@
-"""The worker outlives a locked state; others take its place; who waits is told when none is left."""
+"""The worker outlives a locked state, is replaced when killed; who waits is told if none is left."""
 
 import contextlib
 import logging
