@@ -96,8 +96,6 @@ def serving(folder: Path, *, stays=400, seed=5, workers=1, **more):
                 site.wait_for_jobs()
         yield site
     finally:
-        for process in started:
-            process.terminate()
-            process.join(timeout=10)
+        started.stop()
         server.should_exit = True
         thread.join(timeout=10)

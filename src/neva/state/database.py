@@ -30,6 +30,7 @@ from neva.state.rule_states import RuleStates
 from neva.state.sessions import Attempts, Sessions
 from neva.state.tokens import Tokens
 from neva.state.work_items import WorkItems
+from neva.state.workers import Workers
 
 __all__ = ["State", "open_state", "state_named", "state_of"]
 
@@ -59,6 +60,7 @@ class State:
     feedback : Feedback
     tokens : Tokens
     work : WorkItems
+    workers : Workers
     audit : Audit
     accounts : Accounts
     sessions : Sessions
@@ -79,6 +81,7 @@ class State:
         self.feedback = Feedback(self)
         self.tokens = Tokens(self)
         self.work = WorkItems(self)
+        self.workers = Workers(self)
         self.accounts = Accounts(self)
         self.sessions = Sessions(self)
         self.attempts = Attempts(self)

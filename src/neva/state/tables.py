@@ -36,6 +36,7 @@ __all__ = [
     "sessions",
     "tokens",
     "work_items",
+    "workers",
 ]
 
 metadata = MetaData()
@@ -222,6 +223,14 @@ job_log = Table(
     Column("job", Text, nullable=False, index=True),
     Column("at", Moment, nullable=False),
     Column("words", Words, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("begun", Moment, nullable=False),
+    Column("seen", Moment, nullable=False, index=True),
 )
 
 entries = Table(

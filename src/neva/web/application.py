@@ -104,10 +104,13 @@ def create_application(
     application.add_middleware(Headers, base_url=settings.base_url)
 
     @application.get("/health", summary="Is it running, and with which rules")
-    def health() -> dict[str, Any]:
-        services = bedside.services()
+    def health(response: Response) -> dict[str, Any]:
+        services, work = bedside.services(), server.worker()
+        if work["is_silent"]:
+            response.status_code = 503  # monitors look at this number
         return {
-            "status": "ok",
+            "status": "no worker" if work["is_silent"] else "ok",
+            "worker_seen": work["seen"],
             "live": sorted(rule.id for rule, state in services.rules if state == "live"),
             "silent": sorted(rule.id for rule, state in services.rules if state == "silent"),
             "changed": sorted(bedside.changed_rules()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from neva.decisions.cards import hash_of
 from neva.definitions.programme import load_programme
 from neva.state import ROLES, State, open_state, state_of
+from neva.web.heartbeat import end_with_parent
 from neva.web.settings import WebSettings
 
 __all__ = ["PASSWORD", "prepare", "serve_demonstration"]
@@ -53,10 +55,13 @@ def prepare(hospital: Path, *, at: datetime, live: bool) -> None:
             _make_live(state, at)
 
 
-def _serve(settings: WebSettings) -> None:
+def _serve(settings: WebSettings, parent: int | None = None) -> None:
     from neva.web.application import create_application
-    from neva.web.serving import serve_forever
+    from neva.web.serving import exit_on_sigterm, serve_forever
 
+    exit_on_sigterm()
+    if parent is not None:
+        end_with_parent(parent)
     serve_forever(create_application(settings), settings)
 
 
@@ -82,11 +87,19 @@ def serve_demonstration(folder: Path, *, host: str, port: int) -> None:
         )
         for number, name in enumerate(("synthetic", "hospital"))
     ]
+    from neva.web.serving import exit_on_sigterm
+
+    exit_on_sigterm()
     # Not a daemon: it has a worker of its own.
-    second = multiprocessing.get_context("spawn").Process(target=_serve, args=(settings[1],))
+    second = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(settings[1], os.getpid())
+    )
     second.start()
     try:
         _serve(settings[0])
     finally:
         second.terminate()
-        second.join(timeout=10)
+        second.join(timeout=15)
+        if second.is_alive():
+            second.kill()
+            second.join(timeout=5)

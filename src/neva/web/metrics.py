@@ -86,4 +86,11 @@ class Metrics:
         if age is not None:
             lines.append("# TYPE neva_data_age_seconds gauge")
             lines.append(f"neva_data_age_seconds {3600 * age:.0f}")
+        work = self._server.worker()
+        lines.append("# HELP neva_worker_silent 1: no worker has been heard of for a minute.")
+        lines.append("# TYPE neva_worker_silent gauge")
+        lines.append(f"neva_worker_silent {work['is_silent']:d}")
+        if work["age_hours"] is not None:
+            lines.append("# TYPE neva_worker_heard_seconds gauge")
+            lines.append(f"neva_worker_heard_seconds {3600 * work['age_hours']:.0f}")
         return "\n".join(lines) + "\n"

@@ -277,6 +277,7 @@ def render(
                 role_title=_role(viewer, words),
                 has_twins=getattr(request.scope.get("route"), "path", "") in TWINS,
                 feed=server.feed() if viewer is not None else None,
+                work=server.worker() if viewer is not None else None,
                 **more,
             )
         )

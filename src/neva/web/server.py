@@ -28,6 +28,8 @@ __all__ = ["RETRY_AFTER", "Server"]
 
 #: Data older than this turn the page red.
 STALE_AFTER: Final = timedelta(minutes=60)
+#: When no worker has been heard of for so long, pages and monitors are told.
+SILENT_AFTER: Final = timedelta(minutes=1)
 #: What could not be computed is tried again by whoever looks, after so long.
 RETRY_AFTER: Final = timedelta(minutes=10)
 #: With a live feed every minute brings other data. So long a result is good
@@ -66,6 +68,7 @@ class Server:
         self.state: State = bedside.state
         self.zone = self.hospital.settings.zone
         self.place = ZoneInfo(self.zone)
+        self._begun = self.clock()
         self._lock = threading.RLock()
         self._version: int | None = None
         self._views: dict[datetime, Snapshot] = {}
@@ -175,6 +178,19 @@ class Server:
             "age_hours": None if age is None else age.total_seconds() / 3600,
             "is_stale": age is None or age > STALE_AFTER,
             "clock": self.settings.clock,
+        }
+
+    def worker(self) -> dict[str, Any]:
+        """Say when a worker was last heard of: ``seen``, ``age_hours``, ``is_silent``.
+
+        A server that has just begun gives its worker a minute to begin too.
+        """
+        seen, at = self.state.workers.last_seen(), self.clock()
+        since = self._begun if seen is None else max(seen, self._begun)
+        return {
+            "seen": seen,
+            "age_hours": None if seen is None else (at - seen).total_seconds() / 3600,
+            "is_silent": at - since > SILENT_AFTER,
         }
 
     def unit_titles(self) -> dict[str, str]:

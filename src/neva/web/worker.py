@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import socket
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,13 +25,18 @@ from neva.errors import NevaError, NotFoundError
 from neva.events.hospital import Hospital, open_hospital
 from neva.state import State, job_key, open_state, state_of
 from neva.state.jobs import Job
+from neva.web.heartbeat import BEAT_EVERY, Heartbeat, log_failure, place_of
 from neva.web.settings import WebSettings
 
 __all__ = ["Cancelled", "Result", "Results", "WorkContext", "results_folder", "work_forever"]
 
-#: How often a worker looks for work, and says that it is alive.
+#: How often a worker looks for work, seconds.
 _LOOK_EVERY: Final = 0.5
-_BEAT_EVERY: Final = 5.0
+#: After an error it waits, each time twice as long, up to so many seconds.
+_LONGEST_WAIT: Final = 30.0
+#: The end of a job is written at the so manieth attempt at the latest; else the
+#: job is given up for lost, and taken up again.
+_MOST_ENDINGS: Final = 20
 #: So many results of a kind are kept.
 _KEPT: Final = 40
 #: Names what results look like: it changes with the code that makes them.
@@ -151,6 +154,11 @@ class Results:
         except OSError:
             return None
 
+    def has_of(self, job: Job) -> bool:
+        """Say whether a job has already left its result, whole."""
+        found = self._load(job.key)
+        return found is not None and found.made >= job.at
+
     def forget(self, result: Result) -> None:
         """Drop a result whose files are gone; it is computed anew."""
         with self._lock:
@@ -262,21 +270,23 @@ class WorkContext:
             if time.monotonic() - self._told < 0.3 and done < of:
                 return
             self._told = time.monotonic()
-        if not self.state.jobs.beat(
-            self.job.id,
-            at=self.settings.now(),
-            done=done,
-            of=of,
-            words=words,
-            tries=self.job.tries,
-        ):
+        if not self._beat(done=done, of=of, words=words):
             self._is_cancelled = True
             raise Cancelled
 
     def alive(self) -> None:
         """Say that it is alive; called from a thread of its own."""
-        if not self.state.jobs.beat(self.job.id, at=self.settings.now(), tries=self.job.tries):
+        if not self._beat():
             self._is_cancelled = True
+
+    def _beat(self, **more: Any) -> bool:
+        try:
+            return self.state.jobs.beat(
+                self.job.id, at=self.settings.now(), tries=self.job.tries, **more
+            )
+        except Exception as error:  # work is not lost because nobody can be told of it
+            log_failure("a job could not say how far it is", error)
+            return True
 
 
 class HourlyCensus:
@@ -299,12 +309,7 @@ class HourlyCensus:
         try:
             write_census(self._hospital, self._state, self._settings)
         except Exception as error:  # the doorway: pages and jobs go on without it
-            frames = traceback.extract_tb(error.__traceback__)
-            logging.getLogger("neva.web").error(
-                "the census for a downtime was not written: %s in line %s",
-                type(error).__name__,
-                frames[-1].lineno if frames else "?",
-            )
+            log_failure("the census for a downtime was not written", error)
             return False
         return True
 
@@ -318,17 +323,31 @@ def _kinds() -> Mapping[str, Work]:
     return KINDS
 
 
-def _do(context: WorkContext, results: Results) -> None:
-    job, jobs, clock = context.job, context.state.jobs, context.settings.now
-    stop = threading.Event()
+def _do(context: WorkContext, results: Results, stop: threading.Event) -> bool:
+    """Do a job; say whether its end was written."""
+    over = threading.Event()
 
     def beat() -> None:
-        while not stop.wait(_BEAT_EVERY):
+        while not over.wait(BEAT_EVERY):
             context.alive()
 
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
     try:
+        return _end(context, _outcome(context, results), stop)
+    finally:
+        over.set()
+        beating.join()
+
+
+def _outcome(context: WorkContext, results: Results) -> dict[str, Any]:
+    """Do the work; return how it ended, as :meth:`~neva.state.jobs.Jobs.end` takes it."""
+    job = context.job
+    try:
+        if job.tries > 1 and job.kind != "flush" and results.has_of(job):
+            # Its first worker did it, and could not write its end. (What people enter
+            # meanwhile waits for a flush that is under way: that is done again.)
+            return {"state": "done", "result": job.key}
         kind = _kinds().get(job.kind)
         if kind is None:
             message = f"job: no work of this kind is known; found {job.kind[:40]!r}; update Neva"
@@ -336,24 +355,48 @@ def _do(context: WorkContext, results: Results) -> None:
         version = results.version()
         content = kind(context, job.parameters)
         context.progress(1, 1, "done")
-        results.keep(job.key, job.kind, job.parameters, version, content, clock())
-        jobs.end(job.id, "done", at=clock(), result=job.key, tries=job.tries)
+        results.keep(job.key, job.kind, job.parameters, version, content, context.settings.now())
     except Cancelled:
-        jobs.end(job.id, "cancelled", at=clock(), tries=job.tries)
+        return {"state": "cancelled"}
     except NevaError as error:
-        jobs.end(job.id, "failed", at=clock(), error=str(error), tries=job.tries)
+        return {"state": "failed", "error": str(error)}
     except Exception as error:  # the doorway: what nobody foresaw is our bug
         # The text of a foreign error may quote a row, so only its kind and place are kept.
-        frames = traceback.extract_tb(error.__traceback__)
-        last = frames[-1] if frames else None
-        where = f" in {Path(last.filename).name}, line {last.lineno}" if last else ""
-        jobs.end(
-            job.id, "failed", at=clock(), tries=job.tries,
-            error=f"a bug in Neva, please report it: {type(error).__name__}{where}",
-        )  # fmt: skip
-    finally:
-        stop.set()
-        beating.join()
+        told = f"a bug in Neva, please report it: {place_of(error)}"
+        return {"state": "failed", "error": told}
+    return {"state": "done", "result": job.key}
+
+
+def _end(context: WorkContext, outcome: Mapping[str, Any], stop: threading.Event) -> bool:
+    """Write how a job ended, again and again where the state cannot be written just now.
+
+    A job that another worker has taken up meanwhile is left to that one.
+    """
+    job = context.job
+    for number in range(_MOST_ENDINGS):
+        try:
+            context.state.jobs.end(job.id, at=context.settings.now(), tries=job.tries, **outcome)
+        except Exception as error:
+            log_failure("the end of a job was not written", error)
+            if stop.wait(_wait_after(number)):
+                return False
+        else:
+            return True
+    return False
+
+
+def _wait_after(failures: int) -> float:
+    return min(_LOOK_EVERY * 2.0 ** min(failures, 10), _LONGEST_WAIT)
+
+
+def _survives(what: str, do: Callable[[], object]) -> bool:
+    """Do something without which the worker goes on; say whether it was done."""
+    try:
+        do()
+    except Exception as error:
+        log_failure(what, error)
+        return False
+    return True
 
 
 def work_forever(
@@ -377,30 +420,43 @@ def work_forever(
     Returns
     -------
     int
-        Jobs done.
+        Jobs whose end it has written.
+
+    Notes
+    -----
+    A state that is locked or away for a while, or a hospital that cannot be read,
+    does not end it: it logs the kind and the place of the error, waits and goes on.
     """
     from neva.web.uploads import HourlySweep, Uploads
 
     stop = stop or threading.Event()
     name = f"{socket.gethostname()}:{os.getpid()}"
     place = settings.state if settings.state is not None else state_of(settings.hospital)
-    done = 0
-    with open_state(place) as state:
+    done = failures = 0
+    with open_state(place) as state, Heartbeat(state, name, settings.now) as heart:
         hospital = open_hospital(settings.hospital)
         results = Results(settings, state, hospital)
         census = HourlyCensus(hospital, state, settings)
         sweep = HourlySweep(Uploads(settings, state), settings.now)
         while not stop.is_set() and (parent is None or os.getppid() == parent):
-            census.write_if_due()
-            sweep.if_due()
-            job = state.jobs.take(name, at=settings.now())
+            _survives("the census for a downtime was not written", census.write_if_due)
+            _survives("old uploads were not deleted", sweep.if_due)
+            try:
+                job = state.jobs.take(name, at=settings.now())
+            except Exception as error:  # it may be over in a minute: a worker does not end by it
+                log_failure("the worker could not take a job", error)
+                heart.is_well = False
+                stop.wait(_wait_after(failures))
+                failures += 1
+                continue
+            heart.is_well, failures = True, 0
             if job is None:
                 if most is not None:
                     break
                 stop.wait(_LOOK_EVERY)
                 continue
-            _do(WorkContext(hospital, state, settings, job, results.folder), results)
-            done += 1
+            context = WorkContext(hospital, state, settings, job, results.folder)
+            done += _do(context, results, stop)
             if most is not None and done >= most:
                 break
     return done
