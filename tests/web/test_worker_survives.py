@@ -1,4 +1,4 @@
-"""The worker outlives a locked state, is replaced when killed; who waits is told if none is left."""
+"""The worker outlives a locked state and is replaced when killed; its absence is told."""
 
 import contextlib
 import logging
