@@ -282,6 +282,16 @@ def test_a_session_ends_when_idle_and_after_a_shift(fresh):
     assert last == 303
 
 
+def test_a_page_that_loads_itself_anew_keeps_no_session_alive(fresh):
+    client = fresh.signed_in("viewer")
+    for _ in range(2):
+        fresh.later(minutes=14)
+        assert client.get("/wallboard", params={"refresh": "1"}).status_code == 200
+    fresh.later(minutes=3)
+    answer = client.get("/wallboard", params={"refresh": "1"}, follow_redirects=False)
+    assert answer.status_code == 303
+
+
 @pytest.mark.parametrize(
     "where",
     ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil", "javascript:alert(1)",

@@ -92,15 +92,24 @@ class Sessions:
             )
         return token, made
 
-    def find(self, token: str, *, at: datetime) -> Session | None:
-        """Return the session of a token, or None if there is none, or it is over."""
+    def find(self, token: str, *, at: datetime, is_act: bool = True) -> Session | None:
+        """Return the session of a token, or None if there is none, or it is over.
+
+        Parameters
+        ----------
+        token : str
+        at : datetime
+            Aware.
+        is_act : bool
+            A person asks. What a page asks by itself keeps no session alive.
+        """
         table = tables.sessions
         with self._state.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == _id(token))).first()
         now = utc(at)
         if row is None or row.ends <= now or row.seen + IDLE <= now:
             return None
-        if now - row.seen >= _NOTED_EVERY:
+        if is_act and now - row.seen >= _NOTED_EVERY:
             with self._state.transaction() as connection:
                 connection.execute(table.update().where(table.c.id == row.id).values(seen=now))
         return Session(row.id, row.account, _csrf(token))

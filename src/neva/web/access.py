@@ -167,13 +167,18 @@ def viewer_of(request: Request) -> Viewer:
     return viewer
 
 
+#: In the query of what a page asks by itself: nobody sits before it, perhaps.
+REFRESH: Final = "refresh"
+
+
 def find_viewer(request: Request) -> Viewer | None:
     """Return who is signed in by the request's cookie, or None."""
     token = request.cookies.get(cookie_name(request))
     if not token:
         return None
     server = request.app.state.server
-    session = server.state.sessions.find(token, at=server.clock())
+    is_act = REFRESH not in request.query_params
+    session = server.state.sessions.find(token, at=server.clock(), is_act=is_act)
     if session is None:
         return None
     # The account is read each time: a change of role or a ban acts at once.

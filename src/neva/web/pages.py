@@ -26,7 +26,7 @@ from markupsafe import Markup
 
 from neva.errors import NotFoundError
 from neva.reports.laying_out import templates_of
-from neva.web.access import Viewer, may, viewer_of
+from neva.web.access import REFRESH, Viewer, may, viewer_of
 from neva.web.languages import LANGUAGES, Language, chosen, language_of, preferred
 from neva.web.server import Server
 
@@ -243,7 +243,11 @@ def render(
         return written(cell, column, words)
 
     query = urlencode(
-        [(name, value) for name, value in request.query_params.multi_items() if name != "table"]
+        [
+            (name, value)
+            for name, value in request.query_params.multi_items()
+            if name not in ("table", REFRESH)
+        ]
     )
     with chosen(words):
         html = (

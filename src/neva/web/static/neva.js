@@ -32,5 +32,10 @@
   document.addEventListener("htmx:after:swap", () => wire(document));
   // A page that says how often is loaded anew (a wallboard); without a script nothing moves.
   const every = Number(document.documentElement.dataset.refresh || 0);
-  if (every) setTimeout(() => window.location.reload(), every * 1000);
+  if (every) {
+    // The server is told that nobody asked: this keeps no session alive.
+    const again = new URL(window.location.href);
+    again.searchParams.set("refresh", "1");
+    setTimeout(() => window.location.replace(again), every * 1000);
+  }
 })();
