@@ -287,7 +287,7 @@ class Writer:
         )
 
     def retract(self, retractions: pl.DataFrame) -> None:
-        """Set ``retracted`` of stored events (columns event_id, batch, retracted)."""
+        """Set ``retracted`` of stored events (columns of ``RETRACTIONS``)."""
         if retractions.height:
             self._versions["events"] = tables.merge(
                 self.hospital.path / "tables" / "events",

@@ -18,11 +18,13 @@ import polars as pl
 
 __all__ = [
     "ATTRIBUTES",
+    "EVENT_ROW",
     "KEYS",
     "OPEN_END",
     "ORDER",
     "PRECISIONS",
     "REASONS",
+    "RETRACTIONS",
     "ROWS",
     "STATUSES",
     "TABLES",
@@ -189,6 +191,16 @@ KEYS: Final = {
     "units": ("unit",),
     "beds": ("unit", "bed", "start"),
     "codes": ("code",),
+}
+
+#: What names one stored row of the events: an event has one for each of its states.
+EVENT_ROW: Final = ("event_id", "batch", "recorded")
+#: When stored rows of events end.
+RETRACTIONS: Final[Columns] = {
+    "event_id": pl.Int64,
+    "batch": pl.Int64,
+    "recorded": TIME,
+    "retracted": TIME,
 }
 
 # What every delivered row may say about itself beside its content.

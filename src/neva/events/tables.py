@@ -25,7 +25,7 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 
 from neva.errors import BadInputError
-from neva.events.schema import ATTRIBUTES, Columns
+from neva.events.schema import ATTRIBUTES, RETRACTIONS, Columns
 
 __all__ = [
     "append",
@@ -197,12 +197,15 @@ def overwrite(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, n
 def merge(path: Path, retractions: pl.DataFrame, *, note: str) -> int:
     """Set ``retracted`` of stored events; files without such an event stay.
 
+    An end that is stored stays where it is earlier than the one given.
+
     Parameters
     ----------
     path : Path
         The events table.
     retractions : polars.DataFrame
-        Columns ``event_id``, ``batch`` (of the stored row), ``retracted``.
+        Columns ``event_id``, ``batch`` and ``recorded`` (of the stored row, once
+        each), ``retracted``.
 
     Returns
     -------
@@ -210,16 +213,15 @@ def merge(path: Path, retractions: pl.DataFrame, *, note: str) -> int:
         The table's new version.
     """
     table = DeltaTable(path)
-    source = retractions.select("event_id", "batch", "retracted").to_arrow(
-        compat_level=pl.CompatLevel.oldest()
-    )
+    source = retractions.select(list(RETRACTIONS)).to_arrow(compat_level=pl.CompatLevel.oldest())
     _guarded(
         path,
         lambda: (
             table.merge(
                 source,
                 "stored.event_id = said.event_id AND stored.batch = said.batch "
-                "AND stored.retracted IS NULL",
+                "AND stored.recorded = said.recorded "
+                "AND (stored.retracted IS NULL OR stored.retracted > said.retracted)",
                 source_alias="said",
                 target_alias="stored",
                 writer_properties=_WRITER,

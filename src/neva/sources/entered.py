@@ -29,7 +29,16 @@ from neva.events.operational_codes import (
     Kind,
     descriptions,
 )
-from neva.events.schema import OPEN_END, ROWS, TABLES, TIME, Columns, attribute
+from neva.events.schema import (
+    EVENT_ROW,
+    OPEN_END,
+    RETRACTIONS,
+    ROWS,
+    TABLES,
+    TIME,
+    Columns,
+    attribute,
+)
 from neva.sources import reconcile
 from neva.sources.acceptance import accept
 from neva.sources.rows import conform
@@ -234,14 +243,15 @@ def _ceilings_in_turn(
     Returns
     -------
     replaced : polars.DataFrame
-        ``event_id``, ``batch``, ``retracted``: those that a later one replaces.
+        ``event_id``, ``batch``, ``recorded``, ``retracted``: those that a later one
+        replaces.
     again : polars.DataFrame
         Rows to append: those that stand again.
     """
-    nothing = pl.DataFrame(schema={"event_id": pl.Int64, "batch": pl.Int64, "retracted": TIME})
+    nothing = pl.DataFrame(schema=RETRACTIONS)
     held = stored.filter(_is_ceiling(), pl.col("stay_id").is_not_null()).collect()
     new = fresh.filter(_is_ceiling(), pl.col("stay_id").is_not_null())
-    left = held.join(gone, on=["event_id", "batch"], how="inner", suffix="_now")
+    left = held.join(gone, on=EVENT_ROW, how="inner", suffix="_now")
     again = new.clear()
     if left.height:
         # Whom the withdrawn one had replaced.
@@ -261,7 +271,7 @@ def _ceilings_in_turn(
         ).select(new.columns)
     if not new.height:
         return nothing, again
-    held = held.join(gone, on=["event_id", "batch"], how="anti")
+    held = held.join(gone, on=EVENT_ROW, how="anti")
     alive = pl.concat([held, new, again]).filter(pl.col("retracted").is_null())
     last = alive.sort("recorded", _ENTRY, "event_id").with_columns(
         _last=pl.col("recorded").last().over("stay_id"),
@@ -269,7 +279,7 @@ def _ceilings_in_turn(
     )
     replaced = last.filter(
         pl.col("event_id") != pl.col("_id"), pl.col("stay_id").is_in(new["stay_id"].implode())
-    ).select("event_id", "batch", retracted="_last")
+    ).select(*EVENT_ROW, retracted="_last")
     return replaced, again
 
 
@@ -333,19 +343,15 @@ def append_entries(hospital: Hospital, entries: Sequence[Entry], *, now: datetim
         known = found.known + read - taken.height
         if not found.rows.height and not found.retractions.height:
             return Appended(writer.before.version, 0, known, 0, 0)
-        gone = found.retractions.select("event_id", "batch", "retracted")
+        gone = found.retractions
         replaced, again = _ceilings_in_turn(found.rows, gone, stored, batch=batch)
         fresh = pl.concat([found.rows, again]).join(
-            replaced.rename({"retracted": "_gone"}), on=["event_id", "batch"], how="left"
+            replaced.rename({"retracted": "_gone"}), on=EVENT_ROW, how="left"
         )
         fresh = fresh.with_columns(retracted=pl.coalesce("retracted", "_gone"))
         writer.append("events", [fresh.select(list(TABLES["events"]))])
         outside = replaced.filter(pl.col("batch") != batch)
-        writer.retract(
-            pl.concat([gone, outside])
-            .sort("retracted")
-            .unique(["event_id", "batch"], keep="first", maintain_order=True)
-        )
+        writer.retract(reconcile.earliest(pl.concat([gone, outside])))
         _describe(writer, batch)
         result = Appended(
             version=writer.before.version + 1,

@@ -22,7 +22,7 @@ from neva.events.hospital import Hospital, Writer
 from neva.events.identities import Pseudonyms
 from neva.events.manifest import GRACE_AHEAD
 from neva.events.own_units import read_own_units
-from neva.events.schema import REASONS, TABLES, TIME
+from neva.events.schema import EVENT_ROW, REASONS, TABLES, TIME
 from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.sources.rows import Delivery, conform
@@ -435,7 +435,7 @@ def _write_events(
     if replaced and stored is not None:
         gone = (
             stored.filter(pl.col("batch").is_in(replaced), pl.col("retracted").is_null())
-            .select("event_id", "batch")
+            .select(EVENT_ROW)
             .collect()
         )
         if kept_ids:
@@ -443,11 +443,7 @@ def _write_events(
         retractions.append(gone.with_columns(retracted=pl.lit(writer.now, dtype=TIME)))
         tally.add("events", "retracted", gone.height)
     if retractions:
-        writer.retract(
-            pl.concat(retractions)
-            .sort("retracted")
-            .unique(["event_id", "batch"], keep="first", maintain_order=True)
-        )
+        writer.retract(reconcile.earliest(pl.concat(retractions)))
 
 
 def _write_others(

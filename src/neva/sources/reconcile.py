@@ -15,11 +15,11 @@ from typing import Final
 import polars as pl
 
 from neva.events.hashing import hash_rows, to_id
-from neva.events.schema import KEYS, ORDER, TABLES, TIME, Columns
+from neva.events.schema import EVENT_ROW, KEYS, ORDER, RETRACTIONS, TABLES, TIME, Columns
 from neva.sources.acceptance import refused_rows
 from neva.sources.staging import range_of
 
-__all__ = ["Reconciled", "events", "named_ids", "ranges", "shared_ids", "things"]
+__all__ = ["Reconciled", "earliest", "events", "named_ids", "ranges", "shared_ids", "things"]
 
 #: What makes the content of an event: everything but when it was known and
 #: where it stood in the file.
@@ -53,8 +53,8 @@ class Reconciled:
     rows : polars.DataFrame
         Columns of the stored table, sorted.
     retractions : polars.DataFrame
-        Columns ``event_id``, ``batch``, ``retracted``: stored events to
-        withdraw. Empty for other tables.
+        Columns ``event_id``, ``batch``, ``recorded``, ``retracted``: stored
+        events that end, or end earlier. Empty for other tables.
     refused : polars.DataFrame
         Quarantine rows.
     event_ids : polars.Series
@@ -158,6 +158,11 @@ class _Chain:
     withdrawn: bool = False
 
 
+def earliest(retractions: pl.DataFrame) -> pl.DataFrame:
+    """Keep, of several ends of one stored row, the first."""
+    return retractions.group_by(EVENT_ROW).agg(pl.col("retracted").min()).sort(EVENT_ROW)
+
+
 def _within_delivery(
     staged: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame, int, int]:
@@ -248,12 +253,15 @@ def _differs(chain: _Chain, content: int) -> bool:
 def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
     """Hold delivered statements against the stored ones of the same ids.
 
-    Adds ``_fate`` (``added``, ``known``, ``revised``, ``withdraws``), ``_old_batch``
-    and ``_ends``: when the stored live row ends; missing if it does not.
+    Adds ``_fate`` (``added``, ``known``, ``revised``, ``withdraws``), ``_old_batch``,
+    ``_old_recorded`` and ``_ends``: when the stored live row ends; missing if it
+    does not; and ``_passed_before``: a state that is told late, of a time between
+    (or before) those that are stored.
     """
     live = old.filter(pl.col("retracted").is_null()).select(
         "event_id", "_old_content", _old_recorded="recorded", _old_batch="batch"
     )
+    starts = old.select("event_id", "recorded", _is_start=pl.lit(value=True)).unique()
     ended = old.group_by("event_id").agg(_ended=pl.col("retracted").max())
     stored = old.select(
         "event_id", "recorded", content="_old_content", _stored=pl.lit(value=True)
@@ -262,7 +270,8 @@ def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataF
         rows.join(live, on="event_id", how="left")
         .join(ended.with_columns(_met=pl.lit(value=True)), on="event_id", how="left")
         .join(stored, on=["event_id", "recorded", "content"], how="left")
-        .with_columns(pl.col("_stored", "_met").fill_null(value=False))
+        .join(starts, on=["event_id", "recorded"], how="left")
+        .with_columns(pl.col("_stored", "_met", "_is_start").fill_null(value=False))
     )
     is_live = pl.col("_old_batch").is_not_null()
     equal = is_live & (pl.col("content") == pl.col("_old_content")).fill_null(value=False)
@@ -305,6 +314,10 @@ def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataF
         _fate=fate,
         recorded=pl.when(late).then(just_after).otherwise("recorded"),
         recorded_assumed=pl.col("recorded_assumed") | late,
+        _passed_before=(pl.col("_met") & (fate == "known"))
+        & ~pl.col("recorded_assumed")
+        & ~pl.col("_is_start")
+        & (pl.col("_closed") | (equal & (pl.col("recorded") < pl.col("_old_recorded")))),
     )
     return seen.with_columns(
         _ends=pl.when(is_live & (pl.col("_fate") == "withdraws"))
@@ -312,6 +325,81 @@ def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataF
         .when(is_live & (pl.col("_fate") == "revised"))
         .then("recorded")
     )
+
+
+def _late_states(
+    told: pl.DataFrame, stored: pl.DataFrame, *, by: list[str], same: pl.Expr
+) -> pl.DataFrame:
+    """Find which states that are told late were not in effect by what is stored.
+
+    A state holds from its own time on until the next change that either knows
+    of. The first one told that says what the store has in effect says nothing.
+
+    Parameters
+    ----------
+    told : polars.DataFrame
+        Late states: `by`, ``recorded`` (no stored row begins at it) and content.
+    stored : polars.DataFrame
+        Every stored row of the same things: `by`, ``recorded``, ``retracted`` and
+        what `same` compares, named ``_held_...``.
+    by : list of str
+        What names the thing.
+    same : polars.Expr
+        Whether a told state equals the stored one that it falls into.
+
+    Returns
+    -------
+    polars.DataFrame
+        The rows of `told` that say something, with the columns of the stored row
+        in effect (``_held_recorded`` is missing where there is none) and
+        ``_next``: when the next stored row begins.
+    """
+    held = stored.rename({"recorded": "_held_recorded", "retracted": "_held_retracted"})
+    starts = stored.select(*by, _next="recorded")
+    told = told.sort("recorded", maintain_order=True)
+    told = told.join_asof(
+        held.sort("_held_recorded"),
+        left_on="recorded", right_on="_held_recorded", by=by, strategy="backward",
+    ).join_asof(
+        starts.sort("_next"), left_on="recorded", right_on="_next", by=by, strategy="forward"
+    )  # fmt: skip
+    ended = (pl.col("_held_retracted") <= pl.col("recorded")).fill_null(value=False)
+    is_held = pl.col("_held_recorded").is_not_null() & ~ended
+    says_nothing = (is_held & same).fill_null(value=False)
+    told = told.with_columns(_is_held=is_held, _says_nothing=says_nothing).with_columns(
+        _changed=(~pl.col("_says_nothing")).cum_max().over(*by, "_held_recorded")
+    )
+    return told.filter("_changed").drop("_changed", "_says_nothing")
+
+
+def _inserted(seen: pl.DataFrame, old: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Put states that are told late in their own time.
+
+    Returns
+    -------
+    rows : polars.DataFrame
+        Those to append, each ended where the next known state begins.
+    shortened : polars.DataFrame
+        ``event_id``, ``batch``, ``recorded``, ``retracted``: stored rows that
+        end earlier than was thought.
+    """
+    late = seen.filter("_passed_before")
+    stored = old.select(
+        "event_id", "recorded", "retracted", _held_batch="batch", _held_content="_old_content"
+    ).filter(pl.col("event_id").is_in(late["event_id"].implode()))
+    same = pl.col("content") == pl.col("_held_content")
+    rows = _late_states(late, stored, by=["event_id"], same=same).with_columns(
+        retracted=pl.min_horizontal(
+            "retracted", "_next", pl.when("_is_held").then("_held_retracted")
+        )
+    )
+    shortened = (
+        rows.filter("_is_held")
+        .group_by("event_id", batch="_held_batch", _start="_held_recorded")
+        .agg(retracted=pl.col("recorded").min())
+        .rename({"_start": "recorded"})
+    )
+    return rows, shortened
 
 
 def events(
@@ -345,7 +433,7 @@ def events(
     refused = refused_rows("events", contradicting, "id-duplicate", "row_id")
     event_ids = rows["event_id"].unique()
     rows = rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))
-    retractions = pl.DataFrame(schema={"event_id": pl.Int64, "batch": pl.Int64, "retracted": TIME})
+    retractions = pl.DataFrame(schema=RETRACTIONS)
     revised = int(rows["_later"].sum())
     fates = {"added": rows.height - revised, "revised": revised}
     if stored is not None:
@@ -356,10 +444,17 @@ def events(
             old = old.with_columns(_old_content=to_id(hash_rows(old, columns)))
             seen = _judged(rows, old, now=now)
             retractions = seen.filter(pl.col("_ends").is_not_null()).select(
-                "event_id", batch="_old_batch", retracted="_ends"
+                "event_id", batch="_old_batch", recorded="_old_recorded", retracted="_ends"
             )
             fates = dict(seen.group_by("_fate").len().iter_rows())
             rows = seen.filter(pl.col("_fate").is_in(["added", "revised"]))
+            if seen["_passed_before"].any():
+                inserted, shortened = _inserted(seen, old)
+                fates["revised"] = fates.get("revised", 0) + inserted.height
+                fates["known"] -= inserted.height
+                rows = pl.concat([rows, inserted.select(rows.columns)])
+                retractions = pl.concat([retractions, shortened])
+            retractions = earliest(retractions)
     return Reconciled(
         rows=rows.select(list(TABLES["events"])).sort("subject_id", *ORDER),
         retractions=retractions,
@@ -457,6 +552,14 @@ def things(
         after_change = (changed.min().over(keys) < told).fill_null(value=False)
         passed = late & ~withdraws & (told < told.max().over(keys))
         nothing = passed | (unchanged & ~after_change)
+        is_older = ~pl.col("recorded_assumed") & (pl.col("recorded") < pl.col("_old_recorded"))
+        seen = seen.with_columns(
+            _passed_before=nothing & late & ~withdraws & is_older,
+        )
+        older = _older_states(seen.filter("_passed_before"), rows, stored, keys, columns)
+        known -= older.height
+        revised += older.height
+        appended.append(older)
         seen = seen.with_columns(
             _nothing=nothing,
             _revises=is_stored & ~nothing & ~withdraws,
@@ -498,6 +601,46 @@ def things(
         revised=revised,
         retracted=retracted,
     )
+
+
+def _older_states(
+    late: pl.DataFrame,
+    told: pl.DataFrame,
+    stored: pl.LazyFrame,
+    keys: list[str],
+    columns: list[str],
+) -> pl.DataFrame:
+    """Find the states of things that are told late: each is appended in its own time.
+
+    What such a state does not say is filled from the one before it, never from
+    what was known only later.
+    """
+    if not late.height:
+        return late.select(*keys, *columns, *_BOOKKEEPING[:-1])
+    own = late.select(*keys, "_arrival").join(told, on=[*keys, "_arrival"], nulls_equal=True)
+    held = (
+        stored.select(
+            *keys, "recorded", "retracted", *(pl.col(c).alias(f"_held_{c}") for c in columns)
+        )
+        .join(own.lazy(), on=keys, how="semi", nulls_equal=True)
+        .sort("recorded")
+        .unique([*keys, "recorded"], keep="last", maintain_order=True)
+        .collect()
+    )
+    own = own.join(held, on=[*keys, "recorded"], how="anti", nulls_equal=True)
+    same = pl.all_horizontal(
+        pl.lit(value=True),
+        *(
+            pl.col(name).is_null() | pl.col(name).eq_missing(pl.col(f"_held_{name}"))
+            for name in columns
+        ),
+    )
+    # A row that withdraws has its own time: nothing is in effect from then on.
+    rows = _late_states(own, held, by=keys, same=same)
+    filled = (
+        pl.coalesce(name, pl.when("_is_held").then(pl.col(f"_held_{name}"))) for name in columns
+    )
+    return rows.with_columns(filled).select(*keys, *columns, *_BOOKKEEPING[:-1])
 
 
 def _settled(

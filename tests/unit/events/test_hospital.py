@@ -20,6 +20,7 @@ from tests.hospitals import NOW, event, new_hospital, take
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 from neva.events.hospital import create_hospital, open_hospital
 from neva.events.identities import Pseudonyms
+from neva.events.schema import EVENT_ROW
 
 LATER = NOW + timedelta(days=1)
 
@@ -87,7 +88,7 @@ def test_a_writer_that_fails_on_its_way_leaves_the_hospital_as_it_was(hospital, 
         with hospital.writer(purpose="test", now=LATER) as writer:
             writer.append("events", [hospital.snapshot().events().collect()])
             writer.retract(
-                hospital.snapshot().events().select("event_id", "batch").collect()
+                hospital.snapshot().events().select(EVENT_ROW).collect()
                 .with_columns(retracted=LATER)
             )  # fmt: skip
             raise RuntimeError
