@@ -1,6 +1,7 @@
 # make demo    the whole job on real data, from nothing; writes build/demo/report.html and
 #              serves the pages on 127.0.0.1:8321 (SERVE=0: stops after writing)
 # make test    everything that CI runs
+# make nightly the long tests that are not in it: run them before a release
 # make bench   speed and memory against baselines; writes benchmarks/results.md
 # make env     .venv with the package and its tools
 
@@ -9,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: env demo test lint types bench format golden clean
+.PHONY: env demo test nightly lint types bench format golden clean
 
 env: $(STAMP)
 
@@ -32,6 +33,10 @@ types: $(STAMP)
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+nightly: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
+	NEVA_HYPOTHESIS=nightly $(BIN)/python -m pytest -n 2 --dist worksteal tests/property
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run

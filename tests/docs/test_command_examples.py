@@ -155,7 +155,18 @@ def test_the_example_of_a_command_runs(neva, place, words, request):
     assert said.out
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+#: Their examples take long, and have run once without --json.
+LONG = [("demo",), ("decide", "train"), ("decide", "evaluate")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[pytest.mark.nightly] if words in LONG else [])
+        for words in COMMANDS
+    ],
+    ids=" ".join,
+)
 def test_every_command_prints_json(neva, place, words, request):
     assert any("--json" in parameter.opts for parameter in COMMANDS[words].params)
     example = words_of(COMMANDS[words])

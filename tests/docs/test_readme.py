@@ -44,6 +44,7 @@ def test_every_page_is_in_the_table_of_contents():
         assert page.name in decisions or page.name == "README.md"
 
 
+@pytest.mark.nightly
 def test_the_picture_of_the_readme_is_what_the_demo_draws(tmp_path, neva):
     """But for the hospital's id, which is random."""
     from neva import open as open_hospital

@@ -90,10 +90,12 @@ def nodes() -> list[m.Node]:
     return drawn()
 
 
+@pytest.mark.nightly
 def test_every_kind_of_node_is_drawn(nodes: list[m.Node]) -> None:
     assert set(KINDS) - {type(node).__name__ for node in nodes} == set()
 
 
+@pytest.mark.nightly
 def test_every_way_of_asking_is_drawn(nodes: list[m.Node]) -> None:
     """Every choice of every field that has choices."""
     missing = []

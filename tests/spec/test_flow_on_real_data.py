@@ -77,6 +77,7 @@ def judged(cohort):
     )
 
 
+@pytest.mark.nightly
 def test_forecasts_of_patients_by_state_beat_persistence_at_a_day_and_at_a_week(judged):
     beside = judged.skills().filter(baseline="persistence")
     day, week = (beside.filter(horizon_hours=24.0 * k) for k in (1, 7))
@@ -86,6 +87,7 @@ def test_forecasts_of_patients_by_state_beat_persistence_at_a_day_and_at_a_week(
     assert week["better"].all()
 
 
+@pytest.mark.nightly
 def test_the_intervals_of_the_cohort_are_honest(judged):
     """Their exact interval of coverage holds what they claim; in a wave that turned."""
     ours = judged.summary().filter(model=judged.ours)
@@ -93,6 +95,7 @@ def test_the_intervals_of_the_cohort_are_honest(judged):
     assert (ours["coverage90_high"] >= 0.9).all()
 
 
+@pytest.mark.nightly
 def test_days_after_follow_up_began_to_end_are_refused_and_not_scored(judged):
     reasons = set(judged.refused["reason"])
     assert reasons == {"too many lost to follow-up", "after the last known time"}
@@ -102,6 +105,7 @@ def test_days_after_follow_up_began_to_end_are_refused_and_not_scored(judged):
     assert "bed" not in judged.what
 
 
+@pytest.mark.nightly
 def test_the_census_that_forecasts_are_judged_by_has_open_stays_and_returns(cohort, judged):
     from neva.census import census, of_events
 

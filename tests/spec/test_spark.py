@@ -108,6 +108,7 @@ def test_every_kind_of_question_has_the_same_answer(
     assert duck.frame.null_count().sum_horizontal()[0] < duck.frame.height * len(outputs)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")
 def test_measures_have_the_same_cases(warehouse: SparkWarehouse, snapshot: Snapshot) -> None:
     programme = load_programme("sepsis")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -78,6 +79,20 @@ def _path(hospital: Path, version: int) -> Path:
     return hospital / "manifests" / f"{version:08d}.json"
 
 
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Tell a file from what it was before: each of ours is replaced, never written over.
+
+    One page asks for the same small files dozens of times.
+    """
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=64)
+def _pointed(path: Path, _: tuple[int, ...]) -> int:
+    return int(path.read_text())
+
+
 def current_version(hospital: Path) -> int:
     """Read the number of the current version.
 
@@ -90,7 +105,7 @@ def current_version(hospital: Path) -> int:
     """
     path = hospital / "current"
     try:
-        return int(path.read_text())
+        return _pointed(path, _state_of(path))
     except FileNotFoundError:
         message = (
             f"{hospital}: not a hospital; found no file 'current' in it; give the folder that "
@@ -112,6 +127,11 @@ def versions(hospital: Path) -> list[int]:
     return [version for version in kept if version <= current]
 
 
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _: tuple[int, ...]) -> Manifest:
+    return Manifest.model_validate_json(path.read_bytes())
+
+
 def read_manifest(hospital: Path, version: int | None = None) -> Manifest:
     """Read one manifest; the current one if `version` is None.
 
@@ -128,7 +148,8 @@ def read_manifest(hospital: Path, version: int | None = None) -> Manifest:
         # A file beyond the current version is what a broken-off write left.
         if wanted > current:
             raise FileNotFoundError
-        return Manifest.model_validate_json(_path(hospital, wanted).read_bytes())
+        path = _path(hospital, wanted)
+        return _parsed(path, _state_of(path))
     except FileNotFoundError:
         kept = versions(hospital)
         span = f"{kept[0]} to {kept[-1]}" if kept else "none"

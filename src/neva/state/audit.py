@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -97,12 +98,24 @@ class AuditRow:
     hash: str
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A row on its way: hashed and written by whoever's turn it is."""
+
+    row: dict[str, Any]
+    at: datetime
+    head: Head | None = None
+    has_failed: bool = False
+
+
 class Audit:
     """The audit of a state."""
 
     def __init__(self, state: State, keys: AuditKeys | None):
         self._state = state
         self._keys = keys
+        self._coming, self._turn = threading.Lock(), threading.Lock()
+        self._waiting: list[_Waiting] = []
 
     def append(
         self,
@@ -161,27 +174,67 @@ class Audit:
             "why": required_words(why, "why"),
             "details": canonical_json(details or {}),
         }
-        with self._state.writing(within) as connection:
-            last = connection.execute(
-                sa.select(tables.audit.c.number, tables.audit.c.hash, tables.audit.c.seal)
-                .order_by(tables.audit.c.number.desc())
-                .limit(1)
-            ).first()
-            number, previous, seal = last or (0, ORIGIN, PLAIN)
-            if seal != PLAIN and self._keys is None:
-                message = (
-                    f"{self._state.where}: its audit is sealed with a key; found none; set "
-                    "NEVA_AUDIT_KEY to the file of the key"
-                )
-                raise ConflictError(message)
-            row |= {
-                "number": number + 1,
+        waits = _Waiting(row, utc(at))
+        if within is not None:
+            return self._chained(within, [waits])[0]
+        return self._in_turn(waits)
+
+    def _in_turn(self, waits: _Waiting) -> Head:
+        """Append a row together with those that other threads wait to append.
+
+        One thread at a time writes what has come until then in one transaction;
+        the others find theirs written. Nobody returns before the commit.
+        """
+        with self._coming:
+            self._waiting.append(waits)
+        with self._turn:
+            if waits.head is None and not waits.has_failed:
+                with self._coming:
+                    group, self._waiting = self._waiting, []
+                try:
+                    with self._state.transaction() as connection:
+                        heads = self._chained(connection, group)
+                except BaseException:
+                    for one in group:
+                        one.has_failed = True
+                    raise
+                for one, head in zip(group, heads, strict=True):
+                    one.head = head
+        if waits.head is None:
+            message = (
+                f"{self._state.where}: the audit could not be written; found the error of the "
+                "request beside this one; try again"
+            )
+            raise ConflictError(message)
+        return waits.head
+
+    def _chained(self, connection: Connection, group: Sequence[_Waiting]) -> list[Head]:
+        """Append rows to the chain within a transaction."""
+        last = connection.execute(
+            sa.select(tables.audit.c.number, tables.audit.c.hash, tables.audit.c.seal)
+            .order_by(tables.audit.c.number.desc())
+            .limit(1)
+        ).first()
+        before, previous, seal = last or (0, ORIGIN, PLAIN)
+        if seal != PLAIN and self._keys is None:
+            message = (
+                f"{self._state.where}: its audit is sealed with a key; found none; set "
+                "NEVA_AUDIT_KEY to the file of the key"
+            )
+            raise ConflictError(message)
+        heads, rows = [], []
+        for number, waits in enumerate(group, before + 1):
+            row = waits.row | {
+                "number": number,
                 "previous": previous,
                 "seal": self._keys.seal if self._keys else PLAIN,
             }
             row["hash"] = row_hash(row, previous, self._keys)
-            connection.execute(tables.audit.insert(), row | {"at": utc(at)})
-        return Head(row["number"], row["hash"])
+            previous = row["hash"]
+            heads.append(Head(number, previous))
+            rows.append(row | {"at": waits.at})
+        connection.execute(tables.audit.insert(), rows)
+        return heads
 
     def head(self) -> Head:
         """Return the last row's number and hash, to be noted elsewhere."""

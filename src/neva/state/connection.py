@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 
-__all__ = ["connect", "locked", "reading", "writing"]
+__all__ = ["connect", "reading", "writing"]
 
 #: How long a writer waits for the one before it.
 WAIT_SECONDS = 30.0
@@ -25,8 +25,14 @@ WAIT_SECONDS = 30.0
 #: The number of PostgreSQL's advisory lock: "neva" in ASCII.
 ADVISORY_LOCK = 0x6E657661
 
+#: A thread that answers needs one at a time, and there are forty of them.
+_POOL: Final[dict[str, Any]] = {"pool_size": 10, "max_overflow": 30}
+
 #: SQLSTATE insufficient_privilege.
 _NO_RIGHT = "42501"
+
+#: SQLSTATE lock_not_available: the lock was waited for in vain.
+_LOCK_TIMEOUT = "55P03"
 
 #: Said to the user when the database cannot be reached.
 _PROBLEMS = (DatabaseError, InterfaceError)
@@ -65,9 +71,7 @@ def connect(where: Path | str, *, create: bool) -> tuple[Engine, str]:
         )
         raise UsageError(message)
     url = url.set(drivername="postgresql+pg8000")
-    engine = sa.create_engine(
-        url, pool_pre_ping=True, pool_size=5, max_overflow=10, hide_parameters=True
-    )
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True, **_POOL)
     return engine, url.render_as_string(hide_password=True)
 
 
@@ -84,9 +88,8 @@ def _sqlite(path: Path, *, create: bool) -> Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         connect_args={"timeout": WAIT_SECONDS},
-        pool_size=5,
-        max_overflow=10,
         hide_parameters=True,
+        **_POOL,
     )
 
     @event.listens_for(engine, "connect")
@@ -101,7 +104,10 @@ def _sqlite(path: Path, *, create: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("neva_write", False)
+        options = connection.get_execution_options()
+        write = options.get("neva_write", False)
+        wait = options.get("neva_wait", WAIT_SECONDS)
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * wait)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
@@ -124,10 +130,10 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 def _told(error: Exception, name: str) -> Exception:
     """Put a database's error into the user's words, without a value of a row."""
     text = str(getattr(error, "orig", error))
-    if "locked" in text or "busy" in text:
+    if "locked" in text or "busy" in text or _sqlstate(error) == _LOCK_TIMEOUT:
         return ConflictError(
             f"{name}: another process is writing; found the database locked for "
-            f"{WAIT_SECONDS:.0f} seconds; wait for it to end, or stop it"
+            "longer than it is waited for; wait for that to end, or stop it"
         )
     if "not a database" in text:
         return UsageError(f"{name}: not a state; found a file of another kind; check the path")
@@ -155,6 +161,11 @@ def _told(error: Exception, name: str) -> Exception:
 def _user_problems(name: str) -> Iterator[None]:
     try:
         yield
+    except sa.exc.TimeoutError:
+        message = (
+            f"{name}: too many ask at once; found every connection in use; try again in a moment"
+        )
+        raise ConflictError(message) from None
     except (OperationalError, sqlite3.Error) as error:
         # Settings of a new connection are made below SQLAlchemy, which wraps only its own calls.
         raise _told(error, name) from None
@@ -167,7 +178,7 @@ def _user_problems(name: str) -> Iterator[None]:
 
 def _is_access(error: DatabaseError) -> bool:
     """SQLSTATE class 28: authorisation; 3D: no such database; 53, 57P: full, shutting down."""
-    return _sqlstate(error).startswith(("28", "3D", "57P", "53", _NO_RIGHT))
+    return _sqlstate(error).startswith(("28", "3D", "57P", "53", _NO_RIGHT, _LOCK_TIMEOUT))
 
 
 def _sqlstate(error: Exception) -> str:
@@ -184,30 +195,35 @@ def reading(engine: Engine, name: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine, name: str, gate: threading.Lock) -> Iterator[Connection]:
+def writing(
+    engine: Engine, name: str, gate: threading.Lock, *, wait: float | None = None
+) -> Iterator[Connection]:
     """Write in one transaction; no other process or thread writes meanwhile.
+
+    It waits for those who write for `wait` seconds (:data:`WAIT_SECONDS`).
 
     SQLite begins it with ``BEGIN IMMEDIATE``; PostgreSQL takes an advisory
     lock first and keeps it until the transaction ends, however that ends.
     Reading is never held up.
     """
-    if not gate.acquire(timeout=WAIT_SECONDS):
+    wait = WAIT_SECONDS if wait is None else wait
+    if not gate.acquire(timeout=wait):
         message = (
-            f"{name}: another thread is writing; found it busy for {WAIT_SECONDS:.0f} seconds; "
-            "try again"
+            f"{name}: another thread is writing; found it busy for {wait:.0f} seconds; try again"
         )
         raise ConflictError(message)
     try:
         with _user_problems(name), engine.connect() as connection:
-            writer = connection.execution_options(neva_write=True)
+            writer = connection.execution_options(neva_write=True, neva_wait=wait)
             with writer.begin():
-                locked(writer)
+                _take_turn(writer, wait)
                 yield writer
     finally:
         gate.release()
 
 
-def locked(connection: Connection) -> None:
+def _take_turn(connection: Connection, wait: float) -> None:
     """Take PostgreSQL's advisory lock for the rest of the transaction."""
     if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(1000 * wait)}"))
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

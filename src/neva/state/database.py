@@ -91,13 +91,23 @@ class State:
         self.scenarios = SavedScenarios(self)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, wait: float | None = None) -> Iterator[Connection]:
         """Write several things at once: all of them are kept, or none.
 
         Give what it yields as `within` to the methods that write. Do not
         open a second one inside: it would wait for the first.
+
+        Parameters
+        ----------
+        wait : float, optional
+            Seconds to wait for those who write; half a minute by default.
+
+        Raises
+        ------
+        neva.errors.ConflictError
+            They wrote for longer.
         """
-        with connections.writing(self._engine, self.where, self._gate) as connection:
+        with connections.writing(self._engine, self.where, self._gate, wait=wait) as connection:
             yield connection
 
     @contextmanager

@@ -119,10 +119,16 @@ class Jobs:
     ) -> Job:
         """Queue a job; where one of the same key is under way, return that one."""
         table = tables.jobs
+        under_way = sa.select(table).where(
+            table.c.key == key, table.c.state.in_(["queued", "running"])
+        )
+        # Every page that waits for a result asks: it is no reason to write.
+        with self._state.reading() as connection:
+            row = connection.execute(under_way).first()
+        if row is not None:
+            return _job(row)
         with self._state.transaction() as connection:
-            row = connection.execute(
-                sa.select(table).where(table.c.key == key, table.c.state.in_(["queued", "running"]))
-            ).first()
+            row = connection.execute(under_way).first()
             if row is None:
                 connection.execute(table.delete().where(table.c.at < utc(at) - KEPT_FOR))
                 new = uuid.uuid4().hex

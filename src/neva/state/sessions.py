@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -25,6 +26,8 @@ LONGEST: Final = timedelta(hours=12)
 IDLE: Final = timedelta(minutes=30)
 #: `seen` is written at most so often.
 _NOTED_EVERY: Final = timedelta(minutes=1)
+#: How long a look waits for those who write, to be noted, seconds.
+_PATIENCE: Final = 0.2
 
 #: After so many failures within the window a name is refused for its rest.
 MOST_FAILURES: Final = 5
@@ -110,7 +113,11 @@ class Sessions:
         if row is None or row.ends <= now or row.seen + IDLE <= now:
             return None
         if is_act and now - row.seen >= _NOTED_EVERY:
-            with self._state.transaction() as connection:
+            # Whoever reads does not wait for those who write: the next look notes it.
+            with (
+                contextlib.suppress(ConflictError),
+                self._state.transaction(wait=_PATIENCE) as connection,
+            ):
                 connection.execute(table.update().where(table.c.id == row.id).values(seen=now))
         return Session(row.id, row.account, _csrf(token))
 

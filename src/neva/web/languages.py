@@ -71,6 +71,13 @@ def _day(day: date, locale: Locale) -> str:
     return format_date(day, "d MMM y", locale=locale)
 
 
+@lru_cache(maxsize=20_000)
+def _decimal(value: float, _sign: float, digits: int, locale: Locale) -> str:
+    # A page holds hundreds, the same ones again and again. Minus nothing equals nothing.
+    pattern = "#,##0" + ("." + "0" * digits if digits else "")
+    return format_decimal(value, format=pattern, locale=locale)
+
+
 class Language:
     r"""One language, with the hospital's time zone.
 
@@ -120,8 +127,7 @@ class Language:
             return "–"
         if digits is None:
             digits = 0 if float(value).is_integer() else 2
-        pattern = "#,##0" + ("." + "0" * digits if digits else "")
-        return format_decimal(value, format=pattern, locale=self._locale)
+        return _decimal(value, math.copysign(1, value), digits, self._locale)
 
     def measured(self, value: float) -> str:
         """Write a recorded value: two decimals, below 1 as many as three figures need.

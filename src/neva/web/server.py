@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from neva.census import units_above
+from neva.errors import ConflictError
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
@@ -73,6 +74,7 @@ class Server:
         self._version: int | None = None
         self._views: dict[datetime, Snapshot] = {}
         self._kept: dict[tuple[Any, ...], Any] = {}
+        self._making: dict[tuple[int | None, tuple[Any, ...]], threading.Lock] = {}
 
     @cached_property
     def results(self) -> Results:
@@ -135,16 +137,29 @@ class Server:
     def kept(self, key: tuple[Any, ...], make: Callable[[], Any], *, most: int = 64) -> Any:
         """Return something made of the current version, made once and kept in memory.
 
-        Two who ask at once may both make it; the first made is kept.
+        Who asks for what another one is making waits for that.
         """
         with self._lock:
             if key in self._kept:
                 return self._kept[key]
-        made = make()
-        with self._lock:
-            while len(self._kept) >= most:
-                self._kept.pop(next(iter(self._kept)))
-            return self._kept.setdefault(key, made)
+            version = self._version
+            making = self._making.setdefault((version, key), threading.Lock())
+        with making:
+            with self._lock:
+                if self._version == version and key in self._kept:
+                    return self._kept[key]
+            try:
+                made = make()
+                with self._lock:
+                    # What was made of a version that is no longer the current one is not kept.
+                    if self._version == version:
+                        while len(self._kept) >= most:
+                            self._kept.pop(next(iter(self._kept)))
+                        self._kept[key] = made
+            finally:
+                with self._lock:
+                    self._making.pop((version, key), None)
+        return made
 
     # ----------------------------------------------------------------- origin
 
@@ -237,7 +252,13 @@ class Server:
                 return latest, None
         job = self.results.failed(kind, parameters)
         if job is None or job.ended is None or self.clock() - job.ended >= RETRY_AFTER:
-            job = self.results.want(kind, parameters, actor=viewer.account or "wallboard")
+            try:
+                job = self.results.want(kind, parameters, actor=viewer.account or "wallboard")
+            except ConflictError:
+                # The state is locked by somebody who writes: what there is, is shown.
+                if latest is None:
+                    raise
+                return latest, None
         return latest, job.id
 
     def how(self, job: str) -> str:

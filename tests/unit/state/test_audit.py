@@ -385,3 +385,63 @@ def test_rows_are_valid_audit_events(database, action):
         AuditEvent.model_validate(event)
         json.dumps(event)
     assert event["entity"][-1]["detail"][0] == {"type": "number", "valueString": "2"}
+
+
+def test_many_who_read_at_once_share_a_write(database, monkeypatch):
+    """Two hundred looks were two hundred transactions, and writers waited behind them."""
+    state = database.open()
+    begun, opened = [], state.transaction
+    monkeypatch.setattr(state, "transaction", lambda **how: begun.append(1) or opened(**how))
+    start, heads = threading.Barrier(40), []
+
+    def look(number):
+        start.wait()
+        for again in range(5):
+            details = {"number": number, "again": again}
+            heads.append(
+                state.audit.append(at=AT, actor="u", action="viewed", why="care", details=details)
+            )
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Each was told the number of its own row, after it was written.
+    assert sorted(head.number for head in heads) == list(range(1, 201))
+    for head in heads:
+        assert state.audit.verify(head) == []
+    assert len(begun) < 100
+    rows = [json.loads(row.details) for row in state.audit.rows()]
+    assert {(row["number"], row["again"]) for row in rows} == {
+        (number, again) for number in range(40) for again in range(5)
+    }
+
+
+def test_nobody_is_told_that_a_row_is_written_when_it_is_not(database, monkeypatch):
+    state = database.open()
+    filled(state, 1)
+    start, told = threading.Barrier(8), []
+    opened = state.transaction
+
+    def fails(**how):
+        raise ConflictError("the state: locked; found it so; wait")
+
+    monkeypatch.setattr(state, "transaction", fails)
+
+    def look():
+        start.wait()
+        try:
+            state.audit.append(at=AT, actor="u", action="viewed", why="care")
+        except ConflictError:
+            told.append("refused")
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == ["refused"] * 8
+    monkeypatch.setattr(state, "transaction", opened)
+    assert filled(state, 1)[0].number == 2
+    assert state.audit.verify() == []

@@ -98,3 +98,11 @@ def test_a_cancelled_job_stays_so(database):
     state.jobs.end(job.id, "done", at=AT, result="r")
     assert state.jobs.get(job.id).state == "cancelled"
     assert [row.action for row in state.audit.rows()] == ["job-cancelled"]
+
+
+def test_who_asks_for_what_is_under_way_does_not_write(database):
+    """Each page that waits for a result asked again, and each asking was a write."""
+    state, other = database.open(), database.open()
+    first = add(state)
+    with other.transaction():
+        assert add(state).id == first.id

@@ -1,5 +1,6 @@
 """Sessions begin anew and end by themselves; attempts are counted; on both databases."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -112,3 +113,16 @@ def test_names_and_addresses_are_kept_as_hashes(state, database):
     kept = str(database.query("SELECT * FROM attempts"))
     assert "adams" not in kept
     assert "10.0.0.1" not in kept
+
+
+def test_who_looks_does_not_wait_for_those_who_write(database):
+    """A look notes when it was; a writer that does not end held up every page for 30 seconds."""
+    state, other = database.open(), database.open()
+    token, session = state.sessions.begin("a", at=AT)
+    with other.transaction():
+        began = time.monotonic()
+        assert state.sessions.find(token, at=minutes(10)) == session
+        assert time.monotonic() - began < 5
+    # What could not be noted then is noted by the next look.
+    assert state.sessions.find(token, at=minutes(11)) == session
+    assert state.sessions.find(token, at=minutes(40)) == session
