@@ -5,6 +5,8 @@ import html
 import io
 import logging
 import re
+import threading
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -20,6 +22,7 @@ from tests.doors import (
     sign_in,
 )
 
+from neva.errors import ConflictError
 from neva.pathways.drawing import MAP_STYLE
 from neva.state.sessions import MOST_FAILURES, MOST_FAILURES_OF_ADDRESS
 from neva.web.access import ACCESS, PUBLIC, ROLES, may
@@ -597,3 +600,37 @@ def test_only_the_files_that_are_served_are_served(served, path):
     assert answer.status_code in {303, 400, 404, 405}
     assert "WebSettings" not in answer.text
     assert "root:" not in answer.text
+
+
+def test_what_several_ask_for_at_once_is_made_once(served):
+    """Forty viewers of a new minute made forty bed boards."""
+    server, made = served.application.state.server, []
+    start, found = threading.Barrier(20), []
+
+    def slowly():
+        made.append(1)
+        time.sleep(0.2)
+        return object()
+
+    def ask():
+        start.wait()
+        found.append(server.kept(("asked at once",), slowly))
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made), len(found), len(set(found))) == (1, 20, 1)
+
+
+def test_what_fails_is_asked_for_again(served):
+    server = served.application.state.server
+
+    def fails():
+        raise ConflictError("no; found it so; wait")
+
+    for _ in range(2):
+        with pytest.raises(ConflictError):
+            server.kept(("fails",), fails)
+    assert server.kept(("fails",), lambda: 1) == 1
