@@ -73,6 +73,17 @@ def test_the_census_equals_counting_by_hand(rows, every):
 
 
 @given(spells(), st.sampled_from(["1h", "1d"]))
+def test_the_rows_add_up_though_somebody_comes_at_midnight(rows, every):
+    """Who came at exactly 00:00 stood in `present` and in `arrivals`."""
+    spent = intervals(rows.with_columns(open=pl.lit(value=False)))
+    counted = census(spent, every=every).frame
+    for _, place in counted.group_by("place", maintain_order=True):
+        after = place["before"] + place["arrivals"] - place["departures"]
+        assert place["before"][0] == 0
+        assert after[:-1].equals(place["before"][1:], check_names=False)
+
+
+@given(spells(), st.sampled_from(["1h", "1d"]))
 def test_littles_law_holds_exactly(rows, every):
     """All patient-time of the periods is the sum of all lengths of stay."""
     spent = intervals(rows)

@@ -30,9 +30,10 @@ class Census:
     ----------
     frame : polars.DataFrame
         One row for each place and period: ``place``; ``time`` (UTC, start of
-        the period); ``until`` (its end); ``present`` (patients there at
-        ``time``, arrivals at that very moment included); ``arrivals`` and
-        ``departures`` in ``[time, until)``; ``bed_days`` (patient-time in the
+        the period); ``until`` (its end); ``before`` (patients there just
+        before ``time``); ``arrivals`` and ``departures`` in ``[time, until)``;
+        ``present`` (patients there at ``time``: who comes at that very moment
+        is, who leaves at it is not); ``bed_days`` (patient-time in the
         period, in days of 24 hours); ``lost`` (patients whose follow-up had
         ended while they were there, by ``time``); ``complete`` (false where
         so many were lost that the count is no census, or where the period
@@ -108,12 +109,13 @@ def census(
 
     Notes
     -----
-    Present at ``t`` are those with ``start <= t < end``. By construction
-    ``present`` of the next period is ``present + arrivals - departures`` (an
-    arrival at the start of a period belongs to both counts, so ``present``
-    here is the count just before it plus those arrivals) and Little's law
-    holds exactly: the bed-days of all periods are the sum of all lengths of
-    stay (Little 1961, doi:10.1287/opre.9.3.383).
+    Present at ``t`` are those with ``start <= t < end``; before ``t`` those with
+    ``start < t <= end``. Rows add up: ``before`` of the next period is ``before +
+    arrivals - departures``, less those who were lost in it (or, in the period that
+    holds *now*, are still there). ``present`` does not add up with them where
+    somebody comes or leaves at the very start of a period. Little's law holds
+    exactly: the bed-days of all periods are the sum of all lengths of stay (Little
+    1961, doi:10.1287/opre.9.3.383).
     """
     if every == "1h" and intervals.precision == "day":
         message = (
@@ -146,6 +148,7 @@ def census(
         there = np.searchsorted(np.sort(starts), grid, side="right")
         lost_by = np.searchsorted(np.sort(lost), grid, side="right")
         present = (there - ended)[:-1]
+        before = (come - np.searchsorted(np.sort(ends), grid, side="left"))[:-1]
         lost_so_far = lost_by[:-1]
         share = lost_so_far / np.maximum(present + lost_so_far, 1)
         parts.append(
@@ -154,9 +157,10 @@ def census(
                     "place": pl.repeat(place, len(present), eager=True),
                     "time": pl.Series(grid[:-1]).cast(TIME),
                     "until": pl.Series(grid[1:]).cast(TIME),
-                    "present": present,
+                    "before": before,
                     "arrivals": np.diff(come),
                     "departures": np.diff(gone),
+                    "present": present,
                     "bed_days": np.diff(_time_spent(*map(clock, (begins, finishes, times))))
                     / 86_400e6,
                     "lost": lost_so_far,
@@ -168,9 +172,10 @@ def census(
         "place": pl.String,
         "time": TIME,
         "until": TIME,
-        "present": pl.Int64,
+        "before": pl.Int64,
         "arrivals": pl.Int64,
         "departures": pl.Int64,
+        "present": pl.Int64,
         "bed_days": pl.Float64,
         "lost": pl.Int64,
         "complete": pl.Boolean,

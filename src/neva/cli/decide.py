@@ -10,7 +10,7 @@ import polars as pl
 import typer
 
 from neva.cli import decide_models, decide_replay
-from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
+from neva.cli.console import AsOf, HospitalPath, Json, moment, now, snapshot_of, table, tell
 from neva.errors import ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def _work_list(
     from neva.programmes.acute_care.outcomes import observation_plan
     from neva.state import open_state, state_of
 
-    _, snapshot = snapshot_of(hospital, as_of)
+    opened, snapshot = snapshot_of(hospital, as_of)
     with open_state(state_of(hospital)) as database:
         live = {one.rule: one.hash for one in database.rules.all() if one.state == "live"}
         touched = {
@@ -357,7 +357,8 @@ def _work_list(
     made = work_list(
         snapshot,
         chosen,
-        at=now(),
+        # A list of the past is judged by its own time, never by the clock of today.
+        at=moment(as_of, opened.settings.zone, "--as-of") or now(),
         touched=touched,
         observations=observation_plan(),
         stale_after_minutes=stale_after,

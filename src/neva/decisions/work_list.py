@@ -84,6 +84,10 @@ class ObservationPlan:
     hours_by_score: Mapping[float, float]
 
 
+#: Longer than this no feed is silent: the data are an extract of the past.
+_NO_FEED_HOURS: Final = 14 * 24
+
+
 @dataclass(frozen=True)
 class Feed:
     """Whether the list is built on a live feed.
@@ -93,7 +97,7 @@ class Feed:
     newest : datetime or None
         When the newest event was recorded.
     at : datetime
-        When this was asked.
+        When this was asked; of a list of the past, the time that it is of.
     limit_minutes : float
         Older than this is stale.
     """
@@ -115,6 +119,11 @@ class Feed:
         if self.newest is None:
             return "THE FEED IS STALE: nothing has ever been recorded. Do not rely on this list."
         hours = (self.at - self.newest).total_seconds() / 3600
+        if hours >= _NO_FEED_HOURS:
+            return (
+                "THIS IS A LIST OF THE PAST: the data end at "
+                f"{self.newest.isoformat(timespec='minutes')}. Do not rely on it today."
+            )
         age = f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:,.0f} days"
         return (
             f"THE FEED IS STALE: nothing has been recorded for {age} (since "

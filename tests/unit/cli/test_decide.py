@@ -1,6 +1,6 @@
 """``neva decide``: rules and their states, scores, the work list, replay, the log."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -77,9 +77,20 @@ def test_a_score_shows_its_total_only_with_every_item(neva, place):
     assert (rows["at_least"] - least).abs().max() == 0
 
 
+def test_a_list_of_the_past_is_judged_by_its_own_time(neva, place):
+    """It said "stale for 1,003 days", against the clock on the wall."""
+    words = ("decide", "work-list", place, "--every-rule", "--json")
+    cut = datetime.fromisoformat(neva(*words).json()["now"])
+    words = (*words, "--as-of")
+    assert neva(*words, cut.isoformat()).json()["banner"] == ""
+    later = neva(*words, (cut + timedelta(hours=5)).isoformat()).json()["banner"]
+    assert later.startswith("THE FEED IS STALE: nothing has been recorded for 5 hours")
+
+
 def test_a_task_is_taken_on_and_taken_off(neva, place):
     listed = neva("decide", "work-list", place, "--every-rule", "--json").json()
-    assert "STALE" in listed["banner"]
+    # No word of the thousand days between the data and the clock on the wall.
+    assert listed["banner"].startswith("THIS IS A LIST OF THE PAST: the data end at 20")
     task = listed["tasks"][0]
     who = (place, task["rule"], task["stay_id"])
     assert neva("decide", "acknowledge", *who, "--owner", "Ivanova").code == 0
