@@ -15,6 +15,12 @@ from neva.decisions.log_figures import feedback_by_period
 from neva.decisions.rules import Rule
 from neva.definitions.explain import explain
 from neva.errors import BadInputError, NotFoundError
+from neva.statistics.disclosure import (
+    FEWEST_FOR_QUANTILES,
+    WITHHELD,
+    is_small,
+    withheld_parts,
+)
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
@@ -49,6 +55,35 @@ def _states(asked: Asked) -> dict[str, str]:
     }
 
 
+def _shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Withhold of a rule's replay what tells of few patients."""
+    stays, outcomes = row["stays"], row.get("outcomes")
+    hidden = {name for name in ("stays", "cards", "quiet") if is_small(row[name] or 0)}
+    if "cards" in hidden:
+        hidden.add("cards_per_100_days")
+    with_card = row["stays_with_card"] or 0
+    if is_small(with_card) or is_small(stays - with_card):
+        hidden.add("cards_per_stay_with_card")
+    if outcomes is not None:
+        warned = row["warned"] or 0
+        if is_small(outcomes) or is_small(stays - outcomes):
+            hidden |= {"outcomes", "sensitivity"}
+        if is_small(warned) or is_small(outcomes - warned):
+            hidden.add("sensitivity")
+        if warned < FEWEST_FOR_QUANTILES:
+            hidden.add("lead_hours")
+        true = row["true_cards"] or 0
+        if is_small(true) or is_small((row["decided_cards"] or 0) - true):
+            hidden.add("ppv")
+    return {name: WITHHELD if name in hidden else value for name, value in row.items()}
+
+
+def _replay_rows(asked: Asked, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rules' figures of the whole hospital as far as this role is shown them."""
+    rows: list[dict[str, Any]] = content["rules"]
+    return [_shared_replay(row) for row in rows] if asked.sees_large_counts_only else rows
+
+
 def _replayed(asked: Asked) -> tuple[Any, str | None]:
     return asked.server.computed("replay", {}, asked.viewer)
 
@@ -59,7 +94,7 @@ def decisions(asked: Asked) -> ViewModel:
     states = {one.rule: one for one in asked.server.state.rules.all()}
     titles = _states(asked)
     result, job = _replayed(asked)
-    held = {} if result is None else {row["rule"]: row for row in result.content["rules"]}
+    held = {} if result is None else {row["rule"]: row for row in _replay_rows(asked, result.content)}
     rows = []
     for id_, rule in sorted(bedside.rules.items()):
         state = states.get(id_)
@@ -151,9 +186,15 @@ def rule(asked: Asked) -> ViewModel:
     titles = _states(asked)
     now_in = state.state if state else "none"
     result, job = _replayed(asked)
-    rows = [] if result is None else [
-        row for row in (*result.content["rules"], *result.content["units"]) if row["rule"] == id_
-    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    if result is not None:
+        units = result.content["units"]
+        if asked.sees_large_counts_only and units:
+            # A stay is in several units: what is left of one would tell of others.
+            units = [{**dict.fromkeys(units[0], WITHHELD), "rule": id_}]
+        rows = [
+            row for row in (*_replay_rows(asked, result.content), *units) if row["rule"] == id_
+        ]
     history = server.state.rules.history(id_)
     return ViewModel(
         _title(asked, one),
@@ -250,8 +291,18 @@ def burden(asked: Asked) -> ViewModel:
         .agg(pl.col("with_reason").sum())
         .sort("with_reason", descending=True)
     )
+    weeks, given, shown = rows.to_dicts(), reasons.to_dicts(), int(log["shown"].sum())
+    cards: int | str = log.height
+    drawable = rows
+    if asked.sees_large_counts_only:
+        weeks, given, is_whole = _shared_burden(weeks, given)
+        drawable = pl.DataFrame(
+            [row for row in weeks if row["period"] != WITHHELD], schema=rows.schema
+        )
+        if not is_whole or is_small(log.height - shown) or is_small(log.height):
+            cards = WITHHELD
     figures = {}
-    if rows.height:
+    if drawable.height:
         figures["weeks"] = Figure(
             drawn(
                 {
@@ -259,7 +310,7 @@ def burden(asked: Asked) -> ViewModel:
                         "values": [
                             {"week": row["period"].date().isoformat(), "rule": row["rule"],
                              "cards": row["cards_shown"]}
-                            for row in rows.iter_rows(named=True)
+                            for row in drawable.iter_rows(named=True)
                         ]
                     },
                     "mark": "bar",
@@ -275,7 +326,7 @@ def burden(asked: Asked) -> ViewModel:
         )  # fmt: skip
     return ViewModel(
         words("Cards shown, and the answers"),
-        {"cards": log.height, "shown": int(log["shown"].sum()) if log.height else 0},
+        {"cards": cards, "shown": WITHHELD if cards == WITHHELD else shown},
         (
             Table(
                 "weeks",
@@ -288,7 +339,7 @@ def burden(asked: Asked) -> ViewModel:
                     Column("overridden", words("overridden"), "number"),
                     Column("without_feedback", words("without an answer"), "number"),
                 ),
-                rows.to_dicts(),
+                weeks,
             ),
             Table(
                 "reasons",
@@ -299,11 +350,41 @@ def burden(asked: Asked) -> ViewModel:
                     Column("reason", words("reason")),
                     Column("with_reason", words("cards"), "number"),
                 ),
-                reasons.to_dicts(),
+                given,
             ),
         ),
         figures,
     )
+
+
+_ANSWERS: Final = ("cards_shown", "accepted", "overridden", "without_feedback")
+
+
+def _shared_burden(
+    weeks: list[dict[str, Any]], reasons: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
+    """Withhold small counts of cards, rule by rule; say whether the sums of all may be shown."""
+    shown_weeks, shown_reasons, is_whole = [], [], True
+    for rule in dict.fromkeys(row["rule"] for row in weeks):
+        mine = [row for row in weeks if row["rule"] == rule]
+        why = [row for row in reasons if row["rule"] == rule]
+        by_week = withheld_parts([[row[name] for name in _ANSWERS] for row in mine])
+        rest = sum(row["overridden"] for row in mine) - sum(row["with_reason"] for row in why)
+        by_reason = withheld_parts([*(row["with_reason"] for row in why), max(rest, 0)])
+        is_whole &= not by_week.total
+        shown_weeks += [
+            row for row, is_hidden in zip(mine, by_week.parts, strict=True) if not is_hidden
+        ]
+        if by_week.parts.any():
+            shown_weeks.append(
+                {**dict.fromkeys(mine[0], WITHHELD), "rule": rule}
+            )
+        hides_all = by_week.total or by_reason.total
+        hidden = [True] * len(why) if hides_all else by_reason.parts[:-1]
+        shown_reasons += [row for row, is_hidden in zip(why, hidden, strict=True) if not is_hidden]
+        if any(hidden):
+            shown_reasons.append({**dict.fromkeys(why[0], WITHHELD), "rule": rule})
+    return shown_weeks, shown_reasons, is_whole
 
 
 def model(asked: Asked) -> ViewModel:
