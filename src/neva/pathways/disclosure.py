@@ -143,7 +143,8 @@ def shared_log(log: ActivityLog, *, fewest: int = FEWEST) -> SharedLog:
                 low = middle + 1
     # What keeps most cases and, of such, most activities.
     best = max(
-        tried, key=lambda many: (min(float(tried[many][1].sum()), KEPT_SHARE * log.case_count), many)
+        tried,
+        key=lambda many: (min(float(tried[many][1].sum()), KEPT_SHARE * log.case_count), many),
     )
     some, keep = tried[best]
     chosen = some.select(keep, f"at least {fewest} cases alike")
@@ -157,9 +158,7 @@ def shared_log(log: ActivityLog, *, fewest: int = FEWEST) -> SharedLog:
             event=None,
             ties=0,
             left_out={},
-            cases=chosen.cases.with_columns(
-                case_id=pl.lit(""), subject_id=nobody, stay_id=nobody
-            ),
+            cases=chosen.cases.with_columns(case_id=pl.lit(""), subject_id=nobody, stay_id=nobody),
         ),
         activities=len(chosen.labels),
         all_activities=len(log.labels),

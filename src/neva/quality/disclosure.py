@@ -163,9 +163,7 @@ def shared_periods(
 def shared_units(run: MeasureRun, measure: Measure) -> SharedPart:
     """Choose the units that are shown."""
     closed = _closed(run, measure)
-    frame = figures(run, measures=[measure.id], by=["unit"]).frame.filter(
-        pl.col("denominator") > 0
-    )
+    frame = figures(run, measures=[measure.id], by=["unit"]).frame.filter(pl.col("denominator") > 0)
     withheld = withheld_parts(_counts(frame).to_numpy())
     shown = frame.filter(pl.Series(~withheld.parts))
     if withheld.total:
@@ -213,9 +211,7 @@ def shared_exclusions(run: MeasureRun, measure: Measure) -> list[dict[str, Any]]
         counts += [row["cases"], row["only"], both, several - both, excluded.height - row["cases"]]
     pairs = excluded.group_by(pl.col("excluded_by").list.sort()).len()["len"].to_list()
     if rows and any(is_small(count) for count in (*counts, *pairs)):
-        return [
-            {"exclusion": WITHHELD, "title": WITHHELD, "cases": WITHHELD, "only": WITHHELD}
-        ]
+        return [{"exclusion": WITHHELD, "title": WITHHELD, "cases": WITHHELD, "only": WITHHELD}]
     return rows
 
 

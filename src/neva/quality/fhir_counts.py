@@ -181,9 +181,7 @@ def breakdown(run: MeasureRun, *, below: int) -> Breakdown:
     )
 
 
-def component_counts(
-    measure: Measure, cases: pl.DataFrame, *, below: int
-) -> dict[str, int | None]:
+def component_counts(measure: Measure, cases: pl.DataFrame, *, below: int) -> dict[str, int | None]:
     """Count the closed cases that have each component; None: withheld."""
     closed = cases.filter(pl.col("status").is_in(_CLOSED))
     names = [one.name for one in measure.components]
@@ -240,8 +238,7 @@ def strata(run: MeasureRun, stratifier: str, *, below: int) -> list[Stratum]:
     def remainder_is_small() -> bool:
         hidden = [row for row in rows if not row["_shown"]]
         return any(
-            is_small(sum(row[name] for row in hidden), below)
-            for name in ("population", *_STATUSES)
+            is_small(sum(row[name] for row in hidden), below) for name in ("population", *_STATUSES)
         )
 
     while remainder_is_small() and any(row["_shown"] for row in rows):

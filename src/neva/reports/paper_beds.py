@@ -359,9 +359,13 @@ def _long_part(board: BedBoard, paper: Paper, *, whole: bool) -> Part:
     )  # fmt: skip
 
 
-def _changes_part(board: BedBoard, paper: Paper) -> Part:
+def _changes_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
     words, named = paper.words, words_of_change(paper.words)
     counts = board.change_counts()
+    if not with_rows:
+        # Who left a bed is a count of beds; who died is not.
+        counts["discharge"] = counts.pop("discharge", 0) + counts.pop("death", 0)
+        named = {**named, "discharge": words("discharges and deaths")}
     told = ", ".join(f"{named[kind]} {count}" for kind, count in counts.items())
     return Part(
         title=words("Since the handover of %(time)s", time=paper.time(board.handover)),
@@ -407,10 +411,11 @@ def bed_meeting_sheet(
     words = paper.words
     title = words("Bed meeting, %(time)s", time=paper.whole_time(board.now))
     parts = (
-        _units_part(board, paper), _groups_part(board, paper), _waiting_part(board, paper, with_rows=with_rows),
+        _units_part(board, paper), _groups_part(board, paper),
+        _waiting_part(board, paper, with_rows=with_rows),
         _discharge_part(board, paper, to_write=False, with_rows=with_rows),
         _electives_part(board, paper, with_rows=with_rows),
-        _long_part(board, paper, whole=False), _changes_part(board, paper),
+        _long_part(board, paper, whole=False), _changes_part(board, paper, with_rows=with_rows),
     )  # fmt: skip
     return _sheet(board, paper, made, title, parts, lead=_lead(board, paper), wide=True)
 
@@ -418,8 +423,8 @@ def bed_meeting_sheet(
 def discharge_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
     """List today's discharges with what blocks each, and room to tick them off."""
     title = paper.words("Discharge list, %(time)s", time=paper.whole_time(board.now))
-    return _sheet(board, paper, made, title, (_discharge_part(board, paper, to_write=True, with_rows=True),),
-                  wide=True)  # fmt: skip
+    part = _discharge_part(board, paper, to_write=True, with_rows=True)
+    return _sheet(board, paper, made, title, (part,), wide=True)
 
 
 def long_stay_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:

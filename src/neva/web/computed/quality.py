@@ -120,9 +120,7 @@ def _shared(
             "strata": [dict.fromkeys(("name", "value", "n", "met"), WITHHELD)]
             if whole["strata"]
             else [],
-            "components": [
-                {**one, "met": WITHHELD, "of": WITHHELD} for one in whole["components"]
-            ],
+            "components": [{**one, "met": WITHHELD, "of": WITHHELD} for one in whole["components"]],
             "rows": WITHHELD,
         }
     periods, every = shared_periods(run, measure, finest=whole["every"])

@@ -94,7 +94,9 @@ def decisions(asked: Asked) -> ViewModel:
     states = {one.rule: one for one in asked.server.state.rules.all()}
     titles = _states(asked)
     result, job = _replayed(asked)
-    held = {} if result is None else {row["rule"]: row for row in _replay_rows(asked, result.content)}
+    held = (
+        {} if result is None else {row["rule"]: row for row in _replay_rows(asked, result.content)}
+    )
     rows = []
     for id_, rule in sorted(bedside.rules.items()):
         state = states.get(id_)
@@ -192,9 +194,7 @@ def rule(asked: Asked) -> ViewModel:
         if asked.sees_large_counts_only and units:
             # A stay is in several units: what is left of one would tell of others.
             units = [{**dict.fromkeys(units[0], WITHHELD), "rule": id_}]
-        rows = [
-            row for row in (*_replay_rows(asked, result.content), *units) if row["rule"] == id_
-        ]
+        rows = [row for row in (*_replay_rows(asked, result.content), *units) if row["rule"] == id_]
     history = server.state.rules.history(id_)
     return ViewModel(
         _title(asked, one),
@@ -376,9 +376,7 @@ def _shared_burden(
             row for row, is_hidden in zip(mine, by_week.parts, strict=True) if not is_hidden
         ]
         if by_week.parts.any():
-            shown_weeks.append(
-                {**dict.fromkeys(mine[0], WITHHELD), "rule": rule}
-            )
+            shown_weeks.append({**dict.fromkeys(mine[0], WITHHELD), "rule": rule})
         hides_all = by_week.total or by_reason.total
         hidden = [True] * len(why) if hides_all else by_reason.parts[:-1]
         shown_reasons += [row for row, is_hidden in zip(why, hidden, strict=True) if not is_hidden]

@@ -278,9 +278,7 @@ def pathways(asked: Asked) -> ViewModel:
     outcomes = sorted(set(chosen.whole.cases["outcome"].drop_nulls().unique().to_list()))
     data: dict[str, Any] = {
         "tab": tab,
-        "tabs": [
-            {"id": one, "title": titles[one], "href": _link(asked, tab=one)} for one in tabs
-        ],
+        "tabs": [{"id": one, "title": titles[one], "href": _link(asked, tab=one)} for one in tabs],
         "withholds": asked.sees_large_counts_only,
         "kind": chosen.kind,
         "metric": metric,
