@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from neva.pathways.log import ActivityLog, times_as_series
-from neva.pathways.map import ActivityMap
+from neva.pathways.map import ActivityMap, discover_map
 from neva.pathways.variants import find_variants
 from neva.statistics.disclosure import FEWEST, FEWEST_FOR_QUANTILES, is_small
 
@@ -36,7 +36,7 @@ class SharedLog:
     activities, all_activities : int
         How many activities are in it, of how many.
     left_out : int
-        Cases that are not in it: none or at least five.
+        Cases that are not in it: none, at least five, or all.
     """
 
     log: ActivityLog
@@ -122,18 +122,20 @@ def shared_log(log: ActivityLog, *, fewest: int = FEWEST) -> SharedLog:
     >>> shared.log.case_count, shared.left_out
     (20, 0)
     """
-    frequency = np.bincount(log.activity, minlength=len(log.labels))
-    common_first = np.lexsort((np.arange(len(frequency)), -frequency))
+    common_first = discover_map(log).nodes.sort(
+        ["cases", "frequency", "activity"], descending=[True, True, False]
+    )["activity"]
+    number = {label: place for place, label in enumerate(log.labels)}
     tried: dict[int, tuple[ActivityLog, NDArray[np.bool_]]] = {}
 
     def kept_with(many: int) -> float:
-        keep = np.zeros(len(frequency), dtype=bool)
-        keep[common_first[:many]] = True
-        some = log if many == len(frequency) else log.project(keep, "the most common activities")
+        keep = np.zeros(len(log.labels), dtype=bool)
+        keep[[number[label] for label in common_first[:many]]] = True
+        some = log if many >= len(common_first) else log.project(keep, "the most common activities")
         tried[many] = some, _kept(some, log.case_count, fewest)
         return float(tried[many][1].sum()) / max(log.case_count, 1)
 
-    low, high = 1, max(len(frequency), 1)
+    low, high = 1, max(len(common_first), 1)
     if kept_with(high) < KEPT_SHARE:
         while low < high:
             middle = (low + high) // 2

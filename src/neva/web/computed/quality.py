@@ -128,6 +128,12 @@ def _shared(
     if not periods.is_whole or every != whole["every"]:
         chart = chart_of(periods.run, measure, every=every)
     points = _points(chart)
+    if not periods.is_whole:
+        # A period without a point has no case, or too few: it is not told which.
+        points = [
+            row if row["denominator"] else dict.fromkeys(row, WITHHELD) | {"period": row["period"]}
+            for row in points
+        ]
     months = f"{points[0]['period'][:7]} – {points[-1]['period'][:7]}" if points else WITHHELD
     coarse = {language: replace(one, period=months) for language, one in told.items()}
     charts, icons = _drawn(coarse, chart, funnel_of(units.run, measure))
