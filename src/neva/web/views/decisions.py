@@ -11,16 +11,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neva.decisions.cards import hash_of
+from neva.decisions.disclosure import shared_burden, shared_replay
 from neva.decisions.log_figures import feedback_by_period
 from neva.decisions.rules import Rule
 from neva.definitions.explain import explain
 from neva.errors import BadInputError, NotFoundError
-from neva.statistics.disclosure import (
-    FEWEST_FOR_QUANTILES,
-    WITHHELD,
-    is_small,
-    withheld_parts,
-)
+from neva.statistics.disclosure import WITHHELD, is_small
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
@@ -55,33 +51,10 @@ def _states(asked: Asked) -> dict[str, str]:
     }
 
 
-def _shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Withhold of a rule's replay what tells of few patients."""
-    stays, outcomes = row["stays"], row.get("outcomes")
-    hidden = {name for name in ("stays", "cards", "quiet") if is_small(row[name] or 0)}
-    if "cards" in hidden:
-        hidden.add("cards_per_100_days")
-    with_card = row["stays_with_card"] or 0
-    if is_small(with_card) or is_small(stays - with_card):
-        hidden.add("cards_per_stay_with_card")
-    if outcomes is not None:
-        warned = row["warned"] or 0
-        if is_small(outcomes) or is_small(stays - outcomes):
-            hidden |= {"outcomes", "sensitivity"}
-        if is_small(warned) or is_small(outcomes - warned):
-            hidden.add("sensitivity")
-        if warned < FEWEST_FOR_QUANTILES:
-            hidden.add("lead_hours")
-        true = row["true_cards"] or 0
-        if is_small(true) or is_small((row["decided_cards"] or 0) - true):
-            hidden.add("ppv")
-    return {name: WITHHELD if name in hidden else value for name, value in row.items()}
-
-
 def _replay_rows(asked: Asked, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rules' figures of the whole hospital as far as this role is shown them."""
     rows: list[dict[str, Any]] = content["rules"]
-    return [_shared_replay(row) for row in rows] if asked.sees_large_counts_only else rows
+    return [shared_replay(row) for row in rows] if asked.sees_large_counts_only else rows
 
 
 def _replayed(asked: Asked) -> tuple[Any, str | None]:
@@ -295,7 +268,7 @@ def burden(asked: Asked) -> ViewModel:
     cards: int | str = log.height
     drawable = rows
     if asked.sees_large_counts_only:
-        weeks, given, is_whole = _shared_burden(weeks, given)
+        weeks, given, is_whole = shared_burden(weeks, given)
         drawable = pl.DataFrame(
             [row for row in weeks if row["period"] != WITHHELD], schema=rows.schema
         )
@@ -355,34 +328,6 @@ def burden(asked: Asked) -> ViewModel:
         ),
         figures,
     )
-
-
-_ANSWERS: Final = ("cards_shown", "accepted", "overridden", "without_feedback")
-
-
-def _shared_burden(
-    weeks: list[dict[str, Any]], reasons: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
-    """Withhold small counts of cards, rule by rule; say whether the sums of all may be shown."""
-    shown_weeks, shown_reasons, is_whole = [], [], True
-    for rule in dict.fromkeys(row["rule"] for row in weeks):
-        mine = [row for row in weeks if row["rule"] == rule]
-        why = [row for row in reasons if row["rule"] == rule]
-        by_week = withheld_parts([[row[name] for name in _ANSWERS] for row in mine])
-        rest = sum(row["overridden"] for row in mine) - sum(row["with_reason"] for row in why)
-        by_reason = withheld_parts([*(row["with_reason"] for row in why), max(rest, 0)])
-        is_whole &= not by_week.total
-        shown_weeks += [
-            row for row, is_hidden in zip(mine, by_week.parts, strict=True) if not is_hidden
-        ]
-        if by_week.parts.any():
-            shown_weeks.append({**dict.fromkeys(mine[0], WITHHELD), "rule": rule})
-        hides_all = by_week.total or by_reason.total
-        hidden = [True] * len(why) if hides_all else by_reason.parts[:-1]
-        shown_reasons += [row for row, is_hidden in zip(why, hidden, strict=True) if not is_hidden]
-        if any(hidden):
-            shown_reasons.append({**dict.fromkeys(why[0], WITHHELD), "rule": rule})
-    return shown_weeks, shown_reasons, is_whole
 
 
 def model(asked: Asked) -> ViewModel:
