@@ -375,7 +375,7 @@ def _changes_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
 
 def _sheet(
     board: BedBoard, paper: Paper, made: datetime, title: str, parts: tuple[Part, ...], *,
-    lead: tuple[str, ...] = (), wide: bool = False,
+    lead: tuple[str, ...] = (), wide: bool = False, names_patients: bool = True,
 ) -> Sheet:  # fmt: skip
     return Sheet(
         title=title,
@@ -389,6 +389,7 @@ def _sheet(
         synthetic=board.synthetic,
         paper=paper,
         wide=wide,
+        names_patients=names_patients,
     )
 
 
@@ -417,7 +418,8 @@ def bed_meeting_sheet(
         _electives_part(board, paper, with_rows=with_rows),
         _long_part(board, paper, whole=False), _changes_part(board, paper, with_rows=with_rows),
     )  # fmt: skip
-    return _sheet(board, paper, made, title, parts, lead=_lead(board, paper), wide=True)
+    return _sheet(board, paper, made, title, parts, lead=_lead(board, paper), wide=True,
+                  names_patients=with_rows)  # fmt: skip
 
 
 def discharge_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:

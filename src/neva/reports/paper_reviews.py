@@ -392,4 +392,5 @@ def board_report_sheet(
         definitions="; ".join(run.programme for run in runs),
         synthetic=synthetic,
         paper=paper,
+        names_patients=False,
     )  # fmt: skip
