@@ -113,7 +113,7 @@ def addresses(application, path, patients):
     jobs = [one.id for one in server.state.jobs.newest()][:1]
     values = {
         "subject": patients["pseudonym"][:1], "programme": ["covid19", "sepsis"],
-        "measure": ["steroid-when-on-oxygen", "length-of-stay", "thromboprophylaxis-14-hours"],
+        "measure": ["steroid-when-on-oxygen", "length-of-stay", "thromboprophylaxis-day-0-or-1"],
         "rule": ["covid19.steroid-on-oxygen"], "case": patients["stay"][:1],
         "definition": ["covid19.news2"], "scenario": ["none"], "job": jobs, "model": ["none"],
         "upload": ["none"],
