@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,7 +13,17 @@ from neva.statistics.disclosure import (
     withheld_parts,
 )
 
-__all__ = ["shared_burden", "shared_replay"]
+__all__ = ["shared_burden", "shared_card", "shared_replay"]
+
+#: Sections of a model card (see :mod:`neva.decisions.model_card`) that count patients by group.
+_COUNTING: Final = (
+    "Participants",
+    "Sample size",
+    "Missing data",
+    "Subgroups",
+    "Variants for sites with few tests",
+)
+_FLAGGED: Final = re.compile(r"Of (\d+) stays with the outcome (\d+) were flagged;.*")
 
 _ANSWERS: Final = ("cards_shown", "accepted", "overridden", "without_feedback")
 
@@ -44,6 +55,39 @@ def shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
         if is_small(true) or is_small((row["decided_cards"] or 0) - true):
             hidden.add("ppv")
     return {name: WITHHELD if name in hidden else value for name, value in row.items()}
+
+
+def shared_card(card: str, unsaid: str) -> str:
+    r"""Leave out of a model card the sections that count patients by group.
+
+    Parameters
+    ----------
+    card : str
+        Markdown, as :mod:`neva.decisions.model_card` writes it.
+    unsaid : str
+        What stands there instead.
+
+    Examples
+    --------
+    >>> card = "# Model\n\n### Subgroups\n\n| age | 3 |\n\n### Usability\n\nNone."
+    >>> shared_card(card, "not shown")
+    '# Model\n\n### Subgroups\n\nnot shown\n\n### Usability\n\nNone.'
+    """
+
+    def flagged(found: re.Match[str]) -> str:
+        outcomes, some = int(found[1]), int(found[2])
+        tells = is_small(outcomes) or is_small(some) or is_small(outcomes - some)
+        return unsaid if tells else found[0]
+
+    lines: list[str] = []
+    is_left_out = False
+    for line in card.split("\n"):
+        if line.startswith("#"):
+            is_left_out = line.lstrip("# ") in _COUNTING
+            lines += [line, "", unsaid, ""] if is_left_out else [line]
+        elif not is_left_out:
+            lines.append(_FLAGGED.sub(flagged, line))
+    return "\n".join(lines)
 
 
 def shared_burden(

@@ -44,9 +44,10 @@ _TREATED: Final = ("treated", "treated_met", "treated_rate")
 _INTERVAL: Final = ("interval_n", "before_clock", "interval_median")
 _QUANTILES: Final = ("median", "lower_quartile", "upper_quartile", "low", "high")
 _VALUES: Final = (*_QUANTILES, "mean", "ratio")
-_SPACINGS: Final = ("week", "month", "quarter", "year")
 
 Spacing = Literal["week", "month", "quarter", "year"]
+
+_SPACINGS: Final[tuple[Spacing, ...]] = ("week", "month", "quarter", "year")
 
 
 @dataclass(frozen=True)

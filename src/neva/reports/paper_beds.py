@@ -297,7 +297,7 @@ def _electives_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
         hours=number(board.settings.elective_hours),
     )
     if not with_rows:
-        at_risk = board.electives["at_risk"].sum()
+        at_risk = board.electives.filter(pl.col("at_risk").fill_null(value=False)).height
         planned, risky = number(board.electives.height), number(at_risk)
         text = words("%(n)s planned, %(at_risk)s of them at risk.", n=planned, at_risk=risky)
         return Part(title=title, texts=(text,))

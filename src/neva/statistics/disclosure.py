@@ -85,14 +85,15 @@ def withheld_parts(counts: ArrayLike, *, below: int = FEWEST) -> Withheld:
     table = np.asarray(counts, dtype=np.int64)
     if table.ndim == 1:
         table = table[:, None]
-    is_filled = (table > 0).any(axis=1)
-    withheld = is_small(table, below).any(axis=1)
+    is_filled: NDArray[np.bool_] = (table > 0).any(axis=1)
+    withheld: NDArray[np.bool_] = is_small(table, below).any(axis=1)
     smallest_first = np.argsort(table[:, 0], kind="stable")
 
     def tells_too_much() -> bool:
         many = int(withheld.sum())
         sums = table[withheld].sum(axis=0)
-        return bool(many) and (many < 2 or bool(((sums > 0) & (sums < many + below - 2)).any()))
+        too_few = (sums > 0) & (sums < many + below - 2)
+        return many == 1 or (many > 1 and bool(too_few.any()))
 
     for part in smallest_first:
         if not tells_too_much():

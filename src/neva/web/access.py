@@ -180,7 +180,7 @@ SHOWN: Final[dict[str, tuple[str, str]]] = {
     "/decisions": (COUNTS, LARGE_COUNTS),
     "/decisions/burden": (COUNTS, LARGE_COUNTS),
     "/decisions/rules/{rule}": (COUNTS, LARGE_COUNTS),
-    "/decisions/models/{model}": (COUNTS, COUNTS),
+    "/decisions/models/{model}": (COUNTS, LARGE_COUNTS),
     "/data": (COUNTS, COUNTS),
     "/data/quarantine": (COUNTS, COUNTS),
     "/data/upload": (OWN_FILES, OWN_FILES),

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neva.decisions.cards import hash_of
-from neva.decisions.disclosure import shared_burden, shared_replay
+from neva.decisions.disclosure import shared_burden, shared_card, shared_replay
 from neva.decisions.log_figures import feedback_by_period
 from neva.decisions.rules import Rule
 from neva.definitions.explain import explain
@@ -337,11 +337,14 @@ def model(asked: Asked) -> ViewModel:
     if found is None:
         message = "model: none of that id is served; see the page of decisions"
         raise NotFoundError(message)
+    card = asked.server.bedside.model_cards[id_]
     return ViewModel(
         asked.server.bedside.rules[id_].title or id_,
         {
             "id": id_,
-            "card": asked.server.bedside.model_cards[id_],
+            "card": shared_card(card, asked.words.withheld())
+            if asked.sees_large_counts_only
+            else card,
             "locked": found.demonstration_only,
         },
     )
