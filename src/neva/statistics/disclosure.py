@@ -85,7 +85,7 @@ def withheld_parts(counts: ArrayLike, *, below: int = FEWEST) -> Withheld:
     table = np.asarray(counts, dtype=np.int64)
     if table.ndim == 1:
         table = table[:, None]
-    is_filled: NDArray[np.bool_] = (table > 0).any(axis=1)
+    is_filled = np.asarray((table > 0).any(axis=1))
     withheld: NDArray[np.bool_] = is_small(table, below).any(axis=1)
     smallest_first = np.argsort(table[:, 0], kind="stable")
 
