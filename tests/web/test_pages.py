@@ -4,61 +4,25 @@ import csv
 import io
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from tests.computed_pages import PAGES, SHEETS, sign_in
 
-from neva.events.hospital import create_hospital
-from neva.synthesis import Plan, synthesise
 from neva.web import languages
 from neva.web.access import ACCESS
 from neva.web.application import create_application
-from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
+from neva.web.demonstration import PROGRAMMES
 from neva.web.settings import WebSettings
-from neva.web.worker import work_forever
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PAGES = (
-    "/now", "/wallboard", "/work-list", "/pathways", "/pathways/compare", "/quality",
-    "/quality/covid19", "/quality/sepsis", "/quality/covid19/steroid-when-on-oxygen",
-    "/quality/covid19/length-of-stay", "/quality/covid19/steroid-when-on-oxygen/patients",
-    "/flow", "/flow/scenarios", "/decisions", "/decisions/burden",
-    "/decisions/rules/covid19.steroid-on-oxygen", "/data", "/definitions",
-    "/definitions/covid19.news2", "/paper", "/jobs",
-)  # fmt: skip
-SHEETS = ("bed-meeting", "ward-handover", "discharges", "long-stays", "downtime-census",
-          "mortality-review", "board-report")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    place = tmp_path_factory.mktemp("pages") / "hospital"
-    plan = Plan(stays=300, seed=3, zone="Europe/Moscow", operations=True)
-    synthesise(create_hospital(place, zone=plan.zone, now=NOW), plan, now=NOW)
-    prepare(place, at=NOW, live=True)
-    chosen = WebSettings(hospital=place, programmes=PROGRAMMES, clock="data")
-    application = create_application(chosen)
-    with TestClient(application, base_url=chosen.base_url) as client:
-        sign_in(client, "clinician")
-        for _ in range(2):  # the second time for what rests on the first results
-            for page in (*PAGES, "/paper/board-report", "/pathways?activities_of=codes"):
-                client.get(page, follow_redirects=False)
-            # The same work as the worker's, in this process.
-            work_forever(chosen, most=100)
-        yield application, client
-
-
-def sign_in(client, name, language="en"):
-    client.headers.update({"accept": "text/html", "accept-language": language})
-    answer = client.post(
-        "/sign-in", data={"name": name, "password": PASSWORD}, follow_redirects=False
-    )
-    assert answer.status_code == 303
-    return client
+def served(computed_site):
+    return computed_site
 
 
 def test_no_job_failed(served):

@@ -19,11 +19,13 @@ from neva.definitions.documents import Measure
 from neva.quality.fhir_words import scoring_of
 from neva.quality.figures import figures, suppressed
 from neva.quality.measuring import MeasureRun
+from neva.statistics.disclosure import is_small
 
 __all__ = [
     "Breakdown",
     "Stratum",
     "breakdown",
+    "component_counts",
     "in_period",
     "population_counts",
     "statuses_of",
@@ -138,14 +140,10 @@ def population_counts(measure: Measure, counts: Counts | None) -> list[tuple[str
 # --------------------------------------------------------------------- withholding
 
 
-def _is_small(count: int, below: int) -> bool:
-    return 0 < count < below
-
-
 def _split_is_safe(cases: pl.DataFrame, flag: pl.Expr, below: int) -> bool:
     """Say whether a yes-no question, put to the cases of each status, splits off no few."""
     cells = cases.group_by("status", flag.fill_null(value=False).alias("_flag")).len()
-    return not any(_is_small(count, below) for count in cells["len"])
+    return not any(is_small(count, below) for count in cells["len"])
 
 
 def breakdown(run: MeasureRun, *, below: int) -> Breakdown:
@@ -167,7 +165,7 @@ def breakdown(run: MeasureRun, *, below: int) -> Breakdown:
     excluded = cases.filter(pl.col("status") == "excluded")
     first = dict(excluded.group_by(pl.col("excluded_by").list.first()).len().iter_rows())
     exclusions = {one.name: int(first.get(one.name, 0)) for one in measure.exclusions}
-    is_shown = not any(_is_small(count, below) for count in exclusions.values())
+    is_shown = not any(is_small(count, below) for count in exclusions.values())
     treated = None
     if measure.treated is not None and _split_is_safe(cases, pl.col("treated"), below):
         treated = statuses_of(cases.filter(pl.col("treated")))
@@ -176,19 +174,20 @@ def breakdown(run: MeasureRun, *, below: int) -> Breakdown:
         total=Stratum(None, _guarded(row, run, below)),
         exclusions=exclusions if is_shown else None,
         treated=treated,
-        components=_components(measure, cases, below),
+        components=component_counts(measure, cases, below=below),
         missing=int(cases.select(missing.sum()).item())
         if _split_is_safe(cases, missing, below)
         else None,
     )
 
 
-def _components(measure: Measure, cases: pl.DataFrame, below: int) -> dict[str, int | None]:
+def component_counts(measure: Measure, cases: pl.DataFrame, *, below: int) -> dict[str, int | None]:
+    """Count the closed cases that have each component; None: withheld."""
     closed = cases.filter(pl.col("status").is_in(_CLOSED))
     names = [one.name for one in measure.components]
     # With two, what both have is known from the total if the numerator is "all of them".
     pairs = closed.group_by("status", pl.col("components_met").list.sort()).len()
-    if len(names) == 2 and any(_is_small(count, below) for count in pairs["len"]):
+    if len(names) == 2 and any(is_small(count, below) for count in pairs["len"]):
         return dict.fromkeys(names, None)
     found: dict[str, int | None] = {}
     for name in names:
@@ -239,8 +238,7 @@ def strata(run: MeasureRun, stratifier: str, *, below: int) -> list[Stratum]:
     def remainder_is_small() -> bool:
         hidden = [row for row in rows if not row["_shown"]]
         return any(
-            _is_small(sum(row[name] for row in hidden), below)
-            for name in ("population", *_STATUSES)
+            is_small(sum(row[name] for row in hidden), below) for name in ("population", *_STATUSES)
         )
 
     while remainder_is_small() and any(row["_shown"] for row in rows):

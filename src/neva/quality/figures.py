@@ -16,9 +16,10 @@ import polars as pl
 from neva.definitions.documents import Measure
 from neva.errors import UsageError
 from neva.quality.measuring import MeasureRun
+from neva.statistics.disclosure import FEWEST, FEWEST_FOR_QUANTILES, is_small
 from neva.statistics.intervals import median_interval, proportion_interval, quantile_interval
 
-__all__ = ["Figures", "exclusion_counts", "figures", "suppressed"]
+__all__ = ["Figures", "exclusion_counts", "figures", "period_of_case", "suppressed"]
 
 Every = Literal["all", "month", "quarter", "year", "week"]
 _TRUNCATE: Final = {"month": "1mo", "quarter": "1q", "year": "1y", "week": "1w"}
@@ -57,11 +58,15 @@ class Figures:
         return self.frame
 
 
+def period_of_case(every: Every, zone: str) -> pl.Expr:
+    """Return the first day of the period that a case belongs to; null for all time."""
+    if every == "all":
+        return pl.lit(None, dtype=pl.Date)
+    return pl.col("placed").dt.convert_time_zone(zone).dt.date().dt.truncate(_TRUNCATE[every])
+
+
 def _grouped(cases: pl.DataFrame, every: Every, zone: str, by: Sequence[str]) -> pl.DataFrame:
-    period: pl.Expr = pl.lit(None, dtype=pl.Date)
-    if every != "all":
-        period = pl.col("placed").dt.convert_time_zone(zone).dt.date().dt.truncate(_TRUNCATE[every])
-    frame = cases.with_columns(period.alias("period"))
+    frame = cases.with_columns(period_of_case(every, zone).alias("period"))
     columns: list[pl.Expr] = []
     for name in by:
         if name == "unit":
@@ -275,10 +280,6 @@ _COUNTS: Final = (
 )
 
 
-#: Order statistics of fewer patients than this are nearly single patients' values.
-FEWEST_FOR_QUANTILES: Final = 20
-
-
 def _differences() -> list[pl.Expr]:
     """Counts that a reader can work out from those shown."""
     return [
@@ -289,11 +290,7 @@ def _differences() -> list[pl.Expr]:
     ]
 
 
-def _small(count: pl.Expr, below: int) -> pl.Expr:
-    return (count > 0) & (count < below)
-
-
-def suppressed(found: Figures, *, below: int = 5) -> pl.DataFrame:
+def suppressed(found: Figures, *, below: int = FEWEST) -> pl.DataFrame:
     """Return figures for outside the hospital, without small cells.
 
     A row in which any count of patients, or the difference of two, lies
@@ -318,9 +315,9 @@ def suppressed(found: Figures, *, below: int = 5) -> pl.DataFrame:
     frame = found.frame
     of_treated = pl.col("treated") > 0
     small = pl.any_horizontal(
-        *(_small(pl.col(name), below) for name in _COUNTS),
-        *(_small(difference, below) & of_treated for difference in _differences()[:3]),
-        _small(_differences()[3], below) & (pl.col("before_clock") > 0),
+        *(is_small(pl.col(name), below) for name in _COUNTS),
+        *(is_small(difference, below) & of_treated for difference in _differences()[:3]),
+        is_small(_differences()[3], below) & (pl.col("before_clock") > 0),
     )
     frame = frame.with_columns(suppressed=small)
     if found.by and frame.height:

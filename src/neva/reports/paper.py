@@ -167,6 +167,8 @@ class Sheet:
     paper : Paper
     wide : bool
         Landscape.
+    names_patients : bool
+        Whether rows of patients are on it.
     """
 
     title: str
@@ -180,6 +182,7 @@ class Sheet:
     synthetic: bool
     paper: Paper
     wide: bool = False
+    names_patients: bool = True
 
     def to_html(self, *, nonce: str = "") -> str:
         """Lay the sheet out as one self-contained document for A4.
@@ -205,7 +208,9 @@ class Sheet:
             page=words("page"),
             total=words("of"),
             # Of whom the sheet is decides who may hold it.
-            personal=words("Personal data: keep with the notes, destroy after use.")
+            personal=words("No patient is on this sheet.")
+            if not self.names_patients
+            else words("Personal data: keep with the notes, destroy after use.")
             if self.paper.names
             else words("Patients stand under pseudonyms."),
         )

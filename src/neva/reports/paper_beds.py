@@ -201,7 +201,16 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
     )
 
 
-def _waiting_part(board: BedBoard, paper: Paper) -> Part:
+def _waiting_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
+    title = paper.words(
+        "Waiting for a bed: %(n)s of %(of)s patients",
+        n=board.waiting.height,
+        of=board.patients.height,
+    )
+    return _waiting_rows(board, paper, title) if with_rows else Part(title=title)
+
+
+def _waiting_rows(board: BedBoard, paper: Paper, title: str) -> Part:
     words, titles, coded = paper.words, _titles(board), words_for(paper.words)
     rows = tuple(
         (
@@ -216,8 +225,7 @@ def _waiting_part(board: BedBoard, paper: Paper) -> Part:
         for row in board.waiting.iter_rows(named=True)
     )
     return Part(
-        title=words("Waiting for a bed: %(n)s of %(of)s patients", n=len(rows),
-                    of=board.patients.height),
+        title=title,
         columns=(
             Column(words("patient"), "strong", 24),
             Column(words("is in")),
@@ -232,8 +240,20 @@ def _waiting_part(board: BedBoard, paper: Paper) -> Part:
     )  # fmt: skip
 
 
-def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool) -> Part:
+def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows: bool) -> Part:
     words, titles, coded = paper.words, _titles(board), words_for(paper.words)
+    counts = dict(board.discharges.group_by("state").len().iter_rows())
+    title = words("Discharges today")
+    texts = (
+        words(
+            "%(confirmed)s confirmed, %(possible)s possible, %(overdue)s past their date, "
+            "%(fit)s fit without a date today; of %(of)s patients.",
+            of=board.patients.height,
+            **{name: counts.get(name, 0) for name in ("confirmed", "possible", "overdue", "fit")},
+        ),
+    )
+    if not with_rows:
+        return Part(title=title, texts=texts)
     columns = [
         Column(words("patient"), "strong", 22),
         Column(words("unit")),
@@ -255,18 +275,9 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool) -> Part:
         )
         for row in board.discharges.iter_rows(named=True)
     )  # fmt: skip
-    counts = dict(board.discharges.group_by("state").len().iter_rows())
     return Part(
-        title=words("Discharges today"),
-        texts=(
-            words(
-                "%(confirmed)s confirmed, %(possible)s possible, %(overdue)s past their date, "
-                "%(fit)s fit without a date today; of %(of)s patients.",
-                of=board.patients.height,
-                **{name: counts.get(name, 0)
-                   for name in ("confirmed", "possible", "overdue", "fit")},
-            ),
-        ),
+        title=title,
+        texts=texts,
         columns=tuple(columns),
         rows=rows,
         empty=words("No date is recorded for today, and nobody is recorded as fit."),
@@ -279,8 +290,17 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool) -> Part:
     )  # fmt: skip
 
 
-def _electives_part(board: BedBoard, paper: Paper) -> Part:
+def _electives_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
     words, titles = paper.words, _titles(board)
+    title = words(
+        "Planned admissions of the next %(hours)s hours",
+        hours=number(board.settings.elective_hours),
+    )
+    if not with_rows:
+        at_risk = board.electives.filter(pl.col("at_risk").fill_null(value=False)).height
+        planned, risky = number(board.electives.height), number(at_risk)
+        text = words("%(n)s planned, %(at_risk)s of them at risk.", n=planned, at_risk=risky)
+        return Part(title=title, texts=(text,))
     rows = tuple(
         (
             paper.who(row["subject_id"]), _named(titles, row["unit"]), paper.time(row["time"]),
@@ -289,8 +309,7 @@ def _electives_part(board: BedBoard, paper: Paper) -> Part:
         for row in board.electives.iter_rows(named=True)
     )  # fmt: skip
     return Part(
-        title=words("Planned admissions of the next %(hours)s hours",
-                    hours=number(board.settings.elective_hours)),
+        title=title,
         columns=(
             Column(words("patient"), "strong", 30), Column(words("unit")),
             Column(words("time"), "short"),
@@ -340,9 +359,13 @@ def _long_part(board: BedBoard, paper: Paper, *, whole: bool) -> Part:
     )  # fmt: skip
 
 
-def _changes_part(board: BedBoard, paper: Paper) -> Part:
+def _changes_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
     words, named = paper.words, words_of_change(paper.words)
     counts = board.change_counts()
+    if not with_rows:
+        # Who left a bed is a count of beds; who died is not.
+        counts["discharge"] = counts.pop("discharge", 0) + counts.pop("death", 0)
+        named = {**named, "discharge": words("discharges and deaths")}
     told = ", ".join(f"{named[kind]} {count}" for kind, count in counts.items())
     return Part(
         title=words("Since the handover of %(time)s", time=paper.time(board.handover)),
@@ -352,7 +375,7 @@ def _changes_part(board: BedBoard, paper: Paper) -> Part:
 
 def _sheet(
     board: BedBoard, paper: Paper, made: datetime, title: str, parts: tuple[Part, ...], *,
-    lead: tuple[str, ...] = (), wide: bool = False,
+    lead: tuple[str, ...] = (), wide: bool = False, names_patients: bool = True,
 ) -> Sheet:  # fmt: skip
     return Sheet(
         title=title,
@@ -366,10 +389,13 @@ def _sheet(
         synthetic=board.synthetic,
         paper=paper,
         wide=wide,
+        names_patients=names_patients,
     )
 
 
-def bed_meeting_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
+def bed_meeting_sheet(
+    board: BedBoard, *, paper: Paper, made: datetime, with_rows: bool = True
+) -> Sheet:
     """Lay out what a bed meeting asks for: will there be room, where, who waits, who goes.
 
     Parameters
@@ -379,22 +405,28 @@ def bed_meeting_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet
         Language and people.
     made : datetime
         Aware: now of the clock.
+    with_rows : bool
+        Name patients, with bed, reason for delay and chance to leave; else
+        count them only.
     """
     words = paper.words
     title = words("Bed meeting, %(time)s", time=paper.whole_time(board.now))
     parts = (
-        _units_part(board, paper), _groups_part(board, paper), _waiting_part(board, paper),
-        _discharge_part(board, paper, to_write=False), _electives_part(board, paper),
-        _long_part(board, paper, whole=False), _changes_part(board, paper),
+        _units_part(board, paper), _groups_part(board, paper),
+        _waiting_part(board, paper, with_rows=with_rows),
+        _discharge_part(board, paper, to_write=False, with_rows=with_rows),
+        _electives_part(board, paper, with_rows=with_rows),
+        _long_part(board, paper, whole=False), _changes_part(board, paper, with_rows=with_rows),
     )  # fmt: skip
-    return _sheet(board, paper, made, title, parts, lead=_lead(board, paper), wide=True)
+    return _sheet(board, paper, made, title, parts, lead=_lead(board, paper), wide=True,
+                  names_patients=with_rows)  # fmt: skip
 
 
 def discharge_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
     """List today's discharges with what blocks each, and room to tick them off."""
     title = paper.words("Discharge list, %(time)s", time=paper.whole_time(board.now))
-    return _sheet(board, paper, made, title, (_discharge_part(board, paper, to_write=True),),
-                  wide=True)  # fmt: skip
+    part = _discharge_part(board, paper, to_write=True, with_rows=True)
+    return _sheet(board, paper, made, title, (part,), wide=True)
 
 
 def long_stay_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import polars as pl
 from markupsafe import Markup, escape
 
+from neva.definitions.documents import Measure
 from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
+from neva.quality.disclosure import Spacing, shared_figure, shared_periods
 from neva.quality.figures import figures
 from neva.quality.icons import AssuranceIcon, VariationIcon
 from neva.quality.measuring import MeasureRun
+from neva.quality.spc import ControlChart
 from neva.reports.charts import to_svg
 from neva.reports.paper import Column, Paper, Part, Sheet
 from neva.reports.quality_charts import control_chart
 from neva.reports.quality_icons import icon_svg
 from neva.reports.quality_pages import FEWEST_PERIODS, about, chart_of, natural_period
 from neva.reports.words import number, share
+from neva.statistics.disclosure import WITHHELD
 
 __all__ = ["board_report_sheet", "deaths_of", "mortality_sheet"]
 
@@ -257,8 +262,22 @@ def _icon(name: VariationIcon | AssuranceIcon | None, said: dict[str, str]) -> s
     return Markup(icon_svg(name, size=22)) + escape(" " + said[name])
 
 
+def _shared_chart(
+    run: MeasureRun, measure: Measure, every: Spacing, row: Mapping[str, Any]
+) -> ControlChart | None:
+    if WITHHELD in (row["denominator"], row["met"]):
+        return None
+    part, spacing = shared_periods(run, measure, finest=every)
+    return chart_of(part.run, measure, every=spacing)
+
+
 def board_report_sheet(
-    snapshot: Snapshot, runs: Sequence[MeasureRun], *, paper: Paper, made: datetime
+    snapshot: Snapshot,
+    runs: Sequence[MeasureRun],
+    *,
+    paper: Paper,
+    made: datetime,
+    small_counts: bool = True,
 ) -> Sheet:
     """Lay out measures for a board: value, interval, counts, icons in words, control chart.
 
@@ -271,9 +290,17 @@ def board_report_sheet(
     paper : Paper
     made : datetime
         Aware.
+    small_counts : bool
+        Show counts from 1 to 4; else they, and what would give them away, are
+        withheld: for those who see no patients.
     """
     words = paper.words
     synthetic = is_synthetic(snapshot)
+    unsaid = words("not shown: few patients")
+
+    def count(value: Any) -> str:
+        return unsaid if value == WITHHELD else number(value)
+
     said = _icons_in_words(paper)
     parts: list[Part] = []
     for run in runs:
@@ -281,34 +308,48 @@ def board_report_sheet(
         rows: list[tuple[str, ...]] = []
         charts: list[tuple[str, str]] = []
         for measure in run.measures:
-            row = whole.row(by_predicate=pl.col("measure") == measure.id, named=True)
-            chart = chart_of(run, measure, every=every)
+            row: dict[str, Any] = (
+                whole.row(by_predicate=pl.col("measure") == measure.id, named=True)
+                if small_counts
+                else shared_figure(run, measure)
+            )
+            chart = (
+                chart_of(run, measure, every=every)
+                if small_counts
+                else _shared_chart(run, measure, every, row)
+            )
             continuous = measure.observation is not None
             found = row["median"] if continuous else row["rate"]
             told = about(run, measure, synthetic=synthetic, language=_language(paper))
 
             def write(
-                of: float | None,
+                of: float | str | None,
                 percent: bool = told.percent,
             ) -> str:
+                if isinstance(of, str):
+                    return unsaid
                 return share(of) if percent else number(of, digits=1)
 
             limits = "–"
-            if found is not None and row["low"] is not None and row["high"] is not None:
+            if not {None, WITHHELD} & {found, row["low"], row["high"]}:
                 limits = f"{write(row['low'])} – {write(row['high'])}"
             title = told.measure
+            if chart is not None and not small_counts:
+                periods = [str(one)[:7] for one in chart.frame["period"]]
+                told = replace(told, period=f"{periods[0]} – {periods[-1]}")
             enough = chart is not None and chart.frame.height >= FEWEST_PERIODS
             rows.append(
                 (
                     title,
                     write(found),
                     limits,
-                    words("%(n)s cases (median)", n=number(row["denominator"])) if continuous
-                    else words("%(met)s of %(of)s", met=number(row["met"]),
-                               of=number(row["denominator"])),
+                    unsaid if row["denominator"] == WITHHELD
+                    else words("%(n)s cases (median)", n=count(row["denominator"])) if continuous
+                    else words("%(met)s of %(of)s", met=count(row["met"]),
+                               of=count(row["denominator"])),
                     words("%(excluded)s, %(pending)s, %(unknown)s",
-                          excluded=number(row["excluded"]), pending=number(row["pending"]),
-                          unknown=number(row["unknown"])),
+                          excluded=count(row["excluded"]), pending=count(row["pending"]),
+                          unknown=count(row["unknown"])),
                     _icon(chart.variation, said) if enough and chart is not None
                     else words("too few periods"),
                     _icon(chart.assurance, said) if enough and chart is not None else "–",
@@ -351,4 +392,5 @@ def board_report_sheet(
         definitions="; ".join(run.programme for run in runs),
         synthetic=synthetic,
         paper=paper,
+        names_patients=False,
     )  # fmt: skip

@@ -14,13 +14,20 @@ from neva.state.accounts import ROLES
 __all__ = [
     "ACCESS",
     "COOKIES",
+    "COUNTS",
+    "LARGE_COUNTS",
+    "NOTHING",
+    "OWN_FILES",
+    "PATIENTS",
     "ROLES",
+    "SHOWN",
     "Forbidden",
     "SignInFirst",
     "Viewer",
     "cookie_name",
     "guard",
     "may",
+    "shown",
     "viewer_of",
 ]
 
@@ -67,7 +74,6 @@ class Viewer:
 
 
 _ALL: Final = frozenset(ROLES)
-_STUDY: Final = frozenset(("analyst", "clinician"))
 _TREATS: Final = frozenset(("clinician",))
 _RUNS: Final = frozenset(("administrator",))
 _WORKS: Final = frozenset(("analyst", "clinician", "administrator"))
@@ -94,7 +100,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/work-list/acknowledge"): _TREATS,
     ("GET", "/pathways"): _ALL,
     ("GET", "/pathways/compare"): _ALL,
-    ("GET", "/pathways/case/{case}"): _STUDY,
+    ("GET", "/pathways/case/{case}"): _TREATS,
     ("GET", "/quality"): _ALL,
     ("GET", "/quality/{programme}"): _ALL,
     ("GET", "/quality/{programme}/{measure}"): _ALL,
@@ -139,6 +145,62 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/accounts/{account}"): _RUNS,
 }
 
+#: Rows of patients: pseudonyms, beds, times, chances.
+PATIENTS: Final = "patients"
+#: How many patients, beds and moves: what a bed meeting counts, by unit and hour.
+COUNTS: Final = "counts"
+#: Counts of 5 or more: see :mod:`neva.statistics.disclosure`.
+LARGE_COUNTS: Final = "counts of 5 or more"
+#: What the same person uploaded, as long as it is not imported.
+OWN_FILES: Final = "own files"
+#: Nothing of patients.
+NOTHING: Final = "nothing of patients"
+
+#: What each page shows: to those who treat, and to the others. Its twins
+#: ``.json`` and ``.csv`` show the same. A page that is not here is refused.
+SHOWN: Final[dict[str, tuple[str, str]]] = {
+    "/": (NOTHING, NOTHING),
+    "/sign-in": (NOTHING, NOTHING),
+    "/sign-in/oidc": (NOTHING, NOTHING),
+    "/sign-in/oidc/callback": (NOTHING, NOTHING),
+    "/now": (PATIENTS, COUNTS),
+    "/wallboard": (COUNTS, COUNTS),
+    "/work-list": (PATIENTS, NOTHING),
+    "/pathways": (PATIENTS, LARGE_COUNTS),
+    "/pathways/compare": (COUNTS, LARGE_COUNTS),
+    "/pathways/case/{case}": (PATIENTS, NOTHING),
+    "/quality": (COUNTS, LARGE_COUNTS),
+    "/quality/{programme}": (COUNTS, LARGE_COUNTS),
+    "/quality/{programme}/{measure}": (COUNTS, LARGE_COUNTS),
+    "/quality/{programme}/{measure}/patients": (PATIENTS, NOTHING),
+    "/flow": (COUNTS, COUNTS),
+    "/flow/scenarios": (COUNTS, COUNTS),
+    "/flow/scenarios/{scenario}": (COUNTS, COUNTS),
+    "/patient/{subject}": (PATIENTS, NOTHING),
+    "/decisions": (COUNTS, LARGE_COUNTS),
+    "/decisions/burden": (COUNTS, LARGE_COUNTS),
+    "/decisions/rules/{rule}": (COUNTS, LARGE_COUNTS),
+    "/decisions/models/{model}": (COUNTS, LARGE_COUNTS),
+    "/data": (COUNTS, COUNTS),
+    "/data/quarantine": (COUNTS, COUNTS),
+    "/data/upload": (OWN_FILES, OWN_FILES),
+    "/data/upload/{upload}": (OWN_FILES, OWN_FILES),
+    "/definitions": (NOTHING, NOTHING),
+    "/definitions/{definition}": (NOTHING, NOTHING),
+    "/paper": (NOTHING, NOTHING),
+    "/paper/bed-meeting": (PATIENTS, COUNTS),
+    "/paper/board-report": (COUNTS, LARGE_COUNTS),
+    "/paper/ward-handover": (PATIENTS, NOTHING),
+    "/paper/discharges": (PATIENTS, NOTHING),
+    "/paper/long-stays": (PATIENTS, NOTHING),
+    "/paper/downtime-census": (PATIENTS, NOTHING),
+    "/paper/mortality-review": (PATIENTS, NOTHING),
+    "/jobs": (NOTHING, NOTHING),
+    "/jobs/{job}": (NOTHING, NOTHING),
+    "/audit": (COUNTS, COUNTS),
+    "/accounts": (NOTHING, NOTHING),
+}
+
 #: Cookie of the session: without and with TLS.
 COOKIES: Final = ("neva_session", "__Host-neva_session")
 
@@ -159,6 +221,21 @@ def may(role: str, method: str, path: str) -> bool:
     """Say whether a role may use a route, named by its template."""
     allowed = ACCESS.get(("GET" if method == "HEAD" else method, _template(path)))
     return allowed is not None and (allowed is PUBLIC or role in allowed)
+
+
+def shown(role: str, path: str) -> str:
+    """Say what a page, named by its template, shows to a role.
+
+    Returns
+    -------
+    str
+        :data:`PATIENTS`, :data:`COUNTS`, :data:`LARGE_COUNTS`, :data:`OWN_FILES`
+        or :data:`NOTHING`; nothing where the role is not let in.
+    """
+    to_those_who_treat, to_others = SHOWN.get(_template(path), (NOTHING, NOTHING))
+    if not may(role, "GET", path):
+        return NOTHING
+    return to_those_who_treat if role in _TREATS else to_others
 
 
 def viewer_of(request: Request) -> Viewer:
@@ -206,7 +283,8 @@ def guard(request: Request) -> None:
     """
     path = request.scope["route"].path
     allowed = ACCESS.get(("GET" if request.method == "HEAD" else request.method, _template(path)))
-    if allowed is None:
+    is_read = request.method in ("GET", "HEAD")
+    if allowed is None or (is_read and _template(path) not in SHOWN):
         raise Forbidden
     viewer = find_viewer(request)
     request.state.viewer = viewer

@@ -121,13 +121,19 @@ class Language:
             shown = one if n == 1 else many
         return shown % {"n": self.number(n), **values}
 
-    def number(self, value: float | None, digits: int | None = None) -> str:
-        """Write a number; missing as a dash."""
+    def number(self, value: float | str | None, digits: int | None = None) -> str:
+        """Write a number; missing as a dash, withheld as such."""
+        if isinstance(value, str):
+            return self.withheld()
         if value is None:
             return "–"
         if digits is None:
             digits = 0 if float(value).is_integer() else 2
         return _decimal(value, math.copysign(1, value), digits, self._locale)
+
+    def withheld(self) -> str:
+        """Say why a count is not shown: see :mod:`neva.statistics.disclosure`."""
+        return self("not shown: few patients")
 
     def measured(self, value: float) -> str:
         """Write a recorded value: two decimals, below 1 as many as three figures need.
@@ -146,11 +152,13 @@ class Language:
             digits = max(2, len(f"{value:.{most}f}".rstrip("0").partition(".")[2]))
         return self.number(value, digits)
 
-    def share(self, value: float | None, digits: int = 1) -> str:
+    def share(self, value: float | str | None, digits: int = 1) -> str:
         """Write a share (0-1) as a percentage, its sign kept on the same line."""
+        if isinstance(value, str):
+            return self.withheld()
         return "–" if value is None else f"{self.number(100 * value, digits)}\u00a0%"
 
-    def count(self, number: int) -> str:
+    def count(self, number: int | str) -> str:
         """Write a count; as :class:`neva.pathways.words.Words` asks."""
         return self.number(number, 0)
 
@@ -212,8 +220,10 @@ class Language:
         local = moment.astimezone(self._place).date()
         return format_date(local, "d MMM", locale=self._locale)
 
-    def hours(self, value: float | timedelta | None) -> str:
+    def hours(self, value: float | timedelta | str | None) -> str:
         """Write a span given in hours, in minutes, hours or days."""
+        if isinstance(value, str):
+            return self.withheld()
         if value is None:
             return "–"
         hours = value.total_seconds() / 3600 if isinstance(value, timedelta) else float(value)

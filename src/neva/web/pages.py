@@ -26,8 +26,9 @@ from markupsafe import Markup
 
 from neva.errors import NotFoundError
 from neva.reports.laying_out import templates_of
-from neva.web.access import REFRESH, Viewer, may, viewer_of
-from neva.web.languages import LANGUAGES, Language, chosen, language_of, preferred
+from neva.statistics.disclosure import WITHHELD
+from neva.web.access import LARGE_COUNTS, PATIENTS, REFRESH, Viewer, may, shown, viewer_of
+from neva.web.languages import LANGUAGES, Language, chosen, current, language_of, preferred
 from neva.web.server import Server
 
 __all__ = [
@@ -153,6 +154,8 @@ class Asked:
         Translates: ``asked.words("text")``.
     now : datetime
         Nothing later is looked at.
+    shown : str
+        What the page shows to this role, by :data:`neva.web.access.SHOWN`.
     """
 
     server: Server
@@ -162,7 +165,18 @@ class Asked:
     words: Language
     now: datetime
     url: str = ""
+    shown: str = ""
     ignored: list[str] = field(default_factory=list, compare=False)
+
+    @property
+    def sees_patients(self) -> bool:
+        """Whether rows of patients are shown, beside counts."""
+        return self.shown == PATIENTS
+
+    @property
+    def sees_large_counts_only(self) -> bool:
+        """Whether small counts, and what would give them away, are withheld."""
+        return self.shown == LARGE_COUNTS
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """Read a number of the query, kept within its limits; what is none is told."""
@@ -216,9 +230,12 @@ def asked_of(request: Request) -> Asked:
     """Say what a request asks; the guard has let it in."""
     server: Server = request.app.state.server
     query = request.url.query
+    viewer = viewer_of(request)
     return Asked(
         server=server,
-        viewer=viewer_of(request),
+        viewer=viewer,
+        # A form is answered by leading to a page: it shows nothing itself.
+        shown=shown(viewer.role, request.scope["route"].path),
         path=dict(request.path_params),
         query=request.query_params,
         words=_words(request, server),
@@ -239,7 +256,7 @@ def render(
     server: Server = request.app.state.server
     words = _words(request, server)
 
-    def shown(cell: Any, column: Column) -> str | Markup:
+    def written_cell(cell: Any, column: Column) -> str | Markup:
         return written(cell, column, words)
 
     query = urlencode(
@@ -267,7 +284,7 @@ def render(
                 day=words.day,
                 weekday=words.weekday,
                 hours=words.hours,
-                cell=shown,
+                cell=written_cell,
                 language=words.code,
                 languages=LANGUAGES,
                 server=server,
@@ -303,6 +320,8 @@ def written(cell: Any, column: Column, words: Language) -> str | Markup:
         if cell.get("href"):
             return Markup('<a href="{}">{}</a>').format(cell["href"], inner)
         return inner
+    if cell == WITHHELD:
+        return words.withheld()
     if cell is None or cell == "":
         return "–"
     if isinstance(cell, bool):
@@ -325,7 +344,9 @@ def written(cell: Any, column: Column, words: Language) -> str | Markup:
 
 
 def _plain(value: Any) -> Any:
-    """Make a value ready for JSON; times in UTC."""
+    """Make a value ready for JSON; times in UTC; what is withheld says so."""
+    if value == WITHHELD:
+        return current().withheld()
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Mapping):
@@ -435,15 +456,21 @@ class Pages:
             asked = asked_of(request)
             with chosen(asked.words):
                 view = build(asked)
-            return render(request, template, view=view, viewer=asked.viewer, ignored=asked.ignored)
+            return render(
+                request,
+                template,
+                view=view,
+                viewer=asked.viewer,
+                ignored=asked.ignored,
+                large_counts_only=asked.sees_large_counts_only,
+            )
 
         def as_json(request: Request) -> Response:
             asked = asked_of(request)
             with chosen(asked.words):
                 view = build(asked)
-            return Response(
-                to_json(view, asked), status_code=view.status, media_type="application/json"
-            )
+                content = to_json(view, asked)
+            return Response(content, status_code=view.status, media_type="application/json")
 
         def as_csv(request: Request) -> Response:
             asked = asked_of(request)
@@ -455,8 +482,10 @@ class Pages:
                 raise NotFoundError(message)
             table = view.table(wanted) if wanted else view.tables[0]
             name = f"neva-{table.name}.csv"
+            with chosen(asked.words):
+                content = to_csv(table)
             return Response(
-                to_csv(table),
+                content,
                 status_code=view.status,
                 media_type="text/csv; charset=utf-8",
                 headers={"Content-Disposition": f'attachment; filename="{name}"'},

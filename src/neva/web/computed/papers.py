@@ -43,7 +43,8 @@ def board_report(
     Returns
     -------
     dict
-        ``html``; its style carries :data:`NONCE`.
+        ``html``, and ``shared_html`` for those who see no patients: without
+        small counts. Their style carries :data:`NONCE`.
     """
     words = language_of(language, hospital.settings.zone)
     snapshot = hospital.snapshot()
@@ -59,8 +60,11 @@ def board_report(
         paper = Paper(
             zone=hospital.settings.zone, words=words, when=words.weekday, language=words.code
         )
-        sheet = board_report_sheet(snapshot, runs, paper=paper, made=made)
-        return {"html": sheet.to_html(nonce=NONCE)}
+        whole, shared = (
+            board_report_sheet(snapshot, runs, paper=paper, made=made, small_counts=small)
+            for small in (True, False)
+        )
+        return {"html": whole.to_html(nonce=NONCE), "shared_html": shared.to_html(nonce=NONCE)}
 
 
 def write_census(hospital: Hospital, state: State, settings: WebSettings) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import polars as pl
@@ -16,8 +17,19 @@ from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.quality import MeasureRun, exclusion_counts, figures, run_measures
+from neva.quality.disclosure import (
+    shared_components,
+    shared_exclusions,
+    shared_figure,
+    shared_periods,
+    shared_strata,
+    shared_units,
+)
+from neva.quality.funnel import Funnel
+from neva.quality.spc import ControlChart
 from neva.reports.charts import to_svg
 from neva.reports.quality_charts import control_chart, funnel_chart
+from neva.reports.quality_drawing import About
 from neva.reports.quality_icons import icon_svg
 from neva.reports.quality_pages import (
     FEWEST_PERIODS,
@@ -28,6 +40,7 @@ from neva.reports.quality_pages import (
     period_of,
     units_of,
 )
+from neva.statistics.disclosure import FEWEST_FOR_QUANTILES, WITHHELD, is_small
 
 __all__ = ["CASES", "measures_of_programme"]
 
@@ -43,6 +56,121 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value  # noqa: PLR0124
 
 
+def _drawn(
+    told: Mapping[str, About], chart: ControlChart | None, funnel: Funnel | None
+) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """Draw a measure's charts and icons in every language."""
+    charts: dict[str, dict[str, str]] = {}
+    icons: dict[str, dict[str, str]] = {}
+    for language in _LANGUAGES:
+        charts[language], icons[language] = {}, {}
+        if chart is not None and chart.frame.height >= FEWEST_PERIODS:
+            charts[language]["control"] = to_svg(control_chart(chart, told[language]))
+            for kind in ("variation", "assurance"):
+                icon = getattr(chart, kind)
+                if icon:
+                    icons[language][kind] = icon_svg(icon, size=34, language=language)
+        if funnel is not None:
+            charts[language]["funnel"] = to_svg(funnel_chart(funnel, told[language]))
+    return charts, icons
+
+
+_POINT: Final = ("period", "value", "centre", "lower", "upper", "numerator", "denominator")
+
+
+def _points(chart: ControlChart | None) -> list[dict[str, Any]]:
+    if chart is None:
+        return []
+    return (
+        chart.frame.select(one for one in _POINT if one in chart.frame.columns)
+        .with_columns(pl.col(pl.Date, pl.Datetime).cast(pl.String))
+        .to_dicts()
+    )
+
+
+def _units(run: MeasureRun, measure: Measure) -> pl.DataFrame:
+    return units_of(run, measure).filter(pl.col("n") > 0)
+
+
+def _shared(
+    run: MeasureRun,
+    measure: Measure,
+    whole: Mapping[str, Any],
+    chart: ControlChart | None,
+    told: Mapping[str, About],
+) -> dict[str, Any]:
+    """Return what those who see no patients are shown in place of the same keys."""
+    figure = {name: _number(value) for name, value in shared_figure(run, measure).items()}
+    outside = figure.pop("outside")
+    always = {
+        "figure": figure,
+        "outside": outside,
+        "exclusions": shared_exclusions(run, measure),
+        **{name: _rows_withheld(whole["rows"], whole[name]) for name in ("assumed", "dates_only")},
+    }
+    if WITHHELD in (figure["denominator"], figure["met"]):
+        nothing: dict[str, dict[str, str]] = {language: {} for language in _LANGUAGES}
+        return {
+            **always,
+            "charts": nothing,
+            "icons": nothing,
+            "period": dict.fromkeys(_LANGUAGES, WITHHELD),
+            "points": [dict.fromkeys(_POINT, WITHHELD)],
+            "units": [dict.fromkeys(_UNIT, WITHHELD)],
+            "strata": [dict.fromkeys(("name", "value", "n", "met"), WITHHELD)]
+            if whole["strata"]
+            else [],
+            "components": [{**one, "met": WITHHELD, "of": WITHHELD} for one in whole["components"]],
+            "rows": WITHHELD,
+        }
+    periods, every = shared_periods(run, measure, finest=whole["every"])
+    units = shared_units(run, measure)
+    if not periods.is_whole or every != whole["every"]:
+        chart = chart_of(periods.run, measure, every=every)
+    points = _points(chart)
+    if not periods.is_whole:
+        # A period without a point has no case, or too few: it is not told which.
+        points = [
+            row if row["denominator"] else dict.fromkeys(row, WITHHELD) | {"period": row["period"]}
+            for row in points
+        ]
+    months = f"{points[0]['period'][:7]} – {points[-1]['period'][:7]}" if points else WITHHELD
+    coarse = {language: replace(one, period=months) for language, one in told.items()}
+    charts, icons = _drawn(coarse, chart, funnel_of(units.run, measure))
+    rows = _units(units.run, measure)
+    if measure.observation is not None:
+        rows = rows.with_columns(
+            pl.when(pl.col("n") >= FEWEST_FOR_QUANTILES).then(pl.col(name)).alias(name)
+            for name in ("estimate", "lower", "upper")
+        )
+    return {
+        **always,
+        "every": every,
+        "charts": charts,
+        "icons": icons,
+        "period": dict.fromkeys(_LANGUAGES, months),
+        "points": points + ([] if periods.is_whole else [dict.fromkeys(_POINT, WITHHELD)]),
+        "units": [
+            {name: WITHHELD if value is None else value for name, value in row.items()}
+            for row in rows.to_dicts()
+        ]
+        + ([] if units.is_whole else [dict.fromkeys(_UNIT, WITHHELD)]),
+        "strata": shared_strata(whole["strata"], figure["denominator"], figure["met"]),
+        "components": shared_components(run, measure),
+        "rows": whole["rows"] if not is_small(whole["rows"]) else WITHHELD,
+    }
+
+
+_UNIT: Final = ("unit", "n", "events", "estimate", "lower", "upper")
+
+
+def _rows_withheld(rows: int, share: float | None) -> float | str | None:
+    if share is None:
+        return None
+    some = round(rows * share)
+    return WITHHELD if is_small(some) or is_small(rows - some) else share
+
+
 def _measure(
     run: MeasureRun, measure: Measure, whole: pl.DataFrame, *, synthetic: bool
 ) -> dict[str, Any]:
@@ -54,23 +182,12 @@ def _measure(
         if isinstance(value, int | float | str | None)
     }
     spacing = natural_period(run)
-    told_of = about(run, measure, synthetic=synthetic)
+    told = {
+        language: about(run, measure, synthetic=synthetic, language=language)
+        for language in _LANGUAGES
+    }
     chart = chart_of(run, measure, every=spacing)
-    enough = chart is not None and chart.frame.height >= FEWEST_PERIODS
-    funnel = funnel_of(run, measure)
-    charts: dict[str, dict[str, str]] = {}
-    icons: dict[str, dict[str, str]] = {}
-    for language in _LANGUAGES:
-        told = about(run, measure, synthetic=synthetic, language=language)
-        charts[language], icons[language] = {}, {}
-        if enough and chart is not None:
-            charts[language]["control"] = to_svg(control_chart(chart, told))
-            for kind in ("variation", "assurance"):
-                icon = getattr(chart, kind)
-                if icon:
-                    icons[language][kind] = icon_svg(icon, size=34, language=language)
-        if funnel is not None:
-            charts[language]["funnel"] = to_svg(funnel_chart(funnel, told))
+    charts, icons = _drawn(told, chart, funnel_of(run, measure))
     closed = run.of(measure.id).filter(pl.col("status").is_in(["met", "failed", "measured"]))
     strata = (
         closed.select("status", "strata")
@@ -82,16 +199,8 @@ def _measure(
         if closed.height and measure.stratifiers
         else pl.DataFrame(schema={"name": pl.String, "value": pl.String, "n": pl.Int64})
     )
-    points = (
-        chart.frame.select(
-            one for one in ("period", "value", "centre", "lower", "upper", "numerator",
-                            "denominator") if one in chart.frame.columns
-        ).with_columns(pl.col(pl.Date, pl.Datetime).cast(pl.String)).to_dicts()
-        if chart is not None
-        else []
-    )  # fmt: skip
     sources = run.sources[measure.id]
-    return {
+    content = {
         "id": measure.id,
         "short": measure.id.partition(".")[2],
         "version": measure.version,
@@ -104,7 +213,7 @@ def _measure(
         "words": {language: explain(measure, language) for language in _LANGUAGES},
         "better": measure.better,
         "continuous": measure.observation is not None,
-        "is_share": told_of.percent,
+        "is_share": told["en"].percent,
         "figure": figure,
         "outside": run.outside[measure.id],
         "period": {language: period_of(run, measure, language=language) for language in _LANGUAGES}
@@ -113,8 +222,8 @@ def _measure(
         "every": spacing,
         "charts": charts,
         "icons": icons,
-        "points": points,
-        "units": units_of(run, measure).filter(pl.col("n") > 0).to_dicts(),
+        "points": _points(chart),
+        "units": _units(run, measure).to_dicts(),
         "strata": strata.to_dicts(),
         "exclusions": exclusion_counts(run, measure.id).to_dicts(),
         "components": [
@@ -129,6 +238,7 @@ def _measure(
         "dates_only": sources.dates_only,
         "rows": sources.rows,
     }
+    return {**content, "shared": _shared(run, measure, content, chart, told)}
 
 
 def measures_of_programme(
@@ -154,7 +264,9 @@ def measures_of_programme(
     -------
     content : dict
         Ready for JSON: the programme, its measures with figures, charts in
-        both languages, units, strata, exclusions, data quality.
+        both languages, units, strata, exclusions, data quality; of each, under
+        ``shared``, what takes the place of the same keys for those who see no
+        patients.
     cases : polars.DataFrame
         Columns :data:`CASES`.
     """
@@ -188,6 +300,12 @@ def measures_of_programme(
         "refused": run.refused,
         "pending": pending.height,
         "synthetic": synthetic,
+        "shared": {
+            "pending": WITHHELD
+            if is_small(pending.height)
+            or any(one["shared"]["figure"]["pending"] == WITHHELD for one in found)
+            else pending.height
+        },
     }
     cases = run.cases.select(CASES).with_columns(pl.col("excluded_by").list.join(", "))
     return content, cases

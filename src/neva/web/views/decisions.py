@@ -11,10 +11,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neva.decisions.cards import hash_of
+from neva.decisions.disclosure import shared_burden, shared_card, shared_replay
 from neva.decisions.log_figures import feedback_by_period
 from neva.decisions.rules import Rule
 from neva.definitions.explain import explain
 from neva.errors import BadInputError, NotFoundError
+from neva.statistics.disclosure import WITHHELD, is_small
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
@@ -49,6 +51,12 @@ def _states(asked: Asked) -> dict[str, str]:
     }
 
 
+def _replay_rows(asked: Asked, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rules' figures of the whole hospital as far as this role is shown them."""
+    rows: list[dict[str, Any]] = content["rules"]
+    return [shared_replay(row) for row in rows] if asked.sees_large_counts_only else rows
+
+
 def _replayed(asked: Asked) -> tuple[Any, str | None]:
     return asked.server.computed("replay", {}, asked.viewer)
 
@@ -59,7 +67,9 @@ def decisions(asked: Asked) -> ViewModel:
     states = {one.rule: one for one in asked.server.state.rules.all()}
     titles = _states(asked)
     result, job = _replayed(asked)
-    held = {} if result is None else {row["rule"]: row for row in result.content["rules"]}
+    held = (
+        {} if result is None else {row["rule"]: row for row in _replay_rows(asked, result.content)}
+    )
     rows = []
     for id_, rule in sorted(bedside.rules.items()):
         state = states.get(id_)
@@ -151,9 +161,13 @@ def rule(asked: Asked) -> ViewModel:
     titles = _states(asked)
     now_in = state.state if state else "none"
     result, job = _replayed(asked)
-    rows = [] if result is None else [
-        row for row in (*result.content["rules"], *result.content["units"]) if row["rule"] == id_
-    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    if result is not None:
+        units = result.content["units"]
+        if asked.sees_large_counts_only and units:
+            # A stay is in several units: what is left of one would tell of others.
+            units = [{**dict.fromkeys(units[0], WITHHELD), "rule": id_}]
+        rows = [row for row in (*_replay_rows(asked, result.content), *units) if row["rule"] == id_]
     history = server.state.rules.history(id_)
     return ViewModel(
         _title(asked, one),
@@ -250,8 +264,18 @@ def burden(asked: Asked) -> ViewModel:
         .agg(pl.col("with_reason").sum())
         .sort("with_reason", descending=True)
     )
+    weeks, given, shown = rows.to_dicts(), reasons.to_dicts(), int(log["shown"].sum())
+    cards: int | str = log.height
+    drawable = rows
+    if asked.sees_large_counts_only:
+        weeks, given, is_whole = shared_burden(weeks, given)
+        drawable = pl.DataFrame(
+            [row for row in weeks if row["period"] != WITHHELD], schema=rows.schema
+        )
+        if not is_whole or is_small(log.height - shown) or is_small(log.height):
+            cards = WITHHELD
     figures = {}
-    if rows.height:
+    if drawable.height:
         figures["weeks"] = Figure(
             drawn(
                 {
@@ -259,7 +283,7 @@ def burden(asked: Asked) -> ViewModel:
                         "values": [
                             {"week": row["period"].date().isoformat(), "rule": row["rule"],
                              "cards": row["cards_shown"]}
-                            for row in rows.iter_rows(named=True)
+                            for row in drawable.iter_rows(named=True)
                         ]
                     },
                     "mark": "bar",
@@ -275,7 +299,7 @@ def burden(asked: Asked) -> ViewModel:
         )  # fmt: skip
     return ViewModel(
         words("Cards shown, and the answers"),
-        {"cards": log.height, "shown": int(log["shown"].sum()) if log.height else 0},
+        {"cards": cards, "shown": WITHHELD if cards == WITHHELD else shown},
         (
             Table(
                 "weeks",
@@ -288,7 +312,7 @@ def burden(asked: Asked) -> ViewModel:
                     Column("overridden", words("overridden"), "number"),
                     Column("without_feedback", words("without an answer"), "number"),
                 ),
-                rows.to_dicts(),
+                weeks,
             ),
             Table(
                 "reasons",
@@ -299,7 +323,7 @@ def burden(asked: Asked) -> ViewModel:
                     Column("reason", words("reason")),
                     Column("with_reason", words("cards"), "number"),
                 ),
-                reasons.to_dicts(),
+                given,
             ),
         ),
         figures,
@@ -313,11 +337,14 @@ def model(asked: Asked) -> ViewModel:
     if found is None:
         message = "model: none of that id is served; see the page of decisions"
         raise NotFoundError(message)
+    card = asked.server.bedside.model_cards[id_]
     return ViewModel(
         asked.server.bedside.rules[id_].title or id_,
         {
             "id": id_,
-            "card": asked.server.bedside.model_cards[id_],
+            "card": shared_card(card, asked.words.withheld())
+            if asked.sees_large_counts_only
+            else card,
             "locked": found.demonstration_only,
         },
     )

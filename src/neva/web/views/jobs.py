@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -20,6 +21,8 @@ __all__ = ["add_to", "routes"]
 
 _MOST_AUDIT: Final = 200
 _LONGEST_DETAILS: Final = 120
+#: In details: a pseudonym or the number of a stay.
+_NUMBER: Final = re.compile(r'"?\b\d{12,}\b"?')
 #: Where the result of a kind is shown.
 _SHOWN: Final[dict[str, str]] = {
     "activity-log": "/pathways",
@@ -159,6 +162,19 @@ def _cut(rows: pl.DataFrame) -> list[dict[str, Any]]:
     return rows.with_columns(details=short).to_dicts()
 
 
+def _without_others(rows: pl.DataFrame, subject: str) -> pl.DataFrame:
+    """Leave out whose records were seen, but for the pseudonym that was asked for."""
+    of_another = pl.col("subject") != subject
+
+    def without(details: str) -> str:
+        return _NUMBER.sub(lambda one: one[0] if one[0].strip('"') == subject else '"…"', details)
+
+    return rows.with_columns(
+        subject=pl.when(of_another).then(pl.lit("…")).otherwise("subject"),
+        details=pl.col("details").map_elements(without, return_dtype=pl.String),
+    )
+
+
 def audit(asked: Asked) -> ViewModel:
     """Show the audit of the last days, the newest first."""
     words, state = asked.words, asked.server.state
@@ -172,6 +188,7 @@ def audit(asked: Asked) -> ViewModel:
         named = pl.col("details").str.contains(json.dumps(subject), literal=True)
         rows = rows.filter((pl.col("subject") == subject) | named)
     shown = rows.sort("number", descending=True)
+    shown = _without_others(shown, subject)
     state.audit.append(
         at=asked.server.clock(), actor=asked.viewer.account, role=asked.viewer.role,
         action="viewed", why="audit", details={"rows": shown.height},

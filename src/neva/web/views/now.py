@@ -166,6 +166,7 @@ def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
 
 
 def _unit_table(asked: Asked, board: BedBoard) -> Table:
+    """Lay out the units; how many isolate is told to those who treat only."""
     words = asked.words
     outlook: dict[str, list[dict[str, Any]]] = {}
     for row in board.outlook.iter_rows(named=True):
@@ -208,13 +209,16 @@ def _unit_table(asked: Asked, board: BedBoard) -> Table:
         Column("reserved", words("waiting for it"), "number"),
         Column("side_rooms", words("side rooms"), "number"),
         Column("side_rooms_free", words("of them free"), "number"),
-        Column("isolating", words("isolating"), "number"),
     ]
+    if asked.sees_patients:
+        columns.append(Column("isolating", words("isolating"), "number"))
     for horizon in horizons:
         columns.append(Column(f"in_{horizon}", words("%(time)s: in, out", time=horizon)))
         columns.append(Column(f"short_{horizon}", words("%(time)s: short", time=horizon), "chance"))
-    counted = ("present", "usable", "closed", "free", "reserved", "side_rooms",
-               "side_rooms_free", "isolating")  # fmt: skip
+    counted = {column.name for column in columns} & {
+        "present", "usable", "closed", "free", "reserved", "side_rooms", "side_rooms_free",
+        "isolating",
+    }  # fmt: skip
     totals = {name: sum(row[name] or 0 for row in rows) for name in counted}
     return Table(
         "units",
@@ -364,6 +368,9 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
         "death": words("deaths"),
         "request": words("bed requests"),
     }
+    if not asked.sees_patients:
+        # Who left a bed is a count of beds; who died is not.
+        kinds["discharge"] = kinds["death"] = words("discharges and deaths")
     seen = [
         row
         for row in board.changes.iter_rows(named=True)
@@ -371,7 +378,10 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
     ]
     counts: dict[tuple[str, str], int] = {}
     for row in seen:
-        key = (row["kind"], unit_title(asked, row["unit"] or row["from_unit"]))
+        key = (
+            kinds.get(row["kind"], row["kind"]),
+            unit_title(asked, row["unit"] or row["from_unit"]),
+        )
         counts[key] = counts.get(key, 0) + 1
     return Table(
         "changes",
@@ -382,7 +392,7 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
             Column("count", words("how many"), "number"),
         ),
         [
-            {"kind": kinds.get(kind, kind), "unit": unit, "count": count}
+            {"kind": kind, "unit": unit, "count": count}
             for (kind, unit), count in sorted(counts.items())
         ],
     )
@@ -455,7 +465,7 @@ def now(asked: Asked) -> ViewModel:
     words = asked.words
     board, job = board_of(asked)
     content, tasking = tasks_of(asked)
-    treats = asked.viewer.role == "clinician"
+    treats = asked.sees_patients
     tables = [_unit_table(asked, board)]
     if treats:
         subjects: set[int] = set()

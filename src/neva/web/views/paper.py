@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
@@ -122,7 +123,7 @@ def _of_board(
     asked = asked_of(request)
     board = seen_board(asked, board_of(asked)[0])
     subjects: list[int] = []
-    if asked.viewer.role == "clinician":
+    if asked.sees_patients:
         for name in frames:
             subjects += getattr(board, name)["subject_id"].to_list()
     asked.server.audit(asked.viewer, "viewed", why=why, details={"patients": len(set(subjects))})
@@ -131,10 +132,12 @@ def _of_board(
 
 @routes.get("/paper/bed-meeting")
 def bed_meeting(request: Request) -> Response:
-    """Print the bed meeting's sheet."""
-    _refuse_restricted(asked_of(request))
+    """Print the bed meeting's sheet: patients for those who treat, counts for the others."""
+    asked = asked_of(request)
+    _refuse_restricted(asked)
     frames = ("waiting", "discharges", "electives", "long_stays")
-    return _of_board(request, bed_meeting_sheet, "sheet: bed meeting", frames=frames)
+    make = partial(bed_meeting_sheet, with_rows=asked.sees_patients)
+    return _of_board(request, make, "sheet: bed meeting", frames=frames)
 
 
 @routes.get("/paper/discharges")
@@ -256,7 +259,9 @@ def board_report(request: Request) -> Response:
         return RedirectResponse(f"/jobs/{job}", status_code=303)
     nonce = secrets.token_urlsafe(16)
     return Response(
-        result.content["html"].replace("NONCE-OF-THE-ANSWER", nonce),
+        result.content["shared_html" if asked.sees_large_counts_only else "html"].replace(
+            "NONCE-OF-THE-ANSWER", nonce
+        ),
         media_type="text/html; charset=utf-8",
         headers={
             "Content-Security-Policy": POLICY.replace(

@@ -14,7 +14,9 @@ from neva import pathways as p
 from neva.errors import NevaError, NotFoundError
 from neva.events.clock import first_moment
 from neva.pathways import artefacts
+from neva.pathways.disclosure import SharedLog, first_day, shared_log, shared_map
 from neva.pathways.drawing import METRICS
+from neva.statistics.disclosure import FEWEST_FOR_QUANTILES, WITHHELD
 from neva.web.charts import drawn
 from neva.web.pages import Asked, Build, Column, Figure, Pages, Table, ViewModel
 
@@ -27,6 +29,11 @@ MOST_VARIANTS: Final = 50
 READABLE: Final = 30
 _TABS: Final = ("map", "statistics", "cases")
 _KINDS: Final = ("units", "codes")
+
+
+#: Days beyond these are taken for them: calendars end.
+_EARLIEST: Final = date(1900, 1, 1)
+_LATEST: Final = date(2200, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class _Selected:
 def _day(asked: Asked, name: str) -> date | None:
     given = asked.query.get(name, "")
     try:
-        return date.fromisoformat(given)
+        return min(max(date.fromisoformat(given), _EARLIEST), _LATEST)
     except ValueError:
         if given:
             asked.ignore(name)
@@ -60,7 +67,7 @@ class _NotReadyError(Exception):
 
 
 def _whole(asked: Asked, kind: str) -> p.ActivityLog:
-    """Read the newest log that the worker has drawn.
+    """Read the newest log that the worker has drawn, as far as this role may see it.
 
     Raises
     ------
@@ -76,7 +83,14 @@ def _whole(asked: Asked, kind: str) -> p.ActivityLog:
     if log is None:
         asked.server.results.forget(result)
         raise _NotReadyError(None)
-    return log
+    return _shared(asked, log).log if asked.sees_large_counts_only else log
+
+
+def _shared(asked: Asked, log: p.ActivityLog) -> SharedLog:
+    found: SharedLog = asked.server.kept(
+        ("shared log", log.hospital, log.activities), lambda: shared_log(log)
+    )
+    return found
 
 
 def _or_wait(build: Build) -> Build:
@@ -120,17 +134,21 @@ def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple
         if value:
             text = words("outcome %(outcome)s", outcome=value)
             add("outcome", value, p.outcome_is(value), text)
-    first_day, last_day = _day(asked, prefix + "from"), _day(asked, prefix + "to")
-    zone = asked.server.zone
-    if first_day is not None or last_day is not None:
-        begin = first_moment(first_day or date(1900, 1, 1), zone)
-        end_day = (last_day or date(2200, 1, 1)) + timedelta(days=1)
-        made.append(p.started_in(begin, first_moment(end_day, zone)))
-        if first_day is not None:
-            text = words("begun from %(day)s on", day=words.day(first_day))
+    begin, last = _day(asked, prefix + "from"), _day(asked, prefix + "to")
+    zone, day = asked.server.zone, timedelta(days=1)
+    if begin is not None or last is not None:
+        end = _LATEST if last is None else last + day
+        if asked.sees_large_counts_only:
+            # Windows of days would be told apart by subtraction.
+            begin = None if begin is None else first_day(begin)
+            end = end if last is None else first_day(last, after=True)
+        since = first_moment(begin or _EARLIEST, zone)
+        made.append(p.started_in(since, first_moment(end, zone)))
+        if begin is not None:
+            text = words("begun from %(day)s on", day=words.day(begin))
             said.append((prefix + "from", query[prefix + "from"], text))
-        if last_day is not None:
-            text = words("begun until %(day)s", day=words.day(last_day))
+        if last is not None:
+            text = words("begun until %(day)s", day=words.day(end - day))
             said.append((prefix + "to", query[prefix + "to"], text))
     return made, said
 
@@ -188,6 +206,18 @@ def _node_table(asked: Asked, found: p.ActivityMap) -> Table:
     )
 
 
+def _hours(asked: Asked, seconds: float | None, cases: int) -> float | str | None:
+    """Turn a statistic of times into hours; of few cases it is nearly one patient's time."""
+    if asked.sees_large_counts_only and cases < FEWEST_FOR_QUANTILES:
+        return WITHHELD
+    return None if seconds is None else seconds / 3600
+
+
+def _map_of(asked: Asked, log: p.ActivityLog) -> p.ActivityMap:
+    found = p.discover_map(log)
+    return shared_map(found) if asked.sees_large_counts_only else found
+
+
 def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
     words = asked.words
     return Table(
@@ -207,7 +237,7 @@ def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
                 "frequency": row["frequency"],
                 "cases": row["cases"],
                 **{
-                    f"{name}_hours": None if row[name] is None else row[name] / 3600
+                    f"{name}_hours": _hours(asked, row[name], row["cases"])
                     for name in ("median", "mean", "p90")
                 },
                 "_href": _link(asked, step=f"{row['source']} → {row['target']}"),
@@ -219,6 +249,7 @@ def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
 
 def _facts(asked: Asked, log: p.ActivityLog, whole: p.ActivityLog) -> tuple[tuple[str, str], ...]:
     words = asked.words
+    order = (words("Order by name, not known"), words.count(log.ties))
     unit = {
         "stay": words("a case is a stay"),
         "subject": words("a case is a patient's whole timeline"),
@@ -229,7 +260,7 @@ def _facts(asked: Asked, log: p.ActivityLog, whole: p.ActivityLog) -> tuple[tupl
             f"{words.count(log.case_count)} / {words.count(whole.case_count)}; {unit}",
         ),
         (words("Events"), words.count(log.event_count)),
-        (words("Order by name, not known"), words.count(log.ties)),
+        *(() if asked.sees_large_counts_only else (order,)),
         (words("Activities"), log.activities[:12]),
     )
 
@@ -237,23 +268,18 @@ def _facts(asked: Asked, log: p.ActivityLog, whole: p.ActivityLog) -> tuple[tupl
 def pathways(asked: Asked) -> ViewModel:
     """Show map, statistics or cases of the selected cases."""
     words = asked.words
-    tab = asked.choice("tab", _TABS, "map")
+    tabs = _TABS if asked.sees_patients else _TABS[:-1]
+    tab = asked.choice("tab", tabs, "map")
     metric = asked.choice("metric", METRICS, "steps and median")
     chosen = _selected(asked)
     log = chosen.log
     units = sorted(asked.server.unit_titles())
+    titles = {"map": words("Map"), "statistics": words("Statistics"), "cases": words("Cases")}
     outcomes = sorted(set(chosen.whole.cases["outcome"].drop_nulls().unique().to_list()))
     data: dict[str, Any] = {
         "tab": tab,
-        "tabs": [
-            {"id": "map", "title": words("Map"), "href": _link(asked, tab="map")},
-            {
-                "id": "statistics",
-                "title": words("Statistics"),
-                "href": _link(asked, tab="statistics"),
-            },
-            {"id": "cases", "title": words("Cases"), "href": _link(asked, tab="cases")},
-        ],
+        "tabs": [{"id": one, "title": titles[one], "href": _link(asked, tab=one)} for one in tabs],
+        "withholds": asked.sees_large_counts_only,
         "kind": chosen.kind,
         "metric": metric,
         "metrics": [
@@ -281,7 +307,7 @@ def pathways(asked: Asked) -> ViewModel:
         return ViewModel(words("Pathways"), data, facts=facts)
     if tab == "cases":
         return ViewModel(words("Pathways"), data, (_case_table(asked, log),), facts=facts)
-    found = p.discover_map(log)
+    found = _map_of(asked, log)
     if tab == "statistics":
         tables, figures = _statistics(asked, log)
         return ViewModel(
@@ -316,8 +342,9 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
     variants = p.find_variants(log)
     durations = p.throughput(log)
     summary = durations.summary
+    known = int(summary["count"] or 0)
     rows = [
-        {"what": title, "hours": None if summary[name] is None else (summary[name] or 0.0) / 3600}
+        {"what": title, "hours": _hours(asked, summary[name], known)}
         for name, title in (
             ("minimum", words("shortest")),
             ("p25", words("a quarter within")),
@@ -328,6 +355,8 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
             ("maximum", words("longest")),
         )
         if name in summary
+        # The shortest and the longest are each one patient's.
+        and not (asked.sees_large_counts_only and name in ("minimum", "maximum"))
     ]
     times = Table(
         "durations",
@@ -357,9 +386,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
                 "count": row["count"],
                 "share": row["share"],
                 "cumulative_share": row["cumulative_share"],
-                "median_hours": None
-                if row["median_seconds"] is None
-                else row["median_seconds"] / 3600,
+                "median_hours": _hours(asked, row["median_seconds"], row["count"]),
             }
             for row in top.iter_rows(named=True)
         ],
@@ -376,12 +403,15 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
         ),
         rework.to_dicts(),
     )
+    tables = (variant_table, times, repeated)
+    if asked.sees_large_counts_only:
+        return tables, {}  # a bar may be one patient
     chart = durations.to_chart()
     figure = Figure(
         drawn(chart, words),
         words("Histogram of the time from the first to the last activity of a case."),
     )
-    return (variant_table, times, repeated), {"durations": figure}
+    return tables, {"durations": figure}
 
 
 def _case_table(asked: Asked, log: p.ActivityLog) -> Table:
@@ -482,10 +512,16 @@ def case(asked: Asked) -> ViewModel:
             "subject": subject,
             "outcome": found["outcome"][0],
             "units": list(units),
-            "patient": f"/patient/{subject}" if asked.viewer.role == "clinician" else None,
+            "patient": f"/patient/{subject}",
         },
         (table,),
     )
+
+
+def _compared_hours(asked: Asked, seconds: float | None) -> float | str | None:
+    if seconds is None:
+        return WITHHELD if asked.sees_large_counts_only else None
+    return seconds / 3600
 
 
 def compare(asked: Asked) -> ViewModel:
@@ -523,7 +559,7 @@ def compare(asked: Asked) -> ViewModel:
         data["error"] = words("One of the groups has no case: take a filter away.")
         return ViewModel(title, data)
     try:
-        found = p.compare_maps(*(p.discover_map(log) for log in logs))
+        found = p.compare_maps(*(_map_of(asked, log) for log in logs))
     except NevaError as error:
         data["error"] = str(error)
         return ViewModel(title, data)
@@ -548,7 +584,7 @@ def compare(asked: Asked) -> ViewModel:
                         "path": f"{row['source']} → {row['target']}",
                         **{name: row[name] for name in ("share_a", "share_b", "share_difference")},
                         **{
-                            name: None if row[name] is None else row[name] / 3600
+                            name: _compared_hours(asked, row[name])
                             for name in ("median_a", "median_b")
                         },
                     }

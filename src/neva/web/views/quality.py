@@ -7,6 +7,8 @@ from typing import Any, Final
 import polars as pl
 
 from neva.errors import NotFoundError
+from neva.statistics.disclosure import WITHHELD, is_small
+from neva.web.access import may
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
 from neva.web.programmes import installed, with_measures
 
@@ -45,6 +47,20 @@ def _figure_columns(asked: Asked) -> tuple[Column, ...]:
     )
 
 
+def _shown_measures(asked: Asked, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the measures as far as the page shows them to this role."""
+    if asked.sees_large_counts_only:
+        return [one | one["shared"] for one in content["measures"]]
+    found: list[dict[str, Any]] = content["measures"]
+    return found
+
+
+def _pending(asked: Asked, content: dict[str, Any]) -> int | str:
+    kept = content["shared"] if asked.sees_large_counts_only else content
+    pending: int | str = kept["pending"]
+    return pending
+
+
 def _is_share(one: dict[str, Any]) -> bool:
     return bool(one["is_share"])
 
@@ -60,7 +76,7 @@ def _row(asked: Asked, programme: str, one: dict[str, Any]) -> dict[str, Any]:
     words, figure = asked.words, one["figure"]
     value = figure["median"] if one["continuous"] else figure["rate"]
 
-    def write(number: float | None) -> str:
+    def write(number: float | str | None) -> str:
         return words.share(number) if _is_share(one) else words.number(number, 1)
 
     icons = one["icons"][words.code]
@@ -69,9 +85,11 @@ def _row(asked: Asked, programme: str, one: dict[str, Any]) -> dict[str, Any]:
         "measure": one["title"][words.code],
         "value": write(value),
         "interval": f"{write(figure['low'])} – {write(figure['high'])}"
-        if figure["low"] is not None
-        else None,
-        "counts": f"{words.count(figure['met'])} / {words.count(closed)}"
+        if figure["low"] not in (None, WITHHELD)
+        else figure["low"],
+        "counts": closed
+        if closed == WITHHELD
+        else f"{words.count(figure['met'])} / {words.count(closed)}"
         if not one["continuous"]
         else words("%(n)s cases", n=words.count(closed)),
         "variation": _icon(icons.get("variation")),
@@ -83,6 +101,10 @@ def _row(asked: Asked, programme: str, one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _large(asked: Asked, count: int) -> int | str:
+    return WITHHELD if asked.sees_large_counts_only and is_small(count) else count
+
+
 def _facts(asked: Asked, content: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     words = asked.words
     return (
@@ -91,7 +113,7 @@ def _facts(asked: Asked, content: dict[str, Any]) -> tuple[tuple[str, str], ...]
         (words("Refused rows in quarantine"), words.count(content["refused"])),
         (
             words("Patients whose record contradicts itself"),
-            words.count(sum(one["count"] for one in content["errors"])),
+            words.count(_large(asked, sum(one["count"] for one in content["errors"]))),
         ),
     )
 
@@ -108,7 +130,7 @@ def overview(asked: Asked) -> ViewModel:
             {
                 "programme": title or programme.title,
                 "measures": len(programme.measures),
-                "pending": None if result is None else result.content["pending"],
+                "pending": None if result is None else _pending(asked, result.content),
                 "made": None if result is None else result.made,
                 "state": words("being computed")
                 if result is None
@@ -150,7 +172,13 @@ def programme(asked: Asked) -> ViewModel:
         {
             "programme": name,
             "job": job,
-            "content": {key: content[key] for key in ("identity", "now", "errors", "refused")},
+            "content": {
+                **{key: content[key] for key in ("identity", "now", "refused")},
+                # Their sum is known: one reason is withheld with all.
+                "errors": []
+                if any(_large(asked, one["count"]) == WITHHELD for one in content["errors"])
+                else content["errors"],
+            },
             "made": result.made,
         },
         (
@@ -158,7 +186,7 @@ def programme(asked: Asked) -> ViewModel:
                 "measures",
                 words("Measures of all time; each name leads to its chart and its patients"),
                 _figure_columns(asked),
-                [_row(asked, name, one) for one in content["measures"]],
+                [_row(asked, name, one) for one in _shown_measures(asked, content)],
             ),
         ),
         facts=_facts(asked, content),
@@ -170,7 +198,7 @@ def _one(asked: Asked) -> tuple[Any, dict[str, Any], str | None]:
     wanted = asked.path["measure"]
     if result is None:
         return None, {}, job
-    for one in result.content["measures"]:
+    for one in _shown_measures(asked, result.content):
         if wanted in (one["short"], one["id"]):
             return result, one, job
     message = "measure: the programme has none of that name; see its table of measures"
@@ -210,7 +238,7 @@ def measure(asked: Asked) -> ViewModel:
                 Column("lower", words("lower limit"), kind),  # type: ignore[arg-type]
                 Column("upper", words("upper limit"), kind),  # type: ignore[arg-type]
             ),
-            [{**row, "period": str(row["period"])[:10]} for row in one["points"]],
+            [{**row, "period": row["period"][:10]} for row in one["points"]],
         ),
         Table(
             "units",
@@ -226,7 +254,8 @@ def measure(asked: Asked) -> ViewModel:
             [
                 row
                 for row in one["units"]
-                if asked.viewer.units is None
+                if row["unit"] == WITHHELD
+                or asked.viewer.units is None
                 or asked.server.may_see(asked.viewer.units, row["unit"])
             ],
         ),
@@ -254,9 +283,14 @@ def measure(asked: Asked) -> ViewModel:
     ]
     figure = one["figure"]
     row = _row(asked, name, one)
+
+    def told(text: str | None) -> str | None:
+        return words.withheld() if text == WITHHELD else text
+
     data = {
         "programme": name,
         "job": job,
+        "withholds": asked.sees_large_counts_only,
         "measure": {
             "id": one["id"],
             "short": one["short"],
@@ -268,15 +302,15 @@ def measure(asked: Asked) -> ViewModel:
             "clock": one["clock"],
             "components": one["components"],
             "value": row["value"],
-            "interval": row["interval"],
-            "counts": row["counts"],
+            "interval": told(row["interval"]),
+            "counts": told(row["counts"]),
             "variation": row["variation"],
             "assurance": row["assurance"],
             "figure": figure,
             "outside": one["outside"],
             "better": one["better"],
         },
-        "patients": asked.viewer.role == "clinician",
+        "patients": may(asked.viewer.role, "GET", "/quality/{programme}/{measure}/patients"),
     }
     return ViewModel(
         one["title"][words.code],
@@ -286,7 +320,7 @@ def measure(asked: Asked) -> ViewModel:
         (
             (words("Definition"), f"{one['id']} {one['version']} ({one['hash'][:12]})"),
             (words("Measured on"), result.content["identity"]),
-            (words("Cases from"), one["period"][words.code] or "–"),
+            (words("Cases from"), told(one["period"][words.code]) or "–"),
             (words("Rows that it rests on"), words.count(one["rows"])),
             (words("Of these: time of recording assumed"), words.share(one["assumed"])),
             (words("Of these: known to the day only"), words.share(one["dates_only"])),
