@@ -179,7 +179,7 @@ def test_a_map_of_too_many_activities_is_reduced_and_shifted_dates_have_no_censu
 ):
     report(neva, mimic, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Drawn with the 25 most frequent of" in html
+    assert "Drawn with the 30 most common of" in html
     assert "shifted patient by patient" in html
 
 

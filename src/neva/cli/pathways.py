@@ -92,6 +92,12 @@ def map_(
     paths: Annotated[
         float | None, typer.Option(help="share of paths to draw, 0 to 1; readable by default")
     ] = None,
+    drawn: Annotated[
+        float | None,
+        typer.Option(
+            "--drawn", help="share of activities to draw, 0 to 1; the 30 most common by default"
+        ),
+    ] = None,
     as_of: AsOf = None,
     begin: Begin = None,
     until: Until = None,
@@ -106,16 +112,31 @@ def map_(
 
     Example: neva pathways map hospital --svg map.svg
     """
-    from neva.pathways import ActivityLog, discover_map
+    from neva import pathways as p
 
     log = _log(
         hospital, as_of, activities, begin, until, unit, outcome, contains, without, variant_share
     )
-    assert isinstance(log, ActivityLog)
-    found = discover_map(log)
+    assert isinstance(log, p.ActivityLog)
+    found = p.discover_map(log)
+    said = ""
+    if drawn is not None and not 0 < drawn <= 1:
+        message = f"--drawn: a share is above 0 and at most 1; found {drawn}; write for example 0.5"
+        raise UsageError(message)
     if svg is not None:
+        few = (
+            p.keep_readable_activities(log)
+            if drawn is None
+            else p.keep_most_common_activities(log, drawn)
+        )
+        picture = p.discover_map(few)
         svg.parent.mkdir(parents=True, exist_ok=True)
-        svg.write_text(found.to_svg(paths=paths), encoding="utf-8")
+        svg.write_text(picture.to_svg(paths=paths), encoding="utf-8")
+        if picture.nodes.height < found.nodes.height:
+            said = (
+                f"{svg}: drawn with the {picture.nodes.height} most common of "
+                f"{found.nodes.height:,} activities; --drawn 1 draws all"
+            )
     tell(
         as_json,
         found,
@@ -125,6 +146,7 @@ def map_(
                     f"{found.case_count:,} cases, {found.event_count:,} events, "
                     f"{found.nodes.height} activities, {found.edges.height} paths ({_origin(log)})"
                 ),
+                *([said] if said else []),
                 "",
                 table(found.edges.with_columns(_in_words("median", "mean", "p90"))),
             ]

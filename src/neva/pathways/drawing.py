@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from neva.pathways.detail import END, START, Detail, choose_paths
 from neva.pathways.layout import place
+from neva.pathways.log import NO_UNIT
 from neva.pathways.map import ActivityMap
 from neva.pathways.shapes import Box, Layout, PathSpec, PlaceSpec, Point, Route
 from neva.pathways.text import clean, text_width, wrap
@@ -349,9 +350,17 @@ def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Words) -> lis
                 n=words.count(of.ties),
             )
         )
-    if of.left_out:
-        left = "; ".join(f"{words.count(n)}: {clean(words(why))}" for why, n in of.left_out.items())
+    events_left_out = dict(of.left_out or {})
+    stays_left_out = events_left_out.pop(NO_UNIT, 0)
+    if events_left_out:
+        left = "; ".join(
+            f"{words.count(n)}: {clean(words(why))}" for why, n in events_left_out.items()
+        )
         notes.append(words("Events left out: %(left)s.", left=left))
+    if stays_left_out:
+        notes.append(
+            words("Stays of which no unit is recorded: %(n)s.", n=words.count(stays_left_out))
+        )
     if of.provenance:
         notes.append(words("Cases: %(filters)s.", filters=clean("; ".join(of.provenance))))
     if of.hospital:

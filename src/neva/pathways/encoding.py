@@ -15,7 +15,7 @@ import polars as pl
 
 from neva.errors import BadInputError
 from neva.pathways.activities import ActivityFile
-from neva.pathways.log import CASE_COLUMNS, MISSING_TIME, ActivityLog, frozen
+from neva.pathways.log import CASE_COLUMNS, MISSING_TIME, NO_UNIT, ActivityLog, frozen
 
 __all__ = ["Snapshot", "activity_log", "default_activities", "encode"]
 
@@ -122,11 +122,8 @@ def _draw(snapshot: Snapshot, activities: ActivityFile) -> ActivityLog:
         "stay" if rows["stay_id"].null_count() == 0 else "subject"
     )
     key = f"{case_kind}_id"
-    extra = [
-        frame
-        for frame in (_entries(snapshot, activities), _ends(snapshot, activities))
-        if frame is not None
-    ]
+    entries = _entries(snapshot, activities)
+    extra = [frame for frame in (entries, _ends(snapshot, activities)) if frame is not None]
     rows = pl.concat(
         [
             rows,
@@ -139,6 +136,9 @@ def _draw(snapshot: Snapshot, activities: ActivityFile) -> ActivityLog:
     total = rows.height
     rows = rows.filter(pl.col(key).is_not_null())
     left_out[f"no {case_kind}"] = total - rows.height
+    if entries is not None and activities.events == "none":
+        stays = snapshot.stays().select(pl.col("stay_id").unique()).collect()
+        left_out[NO_UNIT] = stays.join(entries, on="stay_id", how="anti").height
     if rows.is_empty():
         raise BadInputError(
             f"activity file {activities.name!r}: no event of the hospital is an activity under it "

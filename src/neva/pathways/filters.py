@@ -4,7 +4,7 @@ A :class:`Filter` keeps whole cases. Filters are combined with ``&``, ``|`` and
 ``~`` and applied with :func:`keep_cases`; what was applied stands in the new
 log's ``provenance``. Keeping some *activities* changes cases from inside, so
 it has functions of its own: :func:`keep_activities`,
-:func:`keep_most_common_activities`.
+:func:`keep_most_common_activities`, :func:`keep_readable_activities`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from neva.pathways.variants import find_variants
 from neva.pathways.words import share_in_words
 
 __all__ = [
+    "READABLE_ACTIVITIES",
     "Filter",
     "cases_in",
     "contained",
@@ -33,12 +35,17 @@ __all__ = [
     "keep_activities",
     "keep_cases",
     "keep_most_common_activities",
+    "keep_readable_activities",
     "outcome_is",
+    "readable_share",
     "started_in",
     "touches_unit",
     "variant_share",
     "variant_top",
 ]
+
+#: A map of more activities is no longer read, but searched.
+READABLE_ACTIVITIES: Final = 30
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -238,3 +245,15 @@ def keep_most_common_activities(log: ActivityLog, share: float) -> ActivityLog:
     )
     count = max(1, math.ceil(share * nodes.height - 1e-9))
     return keep_activities(log, nodes["activity"].head(count).to_list())
+
+
+def readable_share(log: ActivityLog) -> float:
+    """Return the share (0-1) of a log's activities that a map still shows readably."""
+    present = len(np.unique(log.activity))
+    return min(1.0, READABLE_ACTIVITIES / max(present, 1))
+
+
+def keep_readable_activities(log: ActivityLog) -> ActivityLog:
+    """Keep as many activities as a map shows readably: :data:`READABLE_ACTIVITIES` at most."""
+    share = readable_share(log)
+    return log if share == 1 else keep_most_common_activities(log, share)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from neva.errors import UsageError
 from neva.pathways._kernels import MISSING_TIME, case_spans, in_parallel, ranges
 
-__all__ = ["MISSING_TIME", "ActivityLog"]
+__all__ = ["MISSING_TIME", "NO_UNIT", "ActivityLog"]
+
+#: A whole case is left out, however many events it has: an imported log may have no units.
+NO_UNIT: Final = "stays of which no unit is recorded"
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -67,7 +70,8 @@ class ActivityLog:
         The event's id in the hospital, 0 for an activity that is not an event
         (entering a unit, an outcome): the way from a number back to rows.
     left_out : mapping of str to int
-        How many events are not in the log, by reason.
+        How many events are not in the log, by reason; of a map of units also
+        how many stays.
     ties : int
         Events whose (time, sequence) another activity of the same case shares:
         their order rests on the fallback (code, value, event id), not on the

@@ -13,7 +13,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from neva.census import Census, Intervals, LengthOfStay, census, intervals_by, length_of_stay
@@ -30,9 +29,11 @@ from neva.pathways import (
     default_activities,
     discover_map,
     find_variants,
-    keep_activities,
+    keep_readable_activities,
+    readable_share,
     throughput,
 )
+from neva.pathways.log import NO_UNIT
 from neva.quality.measuring import MeasureRun
 from neva.reports import charts, findings
 from neva.reports.laying_out import templates_of
@@ -41,8 +42,6 @@ from neva.reports.words import duration, number, share
 
 __all__ = ["Report", "make_report"]
 
-#: A map of more activities cannot be read on a page.
-MOST_ACTIVITIES = 25
 #: The census of a report reaches this far back.
 MOST_DAYS = 400
 
@@ -146,7 +145,7 @@ def make_report(
     """
     chosen = activities or default_activities(snapshot)
     log = activity_log(snapshot, chosen)
-    found_map = discover_map(_drawable(log))
+    found_map = discover_map(keep_readable_activities(log))
     variants = find_variants(log)
     intervals = intervals_by(snapshot, by, states or None)
     counted = _census(intervals)
@@ -188,15 +187,6 @@ def _census(intervals: Intervals) -> Census | None:
     return census(intervals, every="1d", first=begin)
 
 
-def _drawable(log: ActivityLog) -> ActivityLog:
-    """Keep the most frequent activities where there are more than a picture holds."""
-    if len(log.labels) <= MOST_ACTIVITIES:
-        return log
-    frequency = np.bincount(log.activity, minlength=len(log.labels))
-    most = sorted(range(len(frequency)), key=lambda k: (-int(frequency[k]), k))[:MOST_ACTIVITIES]
-    return keep_activities(log, [log.labels[k] for k in most])
-
-
 def _view(report: Report) -> dict[str, Any]:
     """Turn a report into plain texts and numbers for the template."""
     snapshot = report.snapshot
@@ -231,9 +221,13 @@ def _view(report: Report) -> dict[str, Any]:
         "case_word": "stays" if report.log.case_kind == "stay" else "patients",
         "cases": report.log.case_count,
         "events": report.log.event_count,
-        "left_out": dict(report.log.left_out),
+        "left_out": [
+            f"{number(count)} {why}" if why == NO_UNIT else f"{number(count)} events ({why})"
+            for why, count in report.log.left_out.items()
+            if count
+        ],
         "ties": report.log.ties,
-        "map_reduced": len(report.log.labels) > MOST_ACTIVITIES,
+        "map_reduced": readable_share(report.log) < 1,
         "map_activities": report.map.nodes.height,
         "all_activities": len(report.log.labels),
         "variants": _variants(report.variants),

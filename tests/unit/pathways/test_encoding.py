@@ -15,12 +15,14 @@ from neva.pathways import (
     ActivityFile,
     activity_log,
     artefacts,
+    default_activities,
     discover_map,
     find_variants,
     keep_cases,
     outcome_is,
     touches_unit,
 )
+from neva.pathways.log import NO_UNIT
 
 DAY = datetime(2024, 3, 30, tzinfo=UTC)
 
@@ -219,3 +221,13 @@ def test_filters_by_unit_and_outcome(hospital):
     assert keep_cases(log, touches_unit("ICU")).cases["case_id"].to_list() == ["81"]
     assert keep_cases(log, outcome_is("home", "died")).case_count == 2
     assert keep_cases(log, ~touches_unit("ED", "ICU")).cases["case_id"].to_list() == ["80"]
+
+
+def test_stays_without_a_unit_are_counted_not_missing_without_a_word(hospital):
+    """An imported log has no units: its cases were on no page of pathways, and nothing said so."""
+    log = activity_log(hospital, default_activities(hospital))
+    assert "80" in log.cases["case_id"].to_list()  # by its outcome alone
+    assert log.left_out[NO_UNIT] == 1
+    assert "Stays of which no unit is recorded: 1." in discover_map(log).to_svg()
+    hospital.movement_rows.clear()
+    assert NO_UNIT not in activity_log(hospital, default_activities(hospital)).left_out

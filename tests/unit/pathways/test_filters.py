@@ -13,9 +13,12 @@ from neva.pathways import (
     discover_map,
     intersecting,
     keep_cases,
+    keep_readable_activities,
+    readable_share,
     started_in,
     time_between,
 )
+from neva.pathways.filters import READABLE_ACTIVITIES
 
 
 @pytest.fixture
@@ -92,3 +95,19 @@ def test_comparison_counts_shares_of_steps(log):
     ]
     nodes = {row["activity"]: row["share_difference"] for row in found.nodes.to_dicts()}
     assert nodes == {"a": 0.0, "b": pytest.approx(1 / 3)}
+
+
+def test_a_map_opens_with_as_many_activities_as_can_be_read():
+    """A map of 624 activities was 20,460 by 12,948 pixels."""
+    number, now = 120, datetime(2024, 1, 1, tzinfo=UTC)
+    rows = [(str(case), f"a{k:03}", now) for case in range(1, number + 1) for k in range(case)]
+    case, activity, time = zip(*rows, strict=True)
+    many = ActivityLog.from_frame(pl.DataFrame({"case": case, "activity": activity, "time": time}))
+    few = keep_readable_activities(many)
+    assert discover_map(few).nodes.height == READABLE_ACTIVITIES
+    # The most common: in each of the 120 cases first.
+    assert set(discover_map(few).nodes["activity"]) == {f"a{k:03}" for k in range(30)}
+    # Of a log that is filtered: 25 are left, and all of them are shown.
+    left = keep_cases(many, ~contains("a025"))
+    assert readable_share(left) == 1
+    assert keep_readable_activities(left) is left

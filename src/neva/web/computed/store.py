@@ -9,6 +9,7 @@ import polars as pl
 from neva.events.checks import check_hospital, read_thresholds
 from neva.events.hospital import Hospital
 from neva.pathways import ActivityFile, activity_log, artefacts, default_activities
+from neva.pathways.log import NO_UNIT
 
 __all__ = ["TABLES_COUNTED", "activity_log_of", "checks_of"]
 
@@ -30,7 +31,13 @@ def activity_log_of(hospital: Hospital, kind: str) -> dict[str, Any]:
     activities = default_activities(snapshot) if kind == "units" else ActivityFile()
     log = activity_log(snapshot, activities)
     folder = artefacts.folder(snapshot.cache, snapshot.identity, activities.hash)
-    return {"folder": folder.name, "cases": log.case_count, "events": log.event_count}
+    return {
+        "folder": folder.name,
+        "cases": log.case_count,
+        "events": log.event_count,
+        "has_units": activities.movements != "none",
+        "stays_without": log.left_out.get(NO_UNIT, 0),
+    }
 
 
 def checks_of(hospital: Hospital) -> dict[str, Any]:

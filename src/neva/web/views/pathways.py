@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -16,7 +17,7 @@ from neva.events.clock import first_moment
 from neva.pathways import artefacts
 from neva.pathways.disclosure import SharedLog, first_day, shared_log, shared_map
 from neva.pathways.drawing import METRICS
-from neva.statistics.disclosure import FEWEST_FOR_QUANTILES, WITHHELD
+from neva.statistics.disclosure import FEWEST_FOR_QUANTILES, WITHHELD, is_small
 from neva.web.charts import drawn
 from neva.web.pages import Asked, Build, Column, Figure, Pages, Table, ViewModel
 
@@ -25,8 +26,6 @@ __all__ = ["add_to"]
 #: More rows than this are only in the CSV.
 MOST_CASES: Final = 200
 MOST_VARIANTS: Final = 50
-#: Drawn as they are: more activities than this make no readable map.
-READABLE: Final = 30
 _TABS: Final = ("map", "statistics", "cases")
 _KINDS: Final = ("units", "codes")
 
@@ -91,6 +90,26 @@ def _shared(asked: Asked, log: p.ActivityLog) -> SharedLog:
         ("shared log", log.hospital, log.activities), lambda: shared_log(log)
     )
     return found
+
+
+def _not_on_the_map(asked: Asked, kind: str) -> str:
+    """Say of which stays no unit is recorded: the map of units has nothing of them."""
+    result, _ = asked.server.computed("activity-log", {"kind": kind}, asked.viewer)
+    words = asked.words
+    if result is None:
+        return ""
+    if kind == "units" and not result.content.get("has_units", True):
+        return words("No unit is recorded in this hospital: activities are all codes.")
+    without = int(result.content.get("stays_without", 0))
+    if not without:
+        return ""
+    if asked.sees_large_counts_only and is_small(without):
+        return words("Of a few stays no unit is recorded: this map has nothing of their way.")
+    return words.several(
+        "Of %(n)s stay no unit is recorded: this map has nothing of its way.",
+        "Of %(n)s stays no unit is recorded: this map has nothing of their way.",
+        without,
+    )
 
 
 def _or_wait(build: Build) -> Build:
@@ -158,8 +177,9 @@ def _selected(asked: Asked, prefix: str = "") -> _Selected:
     whole = _whole(asked, kind)
     filters, said = _filters(asked, prefix)
     log = p.keep_cases(whole, *filters) if filters else whole
-    default = 100.0 if len(whole.labels) <= READABLE else 100.0 * READABLE / len(whole.labels)
-    share = asked.number("activities", round(default), 1, 100)
+    # Of what is selected, not of the whole hospital; rounded down: never more than is readable.
+    default = math.floor(100 * p.readable_share(log))
+    share = asked.number("activities", default, 1, 100)
     if share < 100 and log.case_count:
         log = p.keep_most_common_activities(log, share / 100)
     paths = asked.number("paths", -1, -1, 100) if asked.query.get("paths") else -1
@@ -297,6 +317,8 @@ def pathways(asked: Asked) -> ViewModel:
             for name, value, text in chosen.filters
         ],
         "units": units,
+        "not_on_the_map": _not_on_the_map(asked, chosen.kind),
+        "all_codes": _link(asked, activities_of="codes"),
         "outcomes": outcomes,
         "labels": sorted(chosen.whole.labels)[:2000],
         "cases": log.case_count,
@@ -531,6 +553,8 @@ def compare(asked: Asked) -> ViewModel:
     whole = _whole(asked, kind)
     data: dict[str, Any] = {
         "kind": kind,
+        "not_on_the_map": _not_on_the_map(asked, kind),
+        "all_codes": _link(asked, path="/pathways/compare", activities_of="codes"),
         "units": sorted(asked.server.unit_titles()),
         "outcomes": sorted(set(whole.cases["outcome"].drop_nulls().unique().to_list())),
         "labels": sorted(whole.labels)[:2000],
