@@ -54,7 +54,7 @@ class Headers:
             return
         path: str = scope["path"]
         machine = path.startswith(_MACHINES)
-        if not machine and not self._is_known(scope):
+        if not self._is_known(scope):
             await send(
                 {"type": "http.response.start", "status": 421,
                  "headers": [(b"content-type", b"text/plain; charset=utf-8"),
