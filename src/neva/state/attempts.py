@@ -7,6 +7,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -27,6 +28,8 @@ FREE_OF_NAME: Final = 10
 FREE_OF_ADDRESS: Final = 50
 #: Other people's failures make nobody wait longer than this.
 LONGEST_FOR_OTHERS: Final = timedelta(seconds=30)
+#: The wait doubles so often until it is the longest.
+_STEPS: Final = 5
 #: One's own: 30 seconds too, and this from so many failures on.
 MANY: Final = 20
 LONGEST: Final = timedelta(minutes=5)
@@ -59,10 +62,10 @@ class _Count:
 
 def _wait(failures: float, free: int) -> timedelta:
     """Return the wait after so many failures: none, a second, two, four, at most thirty."""
-    over = int(failures) - free
+    over = ceil(failures) - free
     if over < 0:
         return timedelta(0)
-    return min(timedelta(seconds=2 ** min(over, 10)), LONGEST_FOR_OTHERS)
+    return min(timedelta(seconds=2 ** min(over, _STEPS)), LONGEST_FOR_OTHERS)
 
 
 def _own_wait(failures: float) -> timedelta:
@@ -124,9 +127,11 @@ class Attempts:
             if shared and count.next is None:
                 self._put(connection, own, 0.0, now + shared, FORGOTTEN_IN, now)
                 return shared
-            for key, _, one in told:
-                self._put(connection, key, one.failures + 1, now, FORGOTTEN_IN_OF_OTHERS, now)
-            failures = count.failures + 1
+            # No more are counted than make the longest wait: it ends soon after they do.
+            for key, free, one in told:
+                failures = min(one.failures + 1, free + _STEPS)
+                self._put(connection, key, failures, now, FORGOTTEN_IN_OF_OTHERS, now)
+            failures = min(count.failures + 1, MANY)
             following = now + max(shared, _own_wait(failures))
             self._put(connection, own, failures, following, FORGOTTEN_IN, now)
         return timedelta(0)

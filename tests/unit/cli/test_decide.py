@@ -128,7 +128,8 @@ def test_the_log_counts_silent_and_live_cards_and_feedback(neva, place):
     rule = next(one for one in load_programme("acute-care").rules if one.id == URGENT)
     now = datetime.now(UTC)
     entry = {"rule": rule.id, "version": rule.version, "hash": hash_of(rule), "now": now,
-             "subject": "1", "stay": "2", "indicator": "warning", "inputs_hash": "x"}  # fmt: skip
+             "subject": "1", "stay": "2", "indicator": "warning", "inputs_hash": "x",
+             "service": "neva-patient-view"}  # fmt: skip
     with open_state(state_of(place)) as state:
         state.cards.record(
             [
