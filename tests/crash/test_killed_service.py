@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from tests.bedside_patients import NOW, SERVICE, call
+from tests.bedside_patients import NOW, PATIENT, SERVICE, call
 
 from neva.decisions.cards import hash_of
 from neva.definitions.programme import load_programme
@@ -49,26 +49,26 @@ def _feedback(card: str) -> dict[str, object]:
     return {"feedback": [entry]}
 
 
-def _now_call() -> dict[str, object]:
+def _now_call(patient: str) -> dict[str, object]:
     """A call whose observations are of the last hour, whatever the clock says."""
     shift = datetime.now(UTC) - NOW
-    text = json.dumps(call())
+    text = json.dumps(call()).replace(PATIENT, patient)
     for hours in (-48, -47, -5, -3, -1):
         at = NOW + timedelta(hours=hours)
         text = text.replace(at.isoformat(), (at + shift).isoformat())
     return json.loads(text)
 
 
-def _caller(url: str) -> tuple[list[str], list[str]]:
+def _caller(url: str, name: str) -> tuple[list[str], list[str]]:
     """Call and give feedback until the service is gone; what was acknowledged."""
     kept, shown = [], []
     with httpx.Client(timeout=10) as client, contextlib.suppress(httpx.HTTPError):
-        for _ in range(100_000):
-            answer = client.post(url, json=_now_call())
+        for number in range(100_000):
+            answer = client.post(url, json=_now_call(f"{name}-{number}"))
             assert answer.status_code == 200
             cards = [one["uuid"] for one in answer.json()["cards"]]
             shown += cards
-            for card in cards[-1:] or shown[-1:]:
+            for card in cards:
                 answer = client.post(f"{url}/feedback", json=_feedback(card))
                 kept += [card] * (answer.status_code == 200)
     return kept, shown
@@ -87,9 +87,9 @@ def test_a_killed_service_loses_no_acknowledged_feedback_and_starts_again(hospit
     shown: set[str] = set()
     noted, rounds = None, ROUNDS[database.kind]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for _ in range(rounds):
+        for turn in range(rounds):
             with _running(hospital.path, database.where) as url:
-                callers = [pool.submit(_caller, url) for _ in range(2)]
+                callers = [pool.submit(_caller, url, f"r{turn}-{one}") for one in range(2)]
                 time.sleep(chance.uniform(0.3, 0.8))
             for one in callers:
                 feedback, cards = one.result()

@@ -313,14 +313,15 @@ def _given_cards(
 ) -> dict[str, datetime]:
     """Return when each card was made that a service has given to a client."""
     table = tables.cards
-    chosen = sa.select(table.c.card, table.c.now).where(
+    chosen = sa.select(table.c.card, sa.func.min(table.c.now)).where(
         table.c.card.in_(sorted({entry.card for entry in entries})),
         table.c.shown.is_(True),
         table.c.service == clean(service),
         table.c.client.is_not_distinct_from(client),
         table.c.tenant.is_not_distinct_from(tenant),
     )
-    return {card: now for card, now in connection.execute(chosen)}
+    rows = connection.execute(chosen.group_by(table.c.card)).all()
+    return {card: now for card, now in rows}
 
 
 def _check(entry: FeedbackEntry, made: datetime | None, at: datetime, where: str) -> None:
