@@ -1,4 +1,4 @@
-"""Sessions' tokens that are none: each is refused as if nobody were signed in, and nothing breaks."""
+"""Tokens that are none: each is refused as if nobody were signed in, and nothing breaks."""
 
 import base64
 import hashlib

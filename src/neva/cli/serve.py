@@ -29,7 +29,9 @@ def serve(
     ] = None,
     open_to_everyone: Annotated[
         bool,
-        typer.Option("--open-to-everyone", help="CDS Hooks answers whoever calls, without --clients"),
+        typer.Option(
+            "--open-to-everyone", help="CDS Hooks answers whoever calls, without --clients"
+        ),
     ] = False,
     trusted_proxy: Annotated[
         list[str] | None,

@@ -124,7 +124,7 @@ def verify_service(
     Notes
     -----
     The service is sent made-up requests, also wrong ones, and feedback on
-    cards that nobody saw: check a test installation, not the one in use.
+    cards that nobody read: check a test installation, not the one in use.
     """
     return _Check(url, client, prefetch or {}, patient, signer, now, clock).run()
 

@@ -321,7 +321,7 @@ def _given_cards(
         table.c.tenant.is_not_distinct_from(tenant),
     )
     rows = connection.execute(chosen.group_by(table.c.card)).all()
-    return {card: now for card, now in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def _check(entry: FeedbackEntry, made: datetime | None, at: datetime, where: str) -> None:
@@ -351,8 +351,8 @@ def _refuse_too_many(connection: Connection, entries: list[FeedbackEntry]) -> No
     ).scalar()
     if most is not None and most > MOST_PER_CARD:
         message = (
-            f"feedback: too many different entries about one card; found more than {MOST_PER_CARD}; "
-            "send what became of it once"
+            "feedback: too many different entries about one card; found more than "
+            f"{MOST_PER_CARD}; send what became of it once"
         )
         raise BadInputError(message)
 

@@ -149,4 +149,3 @@ class Sessions:
                 )
             ).first()
         return row.purpose if row is not None and row.until > utc(at) else None
-

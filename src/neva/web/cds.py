@@ -97,9 +97,9 @@ def cds_router(bedside: Bedside) -> APIRouter:
     def from_this_machine(request: Request) -> None:
         """Refuse what a proxy passed on where only this machine may call."""
         settings = bedside.settings
-        if settings.clients is None and not settings.open_to_everyone:
-            if any(name in request.headers for name in _PASSED_ON):
-                raise HTTPException(401)
+        is_open = settings.clients is not None or settings.open_to_everyone
+        if not is_open and any(name in request.headers for name in _PASSED_ON):
+            raise HTTPException(401)
 
     router = APIRouter(tags=["CDS Hooks"], dependencies=[Depends(from_this_machine)])
 

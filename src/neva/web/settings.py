@@ -129,6 +129,4 @@ class WebSettings:
     @property
     def has_cds_hooks(self) -> bool:
         """Whether CDS Hooks is served: to clients with tokens, to this machine, or to all."""
-        return (
-            self.clients is not None or not self.is_reachable_by_others or self.open_to_everyone
-        )
+        return self.clients is not None or not self.is_reachable_by_others or self.open_to_everyone

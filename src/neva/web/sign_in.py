@@ -102,19 +102,15 @@ async def sign_in(request: Request, form: Mapping[str, Any] = Depends(posted)) -
     name, at = str(form.get("name", "")).strip()[:200], server.clock()
     where, address = str(form.get("next", "/now")), address_of(request)
     device = request.cookies.get(_DEVICE[is_secure(request)])
-    if not await run_in_threadpool(server.state.devices.knows, device, name, at=at):
-        known = None
-    else:
-        known = device
-    if server.passwords.is_full(is_known=known is not None):
-        return _come_back(request, where, _BUSY, status=503)
-    wait = await run_in_threadpool(
-        server.state.attempts.begin, name, address, at=at, device=known
-    )
+    is_known = await run_in_threadpool(server.state.devices.knows, device, name, at=at)
+    known = device if is_known else None
+    if server.passwords.is_full(is_known=is_known):
+        return await run_in_threadpool(_come_back, request, where, _BUSY, status=503)
+    wait = await run_in_threadpool(server.state.attempts.begin, name, address, at=at, device=known)
     if wait:
-        return _come_back(request, where, wait, status=429)
+        return await run_in_threadpool(_come_back, request, where, wait, status=429)
     account = await server.passwords.verify(
-        server.state.accounts, name, str(form.get("password", "")), is_known=known is not None
+        server.state.accounts, name, str(form.get("password", "")), is_known=is_known
     )
     if account is None:
 
