@@ -99,7 +99,7 @@ def serve(
         models=tuple(model or ()),
         host=host,
         port=port,
-        base_url=base_url or f"http://{host}:{port}",
+        base_url=base_url or f"http://{f'[{host}]' if ':' in host else host}:{port}",
         clients=clients,
         open_to_everyone=open_to_everyone,
         trusted_proxies=tuple(trusted_proxy or ()),

@@ -162,3 +162,24 @@ def test_serving_other_machines_needs_a_file_of_clients(neva, place):
     said = neva("serve", place, "--host", "0.0.0.0", "--check")
     assert (said.code, "CDS Hooks is not served without --clients" in said.out) == (0, True)
     assert "0 services" in neva("serve", place, "--check").out
+
+
+@pytest.mark.parametrize(
+    ("words", "has", "asks"),
+    [
+        ((), True, False),
+        (("--host", "::1"), True, False),
+        (("--host", "0.0.0.0"), False, False),
+        (("--base-url", "https://neva.example"), False, False),
+        (("--trusted-proxy", "127.0.0.1"), False, False),
+        (("--trusted-proxy", "127.0.0.1", "--open-to-everyone"), True, False),
+    ],
+)
+def test_the_check_says_who_can_call_cds_hooks(neva, place, words, has, asks):
+    said = neva("serve", place, *words, "--check", "--json").json()
+    assert (said["has_cds_hooks"], said["asks_for_tokens"]) == (has, asks)
+
+
+def test_a_proxy_that_is_no_network_is_refused(neva, place):
+    said = neva("serve", place, "--trusted-proxy", "everybody", "--check")
+    assert (said.code, "trusted proxy" in said.err) == (2, True)
