@@ -67,7 +67,9 @@ def served(
     )
     application = create_application(settings, fhir_servers=fhir_servers)
     bedside: Bedside = application.state.bedside
-    with TestClient(application, raise_server_exceptions=False) as client:
+    with TestClient(
+        application, base_url=settings.base_url, raise_server_exceptions=False
+    ) as client:
         made = Served(client, bedside, clock)
         for rule in bedside.rules.values():
             for to in ("draft", "silent", "live") if live else ("draft", "silent"):

@@ -27,7 +27,7 @@ def work(where: str, name: str) -> None:
         card = f"{name}-{number}"
         entry = CardEntry(
             card=card, rule="r", version="1", hash="h", subject="p", now=AT, state="live",
-            indicator="info", shown=True, inputs_hash="i",
+            indicator="info", shown=True, inputs_hash="i", service="svc",
         )  # fmt: skip
         state.cards.record([entry] * 3)
         post = {

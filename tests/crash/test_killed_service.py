@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from tests.bedside_patients import NOW, SERVICE, call
+from tests.bedside_patients import NOW, PATIENT, SERVICE, call
 
 from neva.decisions.cards import hash_of
 from neva.definitions.programme import load_programme
@@ -44,14 +44,15 @@ def _running(hospital: Path, where: object):
 
 
 def _feedback(card: str) -> dict[str, object]:
-    entry = {"card": card, "outcome": "overridden", "outcomeTimestamp": "2026-01-05T12:00:00Z"}
+    now = datetime.now(UTC).isoformat()
+    entry = {"card": card, "outcome": "overridden", "outcomeTimestamp": now}
     return {"feedback": [entry]}
 
 
-def _now_call() -> dict[str, object]:
+def _now_call(patient: str) -> dict[str, object]:
     """A call whose observations are of the last hour, whatever the clock says."""
     shift = datetime.now(UTC) - NOW
-    text = json.dumps(call())
+    text = json.dumps(call()).replace(PATIENT, patient)
     for hours in (-48, -47, -5, -3, -1):
         at = NOW + timedelta(hours=hours)
         text = text.replace(at.isoformat(), (at + shift).isoformat())
@@ -63,12 +64,13 @@ def _caller(url: str, name: str) -> tuple[list[str], list[str]]:
     kept, shown = [], []
     with httpx.Client(timeout=10) as client, contextlib.suppress(httpx.HTTPError):
         for number in range(100_000):
-            card = f"{name}-{number}"
-            if client.post(f"{url}/feedback", json=_feedback(card)).status_code == 200:
-                kept.append(card)
-            answer = client.post(url, json=_now_call())
+            answer = client.post(url, json=_now_call(f"{name}-{number}"))
             assert answer.status_code == 200
-            shown += [one["uuid"] for one in answer.json()["cards"]]
+            cards = [one["uuid"] for one in answer.json()["cards"]]
+            shown += cards
+            for card in cards:
+                answer = client.post(f"{url}/feedback", json=_feedback(card))
+                kept += [card] * (answer.status_code == 200)
     return kept, shown
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neva.errors import ConflictError
+from neva.errors import BadInputError, ConflictError
 from neva.state import CardEntry, Head, open_state
 from neva.state.rule_states import NEXT
 
@@ -69,14 +69,17 @@ class Model:
             self.audited.append("card-shown" if shown else "evaluated")
 
     def record_feedback(self, entries):
+        for card, _, at in entries:
+            made = [now for known, shown, now in self.cards if known == card and shown]
+            if not made or at < min(made):
+                return None
         new = 0
         for entry in entries:
             new += entry not in self.feedback
             self.feedback[entry] = self.feedback.get(entry, 0) + 1
-        known = {card for card, _, _ in self.cards}
         if entries:
             self.audited.append("feedback")
-        return new, len(entries) - new, sum(entry[0] not in known for entry in entries)
+        return new, len(entries) - new
 
     def token(self, name, expires, now):
         good = expires > now and name not in self.tokens
@@ -128,7 +131,7 @@ def apply(state, model, operation, name):
             CardEntry(
                 card=name(card), rule="r", version="1", hash="h", subject="p", now=now,
                 state="live" if shown else "silent", indicator="info", shown=shown,
-                inputs_hash=name("i"),
+                inputs_hash=name("i"), service=name("svc"),
             )
             for card in cards
         ]  # fmt: skip
@@ -144,8 +147,11 @@ def apply(state, model, operation, name):
             }
             for card, outcome, at in words[0]
         ]
-        receipt = state.feedback.record(name("svc"), posts, at=START)
-        said = (receipt.new, receipt.repeated, receipt.unknown_cards)
+        try:
+            receipt = state.feedback.record(name("svc"), posts, at=START + timedelta(hours=5))
+            said = (receipt.new, receipt.repeated)
+        except BadInputError:
+            said = None
         assert said == model.record_feedback(words[0])
     elif kind == "token":
         jti, expires, now = words

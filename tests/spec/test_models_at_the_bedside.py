@@ -144,7 +144,7 @@ def test_a_locked_model_is_only_asked_in_silence(model, tmp_path, locked):
         bedside.state.rules.change(
             rule.id, rule.version, hash_of(rule), to, actor="t", reason="t", at=now
         )
-    with TestClient(application) as client:
+    with TestClient(application, base_url=settings.base_url) as client:
         served = Served(client, bedside, [now])
         answered = served.post("neva-patient-view", _call(served, 5000.0, now)).json()
         log = bedside.state.cards.between(hour(0), hour(200))

@@ -51,14 +51,20 @@ def test_our_service_conforms_and_its_cards_were_checked(bedside):
     sent = prefetch(encounters=bundle([encounter(name)]), observations=bundle(own))
     with httpx.Client(transport=AsgiTransport(bedside.client.app)) as client:
         report = verify_service(
-            "http://127.0.0.1:8321", client=client, prefetch=sent, patient=PATIENT
+            "http://127.0.0.1:8321",
+            client=client,
+            prefetch=sent,
+            patient=PATIENT,
+            now=lambda: NOW,
         )
     failed = [(one.check.id, one.places) for one in report.results if one.result == "failed"]
     assert failed == []
     assert report.conforms
     assert report.cards >= 1
     made = {one.check.id for one in report.results if one.tested > 0}
-    wanted = {"suggestion.behavior", "card.override-reasons", "card.source-url", "card.uuid-unique"}
+    wanted = {"suggestion.behavior", "card.override-reasons", "card.source-url"}
+    wanted |= {"card.uuid-unique", "feedback.overridden", "feedback.accepted"}
+    wanted |= {"feedback.several", "feedback.again"}
     assert wanted <= made, sorted(wanted - made)
 
 

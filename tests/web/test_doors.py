@@ -7,7 +7,10 @@ import logging
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from tests.doors import (
@@ -22,11 +25,13 @@ from tests.doors import (
     sign_in,
 )
 
-from neva.errors import ConflictError
+from neva.errors import ConflictError, UsageError
 from neva.pathways.drawing import MAP_STYLE
-from neva.state.sessions import MOST_FAILURES, MOST_FAILURES_OF_ADDRESS
+from neva.state.attempts import FREE, FREE_OF_ADDRESS, LONGEST_FOR_OTHERS
+from neva.web import passwords
 from neva.web.access import ACCESS, PUBLIC, ROLES, may
 from neva.web.headers import POLICY
+from neva.web.settings import WebSettings
 from neva.web.sign_in import local_path
 
 #: For machines: they have no session.
@@ -234,7 +239,7 @@ def test_signing_in_begins_a_new_session_and_ends_the_one_before(fresh):
 def test_cookies_have_their_flags(hospital, tmp_path, base_url, name):
     with doors(*hospital, tmp_path / "state.sqlite", base_url=base_url) as made:
         client = made.client()
-        set_ = [sign_in(client, "viewer").headers["set-cookie"]]
+        set_ = [sign_in(client, "viewer").headers.get_list("set-cookie")[0]]
         token = csrf_of(client)
         set_.append(client.post("/language", data={"language": "ru", "csrf": token}).headers[
             "set-cookie"])  # fmt: skip
@@ -246,6 +251,11 @@ def test_cookies_have_their_flags(hospital, tmp_path, base_url, name):
             assert {"httponly", "samesite=lax", "path=/"} <= flags
             assert ("secure" in flags) is base_url.startswith("https")
             assert not any(flag.startswith("domain") for flag in flags)
+        device = sign_in(made.client(), "viewer").headers.get_list("set-cookie")[1].lower()
+        assert device.startswith(name.replace("session", "device").lower() + "=")
+        flags = {flag.strip() for flag in device.split(";")[1:]}
+        assert {"httponly", "samesite=strict", "path=/"} <= flags
+        assert ("secure" in flags) is base_url.startswith("https")
         secure = client.get("/sign-in").headers.get("strict-transport-security")
         assert (secure is not None) is base_url.startswith("https")
 
@@ -321,35 +331,159 @@ def test_another_host_is_refused(served, host):
 # -------------------------------------------------------------------- passwords
 
 
-def test_a_name_is_refused_after_five_failures_even_with_the_right_password(fresh):
+def come_back(made, answer):
+    """What a person does who is asked to wait."""
+    assert answer.status_code == 429
+    wait = int(answer.headers["retry-after"])
+    assert f"Wait {wait} second" in answer.text
+    made.later(seconds=wait)
+    return wait
+
+
+def test_who_guesses_at_a_name_is_slowed_down_even_with_the_right_password(fresh):
     client = fresh.client()
-    for _ in range(MOST_FAILURES):
+    for _ in range(FREE):
         assert sign_in(client, "viewer", "wrong").status_code == 401
-    assert sign_in(client, "viewer").status_code == 429
     assert sign_in(client, "VIEWER").status_code == 429
-    # A shared terminal: others still come in.
-    assert sign_in(client, "clinician").status_code == 303
-    fresh.later(minutes=16)
-    assert sign_in(fresh.client(), "viewer").status_code == 303
+    come_back(fresh, sign_in(client, "viewer"))
+    assert sign_in(client, "viewer").status_code == 303
 
 
-def test_an_address_is_refused_after_many_failures(fresh):
+def test_fifty_two_failures_under_invented_names_lock_nobody_out(fresh):
+    known = fresh.signed_in("analyst")
+    page = fresh.signed_in("administrator")
+    attacker = fresh.client()
+    for number in range(FREE_OF_ADDRESS + 2):
+        sign_in(attacker, f"nobody{number}", "wrong")
+    # A stranger at the same address waits a little, once; meanwhile it goes on.
     client = fresh.client()
-    for number in range(MOST_FAILURES_OF_ADDRESS):
-        assert sign_in(client, f"nobody{number}", "wrong").status_code == 401
-    assert sign_in(client, "viewer").status_code == 429
+    wait = come_back(fresh, sign_in(client, "viewer"))
+    assert wait <= LONGEST_FOR_OTHERS.total_seconds()
+    for number in range(52):
+        sign_in(attacker, f"somebody{number}", "wrong")
+    assert sign_in(client, "viewer").status_code == 303
+    # A known device and whoever is signed in notice nothing.
+    assert sign_in(known, "analyst", csrf=csrf_of(known)).status_code == 303
+    assert page.get("/accounts").status_code == 200
 
 
-def test_who_succeeds_has_a_clean_name_but_not_a_clean_address(fresh):
-    client = fresh.client()
-    for _ in range(3):
-        for _ in range(MOST_FAILURES - 1):
-            assert sign_in(client, "viewer", "wrong").status_code == 401
-        assert sign_in(fresh.client(), "viewer").status_code == 303
-    failures = 3 * (MOST_FAILURES - 1)
-    for number in range(MOST_FAILURES_OF_ADDRESS - failures):
-        assert sign_in(client, f"nobody{number}", "wrong").status_code == 401
-    assert sign_in(client, "viewer").status_code == 429
+def test_a_hundred_failures_at_a_known_name_do_not_reach_its_owner(fresh):
+    owner = fresh.signed_in("viewer")
+    assert owner.post("/sign-out", data={"csrf": csrf_of(owner)}).status_code == 303
+    attacker = fresh.client()
+    seen = [sign_in(attacker, "viewer", "wrong").status_code for _ in range(100)]
+    assert seen == [401] * FREE + [429] * (100 - FREE)
+    assert sign_in(owner, "viewer").status_code == 303
+    # Nor at an address at which nobody guesses.
+    elsewhere = fresh.client(client=("10.9.8.7", 1))
+    assert sign_in(elsewhere, "viewer").status_code == 303
+
+
+def test_a_known_device_is_known_for_its_account_until_its_password_changes(fresh):
+    device = fresh.signed_in("viewer").cookies.get("neva_device")
+    assert fresh.state.devices.knows(device, "viewer", at=NOW)
+
+    def at_device(account, password=PASSWORD):
+        return sign_in(fresh.client(cookies={"neva_device": device}), account, password)
+
+    for _ in range(FREE):
+        sign_in(fresh.client(), "viewer", "wrong")
+        sign_in(fresh.client(), "clinician", "wrong")
+    assert at_device("clinician").status_code == 429
+    assert at_device("viewer").status_code == 303
+    other = "another long sentence"
+    fresh.state.accounts.change("viewer", password=other, actor="root", at=NOW)
+    for _ in range(FREE):
+        sign_in(fresh.client(), "viewer", "wrong")
+    assert at_device("viewer", other).status_code == 429
+
+
+def test_guesses_at_a_known_device_are_counted_too(fresh):
+    client = fresh.signed_in("viewer")
+    client.post("/sign-out", data={"csrf": csrf_of(client)})
+    seen = [sign_in(client, "viewer", "wrong").status_code for _ in range(20)]
+    assert seen == [401] * FREE + [429] * (20 - FREE)
+
+
+def test_guesses_of_an_hour_at_one_name_are_bounded(fresh):
+    client, until, guesses = fresh.client(), fresh.clock[0] + timedelta(hours=1), 0
+    while fresh.clock[0] < until:
+        answer = sign_in(client, "viewer", "wrong")
+        if answer.status_code == 401:
+            guesses += 1
+        else:
+            come_back(fresh, answer)
+    assert guesses <= 40
+
+
+def test_many_guesses_at_one_moment_are_no_more_guesses(fresh):
+    def guess(_):
+        return sign_in(fresh.client(), "viewer", "wrong").status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(guess, range(24))).count(401) == FREE
+
+
+def test_while_passwords_are_checked_pages_are_answered_and_few_wait(fresh, monkeypatch):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(*_):
+        begun.release()
+        go_on.wait(30)
+
+    monkeypatch.setattr(fresh.application.state.server.state.accounts, "verify", slow)
+    monkeypatch.setattr(passwords, "MOST_WAITING", 3)
+    with fresh.client() as client, ThreadPoolExecutor(60) as pool:
+        first = [pool.submit(sign_in, client, f"n{one}", "x") for one in range(passwords.AT_ONCE)]
+        for _ in first:
+            assert begun.acquire(timeout=30)
+        more = [pool.submit(sign_in, client, f"m{one}", "x") for one in range(50)]
+        full = next(as_completed(more, timeout=30)).result()
+        assert (full.status_code, full.headers["retry-after"]) == (503, "2")
+        assert client.get("/sign-in").status_code == 200
+        go_on.set()
+        assert {one.result().status_code for one in more} <= {401, 429, 503}
+
+
+PROXY, OUTSIDE = ("127.0.0.1", 1), ("10.0.0.66", 1)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "sent", "is_slowed"),
+    [
+        # Nobody is trusted: what is sent changes nothing.
+        ((), PROXY, "10.0.0.{}", True),
+        # The peer is no proxy.
+        (("127.0.0.0/8",), OUTSIDE, "10.0.0.{}", True),
+        # Counted from the right: what a client wrote before it is not believed.
+        (("127.0.0.1",), PROXY, "10.0.0.{}, 10.0.0.99", True),
+        (("127.0.0.1", "10.0.0.99"), PROXY, "10.1.1.{}, 10.0.0.98, 10.0.0.99", True),
+        # What the proxy says itself is.
+        (("127.0.0.1",), PROXY, "10.0.0.{}", False),
+        # One subscriber of IPv6 has very many addresses.
+        (("127.0.0.1",), PROXY, "2001:db8::{}", True),
+        (("127.0.0.1",), PROXY, "2001:db8:0:{}::1", False),
+    ],
+)
+def test_only_a_trusted_proxy_says_where_somebody_is(
+    hospital, tmp_path, trusted, peer, sent, is_slowed
+):
+    settings = {"trusted_proxies": trusted}
+    with doors(*hospital, tmp_path / "state.sqlite", **settings) as made:
+        seen = [
+            sign_in(
+                made.client(client=peer, headers={"x-forwarded-for": sent.format(number)}),
+                "viewer", "wrong",
+            ).status_code
+            for number in range(1, FREE + 3)
+        ]  # fmt: skip
+        assert (429 in seen) is is_slowed
+
+
+@pytest.mark.parametrize("text", ["*", "proxy.example", "10.0.0.0/33", "0.0.0.0/0", "::/0", ""])
+def test_a_trusted_proxy_is_named_by_its_address(text):
+    with pytest.raises(UsageError, match="trusted proxy"):
+        WebSettings(hospital=Path("x"), trusted_proxies=(text,))
 
 
 def test_an_unknown_name_and_a_wrong_password_look_the_same(fresh):

@@ -27,6 +27,18 @@ def serve(
     clients: Annotated[
         Path | None, typer.Option(metavar="FILE", help="who may call; see docs/cds-verify.md")
     ] = None,
+    open_to_everyone: Annotated[
+        bool,
+        typer.Option(
+            "--open-to-everyone", help="CDS Hooks answers whoever calls, without --clients"
+        ),
+    ] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy", metavar="NETWORK", help="a proxy whose X-Forwarded-For is believed"
+        ),
+    ] = None,
     fhir_server: Annotated[
         list[str] | None,
         typer.Option("--fhir-server", metavar="URL", help="from where records may be fetched"),
@@ -67,7 +79,8 @@ def serve(
 ) -> None:
     """Serve a hospital: pages for people, CDS Hooks 2.0 for other systems.
 
-    Where other machines can reach it, CDS Hooks needs --clients. Make the first
+    Where other machines can reach it (by --host, --base-url or a --trusted-proxy), CDS
+    Hooks needs --clients. Make the first
     account with 'neva accounts add'.
 
     Example: neva serve hospital --check
@@ -75,7 +88,7 @@ def serve(
     from neva.definitions.programme import programme_names
     from neva.errors import UsageError
     from neva.web.application import create_application
-    from neva.web.settings import WebSettings, is_loopback
+    from neva.web.settings import WebSettings
 
     if clock not in ("wall", "data"):
         message = f"--clock: there are wall and data; found {clock!r}; give one of them"
@@ -86,8 +99,10 @@ def serve(
         models=tuple(model or ()),
         host=host,
         port=port,
-        base_url=base_url or f"http://{host}:{port}",
+        base_url=base_url or f"http://{f'[{host}]' if ':' in host else host}:{port}",
         clients=clients,
+        open_to_everyone=open_to_everyone,
+        trusted_proxies=tuple(trusted_proxy or ()),
         fhir_servers=tuple(fhir_server or ()),
         origins=tuple(origin or ()),
         assigner=assigner,
@@ -105,14 +120,16 @@ def serve(
             f"{len(services.by_id)} services, {live} live and {len(services.rules) - live} silent "
             f"rules at {settings.base_url}/cds-services"
         )
-        has_doors = clients is not None or is_loopback(host)
-        if not has_doors:
+        if not settings.has_cds_hooks:
             text += (
                 "; other machines can reach this address, so CDS Hooks is not served without "
                 "--clients"
             )
+        elif settings.is_reachable_by_others and clients is None:
+            text += "; open to everyone: whoever reaches the address may call"
         content = {
-            "has_cds_hooks": has_doors,
+            "has_cds_hooks": settings.has_cds_hooks,
+            "asks_for_tokens": clients is not None,
             "address": settings.base_url,
             "services": sorted(services.by_id),
             "live": live,

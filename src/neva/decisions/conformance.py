@@ -124,7 +124,7 @@ def verify_service(
     Notes
     -----
     The service is sent made-up requests, also wrong ones, and feedback on
-    cards that nobody saw: check a test installation, not the one in use.
+    cards that nobody read: check a test installation, not the one in use.
     """
     return _Check(url, client, prefetch or {}, patient, signer, now, clock).run()
 
@@ -297,7 +297,8 @@ class _Check:
         """Post feedback, if the service takes any."""
         expect = self.findings.expect
         address, name = f"{self.address(service)}/feedback", service["id"]
-        card = next((one["uuid"] for one in cards if isinstance(one.get("uuid"), str)), None)
+        named = [one["uuid"] for one in cards if isinstance(one.get("uuid"), str)]
+        first_card = named[0] if named else str(uuid4())
         suggestion = next(
             (
                 one["uuid"]
@@ -307,20 +308,23 @@ class _Check:
             ),
             str(uuid4()),
         )
-        base = {"card": card or str(uuid4()), "outcomeTimestamp": _stamp(self.now())}
+        base = {"card": first_card, "outcomeTimestamp": _stamp(self.now())}
         coding = {"code": "other", "system": "https://example.org/reasons"}
         overridden = base | {
             "outcome": "overridden",
             "overrideReason": {"reason": coding, "userComment": "conformance check"},
         }
         accepted = base | {"outcome": "accepted", "acceptedSuggestions": [{"id": suggestion}]}
-        plain = base | {"card": str(uuid4()), "outcome": "overridden"}
+        plain = base | {"card": named[-1] if named else first_card, "outcome": "overridden"}
         first = self.send("POST", address, {"feedback": [overridden]})
         if first.status in (404, 405, 501):
             # "A CDS Service MAY support a feedback endpoint"
             return
 
         def taken(check: str, answer: _Answer) -> None:
+            # A service may refuse feedback on a card that it never gave.
+            if not named:
+                return
             expect(check, answer.is_taken, f"{name} ({answer.status or 'no answer'})")
 
         taken("feedback.overridden", first)

@@ -172,6 +172,7 @@ class Accounts:
                 connection.execute(table.update().where(table.c.name == name).values(**values))
             if disabled or (known is not None and password is not None):
                 self._state.sessions.end_all(name, within=connection)
+                self._state.devices.forget_all(name, within=connection)
             self._state.audit.append(
                 at=at,
                 actor=actor,
@@ -277,7 +278,8 @@ class Accounts:
         with self._state.reading() as connection:
             row = self._row(connection, name)
         if self._nobody is None:
-            self._nobody = HASHER.hash("nobody has this password")
+            with _AT_ONCE:
+                self._nobody = HASHER.hash("nobody has this password")
         held = row.password if row is not None and row.password else self._nobody
         # One character more than a password may have: its beginning alone is never right.
         given = _same_letters(password[: _LONGEST_PASSWORD + 1])

@@ -53,6 +53,9 @@ class CardEntry:
         Of the inputs, so that the same inputs can be recognised.
     work_key : str or None
         Of the item of the work list it belongs to.
+    service, client, tenant : str or None
+        The CDS service that made it, and to whom it was given: the client's
+        issuer and the organisation that it spoke for. They alone give feedback.
     """
 
     card: str
@@ -71,6 +74,9 @@ class CardEntry:
     hook: str | None = None
     suppressed_because: str | None = None
     work_key: str | None = None
+    service: str | None = None
+    client: str | None = None
+    tenant: str | None = None
 
     def __post_init__(self) -> None:
         if self.state not in STATES:

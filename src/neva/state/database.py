@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from neva.errors import ConflictError
 from neva.state import connection as connections
 from neva.state.accounts import Accounts
+from neva.state.attempts import Attempts, Devices
 from neva.state.audit import Audit
 from neva.state.audit_chain import AuditKeys, read_audit_keys
 from neva.state.card_log import CardLog
@@ -27,7 +28,7 @@ from neva.state.feedback import Feedback
 from neva.state.jobs import Jobs
 from neva.state.proposals import Proposals, SavedScenarios
 from neva.state.rule_states import RuleStates
-from neva.state.sessions import Attempts, Sessions
+from neva.state.sessions import Sessions
 from neva.state.tokens import Tokens
 from neva.state.work_items import WorkItems
 from neva.state.workers import Workers
@@ -65,6 +66,7 @@ class State:
     accounts : Accounts
     sessions : Sessions
     attempts : Attempts
+    devices : Devices
     jobs : Jobs
     entries : Entries
     proposals : Proposals
@@ -85,6 +87,7 @@ class State:
         self.accounts = Accounts(self)
         self.sessions = Sessions(self)
         self.attempts = Attempts(self)
+        self.devices = Devices(self)
         self.jobs = Jobs(self)
         self.entries = Entries(self)
         self.proposals = Proposals(self)

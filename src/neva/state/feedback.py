@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Never
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Never
 
 import polars as pl
 import sqlalchemy as sa
@@ -27,6 +27,13 @@ OUTCOMES = ("accepted", "overridden")
 
 #: A clinician's comment and a reason's label may be this long.
 LONGEST_TEXT = 10_000
+
+#: Entries of one post.
+MOST_ENTRIES: Final = 100
+#: Different entries about one card: a second thought, not a thousandth.
+MOST_PER_CARD: Final = 20
+#: So far may the clocks of a client and of this machine be apart.
+CLOCKS_APART: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +138,10 @@ class FeedbackReceipt:
         Entries that were written.
     repeated : int
         Entries that were there before; counted, not written again.
-    unknown_cards : int
-        Entries about cards that are not in the card log; kept all the same.
     """
 
     new: int
     repeated: int
-    unknown_cards: int
 
 
 class Feedback:
@@ -154,12 +158,14 @@ class Feedback:
         at: datetime,
         actor: str = "cds-client",
         role: str | None = None,
+        client: str | None = None,
+        tenant: str | None = None,
         within: Connection | None = None,
     ) -> FeedbackReceipt:
         """Keep what a client posted, and audit it in the same transaction.
 
-        The same entry again changes nothing but a counter. The card need not
-        be known. All entries of a post are kept, or none.
+        The same entry again changes nothing but a counter. All entries of a
+        post are kept, or none.
 
         Parameters
         ----------
@@ -170,14 +176,26 @@ class Feedback:
         at : datetime
             Aware; when it was received.
         actor, role : str
-            Who posted: the client's issuer.
+            Who posted, for the audit.
+        client, tenant : str, optional
+            The issuer of the client that posted, and the organisation that it
+            speaks for; None where clients have no tokens.
 
         Raises
         ------
         BadInputError
-            An entry is not feedback; the message names the field.
+            An entry is not feedback; its card was not given to this client by
+            this service; its time is not between the card and now; there are
+            too many. The message names the field.
         """
         service = required_words(service, "service", longest=200)
+        entries = list(entries)
+        if len(entries) > MOST_ENTRIES:
+            message = (
+                f"feedback: too many entries; found {len(entries):,}; send at most {MOST_ENTRIES} "
+                "in one post"
+            )
+            raise BadInputError(message)
         read = [
             entry
             if isinstance(entry, FeedbackEntry)
@@ -185,13 +203,12 @@ class Feedback:
             for k, entry in enumerate(entries)
         ]
         with self._state.writing(within) as connection:
-            known = _known_cards(connection, {entry.card for entry in read})
+            given = _given_cards(connection, read, service, client, tenant)
+            for number, entry in enumerate(read):
+                _check(entry, given.get(entry.card), at, f"feedback[{number}]")
             new = sum(_write(connection, service, entry, at) for entry in read)
-            receipt = FeedbackReceipt(
-                new=new,
-                repeated=len(read) - new,
-                unknown_cards=sum(entry.card not in known for entry in read),
-            )
+            _refuse_too_many(connection, read)
+            receipt = FeedbackReceipt(new=new, repeated=len(read) - new)
             if read:
                 self._state.audit.append(
                     at=at,
@@ -204,7 +221,6 @@ class Feedback:
                         "entries": len(read),
                         "new": receipt.new,
                         "repeated": receipt.repeated,
-                        "unknown_cards": receipt.unknown_cards,
                         "cards": sorted({entry.card for entry in read})[:100],
                     },
                     within=connection,
@@ -288,15 +304,57 @@ def _write(connection: Connection, service: str, entry: FeedbackEntry, at: datet
     return False
 
 
-def _known_cards(connection: Connection, cards: set[str]) -> set[str]:
+def _given_cards(
+    connection: Connection,
+    entries: list[FeedbackEntry],
+    service: str,
+    client: str | None,
+    tenant: str | None,
+) -> dict[str, datetime]:
+    """Return when each card was made that a service has given to a client."""
     table = tables.cards
-    named = sorted(cards)
-    known: set[str] = set()
-    # SQLite takes a limited number of parameters in one statement.
-    for k in range(0, len(named), 500):
-        chosen = sa.select(table.c.card).where(table.c.card.in_(named[k : k + 500])).distinct()
-        known.update(connection.execute(chosen).scalars())
-    return known
+    chosen = sa.select(table.c.card, sa.func.min(table.c.now)).where(
+        table.c.card.in_(sorted({entry.card for entry in entries})),
+        table.c.shown.is_(True),
+        table.c.service == clean(service),
+        table.c.client.is_not_distinct_from(client),
+        table.c.tenant.is_not_distinct_from(tenant),
+    )
+    rows = connection.execute(chosen.group_by(table.c.card)).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def _check(entry: FeedbackEntry, made: datetime | None, at: datetime, where: str) -> None:
+    """Refuse feedback on a card of somebody else's, or of a time that cannot be."""
+    if made is None:
+        message = (
+            f"{where}.card: must be a card that this service gave to this client; found another; "
+            "send feedback to the service that the card came from"
+        )
+        raise BadInputError(message)
+    if not made - CLOCKS_APART <= entry.outcome_at <= utc(at) + CLOCKS_APART:
+        message = (
+            f"{where}.outcomeTimestamp: must be between the card and now; found another time; "
+            "check the clock of the client"
+        )
+        raise BadInputError(message)
+
+
+def _refuse_too_many(connection: Connection, entries: list[FeedbackEntry]) -> None:
+    table = tables.feedback
+    most = connection.execute(
+        sa.select(sa.func.count().label("entries"))
+        .where(table.c.card.in_(sorted({entry.card for entry in entries})))
+        .group_by(table.c.card)
+        .order_by(sa.desc("entries"))
+        .limit(1)
+    ).scalar()
+    if most is not None and most > MOST_PER_CARD:
+        message = (
+            "feedback: too many different entries about one card; found more than "
+            f"{MOST_PER_CARD}; send what became of it once"
+        )
+        raise BadInputError(message)
 
 
 def _refuse(where: str, what: str, found: object) -> Never:

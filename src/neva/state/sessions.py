@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from neva.errors import ConflictError
 from neva.state import tables
 from neva.state.columns import required_words, utc
 
 if TYPE_CHECKING:
     from neva.state.database import State
 
-__all__ = ["Attempts", "Session", "Sessions"]
+__all__ = ["Session", "Sessions"]
 
 #: A session ends after a shift, and after half an hour in which nothing was asked.
 LONGEST: Final = timedelta(hours=12)
@@ -28,12 +27,6 @@ IDLE: Final = timedelta(minutes=30)
 _NOTED_EVERY: Final = timedelta(minutes=1)
 #: How long a look waits for those who write, to be noted, seconds.
 _PATIENCE: Final = 0.2
-
-#: After so many failures within the window a name is refused for its rest.
-MOST_FAILURES: Final = 5
-#: An address bears more: a ward shares a terminal, a hospital may share a proxy.
-MOST_FAILURES_OF_ADDRESS: Final = 50
-WINDOW: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,91 +156,3 @@ class Sessions:
                 )
             ).first()
         return row.purpose if row is not None and row.until > utc(at) else None
-
-
-class Attempts:
-    """Failed attempts to sign in, by name and by address."""
-
-    def __init__(self, state: State):
-        self._state = state
-
-    def begin(self, *what: str, at: datetime) -> None:
-        """Count an attempt before it is looked at: it is a failure until it succeeded.
-
-        Many guesses at one moment are no way round the limit.
-
-        Parameters
-        ----------
-        *what : str
-            ``name:…`` and ``address:…``.
-        at : datetime
-            Aware.
-
-        Raises
-        ------
-        ConflictError
-            There were too many failures of one of these in the last 15 minutes;
-            this one is not counted.
-        """
-        with self._state.transaction() as connection:
-            self._refuse(connection, what, at)
-            self._count(connection, what, at)
-
-    def succeeded(self, *what: str, at: datetime) -> None:
-        """Take back an attempt that succeeded, and forget earlier failures of the name.
-
-        Those of the address stay: who has one account may not guess others' for ever.
-        """
-        table = tables.attempts
-        with self._state.transaction() as connection:
-            for one in what:
-                same = table.c.what == _id(one)
-                if _is_address(one):
-                    newest = sa.select(sa.func.max(table.c.id)).where(same, table.c.at == utc(at))
-                    same = table.c.id == newest.scalar_subquery()
-                connection.execute(table.delete().where(same))
-
-    def refuse_if_too_many(self, *what: str, at: datetime) -> None:
-        """Refuse for the rest of the window.
-
-        Raises
-        ------
-        ConflictError
-            There were five failures of a name, or fifty of an address, in the
-            last 15 minutes.
-        """
-        with self._state.reading() as connection:
-            self._refuse(connection, what, at)
-
-    def failed(self, *what: str, at: datetime) -> None:
-        """Count a failure; only hashes of names and addresses are kept."""
-        with self._state.transaction() as connection:
-            self._count(connection, what, at)
-
-    @staticmethod
-    def _refuse(connection: sa.Connection, what: tuple[str, ...], at: datetime) -> None:
-        table = tables.attempts
-        for one in what:
-            failed = connection.execute(
-                sa.select(sa.func.count())
-                .select_from(table)
-                .where(table.c.what == _id(one), table.c.at > utc(at) - WINDOW)
-            ).scalar_one()
-            most = MOST_FAILURES_OF_ADDRESS if _is_address(one) else MOST_FAILURES
-            if failed >= most:
-                message = (
-                    f"sign in: too many failed attempts; found {most} within 15 minutes; wait a "
-                    "quarter of an hour, or ask an administrator"
-                )
-                raise ConflictError(message)
-
-    @staticmethod
-    def _count(connection: sa.Connection, what: tuple[str, ...], at: datetime) -> None:
-        table = tables.attempts
-        connection.execute(table.delete().where(table.c.at < utc(at) - WINDOW))
-        for one in what:
-            connection.execute(table.insert().values(what=_id(one), at=utc(at)))
-
-
-def _is_address(what: str) -> bool:
-    return what.startswith("address:")

@@ -23,6 +23,7 @@ __all__ = [
     "attempts",
     "audit",
     "cards",
+    "devices",
     "entries",
     "feedback",
     "job_log",
@@ -90,6 +91,9 @@ cards = Table(
     Column("suppressed_because", Words),
     Column("inputs_hash", Words, nullable=False),
     Column("work_key", Words),
+    Column("service", Words),
+    Column("client", Words),
+    Column("tenant", Words),
 )
 
 feedback = Table(
@@ -189,9 +193,21 @@ purposes = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("id", _Number, primary_key=True, autoincrement=True),
-    Column("what", Text, nullable=False, index=True),
-    Column("at", Moment, nullable=False, index=True),
+    Column("what", Text, primary_key=True),
+    Column("failures", Float, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("next", Moment, nullable=False),
+    Column("forgotten_in", Integer, nullable=False),
+    Column("until", Moment, nullable=False, index=True),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("device", Text, nullable=False),
+    Column("account", Words, nullable=False, index=True),
+    Column("until", Moment, nullable=False, index=True),
+    PrimaryKeyConstraint("device", "account", name="device_once"),
 )
 
 jobs = Table(

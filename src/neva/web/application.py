@@ -14,6 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from neva.decisions.fhir_server import FhirServers
 from neva.errors import BadInputError, ConflictError, NevaError, NotFoundError, UsageError
@@ -27,7 +28,7 @@ from neva.web.oidc import oidc_routes
 from neva.web.oidc_settings import read_oidc_settings
 from neva.web.pages import Pages, ViewModel, render, words_of
 from neva.web.server import Server
-from neva.web.settings import WebSettings, is_loopback
+from neva.web.settings import WebSettings
 from neva.web.sign_in import local_path
 from neva.web.sign_in import routes as sign_in_routes
 from neva.web.views import (
@@ -102,6 +103,10 @@ def create_application(
     application.add_middleware(OurBugs)
     application.add_middleware(metrics.middleware)
     application.add_middleware(Headers, base_url=settings.base_url)
+    if settings.trusted_proxies:
+        application.add_middleware(
+            ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)
+        )
 
     @application.get("/health", summary="Is it running, and with which rules")
     def health(response: Response) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def create_application(
     def icon() -> Response:
         return RedirectResponse("/static/neva.svg", status_code=308)
 
-    if settings.clients is not None or is_loopback(settings.host):
+    if settings.has_cds_hooks:
         application.include_router(cds_router(bedside))
     application.include_router(_pages().router, dependencies=[Depends(guard)])
     if settings.oidc is not None:

@@ -20,6 +20,7 @@ from neva.decisions.rules import Rule
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.programme import load_programme
 from neva.definitions.reference import Place
+from neva.errors import BadInputError
 from neva.events.hospital import open_hospital
 from neva.state import CardEntry, State, open_state, state_of
 from neva.web.settings import WebSettings
@@ -188,6 +189,9 @@ class Bedside:
                 shown=one.shown,
                 suppressed_because=one.suppressed_because,
                 inputs_hash=one.card.inputs_hash,
+                service=service.id,
+                client=None if client is None else client.issuer,
+                tenant=None if client is None else client.tenant,
             )
             for one in answer.raised
         ]
@@ -210,14 +214,14 @@ class Bedside:
                 )
 
     def feedback(self, service_id: str, content: Any, client: Client | None) -> Mapping[str, int]:
-        """Keep feedback; the same post again changes nothing.
+        """Keep feedback on cards of this service that this client was given.
+
+        The same post again changes nothing.
 
         Raises
         ------
         NotFoundError, BadInputError
         """
-        from neva.errors import BadInputError
-
         service = self.services().service(service_id)
         posted = content.get("feedback") if isinstance(content, Mapping) else None
         if not isinstance(posted, list):
@@ -228,5 +232,7 @@ class Bedside:
             posted,
             at=self.settings.now(),
             actor="cds-client" if client is None else client.name,
+            client=None if client is None else client.issuer,
+            tenant=None if client is None else client.tenant,
         )
         return {"new": receipt.new, "repeated": receipt.repeated}

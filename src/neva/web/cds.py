@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -19,6 +19,10 @@ __all__ = ["MOST_BYTES", "cds_router"]
 
 #: A call with two hundred resources has some 200 kB.
 MOST_BYTES: Final = 20_000_000
+#: A hundred entries with the longest comments.
+MOST_BYTES_OF_FEEDBACK: Final = 2_000_000
+#: What a proxy writes into what it passes on.
+_PASSED_ON: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")
 
 _STRING: Final = {"type": "string"}
 _OBJECT: Final = {"type": "object"}
@@ -54,14 +58,14 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 class _TooLargeError(Exception):
-    """The body has more than MOST_BYTES."""
+    """The body has more bytes than may be sent."""
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-async def _json(request: Request) -> Any:
+async def _json(request: Request, most: int) -> Any:
     """Read the body as JSON, strictly.
 
     Raises
@@ -73,7 +77,7 @@ async def _json(request: Request) -> Any:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > MOST_BYTES:
+        if len(body) > most:
             # Sent in pieces, its length is not said before.
             raise _TooLargeError
     try:
@@ -89,15 +93,24 @@ def _problem(error: Exception, status: int) -> JSONResponse:
 
 def cds_router(bedside: Bedside) -> APIRouter:
     """Return the endpoints for a bedside."""
-    router = APIRouter(tags=["CDS Hooks"])
+
+    def from_this_machine(request: Request) -> None:
+        """Refuse what a proxy passed on where only this machine may call."""
+        settings = bedside.settings
+        is_open = settings.clients is not None or settings.open_to_everyone
+        if not is_open and any(name in request.headers for name in _PASSED_ON):
+            raise HTTPException(401)
+
+    router = APIRouter(tags=["CDS Hooks"], dependencies=[Depends(from_this_machine)])
 
     @router.get("/cds-services", summary="Discovery")
     def discovery() -> JSONResponse:
         return JSONResponse(bedside.services().discovery)
 
     async def answered(request: Request, service_id: str, what: str) -> Response:
+        most = MOST_BYTES if what == "call" else MOST_BYTES_OF_FEEDBACK
         size = request.headers.get("content-length", "0")
-        if not size.isdecimal() or int(size) > MOST_BYTES:
+        if not size.isdecimal() or int(size) > most:
             return Response(status_code=413)
         path = f"/cds-services/{service_id}" + ("" if what == "call" else "/feedback")
         headers = request.headers.getlist("authorization")
@@ -106,7 +119,7 @@ def cds_router(bedside: Bedside) -> APIRouter:
             client = await run_in_threadpool(
                 bedside.who, headers[0] if len(headers) == 1 else None, path
             )
-            content = await _json(request)
+            content = await _json(request, most)
             made = bedside.call if what == "call" else bedside.feedback
             found = await run_in_threadpool(made, service_id, content, client)
         except Unauthorised:

@@ -24,6 +24,8 @@ POLICY: Final = (
 )
 #: Files that carry a version in their address.
 _STATIC: Final = "/static/"
+#: Names of this machine.
+_HERE: Final = frozenset(("127.0.0.1", "localhost", "::1"))
 #: Machines' doors: any page of a known origin may ask them.
 _MACHINES: Final = ("/cds-services",)
 
@@ -43,8 +45,8 @@ class Headers:
         self.app = app
         known = urlsplit(base_url).hostname or "127.0.0.1"
         self._hosts = {known.lower()}
-        if known in ("127.0.0.1", "localhost", "::1"):
-            self._hosts |= {"127.0.0.1", "localhost", "::1", "testserver"}
+        if known in _HERE:
+            self._hosts |= _HERE
         self._is_secure = base_url.startswith("https://")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +56,7 @@ class Headers:
             return
         path: str = scope["path"]
         machine = path.startswith(_MACHINES)
-        if not machine and not self._is_known(scope):
+        if not self._is_known(scope):
             await send(
                 {"type": "http.response.start", "status": 421,
                  "headers": [(b"content-type", b"text/plain; charset=utf-8"),

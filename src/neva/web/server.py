@@ -18,6 +18,7 @@ from neva.flow.operations import newest_recorded
 from neva.state import State
 from neva.web.access import Forbidden, Viewer
 from neva.web.bedside import Bedside
+from neva.web.passwords import PasswordChecks
 from neva.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ class Server:
     settings : WebSettings
     hospital : Hospital
     state : State
+    passwords : PasswordChecks
     """
 
     def __init__(self, bedside: Bedside) -> None:
         self.bedside = bedside
+        self.passwords = PasswordChecks()
         self.settings: WebSettings = bedside.settings
         self.hospital: Hospital = bedside.hospital
         self.state: State = bedside.state

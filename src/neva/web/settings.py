@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+
+from neva.web.addresses import read_networks
 
 __all__ = ["WebSettings", "is_loopback"]
 
@@ -48,7 +51,14 @@ class WebSettings:
         tokens are for.
     clients : Path, optional
         Who may call CDS Hooks. Without it only this machine may; where others can
-        reach the address, there are then no such services.
+        reach the service (:attr:`is_reachable_by_others`), there are then no such services.
+    open_to_everyone : bool
+        CDS Hooks answers whoever calls, without a token, wherever the call comes
+        from: for a network in which nobody else is.
+    trusted_proxies : tuple of str
+        Addresses or networks (CIDR) of the proxies before this service. Only what
+        one of these says of where a request comes from (`X-Forwarded-For`, read
+        from the right) is believed.
     fhir_servers : tuple of str
         From where what was not sent may be fetched.
     origins : tuple of str
@@ -97,3 +107,26 @@ class WebSettings:
     downtime: Path | None = None
     upload_bytes: int = 500_000_000
     open_demo: bool = False
+    open_to_everyone: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trusted_proxies", read_networks(self.trusted_proxies))
+
+    @property
+    def is_reachable_by_others(self) -> bool:
+        """Whether other machines can reach the service.
+
+        They can if it listens to others, if the address that people know is not
+        of this machine, or if a proxy stands before it.
+        """
+        return (
+            not is_loopback(self.host)
+            or not is_loopback(urlsplit(self.base_url).hostname or "")
+            or bool(self.trusted_proxies)
+        )
+
+    @property
+    def has_cds_hooks(self) -> bool:
+        """Whether CDS Hooks is served: to clients with tokens, to this machine, or to all."""
+        return self.clients is not None or not self.is_reachable_by_others or self.open_to_everyone

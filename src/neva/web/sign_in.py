@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from math import ceil
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
-from neva.errors import ConflictError
+from neva.state.attempts import DEVICE_KNOWN_FOR
 from neva.web.access import cookie_name, viewer_of
+from neva.web.addresses import address_of
 from neva.web.forms import posted
 from neva.web.languages import LANGUAGES
 from neva.web.pages import ViewModel, render, words_of
@@ -18,6 +21,10 @@ from neva.web.pages import ViewModel, render, words_of
 __all__ = ["begin_session", "is_secure", "local_path", "routes", "sign_in_page"]
 
 _YEAR: Final = int(timedelta(days=365).total_seconds())
+#: Cookie of a device at which somebody has signed in: without and with TLS.
+_DEVICE: Final = ("neva_device", "__Host-neva_device")
+#: Where too many passwords are being checked: come back after so long.
+_BUSY: Final = timedelta(seconds=2)
 routes = APIRouter()
 
 
@@ -89,31 +96,63 @@ def ask(request: Request) -> Response:
 
 
 @routes.post("/sign-in")
-def sign_in(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
+async def sign_in(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
     """Check name and password."""
     server, words = request.app.state.server, words_of(request)
     name, at = str(form.get("name", "")).strip()[:200], server.clock()
-    address = request.client.host if request.client else "unknown"
-    where = str(form.get("next", "/now"))
-    keys = (f"name:{name.lower()}", f"address:{address}")
-    try:
-        server.state.attempts.begin(*keys, at=at)
-    except ConflictError:
-        problem = words("Too many failed attempts: wait a quarter of an hour.")
-        return sign_in_page(request, where=where, problem=problem, status=429)
-    account = server.state.accounts.verify(name, str(form.get("password", "")))
-    if account is None:
-        # Not the name that was typed: it may be a password in the wrong field.
-        server.state.audit.append(
-            at=at, actor="unknown", action="login-refused", why="wrong name or password"
-        )
-        problem = words("Name or password is wrong.")
-        return sign_in_page(request, where=where, problem=problem, status=401)
-    server.state.attempts.succeeded(*keys, at=at)
-    server.state.audit.append(
-        at=at, actor=account.name, role=account.role, action="login", why="password"
+    where, address = str(form.get("next", "/now")), address_of(request)
+    device = request.cookies.get(_DEVICE[is_secure(request)])
+    is_known = await run_in_threadpool(server.state.devices.knows, device, name, at=at)
+    known = device if is_known else None
+    if server.passwords.is_full(is_known=is_known):
+        return await run_in_threadpool(_come_back, request, where, _BUSY, status=503)
+    wait = await run_in_threadpool(server.state.attempts.begin, name, address, at=at, device=known)
+    if wait:
+        return await run_in_threadpool(_come_back, request, where, wait, status=429)
+    account = await server.passwords.verify(
+        server.state.accounts, name, str(form.get("password", "")), is_known=is_known
     )
-    return begin_session(request, account.name, where)
+    if account is None:
+
+        def refused() -> Response:
+            # Not the name that was typed: it may be a password in the wrong field.
+            server.state.audit.append(
+                at=at, actor="unknown", action="login-refused", why="wrong name or password"
+            )
+            problem = words("Name or password is wrong.")
+            return sign_in_page(request, where=where, problem=problem, status=401)
+
+        return await run_in_threadpool(refused)
+
+    def let_in() -> Response:
+        server.state.attempts.succeeded(name, address, device=known)
+        server.state.audit.append(
+            at=at, actor=account.name, role=account.role, action="login", why="password"
+        )
+        answer = begin_session(request, account.name, where)
+        answer.set_cookie(
+            _DEVICE[is_secure(request)],
+            server.state.devices.remember(device, account.name, at=at),
+            max_age=int(DEVICE_KNOWN_FOR.total_seconds()),
+            httponly=True,
+            samesite="strict",
+            secure=is_secure(request),
+            path="/",
+        )
+        return answer
+
+    return await run_in_threadpool(let_in)
+
+
+def _come_back(request: Request, where: str, wait: timedelta, *, status: int) -> Response:
+    """Ask for patience: nothing was checked."""
+    seconds = ceil(wait.total_seconds())
+    problem = words_of(request).several(
+        "Wait %(n)s second, then sign in again.", "Wait %(n)s seconds, then sign in again.", seconds
+    )
+    answer = sign_in_page(request, where=where, problem=problem, status=status)
+    answer.headers["Retry-After"] = str(seconds)
+    return answer
 
 
 @routes.post("/sign-out")

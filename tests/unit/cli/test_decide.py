@@ -139,7 +139,8 @@ def test_the_log_counts_silent_and_live_cards_and_feedback(neva, place):
     rule = next(one for one in load_programme("acute-care").rules if one.id == URGENT)
     now = datetime.now(UTC)
     entry = {"rule": rule.id, "version": rule.version, "hash": hash_of(rule), "now": now,
-             "subject": "1", "stay": "2", "indicator": "warning", "inputs_hash": "x"}  # fmt: skip
+             "subject": "1", "stay": "2", "indicator": "warning", "inputs_hash": "x",
+             "service": "neva-patient-view"}  # fmt: skip
     with open_state(state_of(place)) as state:
         state.cards.record(
             [
@@ -172,3 +173,24 @@ def test_serving_other_machines_needs_a_file_of_clients(neva, place):
     said = neva("serve", place, "--host", "0.0.0.0", "--check")
     assert (said.code, "CDS Hooks is not served without --clients" in said.out) == (0, True)
     assert "0 services" in neva("serve", place, "--check").out
+
+
+@pytest.mark.parametrize(
+    ("words", "has", "asks"),
+    [
+        ((), True, False),
+        (("--host", "::1"), True, False),
+        (("--host", "0.0.0.0"), False, False),
+        (("--base-url", "https://neva.example"), False, False),
+        (("--trusted-proxy", "127.0.0.1"), False, False),
+        (("--trusted-proxy", "127.0.0.1", "--open-to-everyone"), True, False),
+    ],
+)
+def test_the_check_says_who_can_call_cds_hooks(neva, place, words, has, asks):
+    said = neva("serve", place, *words, "--check", "--json").json()
+    assert (said["has_cds_hooks"], said["asks_for_tokens"]) == (has, asks)
+
+
+def test_a_proxy_that_is_no_network_is_refused(neva, place):
+    said = neva("serve", place, "--trusted-proxy", "everybody", "--check")
+    assert (said.code, "trusted proxy" in said.err) == (2, True)

@@ -9,13 +9,14 @@ from tests.command_line import CANARY
 
 from neva.errors import BadInputError, ConflictError, UsageError
 from neva.state import CardEntry, FeedbackEntry, FeedbackReceipt
+from neva.state.feedback import MOST_ENTRIES, MOST_PER_CARD
 
 AT = datetime(2026, 1, 1, 8, tzinfo=UTC)
 LATER = AT + timedelta(days=1)
 ENTRY = CardEntry(
     card="c1", rule="sepsis.lactate", version="1", hash="h", subject="p1", stay="s1", unit="ICU",
     now=AT, hook="patient-view", state="live", indicator="warning", shown=True, inputs_hash="i",
-    work_key="w",
+    work_key="w", service="svc",
 )  # fmt: skip
 POST = {"card": "c1", "outcome": "overridden", "outcomeTimestamp": "2026-01-01T08:05:00Z"}
 
@@ -116,7 +117,7 @@ def test_feedback_on_a_known_card_is_kept(database):
             "userComment": "Ж \x00",
         }
     }
-    assert state.feedback.record("svc", [entry], at=AT) == FeedbackReceipt(1, 0, 0)
+    assert state.feedback.record("svc", [entry], at=AT) == FeedbackReceipt(1, 0)
     row = state.feedback.between(AT, LATER).row(0, named=True)
     assert row == {
         "service": "svc", "card": "c1", "outcome": "overridden", "accepted_suggestions": [],
@@ -131,7 +132,7 @@ def test_the_same_post_again_is_counted_and_not_written_again(database):
     state.cards.record([ENTRY])
     state.feedback.record("svc", [POST], at=AT)
     again = state.feedback.record("svc", [POST, POST], at=LATER)
-    assert again == FeedbackReceipt(0, 2, 0)
+    assert again == FeedbackReceipt(0, 2)
     frame = state.feedback.between(AT, LATER + timedelta(days=1))
     assert frame["times_received"].to_list() == [3]
     assert frame["received"].to_list() == [AT]
@@ -139,6 +140,7 @@ def test_the_same_post_again_is_counted_and_not_written_again(database):
 
 def test_another_offset_of_the_same_moment_is_the_same_post(database):
     state = database.open()
+    state.cards.record([ENTRY])
     state.feedback.record("svc", [POST], at=AT)
     moscow = POST | {"outcomeTimestamp": "2026-01-01T11:05:00+03:00"}
     assert state.feedback.record("svc", [moscow], at=AT).repeated == 1
@@ -153,19 +155,75 @@ def test_a_second_thought_about_a_card_is_kept_too(database):
     assert state.feedback.between(AT, LATER)["accepted_suggestions"].to_list() == [[], ["s1"]]
 
 
-def test_feedback_on_an_unknown_card_is_counted_and_not_lost(database):
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"card": "another"}, {}),
+        ({"service": "other"}, {}),
+        ({"service": None}, {}),
+        ({"state": "silent", "shown": False}, {}),
+        ({"shown": False, "suppressed_because": "quiet"}, {}),
+        ({"client": "iss"}, {}),
+        ({}, {"client": "iss"}),
+        ({"client": "iss"}, {"client": "other"}),
+        ({"client": "iss", "tenant": "a"}, {"client": "iss"}),
+        ({"client": "iss", "tenant": "a"}, {"client": "iss", "tenant": "b"}),
+    ],
+)
+def test_feedback_on_a_card_that_this_service_did_not_give_this_client_is_refused(
+    database, given, asked
+):
     state = database.open()
-    receipt = state.feedback.record("svc", [POST], at=AT)
-    assert receipt == FeedbackReceipt(1, 0, 1)
-    assert state.feedback.between(AT, LATER)["card_known"].to_list() == [False]
-    # The card's row may arrive after the feedback.
+    state.cards.record([replace(ENTRY, **given), replace(ENTRY, card="mine", **asked)])
+    with pytest.raises(BadInputError, match=r"feedback\[1\]\.card"):
+        state.feedback.record("svc", [POST | {"card": "mine"}, POST], at=AT, **asked)
+    assert state.feedback.between(AT, LATER).height == 0
+    state.feedback.record("svc", [POST | {"card": "mine"}], at=AT, **asked)
+
+
+@pytest.mark.parametrize("time", ["1900-01-01T00:00:00Z", "2099-01-01T00:00:00Z",
+                                  "2026-01-01T07:54:59Z", "2026-01-01T09:05:01Z"])  # fmt: skip
+def test_feedback_of_a_time_before_the_card_or_after_now_is_refused(database, time):
+    state = database.open()
     state.cards.record([ENTRY])
-    assert state.feedback.between(AT, LATER)["card_known"].to_list() == [True]
+    with pytest.raises(BadInputError, match="outcomeTimestamp"):
+        state.feedback.record(
+            "svc", [POST | {"outcomeTimestamp": time}], at=AT + timedelta(hours=1)
+        )
+    # Clocks differ by minutes.
+    for near in ("2026-01-01T07:55:00Z", "2026-01-01T09:05:00Z"):
+        posted = [POST | {"outcomeTimestamp": near}]
+        assert state.feedback.record("svc", posted, at=AT + timedelta(hours=1)).new == 1
+
+
+def test_a_post_of_ten_thousand_entries_is_refused(database):
+    state = database.open()
+    state.cards.record([ENTRY])
+    with pytest.raises(BadInputError, match="too many entries"):
+        state.feedback.record("svc", [POST] * 10_000, at=AT)
+    assert state.feedback.record("svc", [POST] * MOST_ENTRIES, at=AT).new == 1
+
+
+def test_one_card_has_a_few_answers_and_not_a_thousand(database):
+    state = database.open()
+    state.cards.record([ENTRY])
+
+    def said(number):
+        entry = POST | {"overrideReason": {"userComment": f"thought {number}"}}
+        return state.feedback.record("svc", [entry], at=AT)
+
+    for number in range(MOST_PER_CARD):
+        assert said(number).new == 1
+    with pytest.raises(BadInputError, match="one card"):
+        said(MOST_PER_CARD)
+    assert said(0).repeated == 1
+    assert state.feedback.between(AT, LATER).height == MOST_PER_CARD
 
 
 def test_a_comment_is_not_in_the_audit(database):
     state = database.open()
     entry = POST | {"overrideReason": {"userComment": CANARY}}
+    state.cards.record([ENTRY])
     state.feedback.record("svc", [entry], at=AT)
     assert all(CANARY not in str(row) for row in state.audit.rows())
 
@@ -221,9 +279,9 @@ def test_one_malformed_entry_refuses_the_whole_post(database):
 
 def test_many_entries_about_many_cards(database):
     state = database.open()
-    state.cards.record([replace(ENTRY, card=f"c{k}") for k in range(0, 1200, 2)])
-    posts = [POST | {"card": f"c{k}"} for k in range(1200)]
-    assert state.feedback.record("svc", posts, at=AT) == FeedbackReceipt(1200, 0, 600)
+    state.cards.record([replace(ENTRY, card=f"c{k}") for k in range(MOST_ENTRIES)])
+    posts = [POST | {"card": f"c{k}"} for k in range(MOST_ENTRIES)]
+    assert state.feedback.record("svc", posts, at=AT) == FeedbackReceipt(MOST_ENTRIES, 0)
 
 
 # --- tokens

@@ -196,7 +196,7 @@ def test_a_user_with_the_rights_on_the_page_can_do_everything_but_change_the_aud
         expires, at = _times()
         card = CardEntry(
             card="c", rule="r", version="1", hash="h", subject="p", now=at, state="live",
-            indicator="info", shown=True, inputs_hash="i",
+            indicator="info", shown=True, inputs_hash="i", service="svc",
         )  # fmt: skip
         post = {"card": "c", "outcome": "overridden", "outcomeTimestamp": "2026-01-01T00:00:00Z"}
         state.cards.record([card])

@@ -1,16 +1,13 @@
-"""Sessions begin anew and end by themselves; attempts are counted; on both databases."""
+"""Sessions begin anew and end by themselves; on both databases."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from neva.errors import ConflictError, UsageError
-from neva.state.sessions import MOST_FAILURES, MOST_FAILURES_OF_ADDRESS
+from neva.errors import UsageError
 
 AT = datetime(2026, 1, 1, 8, tzinfo=UTC)
-KEYS = ("name:a", "address:1")
 
 
 def minutes(number):
@@ -71,48 +68,6 @@ def test_a_purpose_holds_for_its_patient_session_and_time(state):
     assert state.sessions.purpose_of("another", 7, at=AT) is None
     with pytest.raises(UsageError):
         state.sessions.state_purpose(session.id, 7, " ", until=minutes(60), at=AT)
-
-
-def test_an_attempt_counts_before_it_is_looked_at(state):
-    for _ in range(MOST_FAILURES):
-        state.attempts.begin(*KEYS, at=AT)
-    with pytest.raises(ConflictError, match="too many"):
-        state.attempts.begin(*KEYS, at=minutes(14))
-    state.attempts.begin("name:b", "address:1", at=AT)
-    state.attempts.begin(*KEYS, at=minutes(15))
-
-
-def test_of_many_attempts_at_one_moment_only_so_many_are_let_in(state):
-    def guess(_):
-        try:
-            state.attempts.begin(*KEYS, at=AT)
-        except ConflictError:
-            return 0
-        return 1
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(guess, range(24))) == MOST_FAILURES
-
-
-def test_who_succeeds_clears_the_name_and_not_the_address(state):
-    for _ in range(MOST_FAILURES - 1):
-        state.attempts.begin(*KEYS, at=AT)
-    state.attempts.begin(*KEYS, at=AT)
-    state.attempts.succeeded(*KEYS, at=AT)
-    for _ in range(MOST_FAILURES):
-        state.attempts.begin(*KEYS, at=AT)
-    left = MOST_FAILURES_OF_ADDRESS - 2 * MOST_FAILURES + 1
-    for number in range(left):
-        state.attempts.begin(f"name:{number}", "address:1", at=AT)
-    with pytest.raises(ConflictError):
-        state.attempts.begin("name:new", "address:1", at=AT)
-
-
-def test_names_and_addresses_are_kept_as_hashes(state, database):
-    state.attempts.failed("name:adams", "address:10.0.0.1", at=AT)
-    kept = str(database.query("SELECT * FROM attempts"))
-    assert "adams" not in kept
-    assert "10.0.0.1" not in kept
 
 
 def test_who_looks_does_not_wait_for_those_who_write(database):
