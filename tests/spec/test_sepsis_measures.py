@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +12,7 @@ from tests.hospitals import new_hospital, take_csv
 from tests.shared_data import shared
 
 from neva.definitions.programme import load_programme
+from neva.errors import UsageError
 from neva.events.snapshot import Snapshot
 from neva.quality import MeasureRun, decisions, figures, run_measures
 
@@ -109,3 +112,36 @@ def test_the_patient_called_na_can_be_explained(snapshot: Snapshot, run: Measure
 
 def test_assumed_recording_is_stated(run: MeasureRun) -> None:
     assert {one.assumed for one in run.sources.values()} == {1.0}
+
+
+def test_a_period_has_its_own_cases_and_periods_add_up(run: MeasureRun) -> None:
+    """There was no way to ask for a period, but by tables of months."""
+    name = "antibiotics-1-hour-from-sepsis-triage"
+    of_all = figures(run, measures=[name], every="month").frame.drop_nulls("period")
+    middle = date(2014, 7, 1)
+    before, after = run.between(None, middle), run.between(middle, None)
+    for part, keep in ((before, pl.col("period") < middle), (after, pl.col("period") >= middle)):
+        months = of_all.filter(keep.cast(pl.Boolean))
+        found = figures(part, measures=[name]).frame.row(0, named=True)
+        assert found["met"] == months["met"].sum()
+        assert found["denominator"] == months["denominator"].sum() > 0
+    one = run.between(date(2014, 3, 1), date(2014, 4, 1))
+    assert one.cases["placed"].null_count() == 0
+    with pytest.raises(UsageError, match="empty"):
+        run.between(middle, middle)
+
+
+def test_the_command_measures_a_period(neva, snapshot: Snapshot, tmp_path: Path) -> None:
+    place = snapshot.cache.parent
+    words = ("quality", "measure", place, "--programme", "sepsis", "--json")
+    said = neva(*words, "--from", "2014-03-01", "--until", "2014-04-01")
+    assert said.code == 0, said.err
+    assert (said.json()["from"], said.json()["until"]) == ("2014-03-01", "2014-04-01")
+    text = neva(*words[:-1], "--from", "2014-03-01").out
+    assert "cases placed from 2014-03-01 only; " in text
+    assert neva(*words, "--from", "March").code == 2
+    assert neva(*words, "--from", "2014-03-01", "--fhir", tmp_path / "out").code == 2
+    period = ("--from", "2014-03-01", "--until", "2014-04-01")
+    assert neva(*words, *period, "--fhir", tmp_path / "out").code == 0
+    report = (tmp_path / "out" / "MeasureReport-summary.ndjson").read_text().splitlines()[0]
+    assert json.loads(report)["period"] == {"start": "2014-03-01", "end": "2014-03-31"}

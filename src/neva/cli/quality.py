@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -9,6 +10,7 @@ import polars as pl
 import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
+from neva.errors import UsageError
 from neva.events.snapshot import Snapshot
 
 __all__ = ["app"]
@@ -33,8 +35,6 @@ def settings_of(snapshot: Snapshot, programme: str, given: list[str] | None) -> 
     """Read settings; where a source has cases but no stays, patients are counted."""
     import inspect
     from importlib.metadata import entry_points
-
-    from neva.errors import UsageError
 
     found: dict[str, Any] = {}
     for text in given or ():
@@ -62,7 +62,6 @@ def run_of(
     """Run the measures that a command asks for, and keep their definitions with the hospital."""
     from neva.definitions.programme import load_programme
     from neva.definitions.record import record_definitions
-    from neva.errors import UsageError
     from neva.quality import run_measures
 
     if engine not in ("relational", "reference"):
@@ -84,6 +83,12 @@ def measure(
     programme: Programme,
     measures: Ask = None,
     every: Every = "all",
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="cases placed from this day on")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="cases placed before this day")
+    ] = None,
     by: Annotated[
         list[str] | None, typer.Option(help="unit, or a stratifier such as age-group")
     ] = None,
@@ -114,13 +119,18 @@ def measure(
     if show_sql:
         tell(as_json, *_plan(hospital, as_of, programme, given, measures))
         return
-    snapshot, run = run_of(hospital, as_of, programme, given, measures, engine)
     _known(every)
+    period = _day(first, "--from"), _day(until, "--until")
+    snapshot, whole = run_of(hospital, as_of, programme, given, measures, engine)
+    run = whole.between(*period) if any(period) else whole
     found = figures(run, every=cast(Any, every), by=by or ())
     if out is not None:
         _write(suppressed(found, below=smallest), out, run)
     if fhir is not None:
-        _write_fhir(snapshot, run, fhir)
+        if any(period) and not all(period):
+            message = "--fhir: a report has both ends of its period; give --from and --until"
+            raise UsageError(message)
+        _write_fhir(snapshot, whole, fhir, cast(Any, period) if all(period) else None)
     if pending:
         waiting = run.pending()
         tell(
@@ -136,6 +146,9 @@ def measure(
         "programme": run.programme,
         "settings": dict(run.settings),
         "now": run.now,
+        "from": period[0],
+        "until": period[1],
+        "undated": _undated(whole),
         "identity": run.identity,
         "engine": run.engine,
         "figures": found.frame,
@@ -147,7 +160,34 @@ def measure(
         "refused": run.refused,
         "synthetic": _is_synthetic(snapshot),
     }
-    tell(as_json, content, lambda: _text(snapshot, run, found))
+    tell(as_json, content, lambda: _text(snapshot, run, found, _of_period(whole, period)))
+
+
+def _day(text: str | None, option: str) -> date | None:
+    """Read a day of the hospital's calendar."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        message = f"{option}: is a day; found {text!r}; write it as 2024-03-31"
+        raise UsageError(message) from None
+
+
+def _undated(run: Any) -> int:
+    return int(run.cases["placed"].null_count())
+
+
+def _of_period(run: Any, period: tuple[date | None, date | None]) -> str:
+    """Say of which days the cases are, and how many are of none."""
+    if not any(period):
+        return ""
+    words = [f"from {period[0]}"] if period[0] else []
+    words += [f"before {period[1]}"] if period[1] else []
+    return (
+        f"cases placed {' and '.join(words)} only; "
+        f"{_undated(run):,} cases without a time are in no period"
+    )
 
 
 def _is_synthetic(snapshot: Snapshot) -> bool:
@@ -157,8 +197,6 @@ def _is_synthetic(snapshot: Snapshot) -> bool:
 
 
 def _known(every: str) -> None:
-    from neva.errors import UsageError
-
     if every not in ("all", "week", "month", "quarter", "year"):
         message = f"--every: must be all, week, month, quarter or year; found {every!r}; choose one"
         raise UsageError(message)
@@ -182,10 +220,12 @@ def _write(frame: pl.DataFrame, path: Path, run: Any) -> None:
     draft.replace(path)
 
 
-def _write_fhir(snapshot: Snapshot, run: Any, folder: Path) -> None:
+def _write_fhir(
+    snapshot: Snapshot, run: Any, folder: Path, period: tuple[date, date] | None
+) -> None:
     from neva.quality.fhir_report import write_reports
 
-    write_reports(run, snapshot, folder)
+    write_reports(run, snapshot, folder, period=period)
 
 
 def _plan(
@@ -214,7 +254,7 @@ def _amount(value: float | None) -> str:
     return "–" if value is None else f"{value:,.2f}"
 
 
-def _text(snapshot: Snapshot, run: Any, found: Any) -> str:
+def _text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
     rows = []
     for row in found.frame.iter_rows(named=True):
         one = run.measure(row["measure"])
@@ -251,6 +291,7 @@ def _text(snapshot: Snapshot, run: Any, found: Any) -> str:
         )
     lines = [
         f"{run.programme}, asked at {run.now.isoformat(timespec='minutes')} ({run.identity})",
+        *([of_period] if of_period else []),
         *(["synthetic: invented patients"] if _is_synthetic(snapshot) else []),
         *(
             ["the source has cases but no stays: patients are counted"]
@@ -301,7 +342,7 @@ def chart(
     Example: neva quality chart hospital --programme sepsis
         --measure antibiotics-1-hour-from-triage --out chart.svg
     """
-    from neva.errors import NotFoundError, UsageError
+    from neva.errors import NotFoundError
     from neva.reports.charts import to_svg
     from neva.reports.quality_charts import control_chart, funnel_chart, interval_chart
     from neva.reports.quality_pages import about, chart_of, funnel_of, units_of
@@ -356,8 +397,6 @@ def chart(
 def _dates(texts: list[str] | None) -> list[Any]:
     from datetime import date
 
-    from neva.errors import UsageError
-
     try:
         return [date.fromisoformat(text) for text in texts or ()]
     except ValueError:
@@ -366,8 +405,6 @@ def _dates(texts: list[str] | None) -> list[Any]:
 
 
 def _draw(drawing: dict[str, Any], out: Path, to_svg: Any) -> None:
-    from neva.errors import UsageError
-
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.new")
     if out.suffix == ".svg":
@@ -402,7 +439,6 @@ def explain(
     Example: neva quality explain hospital --programme sepsis
         --measure antibiotics-1-hour-from-triage --status failed
     """
-    from neva.errors import UsageError
     from neva.quality import decisions
 
     if not subject and status is None:

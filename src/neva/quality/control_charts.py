@@ -65,6 +65,34 @@ def _symmetric(centre: FloatArray, sigma: FloatArray, most: float) -> Limits:
     return Limits(centre, line(-near), line(near), line(-SIGMAS), line(SIGMAS))
 
 
+def _of_the_others(
+    events: FloatArray, exposure: FloatArray, sizes: FloatArray, *, is_proportion: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return where each period is expected, and how widely, by the other periods alone.
+
+    A period that is far out moves the centre towards itself, and with it its own
+    limits. The spread is that of a period of its size and of the others' mean
+    together. Where the others have no event (or nothing but events) they say
+    nothing of the spread, and all are taken.
+
+    Parameters
+    ----------
+    events, exposure : array of float64, shape (n,)
+        Of the periods that the lines rest on; 0 for those that they do not.
+    sizes : array of float64, shape (n,)
+        Denominators.
+    """
+    rest = exposure.sum() - exposure
+    mean = np.divide(events.sum() - events, rest, out=np.zeros_like(rest), where=rest > 0)
+    whole = events.sum() / exposure.sum()
+    tells = (rest > 0) & (mean > 0) & ((mean < 1) | (not is_proportion))
+    mean = np.where(tells, mean, whole)
+    variance = mean * (1 - mean if is_proportion else 1) / sizes
+    # Only a period that was left out is predicted; others are judged by stated lines.
+    known = np.where(tells & (exposure > 0), rest, np.inf)
+    return mean, np.sqrt(variance * (1 + sizes / known))
+
+
 def _between_periods(z: FloatArray) -> FloatArray:
     """Laney's sigma z for each period, from the moving ranges that do not touch it.
 
@@ -111,6 +139,7 @@ def count_chart(
     target: float | None = None,
     baseline: int | None = None,
     rebase_at: Sequence[Any] = (),
+    leave_out: bool = False,
 ) -> ControlChart:
     """Draw up a chart of counts, with limits that follow each period's denominator.
 
@@ -132,6 +161,9 @@ def count_chart(
         `target` too. 1 for proportions.
     periods, direction, target, baseline, rebase_at
         As in :func:`neva.quality.spc.xmr`.
+    leave_out : bool
+        Judge each period by limits that rest on the other periods alone; the
+        centre line stays that of all. The charts of measures do.
 
     Returns
     -------
@@ -193,11 +225,22 @@ def count_chart(
             continue
         centre = np.full(int(at.sum()), events / exposure)
         sigma = np.sqrt(centre * (1 - centre if is_proportion else 1) / n)
+        widening: FloatArray | float = 1.0
         if kind.endswith("prime"):
             z = np.divide(y - centre, sigma, out=np.zeros_like(y), where=sigma > 0)
             z[np.isnan(y) | ~in_baseline[at]] = np.nan
-            sigma = sigma * _between_periods(z)
-        limits.append(_symmetric(centre, sigma, 1.0 if is_proportion else np.inf))
+            widening = _between_periods(z)
+        around = centre
+        if leave_out:
+            own = in_baseline[at]
+            around, sigma = _of_the_others(
+                np.where(own, counts[at], 0.0),
+                np.where(own, n, 0.0),
+                n,
+                is_proportion=is_proportion,
+            )
+        lines = _symmetric(around, sigma * widening, 1.0 if is_proportion else np.inf)
+        limits.append(replace(lines, centre=centre))
         others = exposure - events if is_proportion else np.inf
         if min(events, others) < base.sum() and "rare-events" not in warnings:
             warnings.append("rare-events")
@@ -389,6 +432,7 @@ def measure_chart(
     target: float | None = None,
     baseline: int | None = None,
     rebase_at: Sequence[Any] = (),
+    leave_out: bool = False,
 ) -> ControlChart:
     """Turn a measure's table of periods into its chart.
 
@@ -409,9 +453,10 @@ def measure_chart(
         they would rest on too little. ``xmr`` draws any of them as "Making Data Count" does.
     every : str or None
         Spacing of periods (polars' notation); dates that are missing in between
-        become gaps, or 0 for a count. None leaves the rows as they are.
-    per, direction, target, baseline, rebase_at
-        As in :func:`count_chart`.
+        become gaps, and so does a period without a numerator: of a count too,
+        where nothing told is not nothing counted. None leaves the rows as they are.
+    per, direction, target, baseline, rebase_at, leave_out
+        As in :func:`count_chart`; ``auto`` leaves each period out of its own limits.
 
     Returns
     -------
@@ -452,18 +497,18 @@ def measure_chart(
         drawn = measure_chart(
             table, measured=measured, kind=chosen, every=every, per=per,
             direction=direction, target=target, baseline=baseline, rebase_at=rebase_at,
+            leave_out=True,
         )  # fmt: skip
         enough = int(drawn.frame["value"].is_not_null().sum()) >= FEWEST_POINTS
         return drawn if enough else without_limits(drawn)
     if measured == "count":
-        top = np.nan_to_num(top)
         if chosen == "c":
-            return count_chart(top, kind="c", **shared)
+            return count_chart(top, kind="c", leave_out=leave_out, **shared)
         bottom = np.ones_like(top)
     if chosen != "xmr":
         if chosen not in {"p", "p-prime", "u", "u-prime"} or measured == "value":
             raise UsageError(f"kind: {chosen} does not draw a {measured}; use 'auto' or 'xmr'")
-        return count_chart(top, bottom, kind=chosen, per=per, **shared)
+        return count_chart(top, bottom, kind=chosen, per=per, leave_out=leave_out, **shared)
     empty = np.isnan(bottom) | (bottom == 0)
     values = np.divide(top, bottom, out=np.full_like(top, np.nan), where=~empty) * per
     shown = None if measured == "count" else bottom

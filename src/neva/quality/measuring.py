@@ -8,8 +8,8 @@ once. What comes out are cases; figures are made of them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from typing import Any, Final
 
 import polars as pl
@@ -22,6 +22,7 @@ from neva.definitions.programme import Programme
 from neva.definitions.run import Engine, answer, points_of
 from neva.definitions.warehouse import Warehouse
 from neva.errors import UsageError
+from neva.events.clock import first_moment
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
@@ -140,6 +141,39 @@ class MeasureRun:
     def of(self, measure: str) -> pl.DataFrame:
         """Return the cases of one measure."""
         return self.cases.filter(pl.col("measure") == self.measure(measure).id)
+
+    def between(self, first: date | None, until: date | None) -> MeasureRun:
+        """Return the run with the cases of some days only.
+
+        Parameters
+        ----------
+        first, until : date, optional
+            Days of the hospital's calendar, ``[first, until)``: by each case's
+            ``placed`` time. A case without one is in no period, and left out.
+
+        Returns
+        -------
+        MeasureRun
+            Without ``outside``: who is in no population has no time.
+
+        Raises
+        ------
+        UsageError
+            `until` does not come after `first`.
+        """
+        if first is not None and until is not None and first >= until:
+            message = (
+                f"period: it is empty; found [{first}, {until}); the end is the first day that "
+                "is no longer counted"
+            )
+            raise UsageError(message)
+        placed = pl.col("placed")
+        kept = placed.is_not_null()
+        if first is not None:
+            kept &= placed >= first_moment(first, self.zone)
+        if until is not None:
+            kept &= placed < first_moment(until, self.zone)
+        return replace(self, cases=self.cases.filter(kept), outside={})
 
     def pending(self) -> pl.DataFrame:
         """The work list of now: cases whose clock still runs, the nearest deadline first.

@@ -201,7 +201,8 @@ class ControlChart:
         ``few-points`` (a group's limits rest on fewer than 12 points),
         ``last-period-is-a-gap``, ``gaps``, ``zero-times`` (events at the same
         time), ``rare-events`` (limits of a p, u or c chart on fewer than one
-        expected event a point), ``no-limits``.
+        expected event a point), ``no-limits``, ``no-width`` (nothing varied, so that
+        limits would lie on the centre).
     """
 
     kind: ChartKind
@@ -330,6 +331,7 @@ def build_chart(
     limits : list of Limits
         One a group, of the group's length.
     """
+    given, limits = limits, [_with_width(lines) for lines in limits]
     signals: list[Signal] = []
     sides: list[int] = []
     for number, lines in enumerate(limits, 1):
@@ -374,20 +376,32 @@ def build_chart(
     measured = frame.filter(pl.col("value").is_not_null())
     last = measured.row(-1, named=True) if measured.height else None
     if last is None or last["upper"] is None:
-        notes.append("no-limits")
+        had = np.concatenate([lines.upper for lines in given] or [np.empty(0)])
+        is_flat = last is not None and not np.isnan(had[~gaps][-1])
+        notes.append("no-width" if is_flat else "no-limits")
     return ControlChart(
         kind=kind,
         direction=direction,
         target=target,
         frame=frame,
         variation=None
-        if "no-limits" in notes or last is None
+        if last is None or last["upper"] is None
         else variation_icon(last["side"], direction),
         assurance=None
-        if "no-limits" in notes or last is None
+        if last is None or last["upper"] is None
         else assurance_icon(last["lower"], last["upper"], target, direction),
         warnings=tuple(notes),
     )
+
+
+def _with_width(lines: Limits) -> Limits:
+    """Take limits of no width away: where nothing varied, nothing says what is unusual."""
+    flat = ~(lines.upper - lines.lower > _ON_LINE * np.abs(lines.centre))
+    blank = {
+        name: np.where(flat, np.nan, getattr(lines, name))
+        for name in ("near_lower", "near_upper", "lower", "upper")
+    }
+    return replace(lines, **blank)
 
 
 def without_limits(chart: ControlChart) -> ControlChart:

@@ -64,6 +64,7 @@ TEXTS: Final[dict[Language, dict[str, str]]] = {
         "last-period-is-a-gap": "nothing was counted in the last period",
         "gaps": "×: a period without cases; no rule reaches across it",
         "no-limits": "too few points for limits",
+        "no-width": "no limits: nothing varied",
         # funnel
         "size-proportion": "cases",
         "size-ratio": "expected events",
@@ -154,6 +155,7 @@ TEXTS: Final[dict[Language, dict[str, str]]] = {
         "last-period-is-a-gap": "в последнем периоде случаев нет",
         "gaps": "×: период без случаев; правила через него не действуют",
         "no-limits": "слишком мало точек для границ",
+        "no-width": "границ нет: ничто не менялось",
         "size-proportion": "случаи",
         "size-ratio": "ожидаемые события",
         "flag-in": "в пределах границ",

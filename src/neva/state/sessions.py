@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from neva.errors import ConflictError
 from neva.state import tables
 from neva.state.columns import required_words, utc
 

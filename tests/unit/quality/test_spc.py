@@ -1,6 +1,6 @@
 """XmR charts: the rules and their precedence in tables that can be read."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -111,7 +111,9 @@ def test_a_constant_series_has_no_special_cause(value):
     """The mean of tenths is not a tenth in floating point."""
     chart = xmr([value] * 30)
     assert chart.signals.height == 0
-    assert chart.variation == "common-cause"
+    # Nor limits: those of no width would call the next point unusual, whatever it is.
+    assert chart.frame["upper"].null_count() == 30
+    assert (chart.variation, chart.warnings) == (None, ("no-width",))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_events_at_one_time_are_told():
     assert g_chart([0, 0, 0]).signals.height == 0
 
 
-def test_a_month_that_is_missing_in_the_table_is_a_gap_or_a_count_of_none():
+def test_a_period_without_a_numerator_is_a_gap_on_a_count_chart_too():
     table = pl.DataFrame(
         {
             "period": [date(2024, 4, 1), date(2024, 1, 1), date(2024, 2, 1)],
@@ -267,10 +269,12 @@ def test_a_month_that_is_missing_in_the_table_is_a_gap_or_a_count_of_none():
     assert shares.frame["value"].to_list() == [0.1, 0.2, None, 0.5]
     counted = measure_chart(table, measured="count")
     assert counted.kind == "c"
-    assert counted.frame["value"].to_list() == [1, 2, 0, 4]
+    assert counted.frame["value"].to_list() == [1, 2, None, 4]
+    told = table.with_columns(numerator=pl.when(pl.col("numerator") != 2).then("numerator"))
+    assert measure_chart(told, measured="count").frame["value"].to_list() == [1, None, None, 4]
     assert measure_chart(table, measured="rate", per=100).frame["value"][0] == pytest.approx(10)
     assert measure_chart(table, measured="value").kind == "xmr"
-    assert measure_chart(table, measured="count", kind="xmr").frame["value"][2] == 0
+    assert measure_chart(table, measured="count", kind="xmr").frame["value"][2] is None
 
 
 def test_tables_that_are_no_series_of_periods_are_refused():
@@ -354,21 +358,78 @@ def test_a_prime_chart_is_chosen_only_for_large_over_dispersed_series():
     assert default_chart([n // 40 for n in spread], [10] * 24).kind == "p"
 
 
-def test_false_alarms_of_the_default_charts_are_as_rare_as_three_sigma_promises():
-    """Points beyond a limit on 2,000 series in control: simulated, with the binomial error.
+#: What each chart counts in a period when nothing changes, and how many points beyond
+#: a limit its limits promise at most: three sigma of a normal variable is 0.27 %;
+#: counts are skew, and the lines are estimated from the points themselves.
+IN_CONTROL = {
+    "p, 40 cases": ("proportion", lambda rng: rng.binomial(40, 0.3, 24), 40, 0.006),
+    "p, 200 cases": ("proportion", lambda rng: rng.binomial(200, 0.5, 24), 200, 0.006),
+    "p, 13 cases": ("proportion", lambda rng: rng.binomial(13, 0.76, 24), 13, 0.006),
+    "u, 300 days": ("rate", lambda rng: rng.poisson(9, 24), 300, 0.008),
+    "c": ("count", lambda rng: rng.poisson(16, 24), 1, 0.008),
+    "xmr": ("value", lambda rng: rng.normal(50, 5, 24), 1, 0.012),
+}
 
-    Three sigma of a normal variable: 0.27 %; binomial counts are skew, and the
-    periods' own mean is estimated, so up to 0.6 % is held to be as promised.
-    """
+
+@pytest.mark.parametrize("what", IN_CONTROL)
+def test_false_alarms_of_each_shipped_chart_are_as_rare_as_it_promises(what):
+    """Points beyond a limit on 400 series in control: simulated, with the binomial error."""
+    measured, draw, size, promised = IN_CONTROL[what]
     rng = np.random.default_rng(20)
-    for size, share in ((40, 0.3), (200, 0.5), (13, 0.76)):
-        outside = points = 0
-        for _ in range(400):
-            events = rng.binomial([size] * 24, share).tolist()
-            frame = default_chart(events, [size] * 24).frame
-            outside += frame.filter(
-                (pl.col("value") > pl.col("upper")) | (pl.col("value") < pl.col("lower"))
-            ).height
-            points += 24
-        error = 4 * (0.006 * 0.994 / points) ** 0.5
-        assert outside / points < 0.006 + error, (size, share)
+    outside = points = 0
+    for _ in range(400):
+        counted = draw(rng).tolist()
+        table = pl.DataFrame(
+            {
+                "period": [date(2020 + k // 12, k % 12 + 1, 1) for k in range(24)],
+                "numerator": counted,
+                "denominator": [size] * 24,
+            }
+        )
+        frame = measure_chart(table, measured=measured).frame
+        outside += frame.filter(
+            (pl.col("value") > pl.col("upper")) | (pl.col("value") < pl.col("lower"))
+        ).height
+        points += 24
+    error = 4 * (promised * (1 - promised) / points) ** 0.5
+    assert outside / points < promised + error
+
+
+@pytest.mark.parametrize(("chart", "promised"), [("t", 0.012), ("g", 0.004)])
+def test_false_alarms_of_charts_of_rare_events(chart, promised):
+    rng = np.random.default_rng(21)
+    outside = points = 0
+    for _ in range(400):
+        if chart == "t":
+            days = np.cumsum(rng.exponential(20, 25))
+            start = datetime(2020, 1, 1, tzinfo=UTC)
+            made = t_chart([start + timedelta(days=float(d)) for d in days])
+        else:
+            made = g_chart((rng.geometric(0.02, 24) - 1).tolist())
+        frame = made.frame
+        outside += frame.filter(
+            (pl.col("value") > pl.col("upper")) | (pl.col("value") < pl.col("lower"))
+        ).height
+        points += frame.height
+    error = 4 * (promised * (1 - promised) / points) ** 0.5
+    assert outside / points < promised + error
+
+
+def test_a_period_is_not_in_the_limits_that_judge_it():
+    """A month far out moved the centre, and its own limits with it."""
+    events, cases = [8] * 12 + [1], [10] * 13
+    frame = default_chart(events, cases).frame
+    others = 96 / 120
+    spread = (others * (1 - others) / 10 * (1 + 10 / 120)) ** 0.5
+    assert frame["lower"][-1] == pytest.approx(others - 3 * spread)
+    assert frame["centre"][-1] == pytest.approx(97 / 130)
+    assert frame["signal"][-1] == "outside"
+    # The lines of a period do not depend on what it is itself.
+    for last in range(11):
+        again = default_chart([*events[:-1], last], cases).frame
+        assert again["lower"][-1] == pytest.approx(frame["lower"][-1])
+    # Where the others have no event at all, they do not say how widely chance scatters.
+    rare = default_chart([0] * 12 + [1], [50] * 13)
+    mean = 1 / 650
+    assert rare.frame["upper"][-1] == pytest.approx(mean + 3 * (mean * (1 - mean) / 50) ** 0.5)
+    assert "rare-events" in rare.warnings
