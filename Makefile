@@ -1,51 +1,73 @@
-# make demo    the whole job on real data, from nothing; writes build/demo/report.html and
+# make demo    the whole job on real data, from nothing (installs what runs, without the
+#              tools); writes build/demo/report.html and
 #              serves the pages on 127.0.0.1:8321 (SERVE=0: stops after writing)
 # make test    everything that CI runs
 # make nightly the long tests that are not in it: run them before a release
 # make bench   speed and memory against baselines; writes benchmarks/results.md
+# make lock    both lock files anew, after a change of dependencies
+# make sbom    build/sbom.cdx.json: what is installed, as CycloneDX
 # make env     .venv with the package and its tools
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TOOLS  := $(VENV)/.tools-installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE = build/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: env demo test nightly lint types bench format golden clean
+.PHONY: env demo test nightly lock sbom lint types bench format golden clean
 
-env: $(STAMP)
+env: $(TOOLS)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Neva needs Python 3.11 or newer: make env PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --require-hashes --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
+
+$(TOOLS): $(STAMP) requirements-dev.lock
+	$(PIP) --require-hashes --requirement requirements-dev.lock
+	touch $(TOOLS)
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<1'
+	$(COMPILE) --upgrade --extra dev --output-file requirements-dev.lock
+	$(COMPILE) --extra build --constraint requirements-dev.lock --output-file requirements.lock
+
+sbom: $(TOOLS)
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.cdx.json
 
 demo: $(STAMP)
 	$(BIN)/neva demo build/demo $(if $(filter 0,$(SERVE)),,--serve)
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(STAMP)
+types: $(TOOLS)
 	$(BIN)/mypy
 
-test: lint types
+test: lint types sbom
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-nightly: $(STAMP)
+nightly: $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 	NEVA_HYPOTHESIS=nightly $(BIN)/python -m pytest -n 2 --dist worksteal tests/property
 
-bench: $(STAMP)
+bench: $(TOOLS)
 	$(BIN)/python -m benchmarks.run
 
-format: $(STAMP)
+format: $(TOOLS)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-golden: $(STAMP)
+golden: $(TOOLS)
 	NEVA_REWRITE_GOLDEN=1 $(BIN)/python -m pytest tests/golden -q
 
 clean:
