@@ -1,4 +1,4 @@
-"""Saved models: a folder that says what it is, and is refused when it was changed.
+"""Saved models: a folder that says what it is, and is refused when it is damaged.
 
 ``model.json`` holds features and outcome as definitions with their hashes, the
 version of the data, figures, and a hash over everything; members stand beside
@@ -12,16 +12,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 from neva.decisions.fitted_model import Model, Variant
 from neva.decisions.members import HazardMember, LinearMember, Member, TreeMember
 from neva.decisions.recalibration import RecalibrationMap
 from neva.decisions.training import Ensemble
 from neva.definitions.documents import Feature, content_hash, from_json, to_json
-from neva.errors import BadInputError, ConflictError, NotFoundError
+from neva.errors import BadInputError, ConflictError, NevaError, NotFoundError
 
 __all__ = ["FORMAT", "TRUSTED", "artefact_hash", "load_artefact", "save_artefact"]
 
@@ -225,7 +227,10 @@ def _feature(given: Mapping[str, Any], where: str) -> Feature:
 
 
 def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> Model:
-    """Read a saved model, if nothing of it was changed.
+    """Read a saved model, if it is whole and fits its hash.
+
+    The hash finds what was damaged, copied in part or edited by mistake. It is no
+    signature: who can write the folder can write the hash too.
 
     Parameters
     ----------
@@ -244,10 +249,10 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
     NotFoundError
         There is no model.
     BadInputError
-        It cannot be read, or holds types that a model may not.
+        It cannot be read, a file of it is missing or differs from what was saved,
+        or it holds types that a model may not.
     ConflictError
-        A file or a definition differs from what was saved, or a definition is
-        missing here.
+        A definition differs from the one in use here, or is missing here.
     """
     file = path / NAME
     if not file.is_file():
@@ -263,7 +268,38 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
     if found != FORMAT:
         message = f"{file}: format {found!r} is not known; this Neva reads {FORMAT}; update Neva"
         raise BadInputError(message)
-    contents = _verified(path, content, told)
+    with _damage_told(file):
+        contents = _verified(path, content, told)
+        return _loaded(path, content, contents, features)
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    """Tell what the parts of a folder raise when they are not as they were saved."""
+    import lightgbm
+
+    try:
+        yield
+    except NevaError:
+        raise
+    except (
+        ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError,
+        TypeError, ValueError, BadZipFile, lightgbm.basic.LightGBMError,
+    ) as error:  # fmt: skip
+        message = (
+            f"{file}: the saved model is damaged; found {type(error).__name__} while reading it; "
+            "take the folder as it was saved, or train the model again"
+        )
+        raise BadInputError(message) from None
+
+
+def _loaded(
+    path: Path,
+    content: Mapping[str, Any],
+    contents: Mapping[str, bytes],
+    features: Mapping[str, Feature] | None,
+) -> Model:
+    file = path / NAME
     loaded = tuple(_feature(one, str(file)) for one in content["features"])
     for one in loaded if features is not None else ():
         assert features is not None
@@ -307,20 +343,20 @@ def _verified(path: Path, content: Mapping[str, Any], told: str) -> dict[str, by
         one = path / name
         if Path(name).name != name or not one.is_file():
             message = f"{path}: a file of the model is missing; found no {name}; copy it whole"
-            raise ConflictError(message)
+            raise BadInputError(message)
         contents[name] = one.read_bytes()
         if _sha(contents[name]) != expected:
             message = (
                 f"{one}: it was changed; found another content than {NAME} names; take the folder "
                 "as it was saved"
             )
-            raise ConflictError(message)
+            raise BadInputError(message)
     if _sha(_canonical(content)) != told:
         message = (
             f"{path / NAME}: it was changed; found content that differs from its hash; take the "
             "folder as it was saved"
         )
-        raise ConflictError(message)
+        raise BadInputError(message)
     return contents
 
 
@@ -338,4 +374,5 @@ def artefact_hash(path: Path) -> str:
     if not file.is_file():
         message = f"{path}: no saved model; found no {NAME}; give the folder that --out made"
         raise NotFoundError(message)
-    return str(json.loads(file.read_text(encoding="utf-8"))["hash"])
+    with _damage_told(file):
+        return str(json.loads(file.read_text(encoding="utf-8"))["hash"])
