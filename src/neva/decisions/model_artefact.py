@@ -22,6 +22,7 @@ from neva.decisions.fitted_model import Model, Variant
 from neva.decisions.members import HazardMember, LinearMember, Member, TreeMember
 from neva.decisions.recalibration import RecalibrationMap
 from neva.decisions.training import Ensemble
+from neva.decisions.tree_text import checked_trees
 from neva.definitions.documents import Feature, content_hash, from_json, to_json
 from neva.errors import BadInputError, ConflictError, NevaError, NotFoundError
 
@@ -89,7 +90,7 @@ def _read_member(given: Mapping[str, Any], contents: Mapping[str, bytes], folder
     if kind == "trees":
         import lightgbm
 
-        text = contents[given["file"]].decode("utf-8")
+        text = checked_trees(contents[given["file"]].decode("utf-8"), given["file"])
         return TreeMember(lightgbm.Booster(model_str=text))
     if kind == "linear":
         import skops.io

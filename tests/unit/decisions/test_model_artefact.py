@@ -13,6 +13,7 @@ from neva.decisions.model_artefact import load_artefact, save_artefact
 from neva.decisions.model_runs import TrainedModel, judge
 from neva.decisions.models import Candidate, MemberPlan
 from neva.decisions.training import Settings
+from neva.decisions.tree_text import checked_trees
 from neva.definitions.language import events
 from neva.definitions.writing import feature
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
@@ -256,3 +257,47 @@ def test_a_damaged_model_with_a_fitting_hash_is_told_and_is_no_bug(folder):
     (folder / "model.json").write_bytes(b"\xff\xfe")
     with pytest.raises(BadInputError):
         load_artefact(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version=v4", "version=v9"),
+        ("num_class=1", "num_class=3"),
+        ("left_child=1", "left_child=0"),
+        ("split_feature=0", "split_feature=7"),
+        ("end of trees", "end of"),
+        ("shrinkage=", "shrinkage=nan"),
+    ],
+)
+def test_trees_that_are_none_never_reach_the_library(mixed, old, new):
+    """An edited text ended the process, or sent predictions out of an array."""
+    trees = next(one for one, _ in mixed.model.ensemble.members if hasattr(one, "booster"))
+    text = trees.booster.model_to_string(num_iteration=-1)
+    assert checked_trees(checked_trees(text, "member"), "member") == checked_trees(text, "member")
+    with pytest.raises(BadInputError, match="the trees are damaged"):
+        checked_trees(text.replace(old, new, 1) if old in text else "tree", "member")
+
+
+def test_any_cut_or_edited_text_of_trees_is_refused_or_makes_predictions(mixed):
+    import lightgbm
+
+    trees = next(one for one, _ in mixed.model.ensemble.members if hasattr(one, "booster"))
+    text = trees.booster.model_to_string(num_iteration=-1)
+    features = trees.booster.num_feature()
+    chance, taken = random.Random(4), 0
+    end = text.index("end of trees")
+    for _ in range(400):
+        at = chance.randrange(end)
+        kind = chance.randrange(3)
+        broken = text[:at] if kind == 0 else text[:at] + chance.choice("0123456789-. \n=") + (
+            text[at + 1 :] if kind == 1 else text[at:]
+        )  # fmt: skip
+        try:
+            safe = checked_trees(broken, "member")
+        except BadInputError:
+            continue
+        taken += 1
+        again = lightgbm.Booster(model_str=safe)
+        assert np.isfinite(again.predict(np.zeros((3, features)))).all()
+    assert taken < 200
