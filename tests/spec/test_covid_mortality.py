@@ -13,6 +13,7 @@ from tests.shared_data import shared
 
 from neva.decisions.families import load_family
 from neva.decisions.landmarks import landmark_points
+from neva.decisions.made_here import PLAIN_HERE, RECALIBRATED_HERE
 from neva.decisions.model_artefact import load_artefact, save_artefact
 from neva.decisions.model_card import model_card
 from neva.decisions.model_report import report_of_family, report_of_model
@@ -208,7 +209,10 @@ def test_it_works_where_only_three_markers_are_measured(report, few_tests, tmp_p
     # These patients are among those it was made from: only that it works is shown.
     assert evaluation.figure("model", "auroc")["value"] > 0.85
     assert evaluation.figure("model", "brier")["value"] < 0.15
-    assert set(evaluation.figures["predictor"]) == {"model", "three-marker rule"}
+    assert set(evaluation.figures["predictor"]) == {
+        "model", "three-marker rule", RECALIBRATED_HERE, PLAIN_HERE,
+    }  # fmt: skip
+    assert found.verdicts()[0].startswith("calibration: predicts ")
 
 
 def test_a_few_absent_tests_are_taken_as_missing(report):

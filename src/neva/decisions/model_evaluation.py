@@ -28,9 +28,12 @@ from neva.errors import UsageError
 from neva.statistics import prediction_figures as figures
 from neva.statistics.intervals import Estimate, proportion_interval
 
-__all__ = ["FIGURES", "ModelEvaluation", "evaluate_predictions"]
+__all__ = ["FIGURES", "MAIN", "ModelEvaluation", "evaluate_predictions"]
 
 Floats = npt.NDArray[np.float64]
+
+#: The predictor that others are compared with.
+MAIN: Final = "model"
 
 #: What each figure is, and which way is better.
 FIGURES: Final = {
@@ -155,7 +158,7 @@ def evaluate_predictions(
     cases: Cases,
     predictions: Mapping[str, npt.ArrayLike],
     *,
-    main: str = "model",
+    main: str = MAIN,
     yes_no: frozenset[str] = frozenset(),
     threshold: float = 0.5,
     level: float = 0.95,

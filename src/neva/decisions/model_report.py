@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,8 @@ import polars as pl
 from neva.decisions.cases import LEFT_OUT, Cases
 from neva.decisions.families import ModelFamily
 from neva.decisions.fitted_model import Model
-from neva.decisions.model_evaluation import ModelEvaluation, evaluate_predictions
+from neva.decisions.made_here import predictions_made_here
+from neva.decisions.model_evaluation import MAIN, ModelEvaluation, evaluate_predictions
 from neva.decisions.model_runs import (
     TrainedModel,
     cases_at,
@@ -113,9 +114,14 @@ class ModelReport:
         )
 
     def verdicts(self, *, at: AtLandmark | None = None) -> list[str]:
-        """Say of each comparison whether the model is better, worse, or not told apart."""
-        frame = (at or self.landmarks[0]).evaluation.differences
-        said = []
+        """Say whether its probabilities can be believed, and how it compares with others.
+
+        Calibration first: a model may rank patients better than a rule and still
+        predict far too many deaths.
+        """
+        evaluation = (at or self.landmarks[0]).evaluation
+        frame = evaluation.differences
+        said = [f"calibration: {_calibration_verdict(evaluation)}"]
         for other in frame["predictor"].unique(maintain_order=True):
             words = [
                 f"{name} {_verdict(frame.filter(predictor=other, figure=figure), sign)}"
@@ -123,6 +129,32 @@ class ModelReport:
             ]
             said.append(f"model against {other}: {'; '.join(words)}")
         return said
+
+
+def _calibration_verdict(evaluation: ModelEvaluation) -> str:
+    large, slope = (evaluation.figure(MAIN, one) for one in ("in-the-large", "slope"))
+    if large["value"] is None or large["lower"] is None or large["upper"] is None:
+        return "not known"
+    amount = f"in the large {_with_interval(large)}"
+    if large["upper"] < 0:
+        said = f"predicts too many outcomes ({amount})"
+    elif large["lower"] > 0:
+        said = f"predicts too few outcomes ({amount})"
+    else:
+        said = f"predicts about as many outcomes as happened ({amount})"
+    if slope["lower"] is None or slope["upper"] is None:
+        return said
+    if slope["upper"] < 1:
+        said += f"; its predictions are too extreme (slope {_with_interval(slope)})"
+    elif slope["lower"] > 1:
+        said += f"; its predictions are too cautious (slope {_with_interval(slope)})"
+    is_wrong = large["upper"] < 0 or large["lower"] > 0 or slope["upper"] < 1 or slope["lower"] > 1
+    return said + ("; recalibrate it before its probabilities are used" if is_wrong else "")
+
+
+def _with_interval(figure: Mapping[str, float | None]) -> str:
+    value, low, high = (f"{figure[one]:.2f}" for one in ("value", "lower", "upper"))
+    return f"{value}, {low} to {high}".replace("-", "\u2212")
 
 
 def _verdict(difference: pl.DataFrame, sign: int) -> str:
@@ -283,7 +315,14 @@ def report_of_model(
     here = model.at_site(gone)
     if here is not model:
         cases = replace(cases, features=here.ensemble.features)
-    evaluation = judge(here, cases, comparators=plan.comparators, resamples=resamples, seed=seed)
+    evaluation = judge(
+        here,
+        cases,
+        comparators=plan.comparators,
+        beside=predictions_made_here(here, cases, seed=seed),
+        resamples=resamples,
+        seed=seed,
+    )
     titles = {one.id: one.title or one.id for one in model.features}
     faces = None
     if family is not None and family.faces is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from neva.decisions.cases import Cases, cases_of
@@ -230,6 +232,7 @@ def judge(
     cases: Cases,
     *,
     comparators: tuple[Comparator, ...] = (),
+    beside: Mapping[str, npt.NDArray[np.float64]] | None = None,
     resamples: int = 1000,
     seed: int = 1,
 ) -> ModelEvaluation:
@@ -242,6 +245,8 @@ def judge(
         From :func:`cases_at` with :func:`plan_of_model`.
     comparators : tuple of Comparator
         Rules whose answers are columns of the cases.
+    beside : mapping of str to numpy.ndarray, optional
+        Other probabilities to compare with, for patients they were not fitted to.
     resamples, seed : int
 
     Returns
@@ -260,10 +265,11 @@ def judge(
         if one.kind == "yes-no" and one.rule is not None:
             answers = cases.frame[one.rule.id].cast(pl.Float64).fill_null(0.0).to_numpy()
             predictions[one.name] = answers
+    yes_no = frozenset(predictions) - {"model"}
     return evaluate_predictions(
         cases,
-        predictions,
-        yes_no=frozenset(predictions) - {"model"},
+        {**predictions, **(beside or {})},
+        yes_no=yes_no,
         threshold=model.threshold,
         resamples=resamples,
         seed=seed,

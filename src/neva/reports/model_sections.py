@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.decisions.model_evaluation import ModelEvaluation
+from neva.decisions.model_evaluation import MAIN, ModelEvaluation
 from neva.decisions.model_report import AtLandmark, ModelReport
 from neva.decisions.two_faces import Faces
 from neva.reports.charts import to_svg
@@ -17,7 +17,6 @@ from neva.reports.words import share
 
 __all__ = [
     "HEAD",
-    "MAIN",
     "calibration_blocks",
     "cell_of",
     "faces_blocks",
@@ -40,7 +39,6 @@ HEAD: Final = {
     "alerts": "alerts per 100 patient-days",
 }
 _SHARES: Final = ("sensitivity", "specificity", "ppv", "accuracy")
-MAIN: Final = "model"
 
 
 def value_of(told: Mapping[str, Any], figure: str) -> str:
