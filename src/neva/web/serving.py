@@ -144,7 +144,10 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
     """
     import uvicorn
 
+    from neva.web.connections import PatientProtocol, raise_open_files
+
     exit_on_sigterm()
+    raise_open_files()
     started = start_workers(settings, workers)
     try:
         # Pseudonyms stand in some addresses: no access log.
@@ -156,6 +159,7 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            http=PatientProtocol,
         )
     finally:
         started.stop()
