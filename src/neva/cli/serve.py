@@ -62,6 +62,10 @@ def serve(
     wallboard: Annotated[
         bool, typer.Option("--wallboard", help="show the wallboard to everybody who can reach it")
     ] = False,
+    wallboard_tokens: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="a token for each screen that shows the wallboard"),
+    ] = None,
     oidc: Annotated[
         Path | None, typer.Option(metavar="FILE", help="the provider that signs people in")
     ] = None,
@@ -108,6 +112,7 @@ def serve(
         assigner=assigner,
         clock=clock,  # type: ignore[arg-type]
         wallboard=wallboard,
+        wallboard_tokens=wallboard_tokens,
         oidc=oidc,
         downtime=downtime,
         upload_bytes=max(upload_limit, 0) * 1_000_000,

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from neva.errors import NevaError
 from neva.state.accounts import ROLES
+from neva.web.wallboards import WALLBOARD_COOKIE, is_of_a_wallboard
 
 __all__ = [
     "ACCESS",
@@ -94,6 +95,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/sign-out"): _ALL,
     ("GET", "/now"): _ALL,
     ("GET", "/wallboard"): _ALL,
+    ("GET", "/wallboard/open"): PUBLIC,
     ("GET", "/work-list"): _TREATS,
     ("POST", "/work-list/entries"): _TREATS,
     ("POST", "/work-list/entries/{entry}/withdraw"): _TREATS,
@@ -165,6 +167,7 @@ SHOWN: Final[dict[str, tuple[str, str]]] = {
     "/sign-in/oidc/callback": (NOTHING, NOTHING),
     "/now": (PATIENTS, COUNTS),
     "/wallboard": (COUNTS, COUNTS),
+    "/wallboard/open": (NOTHING, NOTHING),
     "/work-list": (PATIENTS, NOTHING),
     "/pathways": (PATIENTS, LARGE_COUNTS),
     "/pathways/compare": (COUNTS, LARGE_COUNTS),
@@ -271,6 +274,13 @@ def find_viewer(request: Request) -> Viewer | None:
 _WALL: Final = Viewer("wallboard", "", "viewer", None, "", "")
 
 
+def _is_a_wall(request: Request) -> bool:
+    settings = request.app.state.server.settings
+    return settings.wallboard or is_of_a_wallboard(
+        request.cookies.get(WALLBOARD_COOKIE), settings.wallboard_tokens
+    )
+
+
 def guard(request: Request) -> None:
     """Let in who may: a dependency of every page.
 
@@ -291,7 +301,7 @@ def guard(request: Request) -> None:
     if allowed is PUBLIC:
         return
     if viewer is None:
-        if path.startswith("/wallboard") and request.app.state.server.settings.wallboard:
+        if _template(path) == "/wallboard" and _is_a_wall(request):
             request.state.viewer = _WALL
             return
         query = request.url.query

@@ -45,6 +45,7 @@ from neva.web.views import (
     uploads,
     work_list,
 )
+from neva.web.wallboards import read_wallboard_tokens
 
 __all__ = ["create_application"]
 
@@ -75,6 +76,8 @@ def create_application(
     fhir_servers : FhirServers, optional
         For tests.
     """
+    if settings.wallboard_tokens is not None:
+        read_wallboard_tokens(settings.wallboard_tokens)  # a wrong file is told now
     bedside = Bedside(settings, fhir_servers)
 
     @asynccontextmanager

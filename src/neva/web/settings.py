@@ -76,6 +76,9 @@ class WebSettings:
     wallboard : bool
         Whether the wallboard, which has no patient on it, is shown to everybody
         who can reach the address.
+    wallboard_tokens : Path, optional
+        A file with a token for each screen that shows the wallboard; see
+        :mod:`neva.web.wallboards`.
     oidc : Path, optional
         A YAML file that names the provider of identities; see docs/web.md.
     downtime : Path, optional
@@ -103,6 +106,7 @@ class WebSettings:
     clock: Literal["wall", "data"] = "wall"
     language: str = "en"
     wallboard: bool = False
+    wallboard_tokens: Path | None = None
     oidc: Path | None = None
     downtime: Path | None = None
     upload_bytes: int = 500_000_000

@@ -12,11 +12,12 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from neva.state.attempts import DEVICE_KNOWN_FOR
-from neva.web.access import cookie_name, viewer_of
+from neva.web.access import Forbidden, cookie_name, viewer_of
 from neva.web.addresses import address_of
 from neva.web.forms import posted
 from neva.web.languages import LANGUAGES
 from neva.web.pages import ViewModel, render, words_of
+from neva.web.wallboards import WALLBOARD_COOKIE, is_of_a_wallboard
 
 __all__ = ["begin_session", "is_secure", "local_path", "routes", "sign_in_page"]
 
@@ -87,6 +88,26 @@ def sign_in_page(request: Request, *, where: str, problem: str = "", status: int
 def first(request: Request) -> Response:
     """Lead to the first page."""
     return RedirectResponse("/now" if request.state.viewer else "/sign-in", status_code=303)
+
+
+@routes.get("/wallboard/open")
+def open_wallboard(request: Request) -> Response:
+    """Let a screen in that has a token of its own; the address does not keep it."""
+    tokens = request.app.state.server.settings.wallboard_tokens
+    token = request.query_params.get("token")
+    if not is_of_a_wallboard(token, tokens):
+        raise Forbidden
+    answer = RedirectResponse("/wallboard", status_code=303)
+    answer.set_cookie(
+        WALLBOARD_COOKIE,
+        str(token),
+        max_age=_YEAR,
+        httponly=True,
+        samesite="strict",
+        secure=is_secure(request),
+        path="/wallboard",
+    )
+    return answer
 
 
 @routes.get("/sign-in")
