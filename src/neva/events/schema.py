@@ -301,6 +301,13 @@ ROWS: Final[dict[str, Columns]] = {
 }
 
 ROWS["warnings"] = ROWS["quarantine"]
+# What the source says that it has deleted: it withdraws what was imported of it.
+ROWS["deletions"] = {
+    "kind": pl.String,  # the source's own kind (Observation)
+    "row_id": pl.String,
+    "file": pl.String,
+    "row": pl.Int64,
+}
 
 #: Reason codes of the quarantine and what they mean.
 REASONS: Final = {
@@ -321,6 +328,9 @@ REASONS: Final = {
     "id-duplicate": "two rows of one file have the same id and different content",
     "resource-unreadable": "the resource or record is not well formed",
     "reference-unresolved": "the row refers to something that is not in the extract",
+    "modifier-unknown": "a modifier extension that is not known here may turn the meaning round",
+    "version-r5": "a resource of FHIR R5; FHIR R4 and R4B are read",
+    "version-stu3": "a resource of FHIR STU3; FHIR R4 and R4B are read",
 }
 
 #: Reason codes of warnings: the row was taken, and this is in doubt.
@@ -330,6 +340,9 @@ WARNINGS: Final = {
     "time-repeated": "the clock showed this local time twice: read as the first, unless the order "
     "of rows told",
     "time-skipped": "the clock never showed this local time: read as an hour later",
+    "end-unknown": "a stay that is over without an end: it ends at the latest time known of it",
+    "subject-merged": "the record of a person was merged into another: its rows go to that one",
+    "deletion-unmatched": "the deletion of something that was never imported",
 }
 
 

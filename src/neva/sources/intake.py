@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,10 @@ from neva.events.hospital import Hospital, Writer
 from neva.events.identities import Pseudonyms
 from neva.events.manifest import GRACE_AHEAD
 from neva.events.own_units import read_own_units
-from neva.events.schema import EVENT_ROW, REASONS, TABLES, TIME
+from neva.events.schema import EVENT_ROW, REASONS, RETRACTIONS, TABLES, TIME
 from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
+from neva.sources.deletions import Withdrawn, withdrawn
 from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
@@ -264,8 +265,18 @@ def import_delivery(
         tally = _Tally(latest=None if shifted else now + GRACE_AHEAD)
         batch = writer.next_batch()
         stage, others, pseudonyms, shared = _stage(writer, delivery, tally, progress)
-        _write_events(writer, delivery, stage, tally, shared=shared, batch=batch, replaced=replaced)
-        _write_others(writer, others, tally, batch=batch, replaced=replaced)
+        gone = _deleted(writer, delivery, others.pop("deletions", []), pseudonyms, tally)
+        _write_events(
+            writer,
+            delivery,
+            stage,
+            tally,
+            shared=shared,
+            batch=batch,
+            replaced=replaced,
+            deleted=gone.events,
+        )
+        _write_others(writer, others, tally, batch=batch, replaced=replaced, deleted=gone.things)
         tally.check_refusals(label, most_refused)
         for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
             if found:
@@ -350,6 +361,10 @@ def _stage(
             tally.counts.pop("warnings", None)
             tally.warn(conform("warnings", rows.frame))
             continue
+        if rows.table == "deletions":
+            tally.counts.pop("deletions", None)
+            others.setdefault("deletions", []).append(conform("deletions", rows.frame))
+            continue
         accepted = accept(
             rows.table,
             conform(rows.table, rows.frame),
@@ -398,6 +413,27 @@ def _pseudonymised(frame: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFrame:
     return frame.drop(dropped).with_columns(columns)
 
 
+def _deleted(
+    writer: Writer,
+    delivery: Delivery,
+    deletions: list[pl.DataFrame],
+    pseudonyms: Pseudonyms,
+    tally: _Tally,
+) -> Withdrawn:
+    """Find what the delivery's deletions withdraw; tell of those of nothing."""
+    if not deletions:
+        return Withdrawn(pl.DataFrame(schema=RETRACTIONS))
+    found = withdrawn(
+        pl.concat(deletions),
+        writer.snapshot(),
+        pseudonyms,
+        source=delivery.name,
+        now=writer.now,
+    )
+    tally.warn(found.unmatched)
+    return found
+
+
 def _write_events(
     writer: Writer,
     delivery: Delivery,
@@ -407,9 +443,13 @@ def _write_events(
     shared: pl.Series,
     batch: int,
     replaced: list[int],
+    deleted: pl.DataFrame,
 ) -> None:
     stored = writer.snapshot().stored("events") if "events" in writer.before.tables else None
     retractions: list[pl.DataFrame] = []
+    if deleted.height:
+        retractions.append(deleted)
+        tally.add("events", "retracted", deleted.height)
     kept_ids: list[pl.Series] = []
 
     def finished() -> Iterator[pl.DataFrame]:
@@ -453,7 +493,11 @@ def _write_others(
     *,
     batch: int,
     replaced: list[int],
+    deleted: Mapping[str, pl.DataFrame],
 ) -> None:
+    for table, rows in deleted.items():
+        tally.add(table, "retracted", rows.height)
+        writer.append(table, [rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))])
     for table in ("subjects", "stays", "movements", "units", "beds", "codes"):
         if table not in others and not (replaced and table in writer.before.tables):
             continue
