@@ -192,10 +192,10 @@ class _Deletions:
             for row in found if table in _DATED else ():
                 if is_later and row.get("retracted") is None:
                     row["recorded"], row["recorded_assumed"] = changed, False
-                since = changed or row.get("recorded")
-                if deleted is not None and row.get("retracted") is None:
-                    if since is None or since <= deleted:
-                        row["retracted"] = deleted
+                since = changed or row.get("recorded") or deleted
+                ends = deleted is not None and since is not None and since <= deleted
+                if ends and row.get("retracted") is None:
+                    row["retracted"] = deleted
 
 
 _DATED: Final = ("subjects", "stays", "movements", "events", "units")
