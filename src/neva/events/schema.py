@@ -309,6 +309,14 @@ ROWS["deletions"] = {
     "row": pl.Int64,
 }
 
+# Records of one person: what is stored of ``subject`` belongs to ``into``.
+ROWS["merges"] = {
+    "subject": pl.String,
+    "into": pl.String,
+    "file": pl.String,
+    "row": pl.Int64,
+}
+
 #: Reason codes of the quarantine and what they mean.
 REASONS: Final = {
     "subject-missing": "the row names no subject",
@@ -329,8 +337,8 @@ REASONS: Final = {
     "resource-unreadable": "the resource or record is not well formed",
     "reference-unresolved": "the row refers to something that is not in the extract",
     "modifier-unknown": "a modifier extension that is not known here may turn the meaning round",
-    "version-r5": "a resource of FHIR R5; FHIR R4 and R4B are read",
-    "version-stu3": "a resource of FHIR STU3; FHIR R4 and R4B are read",
+    "version-later": "a resource of FHIR R5; FHIR R4 and R4B are read",
+    "version-earlier": "a resource of FHIR STU3; FHIR R4 and R4B are read",
 }
 
 #: Reason codes of warnings: the row was taken, and this is in doubt.

@@ -13,6 +13,7 @@ from neva.errors import UsageError
 from neva.events.clock import zone_named
 from neva.events.schema import ROWS
 from neva.sources._frames import new_codes
+from neva.sources.acceptance import refused_rows
 from neva.sources.fhir_codes import Context, moment
 from neva.sources.fhir_context import Gathering
 from neva.sources.fhir_files import Entry, entries, find_files
@@ -119,20 +120,26 @@ def open_fhir(
 
 def _context(
     files: tuple[Path, ...], zone: str, systems: dict[str, str], preferred: tuple[str, ...]
-) -> tuple[Context, _Deletions]:
-    """Read what resources must know of each other, and what was deleted."""
+) -> tuple[Context, _Deletions, pl.DataFrame]:
+    """Read what resources must know of each other, what was deleted, and who was merged."""
     gathering = Gathering(Context(systems=systems, preferred=preferred), zone)
     deletions = _Deletions(zone)
     for file in files:
         for entry in entries(file):
-            gathering.look(entry.resource, entry.full_url)
+            gathering.look(entry.resource, entry.full_url, (entry.file, entry.row))
             deletions.look(entry)
     if gathering.needs_second_look or deletions.by_name:
         for file in files:
             for entry in entries(file):
                 gathering.look_again(entry.resource)
                 deletions.look_again(entry)
-    return gathering.finish(), deletions
+    context = gathering.finish()
+    merges = [
+        {"subject": old, "into": into, "file": file, "row": row}
+        for old, into in context.persons.items()
+        for file, row in [gathering.merged_at[old]]
+    ]
+    return context, deletions, pl.DataFrame(merges, schema=ROWS["merges"])
 
 
 def _name(resource: dict[str, Any]) -> tuple[str, str]:
@@ -209,7 +216,12 @@ def _rows(
     preferred: tuple[str, ...],
     batch: int,
 ) -> Iterator[Rows]:
-    context, deletions = _context(files, zone, systems, preferred)
+    context, deletions, merges = _context(files, zone, systems, preferred)
+    if merges.height:
+        yield Rows("merges", merges, origin="Patient")
+        yield Rows(
+            "warnings", refused_rows("subjects", merges, "subject-merged", "link"), origin="Patient"
+        )
     known_codes: set[str] = set()
     for file in files:
         collected: dict[tuple[str, str], list[dict[str, Any]]] = {}

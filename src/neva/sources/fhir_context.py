@@ -68,15 +68,22 @@ class Gathering:
         self._endless: dict[str, _Encounter] = {}
         self._latest: dict[str, datetime] = {}
         self._tokens: set[tuple[str, str | None, str]] = set()
-        self._links: list[tuple[str, str, Any]] = []
+        self._links: list[tuple[str, str, Any, tuple[str, int]]] = []
+        #: Id of a record that was merged to the file and row that say so.
+        self.merged_at: dict[str, tuple[str, int]] = {}
 
     @property
     def needs_second_look(self) -> bool:
         """Whether what was referred to must be looked at."""
         return bool(self._parts or self._endless or self._tokens)
 
-    def look(self, resource: Any, full_url: str | None = None) -> None:
-        """Note what a resource refers to."""
+    def look(
+        self,
+        resource: Any,
+        full_url: str | None = None,
+        place: tuple[str, int] = ("", 1),
+    ) -> None:
+        """Note what a resource refers to; `place` is its file and row."""
         if not isinstance(resource, Mapping):
             return
         given, kind = resource.get("id"), resource.get("resourceType")
@@ -96,7 +103,7 @@ class Gathering:
             self.context.locations[given] = dict(resource)
         elif kind == "Patient":
             for link in _dicts(resource.get("link")):
-                self._links.append((given, str(link.get("type")), link.get("other")))
+                self._links.append((given, str(link.get("type")), link.get("other"), place))
         elif kind == "Encounter" and other_version(resource) is None:
             self._look_at_encounter(resource, given)
 
@@ -203,7 +210,7 @@ class Gathering:
 
     def _merge_persons(self) -> None:
         into: dict[str, str] = {}
-        for given, kind, other in self._links:
+        for given, kind, other, place in self._links:
             if not isinstance(other, Mapping) or kind not in ("replaced-by", "replaces"):
                 continue
             try:
@@ -213,6 +220,7 @@ class Gathering:
             if found is not None and found != given:
                 old, new = (given, found) if kind == "replaced-by" else (found, given)
                 into[old] = new
+                self.merged_at.setdefault(old, place)
         for old in into:
             passed = [old]
             while passed[-1] in into and into[passed[-1]] not in passed:

@@ -60,21 +60,21 @@ def other_version(resource: Mapping[str, Any]) -> tuple[str, str] | None:
     Examples
     --------
     >>> other_version({"resourceType": "Encounter", "actualPeriod": {}})
-    ('version-r5', 'actualPeriod')
+    ('version-later', 'actualPeriod')
     """
     kind = resource.get("resourceType")
     if not isinstance(kind, str):
         return None
-    for reason, only in (("version-r5", _ONLY_R5), ("version-stu3", _ONLY_STU3)):
+    for reason, only in (("version-later", _ONLY_R5), ("version-earlier", _ONLY_STU3)):
         for name in only.get(kind, ()):
             if name in resource:
                 return reason, name
     if kind == "Encounter" and isinstance(resource.get("class"), list):
-        return "version-r5", "class"
+        return "version-later", "class"
     if kind == "ServiceRequest" and _is_codeable_reference(resource.get("code")):
-        return "version-r5", "code"
+        return "version-later", "code"
     if kind in _CLINICAL and isinstance(resource.get("clinicalStatus"), str):
-        return "version-stu3", "clinicalStatus"
+        return "version-earlier", "clinicalStatus"
     return None
 
 

@@ -45,7 +45,7 @@ def patient_rows(patient: Resource, reading: Reading) -> RowsByTable:
     A record that was merged into another gives no subject: its rows go to that one.
     """
     if patient["id"] in reading.context.persons:
-        return {"warnings": [{"table": "subjects", "field": "link", "reason": "subject-merged"}]}
+        return {}
     born = patient.get("birthDate")
     birth_date = None
     events: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from neva.events.schema import EVENT_ROW, REASONS, RETRACTIONS, TABLES, TIME
 from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.sources.deletions import Withdrawn, withdrawn
+from neva.sources.merges import Moved, moved
 from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
@@ -264,8 +265,10 @@ def import_delivery(
         writer.dates_shifted = shifted
         tally = _Tally(latest=None if shifted else now + GRACE_AHEAD)
         batch = writer.next_batch()
-        stage, others, pseudonyms, shared = _stage(writer, delivery, tally, progress)
+        stage, others, pseudonyms, named = _stage(writer, delivery, tally, progress)
+        shared = reconcile.shared_ids(named)
         gone = _deleted(writer, delivery, others.pop("deletions", []), pseudonyms, tally)
+        merged = _merged(writer, others, named, pseudonyms, tally)
         _write_events(
             writer,
             delivery,
@@ -275,8 +278,13 @@ def import_delivery(
             batch=batch,
             replaced=replaced,
             deleted=gone.events,
+            merged=merged,
         )
-        _write_others(writer, others, tally, batch=batch, replaced=replaced, deleted=gone.things)
+        for found, what in ((gone.things, "retracted"), (merged.things, "revised")):
+            for table, rows in found.items():
+                tally.add(table, what, rows.height)
+                writer.append(table, [rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))])
+        _write_others(writer, others, tally, batch=batch, replaced=replaced)
         tally.check_refusals(label, most_refused)
         for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
             if found:
@@ -332,11 +340,10 @@ def _stage(
     delivery: Delivery,
     tally: _Tally,
     progress: Callable[[int], None] | None,
-) -> tuple[Stage, dict[str, list[pl.DataFrame]], Pseudonyms, pl.Series]:
+) -> tuple[Stage, dict[str, list[pl.DataFrame]], Pseudonyms, list[pl.DataFrame]]:
     """Read the delivery once; accept, pseudonymise and stage its rows.
 
-    The last of what it returns are the event ids that stand in more than one
-    range of subjects: one row id, several subjects.
+    The last of what it returns are the ids of events that have a row id.
     """
     pseudonyms = Pseudonyms(writer.key, delivery.assigner)
     canonical = _canonical_units(writer.snapshot().codes())
@@ -361,9 +368,9 @@ def _stage(
             tally.counts.pop("warnings", None)
             tally.warn(conform("warnings", rows.frame))
             continue
-        if rows.table == "deletions":
-            tally.counts.pop("deletions", None)
-            others.setdefault("deletions", []).append(conform("deletions", rows.frame))
+        if rows.table in ("deletions", "merges"):
+            tally.counts.pop(rows.table, None)
+            others.setdefault(rows.table, []).append(conform(rows.table, rows.frame))
             continue
         accepted = accept(
             rows.table,
@@ -393,7 +400,7 @@ def _stage(
             if rows.table in ("stays", "movements"):
                 tally.span(frame, "start", "end")
             others.setdefault(rows.table, []).append(frame)
-    return stage, others, pseudonyms, reconcile.shared_ids(named)
+    return stage, others, pseudonyms, named
 
 
 def _recorded(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
@@ -434,6 +441,31 @@ def _deleted(
     return found
 
 
+def _merged(
+    writer: Writer,
+    others: dict[str, list[pl.DataFrame]],
+    named: list[pl.DataFrame],
+    pseudonyms: Pseudonyms,
+    tally: _Tally,
+) -> Moved:
+    """Find what is stored of records that the delivery merges into others."""
+    merges = others.pop("merges", [])
+    if not merges:
+        return Moved(pl.DataFrame(schema=TABLES["events"]), pl.DataFrame(schema=RETRACTIONS))
+    delivered = {"subjects": [one["subject_id"] for one in others.get("subjects", [])]}
+    delivered["stays"] = [one["stay_id"] for one in others.get("stays", [])]
+    delivered["events"] = [one["event_id"] for one in named]
+    found = moved(
+        pl.concat(merges),
+        writer.snapshot(),
+        pseudonyms,
+        delivered={table: pl.concat(keys) for table, keys in delivered.items() if keys},
+        now=writer.now,
+    )
+    tally.add("events", "revised", found.events.height)
+    return found
+
+
 def _write_events(
     writer: Writer,
     delivery: Delivery,
@@ -444,12 +476,17 @@ def _write_events(
     batch: int,
     replaced: list[int],
     deleted: pl.DataFrame,
+    merged: Moved,
 ) -> None:
     stored = writer.snapshot().stored("events") if "events" in writer.before.tables else None
     retractions: list[pl.DataFrame] = []
     if deleted.height:
         retractions.append(deleted)
         tally.add("events", "retracted", deleted.height)
+    if merged.events.height:
+        retractions.append(merged.retractions)
+        rows = merged.events.with_columns(batch=pl.lit(batch, dtype=pl.Int64))
+        writer.append("events", [rows.select(list(TABLES["events"]))])
     kept_ids: list[pl.Series] = []
 
     def finished() -> Iterator[pl.DataFrame]:
@@ -493,11 +530,7 @@ def _write_others(
     *,
     batch: int,
     replaced: list[int],
-    deleted: Mapping[str, pl.DataFrame],
 ) -> None:
-    for table, rows in deleted.items():
-        tally.add(table, "retracted", rows.height)
-        writer.append(table, [rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))])
     for table in ("subjects", "stays", "movements", "units", "beds", "codes"):
         if table not in others and not (replaced and table in writer.before.tables):
             continue
