@@ -2,11 +2,15 @@
 
 from datetime import timedelta
 
+import polars as pl
 import pytest
 from tests.fhir_files import Deliveries, at
 from tests.shared_data import shared
 
 from neva.census import intervals
+from neva.definitions.language import codelist, events, now
+from neva.definitions.points import POINTS
+from neva.definitions.run import answer
 from neva.errors import BadInputError
 from neva.events.ends import ends_unknown
 from neva.sources.fhir import open_fhir
@@ -104,3 +108,27 @@ def test_units_as_people_write_them_lose_no_value(hospital):
     found = {row["code"].rpartition(" ")[2]: row["value_unit"] for row in events}
     assert {number: found[number] for number in wanted} == wanted
     assert all(row["value"] == 8 for row in events)
+
+
+@pytest.mark.parametrize("engine", ["relational", "columnar", "reference"])
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (("LOINC//2823-3",), 2),
+        (("1.2.840.99999.1//K-LOCAL",), 2),
+        (("LOINC//2823-3", "1.2.840.99999.1//K-LOCAL"), 2),
+        (("1.2.840.99999.1//K*",), 2),
+        (("ICD10GM//A41*",), 1),
+        (("1.2.840.99999.2//D77",), 1),
+        (("LOINC//2951-2",), 0),
+    ],
+)
+def test_a_definition_finds_an_event_by_any_of_its_codings_once(hospital, engine, asked, found):
+    hospital.take_files(case("local-coding-first"))
+    snapshot = hospital.hospital.snapshot()
+    (subject,) = {row["subject_id"] for row in hospital.rows("events")}
+    when = at("2020-04-01T00:00:00Z")
+    points = pl.DataFrame([(0, subject, None, when, when)], schema=POINTS, orient="row")
+    outputs = {"count": events(codelist("asked", *asked)).until(now).count().node}
+    answers = answer(snapshot, outputs, points=points, engine=engine)
+    assert answers.frame["count"].to_list() == [found]

@@ -364,9 +364,9 @@ class _Reader:
         )
 
 
-def _context_of(values: Iterable[Any], needs: Needs, patient: str, zone: str) -> Context:
-    """What resources must know of each other, and the codes that rules name."""
-    gathering = Gathering(Context(named=needs.codes), zone)
+def _context_of(values: Iterable[Any], patient: str, zone: str) -> Context:
+    """What resources must know of each other."""
+    gathering = Gathering(Context(), zone)
     resources = [one for value in values for one in _resources(value)]
     for resource in resources:
         gathering.look(resource)
@@ -415,7 +415,7 @@ def bedside_record(
     -------
     BedsideRecord
     """
-    context = _context_of(prefetch.values(), needs, patient, zone)
+    context = _context_of(prefetch.values(), patient, zone)
     reader = _Reader(patient, zone, context, now)
     sent = Sent(needs)
     kinds = {PATIENT: "Patient", **{one.key: one.kind for one in needs.searches}}

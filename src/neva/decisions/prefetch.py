@@ -132,12 +132,9 @@ class Needs:
     ----------
     searches : tuple of Need
         By key.
-    codes : tuple of str
-        Every code that the rules name, of whatever kind of resource.
     """
 
     searches: tuple[Need, ...]
-    codes: tuple[str, ...] = ()
     _frames: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
@@ -218,8 +215,7 @@ def needs_of(rules: Sequence[Rule], hook: Hook | None = None) -> Needs:
     backs: dict[str, float | None] = {}
     # The stay itself is always needed: the point stands in it.
     codes["Encounter"], backs["Encounter"] = None, None
-    frames = _frames(node for rule in chosen for node in rule.outputs.values()).values()
-    for frame in frames:
+    for frame in _frames(node for rule in chosen for node in rule.outputs.values()).values():
         back = _look_back(frame)
         for kind in _kinds(frame):
             own = {
@@ -235,10 +231,9 @@ def needs_of(rules: Sequence[Rule], hook: Hook | None = None) -> Needs:
             else:
                 codes[kind], backs[kind] = (None if whole else own), back
     searches = []
-    every = {one for frame in frames for one in _codes(frame)}
     for kind, asked in sorted(codes.items()):
         named = None if asked is None else tuple(sorted(asked))
         if named is not None and sum(len(_token(code)) + 1 for code in named) > LONGEST_CODES:
             named = None
         searches.append(Need(_KEYS[kind], kind, named, backs[kind]))
-    return Needs(tuple(searches), tuple(sorted(every)))
+    return Needs(tuple(searches))

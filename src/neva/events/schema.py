@@ -18,6 +18,7 @@ import polars as pl
 
 __all__ = [
     "ATTRIBUTES",
+    "CODINGS",
     "EVENT_ROW",
     "KEYS",
     "OPEN_END",
@@ -31,6 +32,7 @@ __all__ = [
     "TIME",
     "Columns",
     "attribute",
+    "other_codes",
 ]
 
 #: The end of what is said to be going on: later than any end that is known.
@@ -39,6 +41,9 @@ OPEN_END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 TIME: Final = pl.Datetime("us", "UTC")
 #: A map of text to text; stored as Parquet MAP, read by Polars as this list.
 ATTRIBUTES: Final = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
+#: Attributes that hold the codes beside an event's own: other systems' words for the
+#: same thing. What asks for one of them finds the event.
+CODINGS: Final = tuple(f"coding.{place}" for place in range(2, 10))
 
 #: ``none``: the order is known (``sequence``), the time is not.
 PRECISIONS: Final = ("instant", "minute", "day", "none")
@@ -366,3 +371,18 @@ def attribute(key: str) -> pl.Expr:
     """
     held = pl.element().filter(pl.element().struct.field("key") == key)
     return pl.col("attributes").list.eval(held.struct.field("value")).list.first()
+
+
+def other_codes() -> pl.Expr:
+    """Return the codes beside each row's own, as one text with a line for each; empty: none.
+
+    Examples
+    --------
+    >>> row = {"attributes": [{"key": "coding.2", "value": "SNOMED//91302008"}]}
+    >>> rows = pl.DataFrame([row, {"attributes": None}], schema={"attributes": ATTRIBUTES})
+    >>> rows.select(other_codes())["other_codes"].to_list()
+    ['SNOMED//91302008', '']
+    """
+    held = pl.element().filter(pl.element().struct.field("key").is_in(list(CODINGS)))
+    listed = pl.col("attributes").list.eval(held.struct.field("value"))
+    return listed.list.join("\n").fill_null("").alias("other_codes")

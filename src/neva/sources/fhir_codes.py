@@ -196,9 +196,6 @@ class Context:
     preferred : tuple of str
         Code systems, by short name or URL, whose coding is the code where a
         concept has several; before the order that holds otherwise.
-    named : tuple of str
-        Codes that are asked for, before any order of systems; ``ATC//J01*``
-        stands for all that begin so.
     identified : dict
         Type, system (None: any) and value of an identifier to the id of the
         resource that has it; None where several have it.
@@ -222,14 +219,13 @@ class Context:
     ranks: dict[str, int] = field(default_factory=dict)
     systems: dict[str, str] = field(default_factory=dict)
     preferred: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
     identified: dict[tuple[str, str | None, str], str | None] = field(default_factory=dict)
     stays: dict[str, str | None] = field(default_factory=dict)
     within: dict[str, Within] = field(default_factory=dict)
     covered: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
     last_known: dict[str, datetime] = field(default_factory=dict)
     persons: dict[str, str] = field(default_factory=dict)
-    _precedence: dict[str, tuple[int, int, int]] = field(default_factory=dict, repr=False)
+    _precedence: dict[str, tuple[int, bool]] = field(default_factory=dict, repr=False)
 
     def system(self, url: str | None) -> str:
         """Short name of a code system; the same for the same URL, always."""
@@ -237,23 +233,20 @@ class Context:
             return "LOCAL"
         return self.systems.get(url) or _system(url)
 
-    def precedence(self, code: str) -> tuple[int, int, int]:
+    def precedence(self, code: str) -> tuple[int, bool]:
         """Sort key of the codes of one concept: the first of them becomes the code."""
         known = self._precedence.get(code)
         if known is None:
             known = self._precedence[code] = self._precedence_of(code)
         return known
 
-    def _precedence_of(self, code: str) -> tuple[int, int, int]:
+    def _precedence_of(self, code: str) -> tuple[int, bool]:
         system = code.partition("//")[0]
-        is_named = any(
-            code.startswith(one[:-1]) if one.endswith("*") else code == one for one in self.named
-        )
         chosen = [self.system(one) if ":" in one else one for one in self.preferred]
         order = [*chosen, *(one for one in _SYSTEM_ORDER if one not in chosen)]
         last = len(order) + (system not in SYSTEM_URLS)
         place = order.index(system) if system in order else last
-        return not is_named, place, code not in _VITAL_SIGNS
+        return place, code not in _VITAL_SIGNS
 
     def id_of(self, reference: Any, expected: str | None = None) -> str | None:
         """Id that a Reference points to; None where it cannot be told.
@@ -263,10 +256,10 @@ class Context:
         (``Patient?identifier=…``) and a reference by identifier alone are
         understood where the delivery has exactly one such resource.
         """
-        text: str | None = (reference or {}).get("reference")
         token = token_of(reference, expected)
         if token is not None:
             return self.identified.get(token)
+        text: str | None = (reference or {}).get("reference")
         if not text or "?" in text or text.startswith("#"):
             return None
         if text in self.ids:
@@ -301,18 +294,18 @@ def token_of(reference: Any, expected: str | None = None) -> tuple[str, str | No
         asked = parse_qsl(query, keep_blank_values=True) if is_search else []
         if len(asked) != 1 or asked[0][0] != "identifier" or expected not in (None, kind):
             return None
-        system, has_system, value = asked[0][1].partition("|")
-        return (kind, system, value) if has_system else (kind, None, system)
+        before, has_system, after = asked[0][1].partition("|")
+        return (kind, before, after) if has_system else (kind, None, before)
     identifier = reference.get("identifier")
-    kind = reference.get("type") or expected
-    if not isinstance(identifier, Mapping) or not isinstance(kind, str):
+    stated = reference.get("type") or expected
+    if not isinstance(identifier, Mapping) or not isinstance(stated, str):
         return None
-    if expected is not None and kind != expected:
+    if expected is not None and stated != expected:
         return None
     value, given = identifier.get("value"), identifier.get("system")
     if not isinstance(value, str) or not value or not isinstance(given, str | None):
         return None
-    return kind, given, value
+    return stated, given, value
 
 
 @dataclass(frozen=True, slots=True)

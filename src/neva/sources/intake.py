@@ -280,10 +280,10 @@ def import_delivery(
             deleted=gone.events,
             merged=merged,
         )
-        for found, what in ((gone.things, "retracted"), (merged.things, "revised")):
-            for table, rows in found.items():
-                tally.add(table, what, rows.height)
-                writer.append(table, [rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))])
+        for things, what in ((gone.things, "retracted"), (merged.things, "revised")):
+            for table, frame in things.items():
+                tally.add(table, what, frame.height)
+                writer.append(table, [frame.with_columns(batch=pl.lit(batch, dtype=pl.Int64))])
         _write_others(writer, others, tally, batch=batch, replaced=replaced)
         tally.check_refusals(label, most_refused)
         for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
