@@ -354,6 +354,7 @@ WARNINGS: Final = {
     "of rows told",
     "time-skipped": "the clock never showed this local time: read as an hour later",
     "end-unknown": "a stay that is over without an end: it ends at the latest time known of it",
+    "stay-unresolved": "the row names a stay that cannot be found: it is taken without a stay",
     "subject-merged": "the record of a person was merged into another: its rows go to that one",
     "deletion-unmatched": "the deletion of something that was never imported",
 }

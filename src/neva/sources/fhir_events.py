@@ -112,9 +112,11 @@ def _event(
     # believed before.
     is_withdrawn = "entered-in-error" in (stated, plain_code(resource.get("verificationStatus")))
     source_time = known.time or (None if is_withdrawn else reading.updated(resource))
+    about = resource.get("encounter") or resource.get("context")
+    stay = reading.context.stay_of(about)
     return {
         "subject": subject,
-        "stay": reading.context.stay_of(resource.get("encounter") or resource.get("context")),
+        "stay": stay,
         "time": begin.time,
         "end_time": end.time,
         "precision": begin.precision if begin.time else "none",
@@ -129,6 +131,7 @@ def _event(
         "recorded": source_time or begin.time,
         "recorded_assumed": source_time is None,
         "retracted": reading.retracted(resource, stated),
+        "_stayless": stay is None and bool(about),
         "_description": found[0][1]
         or (concept.get("text") if isinstance(concept, Mapping) else None),
     }
@@ -138,9 +141,13 @@ def _delivered(*events: dict[str, Any]) -> RowsByTable:
     codes = {
         event["code"]: event.pop("_description") for event in events if "_description" in event
     }
+    stayless = False
     for event in events:
         event["attributes"] = event["attributes"] or None
+        stayless = event.pop("_stayless", False) or stayless
+    told = {"table": "events", "field": "encounter", "reason": "stay-unresolved"}
     return {
+        **({"warnings": [told]} if stayless else {}),
         "events": list(events),
         "codes": [{"code": code, "description": text} for code, text in codes.items()],
     }

@@ -25,6 +25,7 @@ _ONLY_R5: Final[dict[str, tuple[str, ...]]] = {
 #: The same of STU3.
 _ONLY_STU3: Final[dict[str, tuple[str, ...]]] = {
     "Patient": ("animal",),
+    "Encounter": ("incomingReferral",),
     "Observation": ("context", "comment", "related"),
     "Condition": ("context", "assertedDate", "assertedString"),
     "Procedure": ("context", "notDone", "notDoneReason", "definition"),
@@ -102,7 +103,11 @@ def unknown_modifier(resource: Mapping[str, Any]) -> str | None:
         return "implicitRules"
     kind = resource.get("resourceType")
     unread = _UNREAD.get(kind, frozenset()) if isinstance(kind, str) else frozenset()
-    return _modifier({name: value for name, value in resource.items() if name not in unread}, "")
+    read = {name: value for name, value in resource.items() if name not in unread}
+    try:
+        return _modifier(read, "")
+    except RecursionError:
+        return "modifierExtension"  # nested too deeply to be looked through
 
 
 def _modifier(element: Any, place: str) -> str | None:

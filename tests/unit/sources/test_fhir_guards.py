@@ -191,6 +191,27 @@ def test_a_reference_that_none_or_several_answer_is_refused(hospital, reference,
     assert summary.refusals == {"events: reference-unresolved": 1}
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"reference": f"Encounter?identifier={MRN}|9"},
+        {"identifier": {"value": "9"}},
+        {"display": "x"},
+    ],
+)
+def test_an_event_whose_stay_cannot_be_found_is_taken_and_counted(hospital, reference):
+    summary = hospital.take(patient(), potassium("o1", encounter=reference), potassium("o2"))
+    assert summary.warnings == {"events: stay-unresolved": 1}
+    assert [row["stay_id"] for row in hospital.rows("events")] == [None, None]
+
+
+def test_a_resource_that_is_nested_too_deeply_is_set_aside():
+    deep = {}
+    for _ in range(3000):
+        deep = {"a": deep}
+    assert unknown_modifier({"resourceType": "Medication", "a": deep}) is not None
+
+
 def test_wards_stays_and_wholes_are_found_by_their_identifiers(hospital):
     ward = {"resourceType": "Location", "id": "w", "identifier": [{"system": MRN, "value": "7"}]}
     whole = encounter("e", "2020-03-01T10:00:00Z", "2020-03-04T10:00:00Z",
