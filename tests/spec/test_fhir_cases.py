@@ -12,6 +12,7 @@ from neva.definitions.language import codelist, events, now
 from neva.definitions.points import POINTS
 from neva.definitions.run import answer
 from neva.errors import BadInputError
+from neva.events.checks import check_hospital
 from neva.events.ends import ends_unknown
 from neva.sources.fhir import open_fhir
 from neva.sources.intake import import_delivery
@@ -47,6 +48,8 @@ def test_a_finished_encounter_without_an_end_is_not_present_for_ever(hospital):
     assert over["end"] == at("2020-05-01T10:00:00Z")
     assert goes_on["end"] is None
     assert ends_unknown(snapshot)["stay_id"].to_list() == [over["stay_id"]]
+    checked = check_hospital(snapshot).to_frame().filter(check="stay-end")
+    assert checked.select("numerator", "denominator").row(0) == (1, 2)
     frame = intervals.of_stays(snapshot).frame.sort("start")
     assert frame["lost"].to_list() == [True, False]
     assert frame["open"].to_list() == [False, True]

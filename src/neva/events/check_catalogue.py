@@ -240,7 +240,6 @@ def _stay_end(snapshot: Snapshot) -> pl.LazyFrame:
     unknown = ends_unknown(snapshot).lazy().select("stay_id", _there=pl.lit(value=True))
     return (
         snapshot.stays()
-        .filter(pl.col("end").is_not_null())
         .join(unknown, on="stay_id", how="left")
         .select(fails=pl.col("_there").is_not_null())
     )

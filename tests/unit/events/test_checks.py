@@ -114,7 +114,7 @@ CASES = {
             ],
         },
         1,
-        2,
+        3,
     ),
     "stay-kind": ({"stays": [stay(kind="day"), stay("s2")]}, 1, 2),
     "stay-events": ({"events": [at(day(1), stay="s1")], "stays": [stay(), stay("s2")]}, 1, 2),
