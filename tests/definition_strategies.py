@@ -25,6 +25,14 @@ from neva.events.snapshot import Snapshot
 # The clocks of Berlin were put forward on 2020-03-29 at 01:00 UTC.
 START = datetime(2020, 3, 28, tzinfo=UTC)
 ZONE = "Europe/Berlin"
+#: Some with codes beside the event's own.
+_ATTRIBUTES = [
+    None,
+    [{"key": "place", "value": "x"}],
+    [{"key": "coding.2", "value": "A//b"}],
+    [{"key": "coding.2", "value": "B//c"}, {"key": "coding.3", "value": "A//a1"},
+     {"key": "place", "value": "x"}],
+]  # fmt: skip
 CODES = ["A//a", "A//a1", "A//b", "B//c", "B//d"]
 PARENTS = {"A//a1": ["A//a"], "A//a": ["A//top"], "B//d": ["A//top"]}
 UNITS = ["%", "1", "mg/L", "mg/dL", "mmol/L", None]
@@ -618,7 +626,7 @@ def hospitals(draw: Any) -> dict[str, list[dict[str, Any]]]:
                     ),
                     "reason": draw(st.sampled_from([None, "R//no"])),
                     "rank": draw(st.sampled_from([None, 1, 2])),
-                    "attributes": draw(st.sampled_from([None, [{"key": "place", "value": "x"}]])),
+                    "attributes": draw(st.sampled_from(_ATTRIBUTES)),
                     "sequence": draw(st.integers(0, 1)),
                     **kept(time),
                 }

@@ -101,7 +101,11 @@ def test_replayed_traffic_gives_the_cards_of_the_replay_in_bulk(hospital, tmp_pa
                 },
             )
             assert answered.status_code == 200
-            live |= {card["uuid"]: card for card in answered.json()["cards"]}
+            cards = answered.json()["cards"]
+            about_the_call = [card for card in cards if card["source"]["label"] == "Neva"]
+            # A stay that was not recorded yet is not assessed: said once, instead of silence.
+            assert not about_the_call or len(cards) == 1
+            live |= {card["uuid"]: card for card in cards if card not in about_the_call}
         logged = bedside.bedside.state.cards.between(
             points["now"].min(), snapshot.now + timedelta(seconds=1)
         )

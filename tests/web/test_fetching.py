@@ -17,7 +17,7 @@ from tests.bedsides import served
 from tests.hospitals import new_hospital
 
 from neva.decisions.cds_hooks import Services
-from neva.decisions.fhir_server import FhirServers
+from neva.decisions.fhir_server import FhirServers, stays_under
 
 SERVER = "https://fhir.example/r4"
 TOKEN = "example-token"
@@ -142,6 +142,24 @@ def test_a_redirect_is_not_followed(ask):
         "https://fhir.example@evil.example/",
         "https://[broken",
         7,
+        # The same host, and not the server that was named.
+        "https://fhir.example/admin?page=2",
+        "https://fhir.example/r4x?page=2",
+        "/other?page=2",
+        "../admin",
+        "https://fhir.example/r4/../admin",
+        "https://fhir.example/r4/%2e%2e/admin",
+        "https://fhir.example/r4/%2E./admin",
+        "https://fhir.example/r4/..%2fadmin",
+        "https://fhir.example/r4/%252e%252e/admin",
+        "https://fhir.example/r4/..\\admin",
+        "\\\\evil.example\\r4",
+        "https:\\evil.example/r4",
+        "https://fhir.example/r4/..;/admin",
+        "https://user@fhir.example/r4?page=2",
+        "https://user:word@fhir.example/r4?page=2",
+        "https://fhir.example/r4/\tpage",
+        "file:///etc/passwd",
     ],
 )
 def test_a_link_to_another_host_is_not_followed_and_what_it_leads_to_is_unknown(ask, url):
@@ -161,6 +179,26 @@ def test_pages_of_the_same_server_are_joined(ask):
         return httpx.Response(200, json=bundle([], link=link))
 
     assert STEROID not in cards_by_rule(ask(FhirServer(MedicationAdministration=pages)))
+
+
+@pytest.mark.parametrize(
+    ("base", "link", "stays"),
+    [
+        ("https://a.example/fhir/", "https://a.example/fhir?page=2", True),
+        ("https://a.example/fhir/", "https://a.example:443/fhir/Observation?page=2", True),
+        ("https://a.example/fhir/", "HTTPS://A.example/fhir/Observation", True),
+        ("https://a.example/fhir/", "?_getpages=x%2Fy", True),
+        ("https://a.example/fhir/", "Observation?page=..%2F", True),
+        ("https://a.example/", "https://a.example/anything", True),
+        ("https://a.example/fhir/", "https://a.example/fhir2/Observation", False),
+        ("https://a.example/fhir/", "https://a.example/FHIR/Observation", False),
+        ("https://a.example:8443/fhir/", "https://a.example/fhir/Observation", False),
+        ("https://a.example/fhir/", "Observation/../../admin", False),
+        ("https://a.example/fhir/", "//b.example/fhir/", False),
+    ],
+)
+def test_a_link_stays_under_the_base_path_of_the_server_or_is_not_followed(base, link, stays):
+    assert stays_under(base, link) is stays
 
 
 def _raise(error):

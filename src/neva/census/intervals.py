@@ -17,6 +17,7 @@ import polars as pl
 
 from neva.errors import UsageError
 from neva.events.codes import FOLLOW_UP_END, label_of
+from neva.events.ends import ends_unknown
 from neva.events.schema import TIME
 
 __all__ = ["Intervals", "Seen", "of_events", "of_movements", "of_stays", "units_above"]
@@ -90,7 +91,11 @@ _COLUMNS = ("subject_id", "place", "start", "end", "open", "lost")
 
 
 def _closed(rows: pl.DataFrame, snapshot: Seen) -> pl.DataFrame:
-    """End what is open: at the end of follow-up if there is one, else now."""
+    """End what is open: at the end of follow-up if there is one, else now.
+
+    A stay that is over without a known end is lost to sight at the latest time
+    known of it.
+    """
     followed = (
         snapshot.events()
         .filter(pl.col("code") == FOLLOW_UP_END)
@@ -98,18 +103,23 @@ def _closed(rows: pl.DataFrame, snapshot: Seen) -> pl.DataFrame:
         .agg(_followed=pl.col("time").max())
         .collect()
     )
+    if "stay_id" in rows.columns:
+        rows = rows.join(ends_unknown(snapshot), on="stay_id", how="left").drop("stay_id")
+    else:
+        rows = rows.with_columns(_last_known=pl.lit(None, dtype=TIME))
+    unknown = (pl.col("end") == pl.col("_last_known")).fill_null(value=False)
     now = pl.lit(snapshot.now, dtype=TIME)
     is_open = pl.col("end").is_null()
-    lost = is_open & (pl.col("_followed") <= now)
+    lost = unknown | (is_open & (pl.col("_followed") <= now)).fill_null(value=False)
     return (
         rows.join(followed, on="subject_id", how="left")
         .with_columns(
-            open=is_open & ~lost.fill_null(value=False),
-            lost=lost.fill_null(value=False),
+            open=is_open & ~lost,
+            lost=lost,
             end=pl.coalesce("end", pl.min_horizontal("_followed", now)),
         )
         .with_columns(end=pl.max_horizontal("start", "end"))
-        .drop("_followed")
+        .drop("_followed", "_last_known")
     )
 
 
@@ -187,7 +197,11 @@ def of_movements(snapshot: Seen, *, parents: bool = True) -> Intervals:
     parents : bool
         Count each movement in the units above its unit too.
     """
-    rows = snapshot.movements().select("subject_id", "unit", "start", "end", "precision").collect()
+    rows = (
+        snapshot.movements()
+        .select("subject_id", "stay_id", "unit", "start", "end", "precision")
+        .collect()
+    )
     placed = rows.filter(pl.col("unit").is_not_null())
     named = placed.rename({"unit": "place"})
     if parents:
@@ -203,7 +217,14 @@ def of_stays(snapshot: Seen) -> Intervals:
     """Return the times spent in hospital, by kind of stay."""
     rows = (
         snapshot.stays()
-        .select("subject_id", "start", "end", "precision", place=pl.col("kind").fill_null("stay"))
+        .select(
+            "subject_id",
+            "stay_id",
+            "start",
+            "end",
+            "precision",
+            place=pl.col("kind").fill_null("stay"),
+        )
         .collect()
     )
     return _made(rows, snapshot, "patients by kind of stay")

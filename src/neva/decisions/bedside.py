@@ -24,6 +24,7 @@ from neva.definitions.timeline import Person, Row, Stay, Timeline
 from neva.events.measurement_units import ucum_of
 from neva.events.schema import STATUSES
 from neva.sources.fhir_codes import Context, moment
+from neva.sources.fhir_context import Gathering
 from neva.sources.fhir_reading import RowsByTable
 from neva.sources.fhir_resources import HANDLED, rows_of
 
@@ -71,6 +72,8 @@ class BedsideRecord:
         Resources that were read.
     absent : tuple of str
         Prefetch keys that were not sent.
+    partial : tuple of str
+        Prefetch keys of which only a part was sent.
     is_dead : bool
         The patient is known to have died by now, be it without a date.
     """
@@ -81,6 +84,7 @@ class BedsideRecord:
     unreadable: dict[str, int]
     read: int
     absent: tuple[str, ...]
+    partial: tuple[str, ...] = ()
     is_dead: bool = False
 
 
@@ -360,20 +364,19 @@ class _Reader:
         )
 
 
-def _context_of(values: Iterable[Any]) -> Context:
+def _context_of(values: Iterable[Any], patient: str, zone: str) -> Context:
     """What resources must know of each other."""
-    context = Context()
-    for value in values:
-        for resource in _resources(value):
-            if not isinstance(resource, Mapping):
-                continue
-            kind, name = resource.get("resourceType"), resource.get("id")
-            if not isinstance(name, str):
-                continue
-            if kind == "Medication":
-                context.medications[name] = resource.get("code")
-            elif kind == "Location":
-                context.locations[name] = dict(resource)
+    gathering = Gathering(Context(), zone)
+    resources = [one for value in values for one in _resources(value)]
+    for resource in resources:
+        gathering.look(resource)
+    if gathering.needs_second_look:
+        for resource in resources:
+            gathering.look_again(resource)
+    context = gathering.finish()
+    if patient in context.persons:
+        # The record that was opened is the one asked about, whatever took its place.
+        context.persons.clear()
     return context
 
 
@@ -412,7 +415,8 @@ def bedside_record(
     -------
     BedsideRecord
     """
-    reader = _Reader(patient, zone, _context_of(prefetch.values()), now)
+    context = _context_of(prefetch.values(), patient, zone)
+    reader = _Reader(patient, zone, context, now)
     sent = Sent(needs)
     kinds = {PATIENT: "Patient", **{one.key: one.kind for one in needs.searches}}
     answered = [
@@ -432,11 +436,12 @@ def bedside_record(
     reader.finish()
     stay_id = None
     if encounter is not None:
-        number = id_of("Encounter", encounter)
+        number = id_of("Encounter", context.stays.get(encounter) or encounter)
         stay_id = number if number in reader.timeline.stays else None
         if stay_id is None and ENCOUNTERS in answered:
             # The stay in context is not among those sent, so these are not all.
             answered.remove(ENCOUNTERS)
+    partial = []
     for key in answered:
         since = (since_by_key or {}).get(key)
         start = _EVER if since is None else microseconds(since)
@@ -445,6 +450,7 @@ def bedside_record(
             or any(_is_failure(one) for one in _resources(prefetch[key]))
         ):
             start = max(start, reader.reaches_back(key, kinds[key]))
+            partial.append(key)
         sent.since_by_key[key] = start
     absent = [key for key in kinds if key not in answered]
     return BedsideRecord(
@@ -454,6 +460,7 @@ def bedside_record(
         unreadable=dict(sorted(reader.unreadable.items())),
         read=len(reader.resources),
         absent=tuple(absent),
+        partial=tuple(partial),
         is_dead=reader.is_dead,
     )
 

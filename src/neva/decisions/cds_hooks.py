@@ -252,8 +252,18 @@ class Services:
                 )
             )
         shown = [one.card.content for one in _ranked(raised) if one.shown]
-        if not shown and record.unreadable and any(s == "live" for _, s in service.rules):
-            shown = [_unreadable_card(record, now)]
+        if not shown and not record.is_dead:
+            live = {
+                rule.id
+                for rule, state in service.rules
+                if state == "live" and rule.valid_on(self._today(now))
+            }
+            unknown = [one.rule for one in findings if one.rule.id in live and one.is_unknown]
+            lacking = _lacking(record, unknown)
+            if lacking:
+                shown = [_not_assessed_card(record, lacking, now)]
+            elif live and record.unreadable:
+                shown = [_unreadable_card(record, now)]
         return Answer(
             raised=tuple(raised),
             findings=tuple(findings),
@@ -361,19 +371,96 @@ def _notes(record: BedsideRecord) -> tuple[str, ...]:
         notes.append(f"Some of what was sent could not be read and is not in this card: {told}.")
     if record.absent:
         notes.append(f"Not sent, so unknown and not absent: {', '.join(record.absent)}.")
+    if record.partial:
+        notes.append(f"Sent only in part, so unknown beyond: {', '.join(record.partial)}.")
     return tuple(notes)
+
+
+#: Prefetch keys as people say them, in English and in Russian.
+_WORDS: Final = {
+    "observations": ("observations", "наблюдения"),
+    "conditions": ("diagnoses", "диагнозы"),
+    "medication-requests": ("drug orders", "назначения лекарств"),
+    "medication-administrations": ("drugs given", "введённые лекарства"),
+    "procedures": ("procedures", "процедуры"),
+    "immunizations": ("vaccinations", "прививки"),
+    "encounters": ("stays", "госпитализации"),
+}
+
+
+def _lacking(record: BedsideRecord, rules: Iterable[Rule]) -> dict[str, list[Rule]]:
+    """Return the keys that were not sent, or only in part, with the rules they keep from telling.
+
+    A rule of which it cannot be told for another reason (something is not recorded)
+    is not among them.
+    """
+    incomplete = {*record.absent, *record.partial}
+    found: dict[str, list[Rule]] = {}
+    for rule in rules:
+        for need in needs_of([rule]).searches:
+            if need.key in incomplete:
+                found.setdefault(need.key, []).append(rule)
+    return found
+
+
+def _not_assessed_card(
+    record: BedsideRecord, lacking: Mapping[str, Sequence[Rule]], now: datetime
+) -> dict[str, Any]:
+    """Say that no card does not mean no risk: what could not be assessed, and why."""
+    rules = {rule.id: rule for key in lacking for rule in lacking[key]}
+    absent = [key for key in lacking if key in record.absent]
+    partial = [key for key in lacking if key in record.partial]
+    why, why_ru = [], []
+    for keys, words, words_ru in (
+        (absent, "not sent", "не переданы"),
+        (partial, "sent only in part", "переданы не полностью"),
+    ):
+        if keys:
+            why.append(f"{', '.join(_WORDS[key][0] for key in keys)} {words}")
+            why_ru.append(f"{', '.join(_WORDS[key][1] for key in keys)} {words_ru}")
+    titles = [rule.title or rule.id for rule in rules.values()]
+    titles_ru = [rule.title_ru or rule.title or rule.id for rule in rules.values()]
+    what = titles[0] if len(titles) == 1 else f"{len(titles)} rules"
+    detail = [
+        "No card does not mean that there is no risk.",
+        *(f"- Could not be assessed: {title}." for title in titles),
+        f"- Why: {'; '.join(why)}.",
+        *(f"- {one}" for one in _notes(record)),
+        "",
+        "Отсутствие карточки не означает отсутствия риска.",
+        *(f"- Не удалось оценить: {title}." for title in titles_ru),
+        f"- Почему: {'; '.join(why_ru)}.",
+    ]
+    name = "|".join((*sorted(rules), *absent, "", *partial))
+    summary = f"Could not be assessed: {what} ({'; '.join(why)})"
+    return _note_card(summary, detail, f"not-assessed|{name}", record, now)
 
 
 def _unreadable_card(record: BedsideRecord, now: datetime) -> dict[str, Any]:
     """Say that something could not be read where there is nothing else to say."""
+    count = sum(record.unreadable.values())
+    summary = f"{count} records sent could not be read; rules were asked of the rest"
+    detail = [f"- {one}" for one in _notes(record)]
+    return _note_card(summary, detail, f"unreadable|{count}", record, now)
+
+
+#: A summary in CDS Hooks has fewer than 140 characters.
+_LONGEST_SUMMARY: Final = 139
+
+
+def _note_card(
+    summary: str, detail: Iterable[str], name: str, record: BedsideRecord, now: datetime
+) -> dict[str, Any]:
+    """Make a card that is about the call, not about the patient."""
     from uuid import NAMESPACE_URL, uuid5
 
-    count = sum(record.unreadable.values())
-    name = f"neva-unreadable|{record.timeline.subject_id}|{now.isoformat()}|{count}"
+    named = f"neva-{name}|{record.timeline.subject_id}|{now.isoformat()}"
+    if len(summary) > _LONGEST_SUMMARY:
+        summary = summary[: _LONGEST_SUMMARY - 1] + "…"
     return {
-        "uuid": str(uuid5(NAMESPACE_URL, name)),
-        "summary": f"{count} records sent could not be read; rules were asked of the rest",
-        "detail": "\n".join(f"- {one}" for one in _notes(record)),
+        "uuid": str(uuid5(NAMESPACE_URL, named)),
+        "summary": summary,
+        "detail": "\n".join(detail),
         "indicator": "info",
         "source": {"label": "Neva"},
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,13 +16,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin
 
 import httpx
 
 from neva.decisions.prefetch import PATIENT, Needs
 
-__all__ = ["Fetched", "FhirServers"]
+__all__ = ["Fetched", "FhirServers", "stays_under"]
 
 #: Pages of one search at most.
 MOST_PAGES: Final = 10
@@ -187,7 +188,7 @@ class FhirServers:
         following, pages = _next(first), 1
         while following is not None and pages < MOST_PAGES:
             url = urljoin(base, following)
-            if urlsplit(url)[:2] != urlsplit(base)[:2]:
+            if not stays_under(base, following):
                 break  # the token does not leave the server it is for
             page = self._page(client, url, until)
             if not isinstance(page, Mapping) or page.get("resourceType") != "Bundle":
@@ -215,6 +216,44 @@ class FhirServers:
                 if self._clock() > until:
                     raise httpx.ReadTimeout(_LATE)
         return json.loads(content, parse_constant=_refuse_constant)
+
+
+#: What may stand for a dot, a slash or a backslash, or part a path where no slash is seen.
+_TRICKS: Final = re.compile(r"%(2e|2f|5c|00|25)|[\\\x00-\x20\x7f]|;", re.IGNORECASE)
+
+
+def stays_under(base: str, link: str) -> bool:
+    """Tell whether a link leads to the server at `base`, and to nothing beside its path.
+
+    Scheme, host and port must be the same, and the path must be that of the base
+    or below it. One that a server may read in another way than it is read here
+    (dots, encoded or not, backslashes, a name before the host) is refused.
+
+    Examples
+    --------
+    >>> stays_under("https://ehr.example/fhir/", "https://ehr.example/fhir?page=2")
+    True
+    >>> stays_under("https://ehr.example/fhir/", "../admin")
+    False
+    """
+    # In a query everything may stand; only what is before it leads somewhere.
+    before_query = re.split(r"[?#]", link, maxsplit=1)[0]
+    if _TRICKS.search(before_query) or re.search(r"[\\\x00-\x20\x7f]", link):
+        return False
+    if any(part in (".", "..") for part in before_query.split("/")):
+        return False
+    try:
+        here, there = httpx.URL(base), httpx.URL(urljoin(base, link))
+    except httpx.InvalidURL:
+        return False
+    if there.userinfo or (here.scheme, here.host, here.port) != (
+        there.scheme,
+        there.host,
+        there.port,
+    ):
+        return False
+    root = here.path.rstrip("/")
+    return there.path == root or there.path.startswith(f"{root}/")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -143,7 +143,7 @@ def assumed_share(snapshot: Snapshot, expressions: Iterable[Any], binding: Bindi
     for expression in expressions:
         for frame in m.walk(expression):
             if isinstance(frame, m.Frame) and frame.source == "events":
-                own = binding.codes_of(frame)
+                own = binding.own_codes_of(frame)
                 codes = None if codes is None or own is None else codes | own
     events = snapshot.stored("events").filter(pl.col("recorded") <= snapshot.now)
     events = events.select("code", "recorded_assumed")

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from neva.definitions._columnar_scalars import Column
+from neva.definitions.binding import has_code
 from neva.definitions.local_time import FOREVER
 from neva.definitions.revisions import revised
+from neva.events.schema import other_codes
 from neva.events.snapshot import Snapshot
 
 #: A code's pattern (``LOINC//*``) to the hours after which it is taken to have
@@ -37,13 +39,15 @@ _COLUMNS: Final = (
 
 
 def events_of(
-    snapshot: Snapshot, codes: set[str] | None, delays: Delays, *, attributes: bool
+    snapshot: Snapshot, codes: set[str] | None, delays: Delays, *, attributes: bool, others: bool
 ) -> pl.LazyFrame:
     rows = snapshot.stored("events").filter(pl.col("time").is_not_null())
     if snapshot.as_of is not None:
         rows = rows.filter(pl.col("recorded") <= snapshot.as_of)
+    if others:
+        rows = rows.with_columns(other_codes())
     if codes is not None:
-        rows = rows.filter(pl.col("code").is_in(sorted(codes)))
+        rows = rows.filter(has_code(codes) if others else pl.col("code").is_in(sorted(codes)))
     time, recorded = pl.col("time").dt.epoch("us"), pl.col("recorded").dt.epoch("us")
     assumed = recorded
     if delays:
@@ -61,7 +65,7 @@ def events_of(
         pl.col("end_time").dt.epoch("us"),
         assumed.alias("recorded"),
         pl.col("retracted").dt.epoch("us").fill_null(FOREVER + 1).alias("known_until"),
-    ).select(*_COLUMNS[: len(_COLUMNS) if attributes else -1])
+    ).select(*_COLUMNS[: len(_COLUMNS) if attributes else -1], *(["other_codes"] if others else []))
 
 
 def things_of(snapshot: Snapshot, source: str) -> pl.LazyFrame:

@@ -9,6 +9,7 @@ serves all.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ import polars as pl
 from neva.definitions.codelists import CodeHierarchy
 from neva.definitions.model import Frame
 from neva.events.measurement_units import conversion
+from neva.events.schema import other_codes
 from neva.events.snapshot import Snapshot
 
 __all__ = ["Binding", "bind", "reading"]
@@ -61,8 +63,9 @@ class Binding:
     molar_mass : dict of str to float
         g/mol, for codes that have one.
     kinds : polars.DataFrame
-        The combinations that occur: ``source``, ``code``, ``value_unit``?,
-        ``status`` (str) and ``kind`` (int32), a number for each.
+        The combinations that occur: ``source``, ``code``, ``other_codes`` (one a
+        line), ``value_unit``?, ``status`` (str) and ``kind`` (int32), a number
+        for each.
     """
 
     zone: str
@@ -73,7 +76,20 @@ class Binding:
     @cached_property
     def hierarchy(self) -> CodeHierarchy:
         """The codes above and below each other."""
-        return CodeHierarchy(self.parents, self.kinds["code"].unique().to_list())
+        return CodeHierarchy(self.parents, sorted(codes_in(self.kinds)))
+
+    @cached_property
+    def has_other_codes(self) -> bool:
+        """Whether any event has codes beside its own."""
+        return bool((self.kinds["other_codes"] != "").any())
+
+    def own_codes_of(self, frame: Frame) -> set[str] | None:
+        """Return the own codes of the events that a frame takes; None: all."""
+        codes = self.codes_of(frame)
+        if codes is None:
+            return None
+        events = self.kinds.filter(pl.col("source") == "events", has_code(codes))
+        return set(events["code"].to_list())
 
     def codes_of(self, frame: Frame) -> set[str] | None:
         """Return the codes that a frame takes; None: all."""
@@ -83,6 +99,19 @@ class Binding:
         for one in frame.codelists:
             found |= self.hierarchy.expand(one)
         return found
+
+
+def codes_in(kinds: pl.DataFrame) -> set[str]:
+    """Return every code of some kinds of row, those beside a row's own included."""
+    others = kinds["other_codes"].unique().to_list()
+    return {*kinds["code"].to_list(), *(one for text in others for one in text.split("\n") if one)}
+
+
+def has_code(codes: Iterable[str]) -> pl.Expr:
+    """Tell whether a row's code, or one beside it, is one of `codes`."""
+    wanted = sorted(codes)
+    others = pl.col("other_codes").str.split("\n").list.eval(pl.element().is_in(wanted)).list.any()
+    return pl.col("code").is_in(wanted) | ((pl.col("other_codes") != "") & others)
 
 
 def hierarchy_of(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[str, float]]:
@@ -130,7 +159,7 @@ def bind(snapshot: Snapshot) -> Binding:
 
 
 #: Raised when the content of the kept table changes meaning.
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 def _keep(kinds: pl.DataFrame, file: Path) -> None:
@@ -149,9 +178,9 @@ def _kinds(snapshot: Snapshot) -> pl.DataFrame:
     one = pl.lit(None, dtype=pl.String)
     events = (
         snapshot.stored("events")
-        .select("code", "value_unit", "status")
+        .select("code", other_codes(), "value_unit", "status")
         .unique()
-        .select(pl.lit("events").alias("source"), "code", "value_unit", "status")
+        .select(pl.lit("events").alias("source"), "code", "other_codes", "value_unit", "status")
     )
     movements = (
         snapshot.stored("movements")
@@ -160,6 +189,7 @@ def _kinds(snapshot: Snapshot) -> pl.DataFrame:
         .select(
             pl.lit("movements").alias("source"),
             pl.concat_str(pl.lit("UNIT//"), pl.col("unit")).alias("code"),
+            pl.lit("").alias("other_codes"),
             one.alias("value_unit"),
             pl.lit("done").alias("status"),
         )
@@ -171,6 +201,7 @@ def _kinds(snapshot: Snapshot) -> pl.DataFrame:
         .select(
             pl.lit("stays").alias("source"),
             pl.concat_str(pl.lit("STAY//"), pl.col("kind")).alias("code"),
+            pl.lit("").alias("other_codes"),
             one.alias("value_unit"),
             pl.lit("done").alias("status"),
         )
@@ -178,7 +209,7 @@ def _kinds(snapshot: Snapshot) -> pl.DataFrame:
     return (
         pl.concat([events, movements, stays])
         .collect(engine="streaming")
-        .sort("source", "code", "value_unit", "status")
+        .sort("source", "code", "other_codes", "value_unit", "status")
         .with_row_index("kind")
         .with_columns(pl.col("kind").cast(pl.Int32))
     )

@@ -21,7 +21,7 @@ from neva.definitions import _columnar_kernels as kernels
 from neva.definitions import model as m
 from neva.definitions._columnar_rows import Delays, Rows, events_of, sorted_rows, things_of
 from neva.definitions._columnar_scalars import DTYPES, Clock, Column, Texts, combine
-from neva.definitions.binding import Binding, reading
+from neva.definitions.binding import Binding, has_code, reading
 from neva.definitions.local_time import LocalClock
 from neva.events.measurement_units import converted
 from neva.events.schema import attribute
@@ -326,7 +326,10 @@ class _Block:
             self.codes[code_key] = self.binding.codes_of(frame)
         codes = self.codes[code_key]
         if codes is not None:
-            taken = taken & table["code"].is_in(list(codes)).to_numpy()
+            if "other_codes" in table.columns:
+                taken = taken & table.select(has_code(codes)).to_series().to_numpy()
+            else:
+                taken = taken & table["code"].is_in(list(codes)).to_numpy()
         if frame.where is not None:
             holds = self._on_rows(frame.where, frame.source)
             taken = taken & holds.known & holds.values
@@ -500,7 +503,9 @@ def answer_points(
                     and any(isinstance(one, m.Attribute) for one in m.row_nodes(node.where))
                 )
     lazy: dict[str, pl.LazyFrame] = {
-        source: events_of(snapshot, codes, delays or {}, attributes=attributes)
+        source: events_of(
+            snapshot, codes, delays or {}, attributes=attributes, others=binding.has_other_codes
+        )
         if source == "events"
         else things_of(snapshot, source)
         for source in _SOURCES

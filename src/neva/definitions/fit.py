@@ -13,7 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from neva.definitions import model as m
-from neva.definitions.binding import Binding, reading
+from neva.definitions.binding import Binding, codes_in, has_code, reading
 from neva.definitions.documents import Document
 from neva.events.measurement_units import ucum_of
 
@@ -48,7 +48,7 @@ class Misfit:
 
 
 def _codes_that_occur(binding: Binding, source: str) -> set[str]:
-    return set(binding.kinds.filter(pl.col("source") == source)["code"].to_list())
+    return codes_in(binding.kinds.filter(pl.col("source") == source))
 
 
 def _units_of(node: Any) -> Iterable[tuple[m.Frame, str]]:
@@ -121,7 +121,7 @@ def _unit(name: str, frame: m.Frame, unit: str, binding: Binding) -> Iterable[Mi
     codes = binding.codes_of(frame)
     if codes is None or frame.source != "events":
         return
-    stored = binding.kinds.filter(pl.col("source") == "events", pl.col("code").is_in(list(codes)))
+    stored = binding.kinds.filter(pl.col("source") == "events", has_code(codes))
     if stored.is_empty():
         return  # told as an unknown code
     wanted = ucum_of(unit) or unit

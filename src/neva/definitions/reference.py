@@ -421,15 +421,15 @@ class _Engine:
                 taken = codes.intersection(frame.codes)
                 for one in frame.codelists:
                     taken |= self.place.within(one, codes)
-                rows = [row for row in rows if row.code in taken]
+                rows = [row for row in rows if not taken.isdisjoint(row.codes)]
             self.coded[key] = rows
         return self.coded[key]
 
     def _of_source(self, source: str) -> tuple[list[Row], frozenset[str]]:
-        """Return the visible rows of a source, and their codes."""
+        """Return the visible rows of a source, and their codes, those beside a row's own too."""
         if source not in self.of_source:
             rows = [row for row in self.visible if row.source == source]
-            self.of_source[source] = rows, frozenset(row.code for row in rows)
+            self.of_source[source] = rows, frozenset(code for row in rows for code in row.codes)
         return self.of_source[source]
 
     def _holds(self, node: Any, row: Row, item: Any) -> Any:

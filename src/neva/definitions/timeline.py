@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from neva.definitions.local_time import FOREVER, microseconds
+from neva.events.schema import CODINGS
 from neva.events.snapshot import Snapshot
 
 __all__ = ["Person", "Row", "Stay", "Timeline", "timelines"]
@@ -39,6 +40,14 @@ class Row:
     rank: int | None = None
     attributes: dict[str, str] = field(default_factory=dict)
     sequence: int = 0
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Its code, and those beside it."""
+        if not self.attributes:
+            return (self.code,)
+        others = (self.attributes.get(key) for key in CODINGS)
+        return (self.code, *(one for one in others if one is not None))
 
 
 @dataclass(slots=True)

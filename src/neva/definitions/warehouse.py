@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 
 import polars as pl
 
-from neva.definitions.binding import Binding, reading
+from neva.definitions.binding import Binding, has_code, reading
 from neva.definitions.local_time import microseconds
 from neva.definitions.plan import FRAME_COLUMNS, Plan
 from neva.definitions.reference import MOST_ITEMS
+from neva.events.schema import CODINGS
 from neva.events.snapshot import Snapshot
 
 __all__ = ["DuckWarehouse", "SparkWarehouse", "Warehouse", "frames_table"]
@@ -70,7 +71,7 @@ def frames_table(plan: Plan, binding: Binding) -> pl.DataFrame:
             )
             codes = binding.codes_of(frame)
             if codes is not None:
-                found = found.filter(pl.col("code").is_in(list(codes)))
+                found = found.filter(has_code(codes))
             taken[key] = found
         read = [
             [
@@ -152,6 +153,10 @@ def _timeline_query(
         # Named in the query, codes are looked up in the files' dictionaries.
         listed_codes = ", ".join("'" + code.replace("'", "''") + "'" for code in codes)
         named = f" AND e.code IN ({listed_codes})"
+    beside = ""
+    if wanted_kinds.filter(pl.col("other_codes") != "").height:
+        listed_others = ", ".join(f"e.{dialect.attribute(key)}" for key in CODINGS)
+        beside = f" AND k.other_codes = CONCAT_WS(CHR(10), {listed_others})"
     null_text = text("NULL")
 
     def listed(cells: Mapping[str, str]) -> str:
@@ -207,6 +212,7 @@ def _timeline_query(
             )
             + " FROM stored_events e JOIN wanted_kinds k ON k.source = 'events' AND e.code = k.code"
             " AND e.status = k.status AND COALESCE(e.value_unit, '') = COALESCE(k.value_unit, '')"
+            + beside
             + (" JOIN limits l ON l.subject_id = e.subject_id" if limited else "")
             + f" WHERE e.time IS NOT NULL{limit.replace('recorded', 'e.recorded')}{named}"
             + (

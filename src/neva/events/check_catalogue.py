@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+from neva.events.ends import ends_unknown
 from neva.events.schema import attribute
 from neva.events.snapshot import Snapshot
 
@@ -231,6 +232,16 @@ def _stay_outcome(snapshot: Snapshot) -> pl.LazyFrame:
         snapshot.stays()
         .filter(pl.col("end").is_not_null())
         .select(fails=pl.col("outcome").is_null())
+    )
+
+
+@_check("stay-end", "completeness", "stays that are over without a known end")
+def _stay_end(snapshot: Snapshot) -> pl.LazyFrame:
+    unknown = ends_unknown(snapshot).lazy().select("stay_id", _there=pl.lit(value=True))
+    return (
+        snapshot.stays()
+        .join(unknown, on="stay_id", how="left")
+        .select(fails=pl.col("_there").is_not_null())
     )
 
 

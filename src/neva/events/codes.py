@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-__all__ = ["FOLLOW_UP_END", "OWN_SYSTEM", "join_code", "label_of"]
+__all__ = ["END_UNKNOWN", "FOLLOW_UP_END", "OWN_SYSTEM", "join_code", "label_of"]
 
 #: Codes of this system are marks of Neva's own, not what happened to a patient.
 OWN_SYSTEM: Final = "NEVA//"
@@ -14,6 +14,10 @@ OWN_SYSTEM: Final = "NEVA//"
 #: The last time at which a subject was looked at: what happened later is not
 #: known. A source writes it where its follow-up ends while a stay is open.
 FOLLOW_UP_END: Final = "NEVA//FOLLOW-UP-END"
+
+#: The latest time known of a stay that is over, whose end is not told. It holds
+#: as long as the stay ends at that very time: a later delivery may tell the end.
+END_UNKNOWN: Final = "NEVA//END-UNKNOWN"
 
 
 def join_code(system: str, text: str) -> str:

@@ -18,6 +18,7 @@ import polars as pl
 
 __all__ = [
     "ATTRIBUTES",
+    "CODINGS",
     "EVENT_ROW",
     "KEYS",
     "OPEN_END",
@@ -31,6 +32,7 @@ __all__ = [
     "TIME",
     "Columns",
     "attribute",
+    "other_codes",
 ]
 
 #: The end of what is said to be going on: later than any end that is known.
@@ -39,6 +41,9 @@ OPEN_END: Final = datetime(9999, 1, 1, tzinfo=UTC)
 TIME: Final = pl.Datetime("us", "UTC")
 #: A map of text to text; stored as Parquet MAP, read by Polars as this list.
 ATTRIBUTES: Final = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
+#: Attributes that hold the codes beside an event's own: other systems' words for the
+#: same thing. What asks for one of them finds the event.
+CODINGS: Final = tuple(f"coding.{place}" for place in range(2, 10))
 
 #: ``none``: the order is known (``sequence``), the time is not.
 PRECISIONS: Final = ("instant", "minute", "day", "none")
@@ -301,6 +306,21 @@ ROWS: Final[dict[str, Columns]] = {
 }
 
 ROWS["warnings"] = ROWS["quarantine"]
+# What the source says that it has deleted: it withdraws what was imported of it.
+ROWS["deletions"] = {
+    "kind": pl.String,  # the source's own kind (Observation)
+    "row_id": pl.String,
+    "file": pl.String,
+    "row": pl.Int64,
+}
+
+# Records of one person: what is stored of ``subject`` belongs to ``into``.
+ROWS["merges"] = {
+    "subject": pl.String,
+    "into": pl.String,
+    "file": pl.String,
+    "row": pl.Int64,
+}
 
 #: Reason codes of the quarantine and what they mean.
 REASONS: Final = {
@@ -321,6 +341,9 @@ REASONS: Final = {
     "id-duplicate": "two rows of one file have the same id and different content",
     "resource-unreadable": "the resource or record is not well formed",
     "reference-unresolved": "the row refers to something that is not in the extract",
+    "modifier-unknown": "a modifier extension that is not known here may turn the meaning round",
+    "version-later": "a resource of FHIR R5; FHIR R4 and R4B are read",
+    "version-earlier": "a resource of FHIR STU3; FHIR R4 and R4B are read",
 }
 
 #: Reason codes of warnings: the row was taken, and this is in doubt.
@@ -330,6 +353,10 @@ WARNINGS: Final = {
     "time-repeated": "the clock showed this local time twice: read as the first, unless the order "
     "of rows told",
     "time-skipped": "the clock never showed this local time: read as an hour later",
+    "end-unknown": "a stay that is over without an end: it ends at the latest time known of it",
+    "stay-unresolved": "the row names a stay that cannot be found: it is taken without a stay",
+    "subject-merged": "the record of a person was merged into another: its rows go to that one",
+    "deletion-unmatched": "the deletion of something that was never imported",
 }
 
 
@@ -345,3 +372,18 @@ def attribute(key: str) -> pl.Expr:
     """
     held = pl.element().filter(pl.element().struct.field("key") == key)
     return pl.col("attributes").list.eval(held.struct.field("value")).list.first()
+
+
+def other_codes() -> pl.Expr:
+    """Return the codes beside each row's own, as one text with a line for each; empty: none.
+
+    Examples
+    --------
+    >>> row = {"attributes": [{"key": "coding.2", "value": "SNOMED//91302008"}]}
+    >>> rows = pl.DataFrame([row, {"attributes": None}], schema={"attributes": ATTRIBUTES})
+    >>> rows.select(other_codes())["other_codes"].to_list()
+    ['SNOMED//91302008', '']
+    """
+    held = pl.element().filter(pl.element().struct.field("key").is_in(list(CODINGS)))
+    listed = pl.col("attributes").list.eval(held.struct.field("value"))
+    return listed.list.join("\n").fill_null("").alias("other_codes")

@@ -21,6 +21,7 @@ from neva.census import state_codes
 from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.events.codes import FOLLOW_UP_END, label_of
+from neva.events.ends import ends_unknown
 from neva.events.hospital import Hospital
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -290,6 +291,7 @@ def _of_movements(snapshot: Snapshot) -> Sojourns:
         placed.join(stays.collect(), on="stay_id", how="left")
         .join(deaths.collect(), on="subject_id", how="left")
         .join(_followed(snapshot), on="subject_id", how="left")
+        .join(ends_unknown(snapshot), on="stay_id", how="left")
         .with_columns(
             case=pl.struct(
                 pl.when(pl.col("stay_id").is_null()).then("subject_id"), "stay_id"
@@ -297,6 +299,11 @@ def _of_movements(snapshot: Snapshot) -> Sojourns:
             - 1,
             state=pl.col("unit"),
             _ended=pl.coalesce("end", "_stay_end"),
+        )
+        # Over without a known end: seen until the latest time known, and lost then.
+        .with_columns(
+            _ended=pl.when(pl.col("_ended").ne_missing(pl.col("_last_known"))).then("_ended"),
+            _followed=pl.coalesce("_last_known", "_followed"),
         )
         .sort("case", "start", "_ended", "movement_id", nulls_last=True)
     )  # fmt: skip

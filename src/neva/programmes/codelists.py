@@ -66,7 +66,10 @@ other_steroid_need = codelist(
     "ICD10//E27*",
     title="Transplant, asthma, adrenal disease",
 )
-saturation = codelist("saturation-pulse-oximetry", "LOINC//59408-5", title="SpO2, pulse oximetry")
+# FHIR's profile of vital signs asks for 2708-6; 59408-5, by pulse oximetry, may stand beside it.
+saturation = codelist(
+    "saturation-pulse-oximetry", "LOINC//59408-5", "LOINC//2708-6", title="SpO2, pulse oximetry"
+)
 respiratory_rate = codelist("respiratory-rate", "LOINC//9279-1", title="Respiratory rate")
 pulse = codelist("pulse", "LOINC//8867-4", title="Pulse")
 systolic = codelist("systolic-pressure", "LOINC//8480-6", title="Systolic blood pressure")

@@ -302,8 +302,8 @@ def _sources(
     for measure in measures:
         codes: set[str] = set()
         for frame in _frames(measure):
-            found = binding.codes_of(frame)
-            codes |= known if found is None else found & known
+            found = binding.own_codes_of(frame)
+            codes |= known if found is None else found
         codes_of[measure.id] = codes
     wanted = sorted(set().union(*codes_of.values())) if codes_of else []
     counted = (

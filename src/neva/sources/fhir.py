@@ -13,8 +13,11 @@ from neva.errors import UsageError
 from neva.events.clock import zone_named
 from neva.events.schema import ROWS
 from neva.sources._frames import new_codes
-from neva.sources.fhir_codes import Context
+from neva.sources.acceptance import refused_rows
+from neva.sources.fhir_codes import Context, moment
+from neva.sources.fhir_context import Gathering
 from neva.sources.fhir_files import Entry, entries, find_files
+from neva.sources.fhir_reading import RowsByTable
 from neva.sources.fhir_resources import HANDLED, rows_of
 from neva.sources.rows import Delivery, Rows
 
@@ -30,6 +33,7 @@ def open_fhir(
     mapping: Path | str | None = None,
     received: datetime | None = None,
     systems: Mapping[str, str] | None = None,
+    prefer: str | None = None,
     name: str | None = None,
     assigner: str | None = None,
     batch: int = _BATCH,
@@ -51,6 +55,10 @@ def open_fhir(
     systems : mapping, optional
         Short names for the hospital's own code systems, by URL. One that is
         not named gets the last part of its URL and six digits of a hash of it.
+    prefer : str, optional
+        Code systems with commas between them, by short name or URL: where a
+        concept has several codings, one of the first of these is the code. By
+        default the systems that ready definitions name, local ones last.
     name, assigner : str, optional
         The logical source and who gave its ids; by default ``fhir``. Give
         another name where a second server gives ids of its own.
@@ -76,7 +84,9 @@ def open_fhir(
     subjects: their birth, both assumed, since ``lastUpdated`` says when the
     resource was last changed and not when it was first known.
 
-    The files are read twice: once for what resources tell about each other.
+    The files are read twice: once for what resources tell about each other; and
+    three times where some refer to others by an identifier, are parts of others, are
+    over without an end, or were deleted.
     """
     zone_named(zone)
     if mapping is not None:
@@ -96,77 +106,153 @@ def open_fhir(
         assigner=assigner or name or "fhir",
         kind="fhir",
         files=files,
-        rows=_rows(files, zone, received or datetime.now(UTC), dict(systems or {}), batch),
+        rows=_rows(
+            files,
+            zone,
+            received or datetime.now(UTC),
+            dict(systems or {}),
+            tuple(one.strip() for one in (prefer or "").split(",") if one.strip()),
+            batch,
+        ),
         order="none",
     )
 
 
-def _context(files: tuple[Path, ...], systems: dict[str, str]) -> Context:
-    """Read what resources must know of each other."""
-    context = Context(systems=systems)
-    ranks: list[tuple[Any, int]] = []
+def _context(
+    files: tuple[Path, ...], zone: str, systems: dict[str, str], preferred: tuple[str, ...]
+) -> tuple[Context, _Deletions, pl.DataFrame]:
+    """Read what resources must know of each other, what was deleted, and who was merged."""
+    gathering = Gathering(Context(systems=systems, preferred=preferred), zone)
+    deletions = _Deletions(zone)
     for file in files:
         for entry in entries(file):
-            resource = entry.resource
-            if resource is None:
-                continue
-            given = resource.get("id")
-            if entry.full_url and not entry.full_url.endswith(str(given)):
-                context.ids[entry.full_url] = str(given)
-            kind = resource.get("resourceType")
-            if kind == "Medication" and given:
-                context.medications[given] = resource.get("code")
-            elif kind == "Location" and given:
-                context.locations[given] = resource
-            elif kind == "Encounter":
-                ranks.extend(_ranks(resource))
-    for reference, rank in ranks:
-        condition = context.id_of(reference, "Condition")
-        if condition is not None:
-            context.ranks[condition] = rank
-    return context
+            gathering.look(entry.resource, entry.full_url, (entry.file, entry.row))
+            deletions.look(entry)
+    if gathering.needs_second_look or deletions.by_name:
+        for file in files:
+            for entry in entries(file):
+                gathering.look_again(entry.resource)
+                deletions.look_again(entry)
+    context = gathering.finish()
+    merges = [
+        {"subject": old, "into": into, "file": file, "row": row}
+        for old, into in context.persons.items()
+        for file, row in [gathering.merged_at[old]]
+    ]
+    return context, deletions, pl.DataFrame(merges, schema=ROWS["merges"])
 
 
-def _ranks(encounter: dict[str, Any]) -> Iterator[tuple[Any, int]]:
-    diagnoses = encounter.get("diagnosis")
-    for diagnosis in diagnoses if isinstance(diagnoses, list) else ():
-        if not isinstance(diagnosis, dict):
-            continue
-        rank, reference = diagnosis.get("rank"), diagnosis.get("condition")
-        if isinstance(rank, int) and isinstance(reference, dict):
-            yield reference, rank
+def _name(resource: dict[str, Any]) -> tuple[str, str]:
+    return str(resource.get("resourceType")), str(resource.get("id"))
+
+
+class _Deletions:
+    """What a delivery says that was deleted, and the versions that its histories tell."""
+
+    def __init__(self, zone: str) -> None:
+        self._zone = zone
+        #: When each was deleted; missing where that is not told.
+        self.by_name: dict[tuple[str, str], datetime | None] = {}
+        self._delivered: set[tuple[str, str]] = set()
+        self._first: dict[tuple[str, str], datetime] = {}
+
+    def look(self, entry: Entry) -> None:
+        """Note a deletion, or a version."""
+        if entry.deleted is not None:
+            time = moment(entry.changed, self._zone).time
+            known = self.by_name.get(entry.deleted)
+            self.by_name[entry.deleted] = max(known, time) if known and time else known or time
+        elif entry.resource is not None and entry.is_version:
+            time = self._changed(entry)
+            if time is not None:
+                name = _name(entry.resource)
+                self._first[name] = min(time, self._first.get(name, time))
+
+    def look_again(self, entry: Entry) -> None:
+        """Note that something that was deleted was delivered too."""
+        if entry.resource is not None and _name(entry.resource) in self.by_name:
+            self._delivered.add(_name(entry.resource))
+
+    def _changed(self, entry: Entry) -> datetime | None:
+        meta = (entry.resource or {}).get("meta")
+        said = meta.get("lastUpdated") if isinstance(meta, dict) else None
+        return moment(said or entry.changed, self._zone).time
+
+    def rows_of(self, entry: Entry) -> RowsByTable:
+        """Rows of a deletion: what was delivered besides is withdrawn where it stands."""
+        if entry.deleted is None:
+            return {}
+        kind, given = entry.deleted
+        if kind not in HANDLED or entry.deleted in self._delivered:
+            return {}
+        return {"deletions": [{"kind": kind, "row_id": given or None}]}
+
+    def mark(self, entry: Entry, rows: RowsByTable) -> None:
+        """Date the rows of a later version, and withdraw what was deleted since."""
+        if entry.resource is None:
+            return
+        name = _name(entry.resource)
+        changed = self._changed(entry) if entry.is_version else None
+        deleted = self.by_name.get(name) if name in self._delivered else None
+        is_later = changed is not None and changed > self._first.get(name, changed)
+        for table, found in rows.items():
+            for row in found if table in _DATED else ():
+                if is_later and row.get("retracted") is None:
+                    row["recorded"], row["recorded_assumed"] = changed, False
+                since = changed or row.get("recorded") or deleted
+                ends = deleted is not None and since is not None and since <= deleted
+                if ends and row.get("retracted") is None:
+                    row["retracted"] = deleted
+
+
+_DATED: Final = ("subjects", "stays", "movements", "events", "units")
 
 
 def _rows(
-    files: tuple[Path, ...], zone: str, received: datetime, systems: dict[str, str], batch: int
+    files: tuple[Path, ...],
+    zone: str,
+    received: datetime,
+    systems: dict[str, str],
+    preferred: tuple[str, ...],
+    batch: int,
 ) -> Iterator[Rows]:
-    context = _context(files, systems)
+    context, deletions, merges = _context(files, zone, systems, preferred)
+    if merges.height:
+        yield Rows("merges", merges, origin="Patient")
+        yield Rows(
+            "warnings", refused_rows("subjects", merges, "subject-merged", "link"), origin="Patient"
+        )
     known_codes: set[str] = set()
     for file in files:
         collected: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for read, entry in enumerate(entries(file), 1):
-            _collect(entry, collected, zone, context, received)
+            rows = _rows_of_entry(entry, zone, context, received, deletions)
+            _collect(entry, rows, collected)
             if read % batch == 0:
                 yield from _frames(collected, known_codes, file.name)
                 collected = {}
         yield from _frames(collected, known_codes, file.name)
 
 
+def _rows_of_entry(
+    entry: Entry, zone: str, context: Context, received: datetime, deletions: _Deletions
+) -> RowsByTable:
+    if entry.deleted is not None:
+        return deletions.rows_of(entry)
+    if entry.resource is None:
+        return {"quarantine": [{"table": "events", "field": None, "reason": "resource-unreadable"}]}
+    rows = rows_of(entry.resource, zone=zone, context=context, received=received)
+    deletions.mark(entry, rows)
+    return rows
+
+
 def _collect(
-    entry: Entry,
-    collected: dict[tuple[str, str], list[dict[str, Any]]],
-    zone: str,
-    context: Context,
-    received: datetime,
+    entry: Entry, rows: RowsByTable, collected: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> None:
     kind = ""
-    rows: dict[str, list[dict[str, Any]]]
-    if entry.resource is None:
-        rows = {"quarantine": [{"table": "events", "field": None, "reason": "resource-unreadable"}]}
-    else:
+    if entry.resource is not None:
         stated = entry.resource.get("resourceType")
         kind = stated if isinstance(stated, str) and stated in HANDLED else "other"
-        rows = rows_of(entry.resource, zone=zone, context=context, received=received)
     for table, found in rows.items():
         for row in found:
             row["file"] = entry.file
@@ -176,7 +262,17 @@ def _collect(
 
 
 # Reference tables first: an event's code is described before it is used.
-_TABLE_ORDER: Final = ("units", "subjects", "stays", "movements", "codes", "events", "quarantine")
+_TABLE_ORDER: Final = (
+    "units",
+    "subjects",
+    "stays",
+    "movements",
+    "codes",
+    "events",
+    "deletions",
+    "quarantine",
+    "warnings",
+)
 
 
 def _frames(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from neva.events.clock import first_moment, instant
 from neva.events.schema import OPEN_END
@@ -20,6 +20,7 @@ __all__ = [
     "UNKNOWN",
     "Context",
     "Moment",
+    "Within",
     "coded",
     "codings",
     "fhir_coding",
@@ -27,8 +28,10 @@ __all__ = [
     "is_known_system",
     "moment",
     "period",
+    "system_of",
     "system_url",
     "text_of",
+    "token_of",
 ]
 
 #: Short names of code systems and their URLs.
@@ -127,6 +130,51 @@ def _system(url: str) -> str:
     return f"{short}-{hashlib.sha256(url.encode()).hexdigest()[:6].upper()}"
 
 
+#: The systems that ready definitions name, in the order in which one of several
+#: codings becomes the code; other known systems follow, and local ones come last.
+_SYSTEM_ORDER: Final = (
+    "CARE",
+    "LOINC",
+    "ATC",
+    "ICD10",
+    "ICD10GM",
+    "ICD10CM",
+    "ICD11",
+    "ICD9CM",
+    "OPS",
+    "ICD10PCS",
+    "RxNorm",
+    "CVX",
+    "SNOMED",
+)
+#: The codes that the profiles of vital signs of FHIR R4 require. Others of LOINC may
+#: stand beside them, and say the same more finely.
+_VITAL_SIGNS: Final = frozenset(
+    f"LOINC//{code}"
+    for code in (
+        "85353-1", "9279-1", "8867-4", "2708-6", "8310-5", "8302-2", "9843-4", "29463-7",
+        "39156-5", "85354-9", "8480-6", "8462-4",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What the parts of a stay tell of it.
+
+    Attributes
+    ----------
+    kind : str or None
+        The kind of the part that is most of a stay in hospital.
+    start, end : datetime or None
+        The first start of a part, and the last end.
+    """
+
+    kind: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
 @dataclass
 class Context:
     """What one resource must know of others; all of it may be empty.
@@ -137,19 +185,47 @@ class Context:
         ``fullUrl`` to resource id, where they differ.
     medications : dict
         Id of a Medication to its ``code``.
+    unusable : set
+        Ids of Medications that may not be read: a modifier of theirs is not known.
     locations : dict
         Id of a Location to the resource.
     ranks : dict
         Id of a Condition to its rank among the diagnoses of its encounter.
     systems : dict
         URLs of code systems to the short names that the hospital gives them.
+    preferred : tuple of str
+        Code systems, by short name or URL, whose coding is the code where a
+        concept has several; before the order that holds otherwise.
+    identified : dict
+        Type, system (None: any) and value of an identifier to the id of the
+        resource that has it; None where several have it.
+    stays : dict
+        Id of an Encounter that is part of another to the id of the stay; None
+        where its ``partOf`` cannot be followed.
+    within : dict
+        Id of a stay to what its parts tell of it.
+    covered : dict
+        Id of an Encounter to the times at which its parts say where the patient was.
+    last_known : dict
+        Id of a stay that is over without an end to the latest time known of it.
+    persons : dict
+        Id of a Patient to that of the record that took its place.
     """
 
     ids: dict[str, str] = field(default_factory=dict)
     medications: dict[str, Any] = field(default_factory=dict)
+    unusable: set[str] = field(default_factory=set)
     locations: dict[str, dict[str, Any]] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
     systems: dict[str, str] = field(default_factory=dict)
+    preferred: tuple[str, ...] = ()
+    identified: dict[tuple[str, str | None, str], str | None] = field(default_factory=dict)
+    stays: dict[str, str | None] = field(default_factory=dict)
+    within: dict[str, Within] = field(default_factory=dict)
+    covered: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+    last_known: dict[str, datetime] = field(default_factory=dict)
+    persons: dict[str, str] = field(default_factory=dict)
+    _precedence: dict[str, tuple[int, bool]] = field(default_factory=dict, repr=False)
 
     def system(self, url: str | None) -> str:
         """Short name of a code system; the same for the same URL, always."""
@@ -157,13 +233,32 @@ class Context:
             return "LOCAL"
         return self.systems.get(url) or _system(url)
 
+    def precedence(self, code: str) -> tuple[int, bool]:
+        """Sort key of the codes of one concept: the first of them becomes the code."""
+        known = self._precedence.get(code)
+        if known is None:
+            known = self._precedence[code] = self._precedence_of(code)
+        return known
+
+    def _precedence_of(self, code: str) -> tuple[int, bool]:
+        system = code.partition("//")[0]
+        chosen = [self.system(one) if ":" in one else one for one in self.preferred]
+        order = [*chosen, *(one for one in _SYSTEM_ORDER if one not in chosen)]
+        last = len(order) + (system not in SYSTEM_URLS)
+        place = order.index(system) if system in order else last
+        return place, code not in _VITAL_SIGNS
+
     def id_of(self, reference: Any, expected: str | None = None) -> str | None:
         """Id that a Reference points to; None where it cannot be told.
 
         ``Patient/1``, absolute URLs with or without version, ``urn:uuid:`` and
-        ``urn:oid:`` are understood. A search (``Patient?identifier=``) and a
-        reference by identifier alone are not.
+        ``urn:oid:`` are understood. A search by identifier
+        (``Patient?identifier=…``) and a reference by identifier alone are
+        understood where the delivery has exactly one such resource.
         """
+        token = token_of(reference, expected)
+        if token is not None:
+            return self.identified.get(token)
         text: str | None = (reference or {}).get("reference")
         if not text or "?" in text or text.startswith("#"):
             return None
@@ -175,6 +270,42 @@ class Context:
         if expected is not None and len(parts) > 1 and parts[-2] != expected:
             return None
         return parts[-1] or None
+
+    def stay_of(self, reference: Any) -> str | None:
+        """Id of the stay that a reference to an Encounter is about: the whole, not a part."""
+        found = self.id_of(reference, "Encounter")
+        return None if found is None else self.stays.get(found, found)
+
+
+def token_of(reference: Any, expected: str | None = None) -> tuple[str, str | None, str] | None:
+    """Type, system and value by which a Reference names a resource; None where it does not.
+
+    >>> token_of({"reference": "Patient?identifier=https://example.org/mrn|12"})
+    ('Patient', 'https://example.org/mrn', '12')
+    >>> token_of({"identifier": {"value": "12"}}, "Patient")
+    ('Patient', None, '12')
+    """
+    if not isinstance(reference, Mapping):
+        return None
+    text = reference.get("reference")
+    if isinstance(text, str) and text:
+        path, is_search, query = text.partition("?")
+        kind = path.rstrip("/").rsplit("/", 1)[-1]
+        asked = parse_qsl(query, keep_blank_values=True) if is_search else []
+        if len(asked) != 1 or asked[0][0] != "identifier" or expected not in (None, kind):
+            return None
+        before, has_system, after = asked[0][1].partition("|")
+        return (kind, before, after) if has_system else (kind, None, before)
+    identifier = reference.get("identifier")
+    stated = reference.get("type") or expected
+    if not isinstance(identifier, Mapping) or not isinstance(stated, str):
+        return None
+    if expected is not None and stated != expected:
+        return None
+    value, given = identifier.get("value"), identifier.get("system")
+    if not isinstance(value, str) or not value or not isinstance(given, str | None):
+        return None
+    return stated, given, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +362,10 @@ _OVER: Final = frozenset(
 )
 
 
+#: Choices of time of what was seen or done, rather than of what began to be so.
+_OBSERVED: Final = frozenset(("effective", "performed", "occurrence"))
+
+
 def period(
     resource: Mapping[str, Any], stem: str, zone: str, *, open_end: bool = False
 ) -> tuple[Moment, Moment]:
@@ -246,6 +381,8 @@ def period(
     if f"{stem}Period" in resource:
         span = resource[f"{stem}Period"]
         begin, end = moment(span.get("start"), zone), moment(span.get("end"), zone)
+        if begin == _NOTHING and end.time is not None and stem in _OBSERVED:
+            return end, _NOTHING  # when it began is not told; it was so at the end
         if open_end and begin.time is not None and end == _NOTHING:
             # The standard: a period without an end is going on.
             end = Moment(OPEN_END, begin.precision)
@@ -259,13 +396,19 @@ def period(
 
 
 def codings(concept: Mapping[str, Any] | None, context: Context) -> list[tuple[str, str | None]]:
-    """Codes of a CodeableConcept with their displays; a bare text is a code too."""
+    """Codes of a CodeableConcept with their displays; a bare text is a code too.
+
+    The order of codings has no meaning in FHIR: they come in the order of
+    `Context.precedence`, whatever order they were written in.
+    """
     concept = concept or {}
     found = [
         (_code(each.get("system"), each["code"], context), each.get("display"))
         for each in concept.get("coding") or ()
         if each.get("code")
     ]
+    if len(found) > 1:
+        found.sort(key=lambda pair: context.precedence(pair[0]))
     if not found and concept.get("text"):
         found = [(f"FHIR-TEXT//{concept['text']}", concept["text"])]
     return found
@@ -275,6 +418,15 @@ def _code(url: str | None, code: str, context: Context) -> str:
     if url and url.startswith(_ESCAPED):
         return f"{unquote(url.removeprefix(_ESCAPED))}//{unquote(code)}"
     return f"{context.system(url)}//{code}"
+
+
+def system_of(concept: Any, code: str, context: Context) -> str | None:
+    """URL of the system of a code among the codings of a concept."""
+    for each in concept.get("coding") or () if isinstance(concept, Mapping) else ():
+        if each.get("code") and _code(each.get("system"), each["code"], context) == code:
+            url: str | None = each.get("system")
+            return url
+    return None
 
 
 def coded(concept: Any, context: Context) -> str | None:

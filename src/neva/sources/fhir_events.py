@@ -14,8 +14,10 @@ from neva.sources.fhir_codes import (
     is_known_system,
     moment,
     period,
+    system_of,
     text_of,
 )
+from neva.sources.fhir_guards import unknown_modifier
 from neva.sources.fhir_reading import Reading, RefusedError, Resource, RowsByTable, plain_code
 
 __all__ = ["EVENT_READERS"]
@@ -94,11 +96,11 @@ def _event(
         if known.time is None and known.partial is None:
             raise RefusedError("time", "time-missing")
         begin = known
-    first = (concept.get("coding") or [{}])[0] if isinstance(concept, Mapping) else {}
+    url = system_of(concept, found[0][0], reading.context)
     kept = {
         **{f"coding.{place}": code for place, (code, _) in enumerate(found[1:], 2)},
         # The URL of a system whose short name was made from it.
-        "code_system": first.get("system") if not is_known_system(first.get("system")) else None,
+        "code_system": None if is_known_system(url) else url,
         "partial_time": begin.partial,
         "fhir_status": stated if stated in _NUANCES else None,
         "category": coded(resource.get("category"), reading.context)
@@ -110,11 +112,11 @@ def _event(
     # believed before.
     is_withdrawn = "entered-in-error" in (stated, plain_code(resource.get("verificationStatus")))
     source_time = known.time or (None if is_withdrawn else reading.updated(resource))
+    about = resource.get("encounter") or resource.get("context")
+    stay = reading.context.stay_of(about)
     return {
         "subject": subject,
-        "stay": reading.context.id_of(
-            resource.get("encounter") or resource.get("context"), "Encounter"
-        ),
+        "stay": stay,
         "time": begin.time,
         "end_time": end.time,
         "precision": begin.precision if begin.time else "none",
@@ -129,6 +131,7 @@ def _event(
         "recorded": source_time or begin.time,
         "recorded_assumed": source_time is None,
         "retracted": reading.retracted(resource, stated),
+        "_stayless": stay is None and bool(about),
         "_description": found[0][1]
         or (concept.get("text") if isinstance(concept, Mapping) else None),
     }
@@ -138,9 +141,13 @@ def _delivered(*events: dict[str, Any]) -> RowsByTable:
     codes = {
         event["code"]: event.pop("_description") for event in events if "_description" in event
     }
+    stayless = False
     for event in events:
         event["attributes"] = event["attributes"] or None
+        stayless = event.pop("_stayless", False) or stayless
+    told = {"table": "events", "field": "encounter", "reason": "stay-unresolved"}
     return {
+        **({"warnings": [told]} if stayless else {}),
         "events": list(events),
         "codes": [{"code": code, "description": text} for code, text in codes.items()],
     }
@@ -181,6 +188,9 @@ def _quantity(quantity: Resource) -> dict[str, Any]:
     except (TypeError, ValueError):
         raise RefusedError("value", "value-unreadable") from None
     comparator = quantity.get("comparator")
+    if comparator and comparator not in _COMPARATORS:
+        # It turns the meaning of the number: never read as if it were not there.
+        raise RefusedError("value", "value-unreadable")
     return {
         "value": value,
         "comparator": _COMPARATORS.get(comparator or ""),
@@ -312,8 +322,7 @@ def _condition(condition: Resource, reading: Reading) -> RowsByTable:
 
 
 def _procedure(procedure: Resource, reading: Reading) -> RowsByTable:
-    stem = "performed" if any(name.startswith("performed") for name in procedure) else "occurrence"
-    begin, end = period(procedure, stem, reading.zone, open_end=True)
+    begin, end = period(procedure, "performed", reading.zone, open_end=True)
     return _delivered(
         _event(
             procedure,
@@ -336,16 +345,18 @@ def _medication(resource: Resource, reading: Reading) -> Any:
     inline = resource.get("medicationCodeableConcept")
     if inline is not None:
         return inline
-    choice = resource.get("medication") or {}  # R5: a CodeableReference
-    if choice.get("concept"):
-        return choice["concept"]
-    reference = resource.get("medicationReference") or choice.get("reference") or {}
+    reference = resource.get("medicationReference") or {}
     text = reference.get("reference") or ""
     if text.startswith("#"):
         for contained in resource.get("contained") or ():
             if contained.get("id") == text[1:]:
+                if unknown_modifier(contained) is not None:
+                    raise RefusedError("contained", "modifier-unknown")
                 return contained.get("code")
-    found = reading.context.medications.get(reading.context.id_of(reference, "Medication") or "")
+    name = reading.context.id_of(reference, "Medication") or ""
+    if name in reading.context.unusable:
+        raise RefusedError("medicationReference", "modifier-unknown")
+    found = reading.context.medications.get(name)
     if found is None and reference.get("display"):
         return {"text": reference["display"]}
     if found is None and reference:
@@ -394,8 +405,7 @@ def _service_request(request: Resource, reading: Reading) -> RowsByTable:
 
 
 def _medication_administration(given: Resource, reading: Reading) -> RowsByTable:
-    stem = "effective" if any(name.startswith("effective") for name in given) else "occurence"
-    begin, end = period(given, stem, reading.zone, open_end=True)
+    begin, end = period(given, "effective", reading.zone, open_end=True)
     dosage = given.get("dosage") or {}
     event = _event(
         given,

@@ -27,12 +27,26 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One resource and where it stands; ``resource`` is None where it could not be read."""
+    """One resource and where it stands; ``resource`` is None where it could not be read.
+
+    Attributes
+    ----------
+    deleted : tuple of str, optional
+        Type and id of what the entry says was deleted; there is no resource then.
+        The id is empty where it is deleted by a search.
+    changed : str, optional
+        When this version came to be, as the entry of a history says it.
+    is_version : bool
+        One of the versions that a history tells.
+    """
 
     file: str
     row: int
     resource: dict[str, Any] | None
     full_url: str | None = None
+    deleted: tuple[str, str] | None = None
+    changed: str | None = None
+    is_version: bool = False
 
 
 def find_files(path: Path) -> tuple[Path, ...]:
@@ -114,6 +128,8 @@ def _small(file: Path, content: bytes) -> Iterator[Entry]:
             f"{file}: no FHIR; found JSON that is nested too deeply; choose a Bundle, a resource "
             "or an NDJSON export"
         ) from None
+    if isinstance(read, dict) and {"transactionTime", "output"} <= read.keys():
+        return  # the manifest of a bulk export: its files stand beside it
     if not isinstance(read, dict) or "resourceType" not in read:
         raise _not_fhir(file)
     if read["resourceType"] != "Bundle":
@@ -138,10 +154,17 @@ def _entry(file: Path, row: int, entry: Any) -> Iterator[Entry]:
         yield Entry(file.name, row, None)
         return
     resource = entry.get("resource")
-    if resource is None and ("request" in entry or "response" in entry):
-        return  # a deletion or an answer without content
     full_url = entry.get("fullUrl")
     full_url = full_url if isinstance(full_url, str) else None
+    request, response = entry.get("request"), entry.get("response")
+    changed = response.get("lastModified") if isinstance(response, dict) else None
+    changed = changed if isinstance(changed, str) else None
+    if isinstance(request, dict) and request.get("method") == "DELETE":
+        deleted = _deleted(request.get("url") or full_url)
+        yield Entry(file.name, row, None, full_url, deleted=deleted, changed=changed)
+        return
+    if resource is None and ("request" in entry or "response" in entry):
+        return  # an answer without content
     if not isinstance(resource, dict):
         yield Entry(file.name, row, None)
         return
@@ -152,7 +175,20 @@ def _entry(file: Path, row: int, entry: Any) -> Iterator[Entry]:
         for inner in resource.get("entry") or []:
             yield from _entry(file, row, inner)
         return
-    yield Entry(file.name, row, resource, full_url)
+    # An entry of a history says what was asked and what came of it.
+    is_version = isinstance(request, dict) and isinstance(response, dict)
+    yield Entry(file.name, row, resource, full_url, changed=changed, is_version=is_version)
+
+
+def _deleted(url: Any) -> tuple[str, str] | None:
+    """Type and id of what is deleted; None where it cannot be told."""
+    if not isinstance(url, str):
+        return None
+    path, is_search, _ = url.partition("?")
+    parts = path.partition("/_history")[0].rstrip("/").split("/")
+    if is_search:
+        return parts[-1], ""
+    return (parts[-2], parts[-1]) if len(parts) > 1 else None
 
 
 def _streamed(file: Path, stream: BinaryIO) -> Iterator[Entry]:

@@ -49,7 +49,7 @@ class Reading:
         found = self.context.id_of(reference, "Patient")
         if found is None:
             raise RefusedError("subject", "reference-unresolved", table)
-        return found
+        return self.context.persons.get(found, found)
 
 
 def plain_code(concept: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import polars as pl
 from neva.events.schema import ATTRIBUTES, ROWS, TIME
 from neva.sources.fhir_codes import Context
 from neva.sources.fhir_events import EVENT_READERS
+from neva.sources.fhir_guards import other_version, unknown_modifier
 from neva.sources.fhir_reading import Reading, RefusedError, Resource, RowsByTable
 from neva.sources.fhir_stays import encounter_rows, location_rows, patient_rows
 
@@ -123,7 +124,11 @@ def rows_of(
             return {}
         given = resource.get("id")
         if not isinstance(given, str) or not given:
-            raise RefusedError("id", "resource-unreadable", _unreadable(resource)["table"])
+            raise RefusedError("id", "resource-unreadable", _table_of(resource))
+        if (other := other_version(resource)) is not None:
+            raise RefusedError(other[1], other[0], _table_of(resource))
+        if (place := unknown_modifier(resource)) is not None:
+            raise RefusedError(place, "modifier-unknown", _table_of(resource))
         rows = handler(resource, Reading(zone, context or Context(), received))
         _check_types(rows)
         return rows
@@ -140,10 +145,9 @@ def rows_of(
 _TABLE_BY_TYPE: Final = {"Patient": "subjects", "Encounter": "stays", "Location": "units"}
 
 
-def _unreadable(resource: Any) -> dict[str, Any]:
-    kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
-    table = _TABLE_BY_TYPE.get(kind, "events") if isinstance(kind, str) else "events"
-    return {"table": table, "field": None, "reason": "resource-unreadable"}
+def _table_of(resource: Resource) -> str:
+    kind = resource["resourceType"]
+    return _TABLE_BY_TYPE.get(kind, "events")
 
 
 _HANDLERS: Final[dict[str, Callable[[Resource, Reading], RowsByTable]]] = {

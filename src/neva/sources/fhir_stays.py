@@ -6,12 +6,15 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from neva.events.clock import first_moment
-from neva.sources.fhir_codes import moment, text_of
+from neva.events.codes import END_UNKNOWN
+from neva.events.schema import OPEN_END
+from neva.sources.fhir_codes import Moment, Within, coded, moment, text_of
 from neva.sources.fhir_reading import Reading, RefusedError, Resource, RowsByTable
 
-__all__ = ["encounter_rows", "location_rows", "patient_rows"]
+__all__ = ["KIND_BY_CLASS", "class_of", "encounter_rows", "location_rows", "patient_rows"]
 
-_KIND_BY_CLASS: Final = {
+#: Class of an encounter to the kind of stay.
+KIND_BY_CLASS: Final = {
     "AMB": "outpatient",
     "HH": "outpatient",
     "FLD": "emergency",
@@ -37,7 +40,12 @@ _UNIT_KIND_BY_TYPE: Final = {
 
 
 def patient_rows(patient: Resource, reading: Reading) -> RowsByTable:
-    """Read a subject, and what is known of it without a date."""
+    """Read a subject, and what is known of it without a date.
+
+    A record that was merged into another gives no subject: its rows go to that one.
+    """
+    if patient["id"] in reading.context.persons:
+        return {}
     born = patient.get("birthDate")
     birth_date = None
     events: list[dict[str, Any]] = []
@@ -96,8 +104,19 @@ def _timeless(patient: Resource, known: datetime | None) -> dict[str, Any]:
     }
 
 
+def class_of(encounter: Resource) -> str:
+    """Code of an encounter's class; empty where it has none."""
+    found = encounter.get("class")
+    code = found.get("code") if isinstance(found, dict) else None
+    return code if isinstance(code, str) else ""
+
+
 def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
-    """Read a stay and its movements; an event where nobody came."""
+    """Read a stay and its movements; an event where nobody came.
+
+    An encounter that is part of another is what happened within that stay: an
+    event, and movements. It is no stay of its own.
+    """
     subject = reading.subject(encounter, "stays")
     status = encounter.get("status")
     span = encounter.get("period") or {}
@@ -105,79 +124,196 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
     for name, read in (("period.start", start), ("period.end", end)):
         if read.reason is not None:
             raise RefusedError(name, read.reason, "stays")
+    stay = reading.context.stays.get(encounter["id"], encounter["id"])
+    if stay is None:
+        raise RefusedError("partOf", "reference-unresolved", "stays")
+    is_part = stay != encounter["id"]
     if status in ("planned", "cancelled"):
         # Not a stay: nobody came (yet). Kept as an event.
-        return {
-            "events": [
-                {
-                    "subject": subject,
-                    "stay": encounter["id"],
-                    "time": start.time,
-                    "precision": start.precision if start.time else "none",
-                    "code": "FHIR//encounter",
-                    "status": status,
-                    "sequence": 0,
-                    "row_id": encounter["id"],
-                    "recorded": reading.updated(encounter) or start.time,
-                    "recorded_assumed": reading.updated(encounter) is None,
-                }
-            ]
-        }
+        return {"events": [_contact(encounter, reading, subject, stay, start, end, status)]}
+    within = reading.context.within.get(encounter["id"], Within())
+    if start.time is None and within.start is not None and not is_part:
+        start = Moment(within.start, "instant")
     if start.time is None:
         raise RefusedError("period.start", "time-missing", "stays")
-    kind = encounter.get("class") or {}
-    if isinstance(kind, list):  # R5
-        kind = ((kind[0] if kind else {}).get("coding") or [{}])[0]
-    visit = encounter.get("hospitalization") or encounter.get("admission") or {}
+    last_known = None if end.time else reading.context.last_known.get(encounter["id"])
+    if last_known is None and end.time is None and status == "finished":
+        last_known = start.time  # nothing else is known of it
     retracted = reading.retracted(encounter, status)
-    shared = {"subject": subject, "recorded": start.time, "recorded_assumed": True}
-    stay = {
-        **shared,
-        "stay": encounter["id"],
+    found = _movements(encounter, reading, subject, stay, start.time, end.time or last_known)
+    for movement in found["movements"]:
+        movement["retracted"] = retracted
+    if is_part:
+        contact = _contact(encounter, reading, subject, stay, start, end, "done")
+        return {**found, "events": [{**contact, "retracted": retracted}]}
+    visit = encounter.get("hospitalization") or {}
+    row = {
+        "subject": subject,
+        "stay": stay,
         "start": start.time,
-        "end": end.time,
+        "end": end.time or last_known,
         "precision": start.precision,
-        "kind": _KIND_BY_CLASS.get(kind.get("code", "")),
+        "kind": _kind(encounter, within),
         "source": text_of(visit.get("admitSource")),
         "outcome": text_of(visit.get("dischargeDisposition")),
         "row_id": encounter["id"],
+        "recorded": start.time,
+        "recorded_assumed": True,
         "retracted": retracted,
     }
+    found["stays"] = [row]
+    if last_known is not None and within.end is not None and last_known <= within.end:
+        # Every part has ended: so has the whole.
+        row["end"] = within.end
+    elif last_known is not None:
+        at = Moment(last_known, "instant")
+        found["events"] = [
+            {
+                **_contact(encounter, reading, subject, stay, at, None, "done"),
+                "code": END_UNKNOWN,
+                "attributes": None,
+                "row_id": f"{encounter['id']}#end-unknown",
+                "retracted": retracted,
+            }
+        ]
+        found["warnings"] = [{"table": "stays", "field": "period.end", "reason": "end-unknown"}]
+    return found
+
+
+def _kind(encounter: Resource, within: Within) -> str | None:
+    """Kind of a stay: in hospital more, where a part of it is."""
+    own = KIND_BY_CLASS.get(class_of(encounter))
+    if own in ("inpatient", "outpatient", "virtual"):
+        return own
+    order = ("inpatient", "observation", "day", "emergency")
+    return next((kind for kind in order if kind in (own, within.kind)), own)
+
+
+def _contact(
+    encounter: Resource,
+    reading: Reading,
+    subject: str,
+    stay: str,
+    start: Moment,
+    end: Moment | None,
+    status: str,
+) -> dict[str, Any]:
+    """Give the event of an encounter that is no stay."""
+    # What was done was known as it began; when it was last changed says nothing of that.
+    updated = None if status == "done" else reading.updated(encounter)
+    kinds = encounter.get("type")
+    said = {
+        "class": class_of(encounter) or None,
+        "type": coded(kinds, reading.context) if isinstance(kinds, list) else None,
+    }
+    finish = None if end is None or start.time is None else end.time
+    return {
+        "subject": subject,
+        "stay": stay,
+        "time": start.time,
+        "end_time": finish,
+        "precision": start.precision if start.time else "none",
+        "code": "FHIR//encounter",
+        "status": status,
+        "attributes": [{"key": key, "value": value} for key, value in said.items() if value]
+        if status == "done"
+        else None,
+        "sequence": 0,
+        "row_id": encounter["id"],
+        "recorded": updated or start.time,
+        "recorded_assumed": updated is None,
+    }
+
+
+def _movements(
+    encounter: Resource,
+    reading: Reading,
+    subject: str,
+    stay: str,
+    known: datetime,
+    ended: datetime | None,
+) -> RowsByTable:
+    """Read where the patient was; where parts of the encounter say it, they do.
+
+    A place without an end is left when the encounter ends, or, if it is said to
+    be left, when the next one begins.
+    """
     movements: list[dict[str, Any]] = []
     quarantine: list[dict[str, Any]] = []
+    span = encounter.get("period") or {}
+    covered = sorted(reading.context.covered.get(encounter["id"], ()))
     places = encounter.get("location") or []
+    begins = sorted(
+        time
+        for place in places
+        if place.get("status") not in ("planned", "reserved")
+        and (time := moment((place.get("period") or {}).get("start"), reading.zone).time)
+    )
     for position, place in enumerate(places):
         if place.get("status") in ("planned", "reserved"):
             continue
         during = place.get("period") or (span if len(places) == 1 else {})
         begin = moment(during.get("start"), reading.zone)
         finish = moment(during.get("end"), reading.zone)
+        if begin.time is None and begin.reason is None and len(places) == 1 and not during:
+            begin = Moment(known, "instant")
         reason = begin.reason or finish.reason or (None if begin.time else "time-missing")
         if reason is not None:
             quarantine.append(
                 {"table": "movements", "field": f"location[{position}].period", "reason": reason}
             )
             continue
+        assert begin.time is not None  # no reason was found
         unit, bed = _unit_and_bed(place, reading)
-        movements.append(
-            {
-                **shared,
-                "stay": encounter["id"],
-                "start": begin.time,
-                "end": finish.time,
-                "precision": begin.precision,
-                "unit": unit,
-                "bed": bed,
-                "row_id": f"{encounter['id']}#{position}",
-                "recorded": begin.time,
-                "retracted": retracted,
-            }
-        )
-    return {"stays": [stay], "movements": _with_beds(movements), "quarantine": quarantine}
+        until = finish.time or (None if ended is None else max(ended, begin.time))
+        if finish.time is None and place.get("status") == "completed":
+            start_of_place = begin.time
+            until = next((time for time in begins if time > start_of_place), until)
+            until = until or start_of_place
+        for number, (start, end) in enumerate(_left_over(begin.time, until, covered)):
+            movements.append(
+                {
+                    "subject": subject,
+                    "stay": stay,
+                    "start": start,
+                    "end": end,
+                    "precision": begin.precision,
+                    "unit": unit,
+                    "bed": bed,
+                    "row_id": f"{encounter['id']}#{position}" + (f".{number}" if number else ""),
+                    "recorded": start,
+                    "recorded_assumed": True,
+                }
+            )
+    return {"movements": _with_beds(movements), "quarantine": quarantine}
+
+
+def _left_over(
+    start: datetime, end: datetime | None, covered: list[tuple[datetime, datetime]]
+) -> list[tuple[datetime, datetime | None]]:
+    """Take times that parts tell of out of one that the whole tells of.
+
+    >>> day = [datetime(2020, 3, number, tzinfo=UTC) for number in range(1, 6)]
+    >>> [(a.day, b and b.day) for a, b in _left_over(day[0], None, [(day[1], day[2])])]
+    [(1, 2), (3, None)]
+    """
+    found: list[tuple[datetime, datetime | None]] = []
+    at = start
+    for begin, finish in covered:
+        if finish <= at or (end is not None and begin >= end):
+            continue
+        if begin > at:
+            found.append((at, begin))
+        at = max(at, finish)
+    if not found and at == start:
+        return [(start, end)]  # nothing covers it, be it without length
+    if at != OPEN_END and (end is None or at < end):
+        found.append((at, end))
+    return found
 
 
 def _physical(place: Resource) -> str | None:
-    for each in (place.get("physicalType") or place.get("form") or {}).get("coding") or ():
+    for each in (place.get("physicalType") or {}).get("coding") or ():
         if each.get("code"):
             return str(each["code"])
     return None

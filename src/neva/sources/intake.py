@@ -22,9 +22,11 @@ from neva.events.hospital import Hospital, Writer
 from neva.events.identities import Pseudonyms
 from neva.events.manifest import GRACE_AHEAD
 from neva.events.own_units import read_own_units
-from neva.events.schema import EVENT_ROW, REASONS, TABLES, TIME
+from neva.events.schema import EVENT_ROW, REASONS, RETRACTIONS, TABLES, TIME
 from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
+from neva.sources.deletions import Withdrawn, withdrawn
+from neva.sources.merges import Moved, moved
 from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
@@ -263,8 +265,25 @@ def import_delivery(
         writer.dates_shifted = shifted
         tally = _Tally(latest=None if shifted else now + GRACE_AHEAD)
         batch = writer.next_batch()
-        stage, others, pseudonyms, shared = _stage(writer, delivery, tally, progress)
-        _write_events(writer, delivery, stage, tally, shared=shared, batch=batch, replaced=replaced)
+        stage, others, pseudonyms, named = _stage(writer, delivery, tally, progress)
+        shared = reconcile.shared_ids(named)
+        gone = _deleted(writer, delivery, others.pop("deletions", []), pseudonyms, tally)
+        merged = _merged(writer, others, named, pseudonyms, tally)
+        _write_events(
+            writer,
+            delivery,
+            stage,
+            tally,
+            shared=shared,
+            batch=batch,
+            replaced=replaced,
+            deleted=gone.events,
+            merged=merged,
+        )
+        for things, what in ((gone.things, "retracted"), (merged.things, "revised")):
+            for table, frame in things.items():
+                tally.add(table, what, frame.height)
+                writer.append(table, [frame.with_columns(batch=pl.lit(batch, dtype=pl.Int64))])
         _write_others(writer, others, tally, batch=batch, replaced=replaced)
         tally.check_refusals(label, most_refused)
         for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
@@ -321,11 +340,10 @@ def _stage(
     delivery: Delivery,
     tally: _Tally,
     progress: Callable[[int], None] | None,
-) -> tuple[Stage, dict[str, list[pl.DataFrame]], Pseudonyms, pl.Series]:
+) -> tuple[Stage, dict[str, list[pl.DataFrame]], Pseudonyms, list[pl.DataFrame]]:
     """Read the delivery once; accept, pseudonymise and stage its rows.
 
-    The last of what it returns are the event ids that stand in more than one
-    range of subjects: one row id, several subjects.
+    The last of what it returns are the ids of events that have a row id.
     """
     pseudonyms = Pseudonyms(writer.key, delivery.assigner)
     canonical = _canonical_units(writer.snapshot().codes())
@@ -349,6 +367,10 @@ def _stage(
         if rows.table == "warnings":
             tally.counts.pop("warnings", None)
             tally.warn(conform("warnings", rows.frame))
+            continue
+        if rows.table in ("deletions", "merges"):
+            tally.counts.pop(rows.table, None)
+            others.setdefault(rows.table, []).append(conform(rows.table, rows.frame))
             continue
         accepted = accept(
             rows.table,
@@ -378,7 +400,7 @@ def _stage(
             if rows.table in ("stays", "movements"):
                 tally.span(frame, "start", "end")
             others.setdefault(rows.table, []).append(frame)
-    return stage, others, pseudonyms, reconcile.shared_ids(named)
+    return stage, others, pseudonyms, named
 
 
 def _recorded(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
@@ -398,6 +420,52 @@ def _pseudonymised(frame: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFrame:
     return frame.drop(dropped).with_columns(columns)
 
 
+def _deleted(
+    writer: Writer,
+    delivery: Delivery,
+    deletions: list[pl.DataFrame],
+    pseudonyms: Pseudonyms,
+    tally: _Tally,
+) -> Withdrawn:
+    """Find what the delivery's deletions withdraw; tell of those of nothing."""
+    if not deletions:
+        return Withdrawn(pl.DataFrame(schema=RETRACTIONS))
+    found = withdrawn(
+        pl.concat(deletions),
+        writer.snapshot(),
+        pseudonyms,
+        source=delivery.name,
+        now=writer.now,
+    )
+    tally.warn(found.unmatched)
+    return found
+
+
+def _merged(
+    writer: Writer,
+    others: dict[str, list[pl.DataFrame]],
+    named: list[pl.DataFrame],
+    pseudonyms: Pseudonyms,
+    tally: _Tally,
+) -> Moved:
+    """Find what is stored of records that the delivery merges into others."""
+    merges = others.pop("merges", [])
+    if not merges:
+        return Moved(pl.DataFrame(schema=TABLES["events"]), pl.DataFrame(schema=RETRACTIONS))
+    delivered = {"subjects": [one["subject_id"] for one in others.get("subjects", [])]}
+    delivered["stays"] = [one["stay_id"] for one in others.get("stays", [])]
+    delivered["events"] = [one["event_id"] for one in named]
+    found = moved(
+        pl.concat(merges),
+        writer.snapshot(),
+        pseudonyms,
+        delivered={table: pl.concat(keys) for table, keys in delivered.items() if keys},
+        now=writer.now,
+    )
+    tally.add("events", "revised", found.events.height)
+    return found
+
+
 def _write_events(
     writer: Writer,
     delivery: Delivery,
@@ -407,9 +475,18 @@ def _write_events(
     shared: pl.Series,
     batch: int,
     replaced: list[int],
+    deleted: pl.DataFrame,
+    merged: Moved,
 ) -> None:
     stored = writer.snapshot().stored("events") if "events" in writer.before.tables else None
     retractions: list[pl.DataFrame] = []
+    if deleted.height:
+        retractions.append(deleted)
+        tally.add("events", "retracted", deleted.height)
+    if merged.events.height:
+        retractions.append(merged.retractions)
+        rows = merged.events.with_columns(batch=pl.lit(batch, dtype=pl.Int64))
+        writer.append("events", [rows.select(list(TABLES["events"]))])
     kept_ids: list[pl.Series] = []
 
     def finished() -> Iterator[pl.DataFrame]:

@@ -19,7 +19,17 @@ from neva.events.schema import EVENT_ROW, KEYS, ORDER, RETRACTIONS, TABLES, TIME
 from neva.sources.acceptance import refused_rows
 from neva.sources.staging import range_of
 
-__all__ = ["Reconciled", "earliest", "events", "named_ids", "ranges", "shared_ids", "things"]
+__all__ = [
+    "Reconciled",
+    "earliest",
+    "events",
+    "ids_by_row",
+    "movement_ids_by_row",
+    "named_ids",
+    "ranges",
+    "shared_ids",
+    "things",
+]
 
 #: What makes the content of an event: everything but when it was known and
 #: where it stood in the file.
@@ -79,8 +89,14 @@ def _not_before(now: datetime, *columns: str) -> pl.Expr:
     return pl.max_horizontal(pl.lit(now, dtype=TIME), *just_after)
 
 
-def _by_row_id(rows: pl.DataFrame, source: str) -> pl.Series:
+def ids_by_row(rows: pl.DataFrame, source: str) -> pl.Series:
+    """Return the event ids of rows by their ``origin`` and ``row_id``."""
     return to_id(hash_rows(rows, ("origin", "row_id"), seed=source))
+
+
+def movement_ids_by_row(rows: pl.DataFrame) -> pl.Series:
+    """Return the movement ids of rows by their ``origin``, ``row_id`` and ``subject_id``."""
+    return to_id(hash_rows(rows, ("origin", "row_id", "subject_id"), seed="movement"))
 
 
 def named_ids(staged: pl.DataFrame, *, source: str) -> pl.DataFrame:
@@ -92,7 +108,7 @@ def named_ids(staged: pl.DataFrame, *, source: str) -> pl.DataFrame:
         Columns ``event_id`` (int64) and ``range`` (int8).
     """
     rows = staged.select("origin", "row_id", "subject_id").filter(pl.col("row_id").is_not_null())
-    return pl.DataFrame({"event_id": _by_row_id(rows, source), "range": range_of(rows)})
+    return pl.DataFrame({"event_id": ids_by_row(rows, source), "range": range_of(rows)})
 
 
 def shared_ids(named: list[pl.DataFrame]) -> pl.Series:
@@ -112,7 +128,7 @@ def ranges(
         if not len(shared):
             yield rows
             continue
-        is_shared = rows["row_id"].is_not_null() & _by_row_id(rows, source).is_in(shared.implode())
+        is_shared = rows["row_id"].is_not_null() & ids_by_row(rows, source).is_in(shared.implode())
         aside.append(rows.filter(is_shared))
         yield rows.filter(~is_shared)
     if aside:
@@ -129,7 +145,7 @@ def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFram
     staged = staged.with_columns(content=to_id(hash_rows(staged, content_columns)))
     has_id = staged["row_id"].is_not_null()
     if has_id.all():
-        return staged.with_columns(event_id=_by_row_id(staged, source))
+        return staged.with_columns(event_id=ids_by_row(staged, source))
     if staged["content"].n_unique() == staged.height:
         repetition = pl.lit(0, dtype=pl.Int64)
     else:
@@ -140,7 +156,7 @@ def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFram
     staged = staged.with_columns(_repetition=repetition)
     by_content = to_id(hash_rows(staged, ("content", "_repetition"), seed=source))
     if has_id.any():
-        by_id = _by_row_id(staged, source)
+        by_id = ids_by_row(staged, source)
         ids = pl.select(pl.when(has_id).then(by_id).otherwise(by_content)).to_series()
     else:
         ids = by_content
@@ -474,7 +490,7 @@ def _keyed(table: str, delivered: pl.DataFrame) -> pl.DataFrame:
     by_place = to_id(
         hash_rows(delivered, ("subject_id", "stay_id", "start", "unit", "bed"), seed="movement")
     )
-    by_id = to_id(hash_rows(delivered, ("origin", "row_id", "subject_id"), seed="movement"))
+    by_id = movement_ids_by_row(delivered)
     has_id = delivered["row_id"].is_not_null()
     ids = pl.select(pl.when(has_id).then(by_id).otherwise(by_place)).to_series()
     return delivered.with_columns(movement_id=ids)

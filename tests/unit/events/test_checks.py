@@ -104,6 +104,18 @@ CASES = {
         1,
         2,
     ),
+    "stay-end": (
+        {
+            "stays": [stay(end=day(3)), stay("s2", end=day(3)), stay("s3", end=None)],
+            "events": [
+                at(day(3), stay="s1", code="NEVA//END-UNKNOWN"),
+                # The end was told since.
+                at(day(2), stay="s2", code="NEVA//END-UNKNOWN"),
+            ],
+        },
+        1,
+        3,
+    ),
     "stay-kind": ({"stays": [stay(kind="day"), stay("s2")]}, 1, 2),
     "stay-events": ({"events": [at(day(1), stay="s1")], "stays": [stay(), stay("s2")]}, 1, 2),
     "movement-unit": ({"movements": [move(), move(unit=None)]}, 1, 2),

@@ -1,0 +1,124 @@
+"""Records of one person that a source merged: what is stored follows the surviving one.
+
+Nothing is rewritten: a row of the record that was merged ends at the time of the
+import, and begins anew under the pseudonym of the surviving record. As of before,
+they are two persons still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from neva.events.identities import Pseudonyms
+from neva.events.schema import EVENT_ROW, KEYS, ORDER, RETRACTIONS, TABLES, TIME
+from neva.events.snapshot import Snapshot
+
+__all__ = ["Moved", "moved"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What merges move.
+
+    Attributes
+    ----------
+    events : polars.DataFrame
+        Events under their new subject, with all columns but ``batch``.
+    retractions : polars.DataFrame
+        Columns of ``RETRACTIONS``: the same events under the old subject.
+    things : dict of str to polars.DataFrame
+        For other tables: rows to append, with all columns but ``batch``.
+    """
+
+    events: pl.DataFrame
+    retractions: pl.DataFrame
+    things: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+
+def moved(
+    merges: pl.DataFrame,
+    before: Snapshot,
+    pseudonyms: Pseudonyms,
+    *,
+    delivered: Mapping[str, pl.Series],
+    now: datetime,
+) -> Moved:
+    """Find the stored rows of records that were merged into others.
+
+    Parameters
+    ----------
+    merges : polars.DataFrame
+        Columns of ``ROWS["merges"]``.
+    before : Snapshot
+        The hospital as it was.
+    pseudonyms : Pseudonyms
+        Of the source's assigner.
+    delivered : mapping of str to polars.Series
+        By table the keys that the same delivery tells of: it says itself whose they are.
+    now : datetime
+        From when on they are one person.
+    """
+    pairs = pl.DataFrame(
+        {
+            "subject_id": [pseudonyms.one("subject", one) for one in merges["subject"].to_list()],
+            "_into": [pseudonyms.one("subject", one) for one in merges["into"].to_list()],
+        },
+        schema={"subject_id": pl.Int64, "_into": pl.Int64},
+    ).unique("subject_id", maintain_order=True)
+    stamp = pl.lit(now, dtype=TIME)
+
+    def renamed(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+        return frame.with_columns(subject_id="_into", recorded=stamp).select(
+            [name for name in TABLES[table] if name != "batch"]
+        )
+
+    events = (
+        before.stored("events")
+        .filter(pl.col("retracted").is_null())
+        .join(pairs.lazy(), on="subject_id", how="inner")
+        .collect()
+    )
+    if "events" in delivered:
+        events = events.filter(~pl.col("event_id").is_in(delivered["events"].implode()))
+    things = {}
+    for table in ("stays", "movements", "subjects"):
+        key = KEYS[table][0]
+        live = (
+            before.stored(table)
+            .sort("recorded", "batch", maintain_order=True)
+            .unique(key, keep="last", maintain_order=True)
+            .filter(pl.col("retracted").is_null())
+            .collect()
+        )
+        own = live.join(pairs, on="subject_id", how="inner")
+        if table == "subjects":
+            known = pl.concat([live["subject_id"], *_keys(delivered, table)])
+            alone = own.filter(~pl.col("_into").is_in(known.implode())).unique("_into")
+            gone = own.with_columns(_into="subject_id", retracted=stamp)
+            things[table] = pl.concat([renamed(alone, table), renamed(gone, table)])
+        else:
+            # A stay that is told again says itself where the patient was.
+            told = pl.col("stay_id").is_in(
+                delivered.get("stays", pl.Series(dtype=pl.Int64)).implode()
+            )
+            stays_theirs = own.filter(~told.fill_null(value=False))
+            gone = own.filter(told.fill_null(value=False)).with_columns(
+                _into="subject_id", retracted=stamp
+            )
+            parts = [stays_theirs] if table == "stays" else [stays_theirs, gone]
+            things[table] = pl.concat(renamed(one, table) for one in parts)
+    return Moved(
+        events=renamed(events, "events").sort("subject_id", *ORDER),
+        retractions=events.select(EVENT_ROW)
+        .with_columns(retracted=stamp)
+        .select(list(RETRACTIONS)),
+        things={table: rows for table, rows in things.items() if rows.height},
+    )
+
+
+def _keys(delivered: Mapping[str, pl.Series], table: str) -> list[pl.Series]:
+    return [delivered[table]] if table in delivered else []
