@@ -75,10 +75,10 @@ def list_rules(hospital: HospitalPath, programme: Programmes = None, as_json: Js
     """
     from neva.decisions.cards import hash_of
     from neva.events.hospital import open_hospital
-    from neva.state import open_state, state_of
+    from neva.state import read_state, state_of
 
     open_hospital(hospital)
-    with open_state(state_of(hospital)) as state:
+    with read_state(state_of(hospital)) as state:
         known = {one.rule: one for one in state.rules.all()}
     rows = []
     for rule in rules_of(programme).values():
@@ -334,10 +334,10 @@ def _work_list(
     from neva.decisions.cards import hash_of
     from neva.decisions.work_list import work_list
     from neva.programmes.acute_care.outcomes import observation_plan
-    from neva.state import open_state, state_of
+    from neva.state import read_state, state_of
 
     opened, snapshot = snapshot_of(hospital, as_of)
-    with open_state(state_of(hospital)) as database:
+    with read_state(state_of(hospital)) as database:
         live = {one.rule: one.hash for one in database.rules.all() if one.state == "live"}
         touched = {
             (row["rule"], row["stay"], row["since"]): _Touched(row)

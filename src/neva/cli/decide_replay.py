@@ -205,7 +205,7 @@ def log(
     from neva.cli.decide import rules_of
     from neva.decisions.log_figures import feedback_by_period, replay_of_log
     from neva.decisions.replay_figures import figures
-    from neva.state import open_state, state_of
+    from neva.state import read_state, state_of
 
     if every not in ("1d", "1w", "1mo"):
         message = f"--every: must be 1d, 1w or 1mo; found {every!r}; choose one"
@@ -213,7 +213,7 @@ def log(
     _, snapshot = snapshot_of(hospital)
     last = now()
     first = last - timedelta(days=days)
-    with open_state(state_of(hospital)) as state:
+    with read_state(state_of(hospital)) as state:
         cards = state.cards.between(first, last)
         said = state.feedback.between(first, last)
     asked = set(zip(cards["rule"], cards["version"], strict=True))

@@ -15,6 +15,7 @@ import polars as pl
 from neva.definitions.documents import Document, content_hash, to_json
 from neva.errors import ConflictError
 from neva.events.hospital import Hospital
+from neva.events.read_only import is_read_only
 from neva.events.schema import TABLES
 from neva.events.snapshot import Snapshot
 
@@ -85,7 +86,7 @@ def record_definitions(hospital: Hospital, documents: Iterable[Document], now: d
     Returns
     -------
     int
-        How many were new.
+        How many were new; 0 where the hospital may only be read.
 
     Raises
     ------
@@ -94,6 +95,9 @@ def record_definitions(hospital: Hospital, documents: Iterable[Document], now: d
         another process writes to the hospital.
     """
     given = list(documents)
+    if is_read_only(hospital.path):
+        # Figures carry the hashes of their definitions; only the hospital's list has no line.
+        return 0
     if not check_versions(hospital.snapshot(), given):
         return 0
     with hospital.writer(purpose="recording definitions", now=now) as writer:

@@ -27,6 +27,7 @@ from neva.events.manifest import (
     versions,
     write_manifest,
 )
+from neva.events.read_only import cache_of
 from neva.events.schema import ORDER, TABLES
 from neva.events.snapshot import Snapshot
 
@@ -117,7 +118,7 @@ class Hospital:
             now=as_of or manifest.data_cut,
             as_of=as_of,
             zone=self.settings.zone,
-            cache=self.path / "cache",
+            cache=cache_of(self.path),
             _files=files,
         )
 

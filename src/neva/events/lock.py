@@ -37,7 +37,14 @@ def writer_lock(path: Path, *, purpose: str, now: datetime) -> Iterator[None]:
     ConflictError
         Somebody else holds it; the message says who, where and since when.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        message = (
+            f"{path.parent}: this hospital cannot be written; found {error.strerror}; check the "
+            "rights of the folder, or copy it to a place where you may write"
+        )
+        raise ConflictError(message) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

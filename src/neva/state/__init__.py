@@ -5,7 +5,7 @@ from neva.state.audit import ACTIONS, Audit, AuditRow
 from neva.state.audit_chain import AuditKeys, ChainFinding, Head, read_audit_keys
 from neva.state.audit_events import audit_event
 from neva.state.card_log import CardEntry, CardLog
-from neva.state.database import State, open_state, state_named, state_of
+from neva.state.database import State, open_state, read_state, state_named, state_of
 from neva.state.entries import StoredEntry
 from neva.state.feedback import Feedback, FeedbackEntry, FeedbackReceipt
 from neva.state.jobs import Job, job_key
@@ -44,6 +44,7 @@ __all__ = [
     "job_key",
     "open_state",
     "read_audit_keys",
+    "read_state",
     "state_named",
     "state_of",
 ]

@@ -84,7 +84,14 @@ def _sqlite(path: Path, *, create: bool) -> Engine:
             message = f"{path}: its folder is absent; found nothing there; check the path"
             raise NotFoundError(message)
         # Only its owner reads it: it names patients' pseudonyms and users.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            message = (
+                f"{path}: the state cannot be written; found {error.strerror}; check the rights of "
+                "the folder, or name another place with NEVA_STATE"
+            )
+            raise ConflictError(message) from None
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         connect_args={"timeout": WAIT_SECONDS},

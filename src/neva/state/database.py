@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from neva.errors import ConflictError
+from neva.events.read_only import is_read_only
 from neva.state import connection as connections
 from neva.state.accounts import Accounts
 from neva.state.attempts import Attempts, Devices
@@ -33,7 +36,7 @@ from neva.state.tokens import Tokens
 from neva.state.work_items import WorkItems
 from neva.state.workers import Workers
 
-__all__ = ["State", "open_state", "state_named", "state_of"]
+__all__ = ["State", "open_state", "read_state", "state_named", "state_of"]
 
 #: The one setting: a file or a URL; without it each hospital has its own file.
 PLACE = "NEVA_STATE"
@@ -205,6 +208,28 @@ def open_state(where: Path | str, *, create: bool = True, audit_key: Path | None
         engine.dispose()
         raise
     return State(engine, name, keys)
+
+
+@contextmanager
+def read_state(where: Path | str) -> Iterator[State]:
+    """Open a state only to read it; also where nothing can be written.
+
+    A file in a folder that may only be read is copied, to a place that is gone
+    afterwards; where there is none yet, an empty state is read. What is written
+    into such a state is lost: give it to readers only.
+    """
+    if not isinstance(where, Path) or not is_read_only(where.parent):
+        with open_state(where) as state:
+            yield state
+        return
+    with tempfile.TemporaryDirectory(prefix="neva-") as folder:
+        copy = Path(folder) / where.name
+        # With what was committed and is not in the file yet.
+        for name in (where.name, f"{where.name}-wal"):
+            if (where.parent / name).is_file():
+                shutil.copyfile(where.parent / name, Path(folder) / name)
+        with open_state(copy) as state:
+            yield state
 
 
 def _migrate(engine: Engine, name: str) -> None:
