@@ -25,6 +25,7 @@ from neva.events.own_units import read_own_units
 from neva.events.schema import EVENT_ROW, REASONS, TABLES, TIME
 from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
+from neva.sources.nested_movements import innermost
 from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
@@ -457,9 +458,12 @@ def _write_others(
     for table in ("subjects", "stays", "movements", "units", "beds", "codes"):
         if table not in others and not (replaced and table in writer.before.tables):
             continue
+        delivered = pl.concat(others[table]) if table in others else None
+        if table == "movements" and delivered is not None:
+            delivered = innermost(delivered)
         result = reconcile.things(
             table,
-            pl.concat(others[table]) if table in others else None,
+            delivered,
             writer.snapshot().stored(table),
             now=writer.now,
             batch=batch,
