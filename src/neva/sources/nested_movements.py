@@ -8,13 +8,15 @@ lasts, and the outer one is what is left of it.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from neva.events.schema import OPEN_END
 
 __all__ = ["innermost"]
+
+_PLACE: Final = ("start", "unit", "bed")
 
 
 def innermost(movements: pl.DataFrame, *, parent: str | None = None) -> pl.DataFrame:
@@ -69,6 +71,8 @@ def _pairs(frame: pl.DataFrame, parent: str | None) -> pl.DataFrame:
             pl.col(by).is_not_null(),
             pl.col("retracted").is_null(),
             pl.col("start").is_not_null(),
+            # What names no unit takes no bed, nor another one's place.
+            pl.col("unit").is_not_null(),
             told,
         )
         .with_columns(_end=pl.col("end").fill_null(OPEN_END))
@@ -79,21 +83,30 @@ def _pairs(frame: pl.DataFrame, parent: str | None) -> pl.DataFrame:
         candidates.sort(by, whose, "start", "_end")
         .filter((pl.col("start") < reached).any().over(by, whose))
         .select(
-            "_at", by, whose, "start", "_end", "unit", "bed", "row_id", *([parent] if parent else [])
+            "_at",
+            by,
+            whose,
+            "start",
+            "_end",
+            "unit",
+            "bed",
+            "row_id",
+            *([parent] if parent else []),
         )
     )
     if overlapping.is_empty():
         return overlapping.with_columns(start_inner="start", _end_inner="_end")
     pairs = overlapping.join(overlapping, on=[by, whose], suffix="_inner").filter(
         pl.col("_at") != pl.col("_at_inner"),
-        # One that names no unit cannot take the place of one that does.
-        pl.col("unit_inner").is_not_null(),
         pl.col("start_inner") < pl.col("_end"),
         pl.col("start") < pl.col("_end_inner"),
         # Without row ids it is another state of the same movement.
         pl.any_horizontal(
             pl.coalesce("row_id", "row_id_inner").is_not_null(),
-            *(pl.col(name).ne_missing(pl.col(f"{name}_inner")) for name in ("start", "unit", "bed")),
+            *(
+                pl.col(name).ne_missing(pl.col(f"{name}_inner"))
+                for name in ("start", "unit", "bed")
+            ),
         ),
     )
     within = (
@@ -123,9 +136,7 @@ def _is_circular(row_id: str, above: dict[str, str]) -> bool:
     return at == row_id
 
 
-def _left_of(
-    row: dict[str, Any], cuts: list[tuple[datetime, datetime]]
-) -> list[dict[str, Any]]:
+def _left_of(row: dict[str, Any], cuts: list[tuple[datetime, datetime]]) -> list[dict[str, Any]]:
     """Return what is left of a movement when the times of others are cut out."""
     last = row["end"] or OPEN_END
     begin: datetime = row["start"]

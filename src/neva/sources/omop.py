@@ -248,9 +248,7 @@ def _rows(
             yield from _told(refused, warned, "events", table.name)
 
 
-def _told(
-    refused: pl.DataFrame, warned: pl.DataFrame, table: str, origin: str
-) -> Iterator[Rows]:
+def _told(refused: pl.DataFrame, warned: pl.DataFrame, table: str, origin: str) -> Iterator[Rows]:
     if refused.height:
         yield Rows("quarantine", quarantined(refused, table=table), origin=origin)
     if warned.height:

@@ -291,7 +291,9 @@ def events_of(
         Rows of ``warnings``.
     """
     text = pl.lit(None, dtype=pl.String)
-    ids = [name for name in (table.key, table.concept, "visit_occurrence_id") if name in rows.columns]
+    ids = [
+        name for name in (table.key, table.concept, "visit_occurrence_id") if name in rows.columns
+    ]
 
     def column(name: str) -> pl.Expr:
         return pl.col(name) if name in rows.columns else text
@@ -357,7 +359,10 @@ def events_of(
     read = read.with_columns(
         refused=pl.coalesce(
             pl.when(~pl.col("person_id").is_in(persons.implode())).then(pl.lit("subject-unknown")),
-            *(pl.when(not_whole(name)).then(pl.lit(f"id-unreadable {name}")) for name in ids),
+            *(
+                pl.when(not_whole(name)).then(pl.lit(f"id-unreadable {name}"))
+                for name in sorted(ids)
+            ),
             pl.when(pl.col("code").is_null()).then(pl.lit("code-missing")),
             pl.col("begin").struct.field("reason"),
             pl.when(pl.col("time").is_null()).then(pl.lit("time-missing")),
