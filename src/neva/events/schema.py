@@ -330,6 +330,7 @@ WARNINGS: Final = {
     "time-repeated": "the clock showed this local time twice: read as the first, unless the order "
     "of rows told",
     "time-skipped": "the clock never showed this local time: read as an hour later",
+    "activity-unpaired": "a start without its completion, or the reverse: kept as a moment",
 }
 
 

@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from neva.errors import BadInputError
+from neva.sources._files import is_zip
 from neva.sources.csv_mapping import Mapping
 
 __all__ = ["BATCH_ROWS", "batches", "header"]
@@ -162,6 +163,8 @@ def header(path: Path, mapping: Mapping) -> list[str]:
         return _excel(path).columns
     if path.stat().st_size == 0:
         raise _unreadable(path, "an empty file", "export it again")
+    if is_zip(path):
+        raise _unreadable(path, "a zip archive", "unpack it and name the table")
     opener = gzip.open if path.suffix == ".gz" else Path.open
     try:
         with opener(path, "rt", encoding=mapping.encoding, newline="") as file:

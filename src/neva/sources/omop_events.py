@@ -170,6 +170,34 @@ _COMPARATOR_BY_CONCEPT: Final = {
     "4172704": ">",
     "4171755": ">",  # >=
 }
+# Units of measurement that an extract without its vocabulary names by concept alone.
+_UCUM_BY_CONCEPT: Final = {
+    "8504": "g",
+    "8512": "d",
+    "8519": "L",
+    "8541": "/min",
+    "8554": "%",
+    "8576": "mg",
+    "8582": "cm",
+    "8587": "mL",
+    "8636": "g/L",
+    "8645": "U/L",
+    "8647": "/uL",
+    "8713": "g/dL",
+    "8749": "umol/L",
+    "8751": "mg/L",
+    "8753": "mmol/L",
+    "8815": "10*6/uL",
+    "8840": "mg/dL",
+    "8842": "ng/mL",
+    "8845": "pg/mL",
+    "8848": "10*3/uL",
+    "8859": "ug/mL",
+    "8876": "mm[Hg]",
+    "9444": "10*9/L",
+    "9529": "kg",
+    "586323": "Cel",
+}
 # "Primary diagnosis", "Primary admission diagnosis", "Primary discharge diagnosis".
 _PRIMARY_STATUSES: Final = ("32901", "32902", "32903")
 
@@ -200,7 +228,10 @@ class Concepts:
     def unit(self, concept_id: pl.Expr) -> pl.Expr:
         """UCUM code of a unit's concept."""
         units = self.frame.filter(pl.col("vocabulary_id") == "UCUM")
-        return self._look_up(concept_id, units["concept_code"], units["concept_id"])
+        return pl.coalesce(
+            self._look_up(concept_id, units["concept_code"], units["concept_id"]),
+            concept_id.replace_strict(_UCUM_BY_CONCEPT, default=None, return_dtype=pl.String),
+        )
 
     def _look_up(
         self, concept_id: pl.Expr, found: pl.Series, ids: pl.Series | None = None

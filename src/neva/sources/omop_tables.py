@@ -17,7 +17,14 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from neva.errors import BadInputError
-from neva.sources._files import opened
+from neva.sources._files import (
+    NOT_UNPACKED,
+    damaged_zip,
+    most_unpacked,
+    opened,
+    refuse_encrypted,
+    too_packed,
+)
 
 __all__ = ["CdmFolder", "find_tables", "not_whole", "unpacked"]
 
@@ -92,14 +99,19 @@ def unpacked(archive: Path, into: TemporaryDirectory[str]) -> Path:
     """Unpack a zip of tables into a folder that is removed with `into`."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            for member in packed.namelist():
-                if member.lower().endswith(_ENDINGS) and "__MACOSX" not in member:
-                    packed.extract(member, into.name)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise BadInputError(
-            f"{archive}: not a zip, damaged or cut short; found {archive.stat().st_size:,} bytes; "
-            "copy it again, or name the folder with the tables"
-        ) from error
+            members = [
+                member
+                for member in packed.infolist()
+                if member.filename.lower().endswith(_ENDINGS) and "__MACOSX" not in member.filename
+            ]
+            refuse_encrypted(archive, members)
+            # No more than a member says of itself is unpacked from it.
+            if sum(each.file_size for each in members) > most_unpacked(archive.stat().st_size):
+                raise too_packed(archive)
+            for member in members:
+                packed.extract(member, into.name)
+    except NOT_UNPACKED as error:
+        raise damaged_zip(archive) from error
     return Path(into.name)
 
 
