@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from neva.errors import BadInputError, UsageError
 from neva.events.clock import to_utc, zone_named
-from neva.events.schema import TIME
+from neva.events.schema import ROWS, TIME
 from neva.sources._files import existing, stem_of
 from neva.sources._frames import ALWAYS, attributes_from_columns, quarantined
+from neva.sources._times import repeated_hours
 from neva.sources.rows import Delivery, Rows, conform
 
 __all__ = ["open_meds"]
@@ -45,6 +46,7 @@ _OWN: Final = {
     "sequence": "sequence",
     "event_id": "row_id",
 }
+_OWN_TIMES: Final = ("end_time", "recorded")
 _BIRTH: Final = "MEDS_BIRTH"
 _DEATH: Final = "MEDS_DEATH"
 _GENDER: Final = "GENDER//"
@@ -191,7 +193,7 @@ def _rows(
             try:
                 for part in opened.iter_batches(batch_size=batch):
                     frame = pl.DataFrame(pa.Table.from_batches([part]))
-                    events, refused = _events(frame, label, before, zone)
+                    events, refused, warned = _events(frame, label, before, zone)
                     before += frame.height
                     people.append(_people(events))
                     yield Rows("events", events, origin="data")
@@ -199,6 +201,8 @@ def _rows(
                         yield Rows(
                             "quarantine", quarantined(refused, table="events"), origin="data"
                         )
+                    if warned.height:
+                        yield Rows("warnings", warned, origin="data")
             except (pa.ArrowException, OSError):
                 raise BadInputError(
                     f"{file}: not read to its end; found it damaged or cut short; copy it again"
@@ -240,18 +244,21 @@ def _codes(file: Path) -> pl.DataFrame:
 
 def _events(
     frame: pl.DataFrame, file: str, before: int, zone: str
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Give one batch its columns; the rows refused, and those in doubt."""
     schema = frame.schema
     own = {ours: theirs for theirs, ours in _OWN.items() if theirs in schema}
     others = [name for name in schema if name not in _STANDARD and name not in _OWN]
     subject = pl.col("subject_id")
+    is_whole: pl.Expr = pl.lit(True)
     if schema["subject_id"].is_float():
+        is_whole = ((subject == subject.floor()) & subject.is_finite()).fill_null(value=True)
         if frame.select((subject.abs() >= _EXACT_IN_FLOAT).any()).item():
             raise BadInputError(
                 f"{file}: subject_id has lost digits; found floating-point numbers beyond 2^53; "
                 "write it as int64"
             )
-        subject = subject.cast(pl.Int64)
+        subject = subject.cast(pl.Int64, strict=False)
 
     moment = frame["time"]
     reason: pl.Series | None = None
@@ -281,6 +288,14 @@ def _events(
         column = pl.col(own[ours])
         if dtype == TIME and isinstance(schema[own[ours]], pl.Datetime):
             column = _aware(column, schema[own[ours]], zone)
+        if dtype == pl.String and schema[own[ours]].is_float():
+            # An empty cell made it a float column: 10.0 is the stay 10.
+            whole = column.cast(pl.Int64, strict=False)
+            column = (
+                pl.when(whole == column)
+                .then(whole.cast(pl.String))
+                .otherwise(column.cast(pl.String))
+            )
         return pl.coalesce(column.cast(dtype), default)
 
     nothing = pl.lit(None)
@@ -315,17 +330,52 @@ def _events(
         ),
         "file": pl.lit(file),
         "row": pl.col("_row"),
-        "_refused": pl.col("reason_"),
+        "_refused": pl.coalesce(
+            pl.when(~is_whole).then(pl.lit("value-unreadable")), pl.col("reason_")
+        ),
     }
     events = frame.select(**columns)
     if is_static.any() and "recorded" not in own:
         events = _static_known(events)
-    if events["_refused"].null_count() == events.height:
-        return conform("events", events), pl.DataFrame()
+    taken = events.filter(pl.col("_refused").is_null())
     refused = events.filter(pl.col("_refused").is_not_null()).select(
-        "file", "row", field=pl.lit("time"), reason="_refused"
+        "file",
+        "row",
+        field=pl.when(pl.col("_refused") == "value-unreadable")
+        .then(pl.lit("subject_id"))
+        .otherwise(pl.lit("time")),
+        reason="_refused",
     )
-    return conform("events", events.filter(pl.col("_refused").is_null())), refused
+    return conform("events", taken), refused, _clock_warnings(frame, events, zone, own)
+
+
+def _clock_warnings(
+    frame: pl.DataFrame, events: pl.DataFrame, zone: str, own: dict[str, str]
+) -> pl.DataFrame:
+    """Warn of local times that the clock showed twice, or never; times with a zone are neither."""
+    taken = events["_refused"].is_null()
+    warned = []
+    for ours, theirs in (("time", "time"), *((one, own[one]) for one in _OWN_TIMES if one in own)):
+        naive = frame[theirs]
+        if not isinstance(naive.dtype, pl.Datetime) or naive.dtype.time_zone is not None:
+            continue
+        told = {"table": "events", "field": theirs}
+        rows = events.filter(taken)
+        time = events[ours].filter(taken)
+        warned.append(repeated_hours(rows, zone, time=time, **told))
+        shown = time.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        skipped = (shown != naive.filter(taken).cast(pl.Datetime("us"))).fill_null(value=False)
+        warned.append(
+            rows.filter(skipped)
+            .select(
+                "file",
+                "row",
+                reason=pl.lit("time-skipped"),
+                **{key: pl.lit(value) for key, value in told.items()},
+            )
+            .select(warned[-1].columns)
+        )
+    return pl.concat(warned) if warned else pl.DataFrame(schema=ROWS["warnings"])
 
 
 def _code(own: dict[str, str]) -> pl.Expr:
