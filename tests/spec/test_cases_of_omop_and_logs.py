@@ -359,8 +359,9 @@ def test_still_patient_means_still_there_until_the_extract(take, neva, tmp_path,
     assert told(hospital, "movements", ["stay", "end"]) == [["1", ""], ["2", "2020-05-03 10:00"]]
     said = neva("flow", "census", hospital.path, "--by", "unit", "--json").json()
     days = {row["time"][:10]: row for row in said["frame"]}
-    assert [days[f"2020-05-0{day}"]["present"] for day in (2, 3, 4, 5)] == [2, 2, 1, 0]
-    assert sum(row["lost"] for row in said["frame"]) == 1
+    assert [days[f"2020-05-0{day}"]["present"] for day in (2, 3, 4)] == [2, 2, 1]
+    assert max(days) == "2020-05-04"
+    assert sum(row["departures"] for row in said["frame"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -359,22 +359,18 @@ def _clock_warnings(
         naive = frame[theirs]
         if not isinstance(naive.dtype, pl.Datetime) or naive.dtype.time_zone is not None:
             continue
-        told = {"table": "events", "field": theirs}
-        rows = events.filter(taken)
-        time = events[ours].filter(taken)
-        warned.append(repeated_hours(rows, zone, time=time, **told))
+        rows, time = events.filter(taken), events[ours].filter(taken)
+        twice = repeated_hours(rows, zone, table="events", field=theirs, time=time)
         shown = time.dt.convert_time_zone(zone).dt.replace_time_zone(None)
         skipped = (shown != naive.filter(taken).cast(pl.Datetime("us"))).fill_null(value=False)
-        warned.append(
-            rows.filter(skipped)
-            .select(
-                "file",
-                "row",
-                reason=pl.lit("time-skipped"),
-                **{key: pl.lit(value) for key, value in told.items()},
-            )
-            .select(warned[-1].columns)
+        never = rows.filter(skipped).select(
+            "file",
+            "row",
+            table=pl.lit("events"),
+            field=pl.lit(theirs),
+            reason=pl.lit("time-skipped"),
         )
+        warned += [twice, never]
     return pl.concat(warned) if warned else pl.DataFrame(schema=ROWS["warnings"])
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from neva.errors import NevaError, UsageError
 from neva.events.clock import end_of_day, start_of_day, zone_named
 from neva.events.codes import FOLLOW_UP_END
-from neva.events.schema import ROWS, TIME
+from neva.events.schema import ROWS, TIME, Columns
 from neva.sources._files import existing
 from neva.sources._frames import ALWAYS, BATCH, new_codes, quarantined
 from neva.sources._times import whole_last_days
@@ -449,7 +449,7 @@ def _place(
 # "Still patient": the date of the extract stands where the end of the visit should.
 _STILL_PATIENT: Final = "32220"
 #: What movements and follow-up need to know of visits.
-_VISITS: Final = {
+_VISITS: Final[Columns] = {
     "person_id": pl.String,
     "stay": pl.String,
     "row": pl.Int64,
@@ -566,9 +566,9 @@ def _followed(folder: CdmFolder, zone: str, visits: pl.DataFrame) -> pl.DataFram
     def last_instant(text: pl.Expr) -> pl.Expr:
         day = text.str.strip_chars().str.head(10).str.to_date("%Y-%m-%d", strict=False)
         return end_of_day(
-            start_of_day(day, zone),  # type: ignore[arg-type]
+            start_of_day(day, zone),
             zone,
-        ) - pl.duration(microseconds=1)  # type: ignore[return-value]
+        ) - pl.duration(microseconds=1)
 
     observed = pl.DataFrame(schema={"person_id": pl.String, "observed": TIME})
     if folder.has("observation_period"):
