@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from neva.errors import BadInputError
 from neva.sources._files import is_zip
 from neva.sources.csv_mapping import Mapping
+from neva.sources.workbooks import read_workbook
 
 __all__ = ["BATCH_ROWS", "batches", "header"]
 
@@ -136,16 +137,6 @@ def _told(path: Path, plain: Path, error: pl.exceptions.PolarsError) -> BadInput
     )
 
 
-def _excel(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_excel(path)
-    # Whatever the reader of a foreign format raises means: not such a file.
-    except Exception as error:
-        raise _unreadable(
-            path, f"no Excel workbook ({type(error).__name__})", "save it as .xlsx or .csv"
-        ) from None
-
-
 def header(path: Path, mapping: Mapping) -> list[str]:
     """Names of the columns of a table file.
 
@@ -160,7 +151,7 @@ def header(path: Path, mapping: Mapping) -> list[str]:
         except (OSError, ValueError):
             raise _unreadable(path, "no Parquet file", "export it again") from None
     if path.suffix in (".xlsx", ".xls"):
-        return _excel(path).columns
+        return read_workbook(path).columns
     if path.stat().st_size == 0:
         raise _unreadable(path, "an empty file", "export it again")
     if is_zip(path):
@@ -268,7 +259,7 @@ def _frames(path: Path, mapping: Mapping, ids: frozenset[str]) -> Iterator[pl.Da
             ) from None
         return
     if path.suffix in (".xlsx", ".xls"):
-        frame = _without(_excel(path), mapping.missing)
+        frame = _without(read_workbook(path), mapping.missing)
         yield frame.with_columns(_whole_as_float(frame.lazy(), ids))
         return
     with _plain(path, mapping) as plain:
