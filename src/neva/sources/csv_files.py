@@ -158,8 +158,15 @@ def header(path: Path, mapping: Mapping) -> list[str]:
         raise _unreadable(path, "a zip archive", "unpack it and name the table")
     opener = gzip.open if path.suffix == ".gz" else Path.open
     try:
-        with opener(path, "rt", encoding=mapping.encoding, newline="") as file:
+        with opener(path, "rt", encoding=mapping.encoding, newline="\n") as file:
             text = file.readline(_CHUNK)
+        outside = "".join(text.split(mapping.quote)[::2])
+        if "\r" in outside.rstrip("\r\n") or (outside.endswith("\r") and len(text) < _CHUNK):
+            raise _unreadable(
+                path,
+                "lines that end in a carriage return alone",
+                "save it with line breaks of Windows or Unix",
+            )
         if len(text) == _CHUNK and not text.endswith("\n"):
             raise _unreadable(
                 path,

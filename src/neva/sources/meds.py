@@ -7,7 +7,7 @@ row: whole Parquet batches pass through as columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,18 @@ _OWN: Final = {
     "sequence": "sequence",
     "event_id": "row_id",
 }
+_TEXT: Final = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_NUMBER: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+#: What each column of the standard may be.
+_TYPES: Final[dict[str, tuple[tuple[Callable[[pa.DataType], bool], ...], str, str]]] = {
+    "subject_id": ((*_NUMBER, *_TEXT), "an id", "int64"),
+    "time": ((pa.types.is_timestamp, pa.types.is_date), "a time", "timestamp[us]"),
+    "code": (_TEXT, "a text", "string"),
+    "numeric_value": (_NUMBER, "a number", "float"),
+    "text_value": (_TEXT, "a text", "string"),
+}
 _OWN_TIMES: Final = ("end_time", "recorded")
+_OTHER_TYPES: Final = (pl.exceptions.PolarsError, TypeError, OverflowError)
 _BIRTH: Final = "MEDS_BIRTH"
 _DEATH: Final = "MEDS_DEATH"
 _GENDER: Final = "GENDER//"
@@ -165,11 +176,16 @@ def _check_columns(file: Path) -> None:
             f"{file}: the column {', '.join(missing)} is missing; found "
             f"{', '.join(schema.names)[:300]}; a MEDS table has subject_id, time and code"
         )
-    kind = schema.field("time").type
-    if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
-        raise BadInputError(
-            f"{file}: the column time must be a time; found {kind}; write it as timestamp[us]"
-        )
+    for name, (fits, must, write) in _TYPES.items():
+        if name not in schema.names:
+            continue
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not pa.types.is_null(kind) and not any(fit(kind) for fit in fits):
+            raise BadInputError(
+                f"{file}: the column {name} must be {must}; found {kind}; write it as {write}"
+            )
 
 
 def _is_our_export(root: Path) -> bool:
@@ -207,6 +223,11 @@ def _rows(
                 raise BadInputError(
                     f"{file}: not read to its end; found it damaged or cut short; copy it again"
                 ) from None
+            except _OTHER_TYPES:
+                raise BadInputError(
+                    f"{file}: a column is of another type than it should be; found one that cannot "
+                    "be read as such; see the standard, or leave out the columns beyond it"
+                ) from None
         if len(people) > 1:
             people = [_merged(people)]
     if people:
@@ -214,31 +235,44 @@ def _rows(
 
 
 def _codes(file: Path) -> pl.DataFrame:
-    with _opened(file) as opened:
-        frame = pl.DataFrame(opened.read())
+    try:
+        with _opened(file) as opened:
+            frame = pl.DataFrame(opened.read())
+    except (pa.ArrowException, OSError):
+        raise _damaged_codes(file) from None
     if "code" not in frame.columns:
         raise BadInputError(
             f"{file}: the column code is missing; found {', '.join(frame.columns)[:300]}; "
             "write the codes again, or take the file away"
         )
-    return conform(
-        "codes",
-        frame.select(
-            pl.col("code").cast(pl.String),
-            *(
-                pl.col(theirs).cast(dtype).alias(ours)
-                for theirs, ours, dtype in (
-                    ("description", "description", pl.String),
-                    ("parent_codes", "parents", pl.List(pl.String)),
-                    ("molar_mass", "molar_mass", pl.Float64),
-                )
-                if theirs in frame.columns
+    try:
+        return conform(
+            "codes",
+            frame.select(
+                pl.col("code").cast(pl.String),
+                *(
+                    pl.col(theirs).cast(dtype).alias(ours)
+                    for theirs, ours, dtype in (
+                        ("description", "description", pl.String),
+                        ("parent_codes", "parents", pl.List(pl.String)),
+                        ("molar_mass", "molar_mass", pl.Float64),
+                    )
+                    if theirs in frame.columns
+                ),
+                recorded=pl.lit(ALWAYS, dtype=TIME),
+                recorded_assumed=pl.lit(True),
+                file=pl.lit(f"metadata/{file.name}"),
+                row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
             ),
-            recorded=pl.lit(ALWAYS, dtype=TIME),
-            recorded_assumed=pl.lit(True),
-            file=pl.lit(f"metadata/{file.name}"),
-            row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
-        ),
+        )
+    except _OTHER_TYPES:
+        raise _damaged_codes(file) from None
+
+
+def _damaged_codes(file: Path) -> BadInputError:
+    return BadInputError(
+        f"{file}: the codes cannot be read; found a damaged file, or columns of other types; write "
+        "the codes again, or take the file away"
     )
 
 
