@@ -125,16 +125,19 @@ _PLAIN = (
 )  # fmt: skip
 
 
+def _is_json(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except ValueError:
+        return False
+
+
 def _other_type(data: bytes, chance: random.Random) -> bytes:
     """Put something of another type into one place of JSON, or of one line of it."""
-    lines = data.splitlines()
-    try:
-        json.loads(lines[0])
-    except json.JSONDecodeError:
-        lines = [data]
-    which = chance.randrange(len(lines))
+    lines = [data] if _is_json(data) else data.splitlines()
+    which = chance.choice([at for at, line in enumerate(lines) if _is_json(line)])
     whole = json.loads(lines[which])
-    *above, last = chance.choice([at for at in _places_in(whole) if at])
+    *above, last = chance.choice([at for at in _places(whole) if at])
     inside = whole
     for key in above:
         inside = inside[key]
@@ -143,14 +146,14 @@ def _other_type(data: bytes, chance: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
-def _places_in(value, at=()):
+def _places(value, at=()):
     yield at
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _places_in(inner, (*at, key))
+            yield from _places(inner, (*at, key))
     elif isinstance(value, list):
         for key, inner in enumerate(value):
-            yield from _places_in(inner, (*at, key))
+            yield from _places(inner, (*at, key))
 
 
 def _other_column(data: bytes, chance: random.Random) -> bytes:

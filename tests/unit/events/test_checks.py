@@ -180,7 +180,7 @@ CASES = {
         {
             "movements": [
                 move(),
-                move(start=day(1, 9), end=day(2, 3), unit="X"),
+                move(start=day(1, 9), end=day(2, 23), unit="X"),
                 move(start=day(3), end=day(4), unit="Y"),
             ]
         },
