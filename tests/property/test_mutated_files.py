@@ -161,16 +161,17 @@ def _other_column(data: bytes, chance: random.Random) -> bytes:
     frame = pl.read_parquet(io.BytesIO(data))
     name = chance.choice(frame.columns)
     column = pl.col(name)
+    text = pl.lit("a") if frame.schema[name].is_nested() else column.cast(pl.String)
     made = chance.choice(
         (
-            column.cast(pl.String), pl.concat_list(column), pl.struct(column, pl.lit(1).alias("b")),
+            text, pl.concat_list(column), pl.struct(column, pl.lit(1).alias("b")),
             pl.lit(None).alias(name), pl.lit(1.5).alias(name), pl.lit(True).alias(name),
             pl.lit(2**63 - 1).alias(name), pl.lit(float("nan")).alias(name),
             pl.lit(b"\xff").alias(name), pl.date(9999, 12, 31).alias(name),
             pl.datetime(9999, 12, 31, 23, 59, 59).alias(name), pl.lit("").alias(name),
             column.alias("other"), pl.duration(days=1).alias(name), pl.time(1).alias(name),
             pl.lit(None, pl.Datetime("ns", "Asia/Tokyo")).alias(name),
-            column.cast(pl.String).cast(pl.Categorical),
+            text.cast(pl.Categorical),
         )
     )  # fmt: skip
     changed = frame.with_columns(made.alias(name))

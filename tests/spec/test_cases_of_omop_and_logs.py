@@ -777,3 +777,100 @@ def test_a_zone_in_the_column_leaves_nothing_in_doubt(take, tmp_path):
     table = pl.DataFrame({"subject_id": [1], "time": zoned, "code": ["a"]})
     table.write_parquet(tmp_path / "m.parquet")
     assert warned(take("meds", tmp_path / "m.parquet", zone=ZONE)) == []
+
+
+# Files that ended in a bug
+
+
+def test_lines_that_end_in_a_carriage_return_alone_are_told(refused, tmp_path):
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(MAPPING)
+    for number, end in enumerate(("\r", "\n")):
+        table = tmp_path / f"a{number}.csv"
+        table.write_text(f"patient,visit,at,code\r1,1,2020-05-01,a{end}", newline="")
+        assert "carriage return" in refused("csv", table, "--mapping", mapping)
+
+
+def test_digits_of_other_scripts_are_no_offset(take, tmp_path):
+    (tmp_path / "log.xes").write_text(
+        xes(("a", None, "2020-05-01T08:00:00+٠٣:٠٠"), ("b", None, "2020-05-01T08:00:00+03:00")),
+        encoding="utf-8",
+    )
+    hospital = take("xes", tmp_path / "log.xes", "--most-refused", "1")
+    assert told(hospital, "quarantine", ["row", "reason"]) == [["1", "time-unreadable"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("code", [["a"]]),
+        ("subject_id", [[1]]),
+        ("numeric_value", ["x"]),
+        ("text_value", [["x"]]),
+        ("rank", [["x"]]),
+        ("stay_id", [{"a": 1}]),
+    ],
+)
+def test_a_column_of_meds_of_another_type_is_told(refused, tmp_path, column, values):
+    table = {"subject_id": [1], "time": [local(2020, 5, 1)], "code": ["a"], column: values}
+    pl.DataFrame(table).write_parquet(tmp_path / "m.parquet")
+    said = refused("meds", tmp_path / "m.parquet")
+    assert f"column {column} must be" in said or "another type" in said
+
+
+@pytest.mark.parametrize("how", ["cut", "damaged", "other type", "empty"])
+def test_damaged_codes_of_meds_are_told(refused, tmp_path, how):
+    (tmp_path / "d" / "data").mkdir(parents=True)
+    (tmp_path / "d" / "metadata").mkdir()
+    table = pl.DataFrame({"subject_id": [1], "time": [local(2020, 5, 1)], "code": ["a"]})
+    table.write_parquet(tmp_path / "d" / "data" / "0.parquet")
+    codes = tmp_path / "d" / "metadata" / "codes.parquet"
+    described = {"code": ["a"] * 5000, "description": [f"it is {n}" for n in range(5000)]}
+    if how == "other type":
+        described["parent_codes"] = [{"a": 1}] * 5000
+    pl.DataFrame(described).write_parquet(codes)
+    content = codes.read_bytes()
+    if how == "damaged":
+        content = content[:4] + b"\xff" * 400 + content[404:]
+    codes.write_bytes({"cut": content[:-50], "empty": b""}.get(how, content))
+    refused("meds", tmp_path / "d")
+
+
+def far_workbook(path):
+    """A small workbook with one cell at the very end of the sheet."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    packages = "http://schemas.openxmlformats.org/package/2006"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    cell = '<c r="{}" t="inlineStr"><is><t>{}</t></is></c>'
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("[Content_Types].xml", (
+            f'<Types xmlns="{packages}/content-types"><Default Extension="rels" ContentType='
+            '"application/vnd.openxmlformats-package.relationships+xml"/><Override PartName='
+            f'"/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/><Override PartName='
+            f'"/xl/worksheets/sheet1.xml" ContentType="{kind}.worksheet+xml"/></Types>'
+        ))  # fmt: skip
+        for name, target, what in (("_rels/.rels", "xl/workbook.xml", "officeDocument"),
+                                   ("xl/_rels/workbook.xml.rels", "worksheets/sheet1.xml",
+                                    "worksheet")):  # fmt: skip
+            made.writestr(name, (
+                f'<Relationships xmlns="{packages}/relationships"><Relationship Id="r1" '
+                f'Type="{office}/{what}" Target="{target}"/></Relationships>'
+            ))  # fmt: skip
+        made.writestr("xl/workbook.xml", (
+            f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+            '<sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>'
+        ))  # fmt: skip
+        cells = [cell.format(f"{at}1", name) for at, name in zip("ABCD", "pvic", strict=True)]
+        made.writestr("xl/worksheets/sheet1.xml", (
+            f'<worksheet xmlns="{main}"><sheetData><row r="1">{"".join(cells)}</row>'
+            f'<row r="1048576">{cell.format("XFD1048576", "x")}</row></sheetData></worksheet>'
+        ))  # fmt: skip
+    return path
+
+
+def test_a_workbook_with_a_cell_at_the_end_of_the_sheet_is_told(refused, tmp_path):
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(MAPPING)
+    said = refused("csv", far_workbook(tmp_path / "a.xlsx"), "--mapping", mapping)
+    assert "too large for a workbook" in said

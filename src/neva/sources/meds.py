@@ -48,13 +48,14 @@ _OWN: Final = {
 }
 _TEXT: Final = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NUMBER: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-#: What each column of the standard may be.
+#: What a column of the standard may be, and the stay that our export adds.
 _TYPES: Final[dict[str, tuple[tuple[Callable[[pa.DataType], bool], ...], str, str]]] = {
     "subject_id": ((*_NUMBER, *_TEXT), "an id", "int64"),
     "time": ((pa.types.is_timestamp, pa.types.is_date), "a time", "timestamp[us]"),
     "code": (_TEXT, "a text", "string"),
     "numeric_value": (_NUMBER, "a number", "float"),
     "text_value": (_TEXT, "a text", "string"),
+    "stay_id": ((*_NUMBER, *_TEXT), "an id", "int64"),
 }
 _OWN_TIMES: Final = ("end_time", "recorded")
 _OTHER_TYPES: Final = (pl.exceptions.PolarsError, TypeError, OverflowError)

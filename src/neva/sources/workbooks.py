@@ -65,7 +65,7 @@ def read_workbook(workbook: Path) -> pl.DataFrame:
     with tempfile.TemporaryDirectory(prefix="neva-") as folder:
         target = Path(folder) / "sheet.arrow"
         _write(workbook, target, "ipc")
-        return pl.read_ipc(target, memory_map=False)
+        return pl.read_ipc(target)
 
 
 def write_as_csv(workbook: Path, target: Path) -> None:
