@@ -58,6 +58,7 @@ _TYPES: Final[dict[str, tuple[tuple[Callable[[pa.DataType], bool], ...], str, st
     "stay_id": ((*_NUMBER, *_TEXT), "an id", "int64"),
 }
 _OWN_TIMES: Final = ("end_time", "recorded")
+_DAMAGED: Final = (pa.ArrowException, OSError, UnicodeDecodeError)
 _OTHER_TYPES: Final = (pl.exceptions.PolarsError, TypeError, OverflowError)
 _BIRTH: Final = "MEDS_BIRTH"
 _DEATH: Final = "MEDS_DEATH"
@@ -161,7 +162,7 @@ def _data_files(place: Path) -> tuple[Path, tuple[Path, ...]]:
 def _opened(file: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError):
+    except _DAMAGED:
         raise BadInputError(
             f"{file}: not Parquet, damaged or cut short; found {file.stat().st_size:,} bytes; "
             "copy it again"
@@ -220,7 +221,7 @@ def _rows(
                         )
                     if warned.height:
                         yield Rows("warnings", warned, origin="data")
-            except (pa.ArrowException, OSError):
+            except _DAMAGED:
                 raise BadInputError(
                     f"{file}: not read to its end; found it damaged or cut short; copy it again"
                 ) from None
@@ -239,7 +240,7 @@ def _codes(file: Path) -> pl.DataFrame:
     try:
         with _opened(file) as opened:
             frame = pl.DataFrame(opened.read())
-    except (pa.ArrowException, OSError):
+    except _DAMAGED:
         raise _damaged_codes(file) from None
     if "code" not in frame.columns:
         raise BadInputError(
