@@ -27,6 +27,7 @@ __all__ = [
     "INSTANT",
     "MOMENT",
     "OFFSET",
+    "end_of_day",
     "first_moment",
     "in_order",
     "instant",
@@ -334,12 +335,44 @@ def start_of_day(days: pl.Series | pl.Expr, zone: str) -> pl.Series | pl.Expr:
     return to_utc(days, zone, nonexistent="forward").struct.field("time")
 
 
+def end_of_day(times: pl.Series | pl.Expr, zone: str) -> pl.Series | pl.Expr:
+    """Return the first instant of the local day after each time's own.
+
+    Parameters
+    ----------
+    times : polars.Series or polars.Expr
+        Datetime, UTC.
+    zone : str
+        IANA name.
+
+    Returns
+    -------
+    polars.Series or polars.Expr
+        Datetime, UTC, µs: where that day ends. A local day may have 23 or 25
+        hours.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> import polars as pl
+    >>> put_back = pl.Series([datetime(2021, 10, 30, 22, tzinfo=UTC)])
+    >>> end_of_day(put_back, "Europe/Berlin").dt.to_string().to_list()
+    ['2021-10-31 23:00:00.000000+00:00']
+    """
+    if isinstance(times, pl.Expr):
+        return times.map_batches(
+            lambda column: end_of_day(column, zone), return_dtype=TIME, is_elementwise=True
+        )
+    local = times.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    return start_of_day(local.dt.date().dt.offset_by("1d"), zone)
+
+
 # RFC 3339 and what people write instead: a blank for the T, no seconds, an
 # offset with or without colon. FHIR and XES both allow the leap second.
 _ISO: Final = (
-    r"^(\d{4}-\d{2}-\d{2})"  # date
-    r"(?:[T ](\d{2}:\d{2})(?::(\d{2}))?(?:[.,](\d{1,9})\d*)?)?"  # clock
-    r"(Z|z|[+-]\d{2}(?::?\d{2})?)?$"  # offset
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})"  # date
+    r"(?:[T ]([0-9]{2}:[0-9]{2})(?::([0-9]{2}))?(?:[.,]([0-9]{1,9})[0-9]*)?)?"  # clock
+    r"(Z|z|[+-][0-9]{2}(?::?[0-9]{2})?)?$"  # offset
 )
 
 
@@ -418,7 +451,7 @@ def read_iso(
                 * (
                     pl.col("offset").str.slice(1, 2).cast(pl.Int64, strict=False) * 60
                     + pl.col("offset")
-                    .str.extract(r"^[+-]\d{2}:?(\d{2})$", 1)
+                    .str.extract(r"^[+-][0-9]{2}:?([0-9]{2})$", 1)
                     .cast(pl.Int64)
                     .fill_null(0)
                 )
@@ -462,7 +495,7 @@ def read_iso(
 
 
 #: Ends a text that says its offset itself.
-OFFSET: Final = r"(?:Z|z|[+-]\d{2}(?::?\d{2})?)$"
+OFFSET: Final = r"(?:Z|z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 
 
 def in_order(

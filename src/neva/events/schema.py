@@ -357,6 +357,7 @@ WARNINGS: Final = {
     "stay-unresolved": "the row names a stay that cannot be found: it is taken without a stay",
     "subject-merged": "the record of a person was merged into another: its rows go to that one",
     "deletion-unmatched": "the deletion of something that was never imported",
+    "activity-unpaired": "a start without its completion, or the reverse: kept as a moment",
 }
 
 

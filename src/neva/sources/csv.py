@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from importlib import resources
@@ -129,8 +130,7 @@ def _columns_named(
     yield from _texts(table, at)
     if not isinstance(table.order, str):
         yield table.order.column, (*at, "order", "column")
-    rules: Iterable[str] = ("events", "subjects", "stays", "movements", "units", "beds", "states")
-    for kind in rules:
+    for kind in _RULES:
         for number, rule in enumerate(getattr(table, kind)):
             for k, condition in enumerate(rule.when):
                 yield condition.column, (*at, kind, number, "when", k)
@@ -143,6 +143,43 @@ def _columns_named(
                     yield name, (*at, kind, number, part)
             if getattr(rule, "follow_up", None):
                 yield rule.follow_up, (*at, kind, number, "follow_up")
+
+
+_ID_FIELDS = ("subject", "stay", "row_id", "unit", "bed", "parent")
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
+_RULES = ("events", "subjects", "stays", "movements", "units", "beds", "states")
+
+
+def _columns_of_ids(table: Table) -> frozenset[str]:
+    """Name the columns in which 1.0 is the number 1: ids, and what is looked up by whole numbers.
+
+    Codes are none: ICD-9 250.0 is not 250.
+    """
+    named: set[str] = set()
+    looked_up: set[str] = set()
+    codes: set[str] = set()
+    for join in table.join:
+        named |= {*join.on, *join.on.values()}
+    for part in (table, *(rule for kind in _RULES for rule in getattr(table, kind))):
+        for name in _ID_FIELDS:
+            field = getattr(part, name, None)
+            if isinstance(field, Text):
+                named |= set(field.columns())
+        for name in type(part).model_fields:
+            field = getattr(part, name)
+            if isinstance(field, Text) and field.map and _are_whole(field.map):
+                looked_up |= set(field.columns())
+        code = getattr(part, "code", None)
+        codes |= set(code.columns() if code else ())
+        for condition in getattr(part, "when", ()):
+            texts = [*(condition.is_ or ()), *(condition.is_not or ())]
+            if texts and _are_whole(texts):
+                looked_up.add(condition.column)
+    return frozenset(named | (looked_up - codes))
+
+
+def _are_whole(texts: Iterable[str]) -> bool:
+    return all(_WHOLE_NUMBER.fullmatch(text) for text in texts)
 
 
 def _joined(path: Path, table: Table) -> list[tuple[Any, Path]]:
@@ -247,15 +284,16 @@ def _read(
         )
     for table, path in pairs:
         reader = TableReader(table, mapping, zone, path.name)
+        ids = _columns_of_ids(table)
         joins = []
         for join, other_path in _joined(path, table):
-            parts = list(csv_files.batches(other_path, mapping))
+            parts = list(csv_files.batches(other_path, mapping, ids))
             keys = list(join.on.values())
             other = pl.concat(parts).drop("_row")
             wanted = [*keys, *(join.columns or [c for c in other.columns if c not in keys])]
             # A key that repeats would multiply rows: its first row counts.
             joins.append((join, other.select(wanted).unique(keys, keep="first")))
-        for frame in csv_files.batches(path, mapping):
+        for frame in csv_files.batches(path, mapping, ids):
             yield from reader.rows(_with_absent(_join(reader.filled_down(frame), joins), table))
 
 

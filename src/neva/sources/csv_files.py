@@ -20,7 +20,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from neva.errors import BadInputError
+from neva.sources._files import is_zip
 from neva.sources.csv_mapping import Mapping
+from neva.sources.workbooks import read_workbook
 
 __all__ = ["BATCH_ROWS", "batches", "header"]
 
@@ -135,16 +137,6 @@ def _told(path: Path, plain: Path, error: pl.exceptions.PolarsError) -> BadInput
     )
 
 
-def _excel(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_excel(path)
-    # Whatever the reader of a foreign format raises means: not such a file.
-    except Exception as error:
-        raise _unreadable(
-            path, f"no Excel workbook ({type(error).__name__})", "save it as .xlsx or .csv"
-        ) from None
-
-
 def header(path: Path, mapping: Mapping) -> list[str]:
     """Names of the columns of a table file.
 
@@ -159,13 +151,22 @@ def header(path: Path, mapping: Mapping) -> list[str]:
         except (OSError, ValueError):
             raise _unreadable(path, "no Parquet file", "export it again") from None
     if path.suffix in (".xlsx", ".xls"):
-        return _excel(path).columns
+        return read_workbook(path).columns
     if path.stat().st_size == 0:
         raise _unreadable(path, "an empty file", "export it again")
+    if is_zip(path):
+        raise _unreadable(path, "a zip archive", "unpack it and name the table")
     opener = gzip.open if path.suffix == ".gz" else Path.open
     try:
-        with opener(path, "rt", encoding=mapping.encoding, newline="") as file:
+        with opener(path, "rt", encoding=mapping.encoding, newline="\n") as file:
             text = file.readline(_CHUNK)
+        outside = "".join(text.split(mapping.quote)[::2])
+        if "\r" in outside.rstrip("\r\n") or (outside.endswith("\r") and len(text) < _CHUNK):
+            raise _unreadable(
+                path,
+                "lines that end in a carriage return alone",
+                "save it with line breaks of Windows or Unix",
+            )
         if len(text) == _CHUNK and not text.endswith("\n"):
             raise _unreadable(
                 path,
@@ -192,11 +193,15 @@ def header(path: Path, mapping: Mapping) -> list[str]:
             raise _unreadable(path, "no header", "export it with its header") from None
 
 
-def batches(path: Path, mapping: Mapping) -> Iterator[pl.DataFrame]:
+def batches(
+    path: Path, mapping: Mapping, ids: frozenset[str] = frozenset()
+) -> Iterator[pl.DataFrame]:
     """Yield a table's rows in order, ``BATCH_ROWS`` at a time.
 
     Columns are text; those of Excel and Parquet keep their types. A column
-    ``_row`` counts the rows from 1, the header not counted.
+    ``_row`` counts the rows from 1, the header not counted. A column of `ids`
+    that holds nothing but whole numbers, as a float column writes them
+    (``1.0``), is read as whole numbers.
 
     Raises
     ------
@@ -204,7 +209,7 @@ def batches(path: Path, mapping: Mapping) -> Iterator[pl.DataFrame]:
         The file cannot be read to its end.
     """
     done = 0
-    for frame in _frames(path, mapping):
+    for frame in _frames(path, mapping, ids):
         numbered = frame.with_row_index("_row", offset=done + 1).with_columns(
             pl.col("_row").cast(pl.Int64)
         )
@@ -219,27 +224,56 @@ def _without(frame: pl.DataFrame, missing: list[str]) -> pl.DataFrame:
     return frame.with_columns(pl.when(~texts.is_in(missing)).then(texts).name.keep())
 
 
-def _frames(path: Path, mapping: Mapping) -> Iterator[pl.DataFrame]:
+# Whole numbers; those with a point of so few digits that a float kept each.
+_WHOLE: Final = r"^-?(0|[1-9][0-9]*|(0|[1-9][0-9]{0,14})\.0)$"
+_EXACT_IN_FLOAT: Final = 2**53
+
+
+def _whole_as_float(rows: pl.LazyFrame, ids: frozenset[str]) -> list[pl.Expr]:
+    """Return the columns among `ids` that a float column wrote, as whole numbers."""
+    schema = rows.collect_schema()
+    judged: dict[str, pl.Expr] = {}
+    for name in ids & set(schema):
+        column = pl.col(name)
+        if schema[name] == pl.String:
+            judged[name] = column.str.contains(_WHOLE).all() & column.str.ends_with(".0").any()
+        elif schema[name].is_float():
+            judged[name] = ((column == column.floor()) & (column.abs() < _EXACT_IN_FLOAT)).all()
+    if not judged:
+        return []
+    found = rows.select(**judged).collect(engine="streaming").row(0, named=True)
+    return [
+        pl.col(name).str.strip_suffix(".0")
+        if schema[name] == pl.String
+        else pl.col(name).cast(pl.Int64).cast(pl.String)
+        for name, is_whole in found.items()
+        if is_whole
+    ]
+
+
+def _frames(path: Path, mapping: Mapping, ids: frozenset[str]) -> Iterator[pl.DataFrame]:
     if path.suffix == ".parquet":
         try:
+            whole = _whole_as_float(pl.scan_parquet(path, glob=False), ids)
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS):
                     frame = pl.from_arrow(batch)
                     assert isinstance(frame, pl.DataFrame)
-                    yield _without(frame, mapping.missing)
-        except (OSError, ValueError) as error:
+                    yield _without(frame.with_columns(whole), mapping.missing)
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise _unreadable(
                 path, f"a damaged Parquet file ({type(error).__name__})", "export it again"
             ) from None
         return
     if path.suffix in (".xlsx", ".xls"):
-        yield _without(_excel(path), mapping.missing)
+        frame = _without(read_workbook(path), mapping.missing)
+        yield frame.with_columns(_whole_as_float(frame.lazy(), ids))
         return
     with _plain(path, mapping) as plain:
         try:
-            for frame in _scan(plain, mapping).collect_batches(
-                chunk_size=BATCH_ROWS, maintain_order=True
-            ):
-                yield frame
+            rows = _scan(plain, mapping)
+            whole = _whole_as_float(rows, ids)
+            for frame in rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+                yield frame.with_columns(whole)
         except pl.exceptions.PolarsError as error:
             raise _told(path, plain, error) from None

@@ -9,6 +9,7 @@ import polars as pl
 
 from neva.events.codes import join_code
 from neva.events.schema import ATTRIBUTES, TIME
+from neva.sources._times import event_end, whole_last_days
 from neva.sources.csv_fields import Fields, kept, reason_where
 from neva.sources.csv_mapping import (
     BedRule,
@@ -233,7 +234,8 @@ class TableReader:
         if rule.time is not None and self.table.order != "none":
             subject = fields.text(rule.subject or self.table.subject, "subject")
             time = fields.in_order(rule.time, time, subject, self._base(fields))
-        end, _ = fields.time(rule.end_time, "end_time")
+        end, end_precision = fields.time(rule.end_time, "end_time")
+        end = event_end(end, end_precision, precision, self.zone)
         return {
             **self._own(rule, fields, time, end),
             "time": time,
@@ -299,10 +301,34 @@ class TableReader:
             else:
                 yield rows
 
+    def _whole_last_days(
+        self,
+        rule: StayRule | MovementRule,
+        fields: Fields,
+        start: pl.Series,
+        precision: pl.Series,
+        end: pl.Series,
+        end_precision: pl.Series,
+    ) -> tuple[pl.Series, pl.Series]:
+        """Let what ended on a date last through it: the end, and how exactly both are known."""
+        columns = {
+            "start": start,
+            "precision": precision,
+            "end": end,
+            "end_precision": end_precision,
+            "subject": fields.text(rule.subject or self.table.subject, "subject"),
+        }
+        if isinstance(rule, MovementRule):
+            columns["stay"] = fields.text(rule.stay or self.table.stay, "stay")
+        whose = [name for name in ("subject", "stay") if name in columns]
+        rows = whole_last_days(pl.DataFrame(columns), self.zone, whose=whose)
+        return rows["end"], rows["precision"]
+
     def _stays(self, rule: StayRule, frame: pl.DataFrame) -> Iterator[Rows]:
         fields = self._fields(rule, frame)
         start, precision = fields.time(rule.start, "start")
-        end, _ = fields.time(rule.end, "end")
+        end, end_precision = fields.time(rule.end, "end")
+        end, precision = self._whole_last_days(rule, fields, start, precision, end, end_precision)
         columns = {
             **self._own(rule, fields, start, end),
             "start": start,
@@ -317,7 +343,8 @@ class TableReader:
     def _movements(self, rule: MovementRule, frame: pl.DataFrame) -> Iterator[Rows]:
         fields = self._fields(rule, frame)
         start, precision = fields.time(rule.start, "start")
-        end, _ = fields.time(rule.end, "end")
+        end, end_precision = fields.time(rule.end, "end")
+        end, precision = self._whole_last_days(rule, fields, start, precision, end, end_precision)
         columns = {
             **self._own(rule, fields, start, end),
             "start": start,

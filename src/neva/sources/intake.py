@@ -27,6 +27,7 @@ from neva.sources import reconcile
 from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.sources.deletions import Withdrawn, withdrawn
 from neva.sources.merges import Moved, moved
+from neva.sources.nested_movements import innermost
 from neva.sources.rows import Delivery, conform
 from neva.sources.staging import Stage
 
@@ -534,9 +535,12 @@ def _write_others(
     for table in ("subjects", "stays", "movements", "units", "beds", "codes"):
         if table not in others and not (replaced and table in writer.before.tables):
             continue
+        delivered = pl.concat(others[table]) if table in others else None
+        if table == "movements" and delivered is not None:
+            delivered = innermost(delivered)
         result = reconcile.things(
             table,
-            pl.concat(others[table]) if table in others else None,
+            delivered,
             writer.snapshot().stored(table),
             now=writer.now,
             batch=batch,

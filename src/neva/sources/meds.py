@@ -7,7 +7,7 @@ row: whole Parquet batches pass through as columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from neva.errors import BadInputError, UsageError
 from neva.events.clock import to_utc, zone_named
-from neva.events.schema import TIME
+from neva.events.schema import ROWS, TIME
 from neva.sources._files import existing, stem_of
 from neva.sources._frames import ALWAYS, attributes_from_columns, quarantined
+from neva.sources._times import repeated_hours
 from neva.sources.rows import Delivery, Rows, conform
 
 __all__ = ["open_meds"]
@@ -45,6 +46,20 @@ _OWN: Final = {
     "sequence": "sequence",
     "event_id": "row_id",
 }
+_TEXT: Final = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_NUMBER: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+#: What a column of the standard may be, and the stay that our export adds.
+_TYPES: Final[dict[str, tuple[tuple[Callable[[pa.DataType], bool], ...], str, str]]] = {
+    "subject_id": ((*_NUMBER, *_TEXT), "an id", "int64"),
+    "time": ((pa.types.is_timestamp, pa.types.is_date), "a time", "timestamp[us]"),
+    "code": (_TEXT, "a text", "string"),
+    "numeric_value": (_NUMBER, "a number", "float"),
+    "text_value": (_TEXT, "a text", "string"),
+    "stay_id": ((*_NUMBER, *_TEXT), "an id", "int64"),
+}
+_OWN_TIMES: Final = ("end_time", "recorded")
+_DAMAGED: Final = (pa.ArrowException, OSError, UnicodeDecodeError)
+_OTHER_TYPES: Final = (pl.exceptions.PolarsError, TypeError, OverflowError)
 _BIRTH: Final = "MEDS_BIRTH"
 _DEATH: Final = "MEDS_DEATH"
 _GENDER: Final = "GENDER//"
@@ -147,7 +162,7 @@ def _data_files(place: Path) -> tuple[Path, tuple[Path, ...]]:
 def _opened(file: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError):
+    except _DAMAGED:
         raise BadInputError(
             f"{file}: not Parquet, damaged or cut short; found {file.stat().st_size:,} bytes; "
             "copy it again"
@@ -163,11 +178,16 @@ def _check_columns(file: Path) -> None:
             f"{file}: the column {', '.join(missing)} is missing; found "
             f"{', '.join(schema.names)[:300]}; a MEDS table has subject_id, time and code"
         )
-    kind = schema.field("time").type
-    if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
-        raise BadInputError(
-            f"{file}: the column time must be a time; found {kind}; write it as timestamp[us]"
-        )
+    for name, (fits, must, write) in _TYPES.items():
+        if name not in schema.names:
+            continue
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not pa.types.is_null(kind) and not any(fit(kind) for fit in fits):
+            raise BadInputError(
+                f"{file}: the column {name} must be {must}; found {kind}; write it as {write}"
+            )
 
 
 def _is_our_export(root: Path) -> bool:
@@ -191,7 +211,7 @@ def _rows(
             try:
                 for part in opened.iter_batches(batch_size=batch):
                     frame = pl.DataFrame(pa.Table.from_batches([part]))
-                    events, refused = _events(frame, label, before, zone)
+                    events, refused, warned = _events(frame, label, before, zone)
                     before += frame.height
                     people.append(_people(events))
                     yield Rows("events", events, origin="data")
@@ -199,9 +219,16 @@ def _rows(
                         yield Rows(
                             "quarantine", quarantined(refused, table="events"), origin="data"
                         )
-            except (pa.ArrowException, OSError):
+                    if warned.height:
+                        yield Rows("warnings", warned, origin="data")
+            except _DAMAGED:
                 raise BadInputError(
                     f"{file}: not read to its end; found it damaged or cut short; copy it again"
+                ) from None
+            except _OTHER_TYPES:
+                raise BadInputError(
+                    f"{file}: a column is of another type than it should be; found one that cannot "
+                    "be read as such; see the standard, or leave out the columns beyond it"
                 ) from None
         if len(people) > 1:
             people = [_merged(people)]
@@ -210,48 +237,64 @@ def _rows(
 
 
 def _codes(file: Path) -> pl.DataFrame:
-    with _opened(file) as opened:
-        frame = pl.DataFrame(opened.read())
+    try:
+        with _opened(file) as opened:
+            frame = pl.DataFrame(opened.read())
+    except _DAMAGED:
+        raise _damaged_codes(file) from None
     if "code" not in frame.columns:
         raise BadInputError(
             f"{file}: the column code is missing; found {', '.join(frame.columns)[:300]}; "
             "write the codes again, or take the file away"
         )
-    return conform(
-        "codes",
-        frame.select(
-            pl.col("code").cast(pl.String),
-            *(
-                pl.col(theirs).cast(dtype).alias(ours)
-                for theirs, ours, dtype in (
-                    ("description", "description", pl.String),
-                    ("parent_codes", "parents", pl.List(pl.String)),
-                    ("molar_mass", "molar_mass", pl.Float64),
-                )
-                if theirs in frame.columns
+    try:
+        return conform(
+            "codes",
+            frame.select(
+                pl.col("code").cast(pl.String),
+                *(
+                    pl.col(theirs).cast(dtype).alias(ours)
+                    for theirs, ours, dtype in (
+                        ("description", "description", pl.String),
+                        ("parent_codes", "parents", pl.List(pl.String)),
+                        ("molar_mass", "molar_mass", pl.Float64),
+                    )
+                    if theirs in frame.columns
+                ),
+                recorded=pl.lit(ALWAYS, dtype=TIME),
+                recorded_assumed=pl.lit(True),
+                file=pl.lit(f"metadata/{file.name}"),
+                row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
             ),
-            recorded=pl.lit(ALWAYS, dtype=TIME),
-            recorded_assumed=pl.lit(True),
-            file=pl.lit(f"metadata/{file.name}"),
-            row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
-        ),
+        )
+    except _OTHER_TYPES:
+        raise _damaged_codes(file) from None
+
+
+def _damaged_codes(file: Path) -> BadInputError:
+    return BadInputError(
+        f"{file}: the codes cannot be read; found a damaged file, or columns of other types; write "
+        "the codes again, or take the file away"
     )
 
 
 def _events(
     frame: pl.DataFrame, file: str, before: int, zone: str
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Give one batch its columns; the rows refused, and those in doubt."""
     schema = frame.schema
     own = {ours: theirs for theirs, ours in _OWN.items() if theirs in schema}
     others = [name for name in schema if name not in _STANDARD and name not in _OWN]
     subject = pl.col("subject_id")
+    is_whole: pl.Expr = pl.lit(True)
     if schema["subject_id"].is_float():
+        is_whole = ((subject == subject.floor()) & subject.is_finite()).fill_null(value=True)
         if frame.select((subject.abs() >= _EXACT_IN_FLOAT).any()).item():
             raise BadInputError(
                 f"{file}: subject_id has lost digits; found floating-point numbers beyond 2^53; "
                 "write it as int64"
             )
-        subject = subject.cast(pl.Int64)
+        subject = subject.cast(pl.Int64, strict=False)
 
     moment = frame["time"]
     reason: pl.Series | None = None
@@ -281,6 +324,14 @@ def _events(
         column = pl.col(own[ours])
         if dtype == TIME and isinstance(schema[own[ours]], pl.Datetime):
             column = _aware(column, schema[own[ours]], zone)
+        if dtype == pl.String and schema[own[ours]].is_float():
+            # An empty cell made it a float column: 10.0 is the stay 10.
+            whole = column.cast(pl.Int64, strict=False)
+            column = (
+                pl.when(whole == column)
+                .then(whole.cast(pl.String))
+                .otherwise(column.cast(pl.String))
+            )
         return pl.coalesce(column.cast(dtype), default)
 
     nothing = pl.lit(None)
@@ -315,17 +366,48 @@ def _events(
         ),
         "file": pl.lit(file),
         "row": pl.col("_row"),
-        "_refused": pl.col("reason_"),
+        "_refused": pl.coalesce(
+            pl.when(~is_whole).then(pl.lit("value-unreadable")), pl.col("reason_")
+        ),
     }
     events = frame.select(**columns)
     if is_static.any() and "recorded" not in own:
         events = _static_known(events)
-    if events["_refused"].null_count() == events.height:
-        return conform("events", events), pl.DataFrame()
+    taken = events.filter(pl.col("_refused").is_null())
     refused = events.filter(pl.col("_refused").is_not_null()).select(
-        "file", "row", field=pl.lit("time"), reason="_refused"
+        "file",
+        "row",
+        field=pl.when(pl.col("_refused") == "value-unreadable")
+        .then(pl.lit("subject_id"))
+        .otherwise(pl.lit("time")),
+        reason="_refused",
     )
-    return conform("events", events.filter(pl.col("_refused").is_null())), refused
+    return conform("events", taken), refused, _clock_warnings(frame, events, zone, own)
+
+
+def _clock_warnings(
+    frame: pl.DataFrame, events: pl.DataFrame, zone: str, own: dict[str, str]
+) -> pl.DataFrame:
+    """Warn of local times that the clock showed twice, or never; times with a zone are neither."""
+    taken = events["_refused"].is_null()
+    warned = []
+    for ours, theirs in (("time", "time"), *((one, own[one]) for one in _OWN_TIMES if one in own)):
+        naive = frame[theirs]
+        if not isinstance(naive.dtype, pl.Datetime) or naive.dtype.time_zone is not None:
+            continue
+        rows, time = events.filter(taken), events[ours].filter(taken)
+        twice = repeated_hours(rows, zone, table="events", field=theirs, time=time)
+        shown = time.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        skipped = (shown != naive.filter(taken).cast(pl.Datetime("us"))).fill_null(value=False)
+        never = rows.filter(skipped).select(
+            "file",
+            "row",
+            table=pl.lit("events"),
+            field=pl.lit(theirs),
+            reason=pl.lit("time-skipped"),
+        )
+        warned += [twice, never]
+    return pl.concat(warned) if warned else pl.DataFrame(schema=ROWS["warnings"])
 
 
 def _code(own: dict[str, str]) -> pl.Expr:

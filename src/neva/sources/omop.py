@@ -13,12 +13,15 @@ from typing import Final, Literal
 import polars as pl
 
 from neva.errors import NevaError, UsageError
-from neva.events.clock import start_of_day, zone_named
-from neva.events.schema import TIME
+from neva.events.clock import end_of_day, start_of_day, zone_named
+from neva.events.codes import FOLLOW_UP_END
+from neva.events.schema import ROWS, TIME, Columns
 from neva.sources._files import existing
 from neva.sources._frames import ALWAYS, BATCH, new_codes, quarantined
-from neva.sources.omop_events import EVENT_TABLES, Concepts, events_of, moments
-from neva.sources.omop_tables import CdmFolder, find_tables, unpacked
+from neva.sources._times import whole_last_days
+from neva.sources.nested_movements import innermost
+from neva.sources.omop_events import EVENT_TABLES, Concepts, events_of, moments, warned_hours
+from neva.sources.omop_tables import CdmFolder, find_tables, not_whole, unpacked
 from neva.sources.rows import Delivery, Rows, conform
 
 __all__ = ["open_omop"]
@@ -30,6 +33,10 @@ _KIND_BY_CONCEPT: Final = {
     "9201": "inpatient",
     "8717": "inpatient",  # inpatient hospital
     "262": "inpatient",  # emergency room and inpatient
+    "32037": "inpatient",  # intensive care
+    "581379": "inpatient",  # critical care facility
+    "8971": "inpatient",  # psychiatric facility
+    "8920": "inpatient",  # rehabilitation facility
     "8883": "day",  # ambulatory surgical centre
     "9203": "emergency",
     "8870": "emergency",  # emergency room, hospital
@@ -56,6 +63,8 @@ _READ: Final = (
     "visit_detail",
     "care_site",
     "concept",
+    "observation_period",
+    "cdm_source",
     *(table.name for table in EVENT_TABLES),
 )
 
@@ -191,7 +200,7 @@ def _rows(
     if folder.has("care_site"):
         units, unit_by_site = _units(folder)
         yield Rows("units", units, origin="care_site")
-    persons, subjects, years, refused = _persons(folder, zone, birth)
+    persons, subjects, years, refused, warned = _persons(folder, zone, birth)
     yield Rows("subjects", subjects, origin="person")
     if years.height:
         yield Rows("events", years, origin="person")
@@ -200,18 +209,20 @@ def _rows(
         )
         if described is not None:
             yield Rows("codes", described, origin="person")
-    if refused.height:
-        yield Rows("quarantine", quarantined(refused, table="subjects"), origin="person")
+    yield from _told(refused, warned, "subjects", "person")
     ends = pl.DataFrame(schema={"stay": pl.String, "visit_end": TIME})
+    visits = pl.DataFrame(schema=_VISITS)
     if folder.has("visit_occurrence"):
-        stays, refused = _stays(folder, zone, concepts, persons)
+        stays, refused, warned, visits = _stays(folder, zone, concepts, persons)
         ends = stays.select("stay", visit_end=pl.coalesce("end", "start")).unique("stay")
         yield Rows("stays", stays, origin="visit_occurrence")
-        if refused.height:
-            yield Rows("quarantine", quarantined(refused, table="stays"), origin="visit_occurrence")
+        yield from _told(refused, warned, "stays", "visit_occurrence")
+        followed = _followed(folder, zone, visits)
+        if followed.height:
+            yield Rows("events", followed, origin="visit_occurrence")
     if folder.has("visit_detail") and movements != "none":
         yield from _movements(
-            folder, zone, movements, unit_by_site=unit_by_site, persons=persons, batch=batch
+            folder, zone, movements, unit_by_site=unit_by_site, persons=persons, visits=visits
         )
     for table in EVENT_TABLES:
         if not folder.has(table.name):
@@ -220,7 +231,7 @@ def _rows(
         days_only = _has_days_only(folder, table.name, table.start)
         rows = folder.scan(table.name, needs=table.needs)
         for part in folder.batches(table.name, rows, batch):
-            events, refused, described_codes = events_of(
+            events, refused, described_codes, warned = events_of(
                 table,
                 part,
                 zone=zone,
@@ -234,8 +245,14 @@ def _rows(
             if described is not None:
                 yield Rows("codes", described, origin=table.name)
             yield Rows("events", events, origin=table.name)
-            if refused.height:
-                yield Rows("quarantine", quarantined(refused, table="events"), origin=table.name)
+            yield from _told(refused, warned, "events", table.name)
+
+
+def _told(refused: pl.DataFrame, warned: pl.DataFrame, table: str, origin: str) -> Iterator[Rows]:
+    if refused.height:
+        yield Rows("quarantine", quarantined(refused, table=table), origin=origin)
+    if warned.height:
+        yield Rows("warnings", warned, origin=origin)
 
 
 def _concepts(folder: CdmFolder) -> Concepts:
@@ -307,9 +324,20 @@ _BIRTH_YEAR: Final = "OMOP//birth-year"
 
 def _persons(
     folder: CdmFolder, zone: str, birth: str
-) -> tuple[pl.Series, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Persons with their deaths; the year of birth as an event; refused rows."""
+) -> tuple[pl.Series, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Persons with their deaths; the year of birth as an event; refused rows, and doubts."""
     persons = folder.collect("person", folder.scan("person"))
+    year_text = pl.col("year_of_birth")
+    no_year = year_text.is_not_null() & year_text.cast(pl.Int32, strict=False).is_null()
+    unreadable = persons.filter(not_whole("person_id") | no_year).select(
+        file=pl.lit(folder.file("person")),
+        row="row",
+        field=pl.when(not_whole("person_id"))
+        .then(pl.lit("person_id"))
+        .otherwise(pl.lit("year_of_birth")),
+        reason=pl.lit("value-unreadable"),
+    )
+    persons = persons.filter(~not_whole("person_id") & ~no_year)
     for name in ("month_of_birth", "day_of_birth", "birth_datetime"):
         if name not in persons.columns:
             persons = persons.with_columns(pl.lit(None, pl.String).alias(name))
@@ -340,26 +368,35 @@ def _persons(
     persons = persons.with_columns(
         subject="person_id", row_id="person_id", recorded=known, recorded_assumed=pl.lit(True)
     )
-    refused = pl.DataFrame(schema=_REFUSED)
+    refused = unreadable.cast(_REFUSED)  # type: ignore[arg-type]
+    warned = pl.DataFrame(schema=ROWS["warnings"])
     if folder.has("death"):
         deaths = folder.collect(
             "death", folder.scan("death", needs=("person_id", "death_date"))
         ).unique("person_id", keep="first", maintain_order=True)
         days_only = _has_days_only(folder, "death", "death")
-        deaths = deaths.select(
-            "person_id",
-            death_row="row",
+        deaths = deaths.with_columns(
             moment=moments(deaths, "death", zone, days_only=days_only),
-        ).with_columns(
+            file=pl.lit(folder.file("death")),
+        )
+        warned = warned_hours(
+            deaths, "death", zone, days_only=days_only, table="subjects", moment="moment"
+        )
+        deaths = deaths.select("person_id", "moment", death_row="row").with_columns(
             death=pl.col("moment").struct.field("time"),
             death_precision=pl.col("moment").struct.field("precision"),
             reason=pl.col("moment").struct.field("reason"),
         )
-        refused = deaths.filter(pl.col("reason").is_not_null()).select(
-            file=pl.lit(folder.file("death")),
-            row="death_row",
-            field=pl.lit("death_date"),
-            reason="reason",
+        refused = pl.concat(
+            [
+                refused,
+                deaths.filter(pl.col("reason").is_not_null()).select(
+                    file=pl.lit(folder.file("death")),
+                    row="death_row",
+                    field=pl.lit("death_date"),
+                    reason="reason",
+                ),
+            ]
         )
         persons = persons.join(
             deaths.drop("moment", "reason"), on="person_id", how="left", maintain_order="left"
@@ -377,6 +414,7 @@ def _persons(
         conform("subjects", persons),
         conform("events", years),
         refused,
+        warned,
     )
 
 
@@ -408,9 +446,27 @@ def _place(
     )
 
 
+# "Still patient": the date of the extract stands where the end of the visit should.
+_STILL_PATIENT: Final = "32220"
+#: What movements and follow-up need to know of visits.
+_VISITS: Final[Columns] = {
+    "person_id": pl.String,
+    "stay": pl.String,
+    "row": pl.Int64,
+    "start": TIME,
+    "end": TIME,
+    "cut": TIME,
+}
+
+
+def _is_still_there(columns: list[str]) -> pl.Expr:
+    return (_first_of(columns, *_DISCHARGED_TO[1]) == _STILL_PATIENT).fill_null(value=False)
+
+
 def _stays(
     folder: CdmFolder, zone: str, concepts: Concepts, persons: pl.Series
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Stays, refused rows, doubts, and the visits as movements and follow-up need them."""
     visits = folder.collect("visit_occurrence", folder.scan("visit_occurrence", needs=_VISIT_NEEDS))
     days_only = _has_days_only(folder, "visit_occurrence", "visit_start")
     columns = visits.columns
@@ -421,24 +477,44 @@ def _stays(
             _KIND_BY_CONCEPT, default=None, return_dtype=pl.String
         ),
         source=_place(columns, *_ADMITTED_FROM, concepts),
-        outcome=_place(columns, *_DISCHARGED_TO, concepts),
+        outcome=pl.when(~_is_still_there(columns)).then(_place(columns, *_DISCHARGED_TO, concepts)),
+        is_still_there=_is_still_there(columns),
         file=pl.lit(folder.file("visit_occurrence")),
     )
-    return _checked(stays, persons, "visit_start_date", "stays", stay="visit_occurrence_id")
+    return _checked(
+        stays,
+        persons,
+        zone,
+        table="stays",
+        column="visit",
+        ids=("visit_occurrence_id", "visit_concept_id"),
+        days_only=days_only,
+    )
 
 
 def _checked(
-    rows: pl.DataFrame, persons: pl.Series, field: str, table: str, *, stay: str
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Finish rows of stays or movements: times, ids, and those refused."""
+    rows: pl.DataFrame,
+    persons: pl.Series,
+    zone: str,
+    *,
+    table: str,
+    column: str,
+    ids: tuple[str, ...],
+    days_only: bool,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Finish rows of stays or movements: times, ids; those refused, and those in doubt."""
     rows = rows.with_columns(
         start=pl.col("begin").struct.field("time"),
         end=pl.col("finish").struct.field("time"),
         precision=pl.col("begin").struct.field("precision"),
+        end_precision=pl.col("finish").struct.field("precision"),
         subject="person_id",
-        stay=stay,
+        stay="visit_occurrence_id",
+        unreadable=pl.coalesce(pl.when(not_whole(name)).then(pl.lit(name)) for name in ids),
+    ).with_columns(
         reason=pl.coalesce(
             pl.when(~pl.col("person_id").is_in(persons.implode())).then(pl.lit("subject-unknown")),
+            pl.when(pl.col("unreadable").is_not_null()).then(pl.lit("value-unreadable")),
             pl.col("begin").struct.field("reason"),
             pl.when(pl.col("begin").struct.field("time").is_null()).then(pl.lit("time-missing")),
             pl.col("finish").struct.field("reason"),
@@ -448,9 +524,86 @@ def _checked(
     if table == "stays":
         rows = rows.with_columns(row_id="stay")
     refused = rows.filter(pl.col("reason").is_not_null()).select(
-        "file", "row", field=pl.lit(field), reason="reason"
+        "file",
+        "row",
+        field=pl.when(pl.col("reason") == "subject-unknown")
+        .then(pl.lit("person_id"))
+        .when(pl.col("reason") == "value-unreadable")
+        .then("unreadable")
+        .otherwise(pl.lit(f"{column}_start_date")),
+        reason="reason",
     )
-    return conform(table, rows.filter(pl.col("reason").is_null())), refused
+    taken = rows.filter(pl.col("reason").is_null())
+    warned = [
+        warned_hours(
+            taken, f"{column}_{end}", zone, days_only=days_only, table=table, moment=moment
+        )
+        for end, moment in (("start", "begin"), ("end", "finish"))
+    ]
+    whose = ["person_id"] if table == "stays" else ["person_id", "stay"]
+    taken = whole_last_days(taken, zone, whose=whose)
+    taken = taken.with_columns(
+        cut=pl.when("is_still_there").then("end"),
+        end=pl.when(~pl.col("is_still_there")).then("end"),
+    )
+    return conform(table, taken), refused, pl.concat(warned), taken
+
+
+def _followed(folder: CdmFolder, zone: str, visits: pl.DataFrame) -> pl.DataFrame:
+    """Until when those who had not left were followed: nobody is there for ever.
+
+    The end of a visit that says "still patient"; else of the person's last
+    observation period; else the day on which the extract was made.
+    """
+    still = (
+        visits.filter(pl.col("end").is_null())
+        .group_by("person_id", maintain_order=True)
+        .agg(pl.col("row").first(), pl.col("start", "cut").max())
+    )
+    if still.is_empty():
+        return still
+
+    def last_instant(text: pl.Expr) -> pl.Expr:
+        day = text.str.strip_chars().str.head(10).str.to_date("%Y-%m-%d", strict=False)
+        return end_of_day(
+            start_of_day(day, zone),
+            zone,
+        ) - pl.duration(microseconds=1)
+
+    observed = pl.DataFrame(schema={"person_id": pl.String, "observed": TIME})
+    if folder.has("observation_period"):
+        periods = folder.scan(
+            "observation_period", needs=("person_id", "observation_period_end_date")
+        )
+        observed = (
+            folder.collect("observation_period", periods)
+            .group_by("person_id")
+            .agg(observed=pl.col("observation_period_end_date").max())
+            .with_columns(observed=last_instant(pl.col("observed")))
+        )
+    made: pl.Expr = pl.lit(None, dtype=TIME)
+    if folder.has("cdm_source"):
+        about = folder.collect("cdm_source", folder.scan("cdm_source"))
+        text = _first_of(about.columns, "source_release_date", "cdm_release_date")
+        made = pl.lit(about.select(last_instant(text)).to_series().max(), dtype=TIME)
+    followed = (
+        still.join(observed, on="person_id", how="left", maintain_order="left")
+        .with_columns(time=pl.coalesce("cut", "observed", made))
+        .filter(pl.col("time") >= pl.col("start"))
+    )
+    return conform(
+        "events",
+        followed.with_columns(
+            subject="person_id",
+            precision=pl.lit("day"),
+            code=pl.lit(FOLLOW_UP_END),
+            row_id=pl.col("person_id") + "/follow-up-end",
+            sequence=pl.lit(0),
+            recorded="time",
+            recorded_assumed=pl.lit(True),
+            file=pl.lit(folder.file("visit_occurrence")),
+        ),
+    )
 
 
 def _movements(
@@ -460,12 +613,12 @@ def _movements(
     *,
     unit_by_site: pl.DataFrame,
     persons: pl.Series,
-    batch: int,
+    visits: pl.DataFrame,
 ) -> Iterator[Rows]:
     needs = ("visit_detail_id", "person_id", "visit_detail_start_date", "visit_occurrence_id")
     details = folder.scan("visit_detail", needs=needs)
     columns = details.collect_schema().names()
-    for name in ("care_site_id", "visit_detail_source_value"):
+    for name in ("care_site_id", "visit_detail_source_value", *_PARENT):
         if name not in columns:
             details = details.with_columns(pl.lit(None, pl.String).alias(name))
     source_value = pl.col("visit_detail_source_value")
@@ -479,23 +632,51 @@ def _movements(
     else:
         is_movement = source_value.str.contains(chosen).fill_null(False)
     days_only = _has_days_only(folder, "visit_detail", "visit_detail_start")
-    others = 0
-    for part in folder.batches("visit_detail", details, batch):
-        taken = part.filter(is_movement)
-        others += part.height - taken.height
-        taken = taken.join(unit_by_site, on="care_site_id", how="left", maintain_order="left")
-        taken = taken.with_columns(
-            begin=moments(taken, "visit_detail_start", zone, days_only=days_only),
-            finish=moments(taken, "visit_detail_end", zone, days_only=days_only),
-            unit=pl.coalesce("unit", "care_site_id"),
-            file=pl.lit(folder.file("visit_detail")),
-            row_id="visit_detail_id",
+    # At once: what lies within what is known only when all of a stay is there.
+    every = folder.collect("visit_detail", details)
+    taken = every.filter(is_movement)
+    taken = taken.join(unit_by_site, on="care_site_id", how="left", maintain_order="left")
+    taken = taken.with_columns(
+        begin=moments(taken, "visit_detail_start", zone, days_only=days_only),
+        finish=moments(taken, "visit_detail_end", zone, days_only=days_only),
+        unit=pl.coalesce("unit", "care_site_id"),
+        bed=pl.lit(None, dtype=pl.String),
+        retracted=pl.lit(None, dtype=TIME),
+        is_still_there=_is_still_there(columns),
+        file=pl.lit(folder.file("visit_detail")),
+        row_id="visit_detail_id",
+    )
+    _, refused, warned, placed = _checked(
+        taken,
+        persons,
+        zone,
+        table="movements",
+        column="visit_detail",
+        ids=("visit_detail_id", "visit_occurrence_id", "care_site_id"),
+        days_only=days_only,
+    )
+    placed = _ended_as_visits(placed, visits).with_columns(parent=pl.coalesce(_PARENT))
+    parts = innermost(placed, parent="parent")
+    yield Rows("movements", conform("movements", parts), origin="visit_detail")
+    yield from _told(refused, warned, "movements", "visit_detail")
+    if every.height > taken.height:
+        _LOG.info(
+            "visit_detail: %d rows are no movements between units", every.height - taken.height
         )
-        frame, refused = _checked(
-            taken, persons, "visit_detail_start_date", "movements", stay="visit_occurrence_id"
-        )
-        yield Rows("movements", frame, origin="visit_detail")
-        if refused.height:
-            yield Rows("quarantine", quarantined(refused, table="movements"), origin="visit_detail")
-    if others:
-        _LOG.info("visit_detail: %d rows are no movements between units", others)
+
+
+# The names of CDM 5.4 and of 5.3.
+_PARENT: Final = ("parent_visit_detail_id", "visit_detail_parent_id")
+
+
+def _ended_as_visits(movements: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
+    """End movements that name no end with their visit; let the last one of who is there go on."""
+    of_visit = visits.select("stay", _end="end", _cut="cut").unique("stay", keep="first")
+    joined = movements.join(of_visit, on="stay", how="left", maintain_order="left")
+    goes_on = (pl.col("end") >= pl.col("_cut")).fill_null(value=False)
+    return joined.with_columns(
+        end=pl.when("is_still_there")
+        .then("end")
+        .when(~goes_on)
+        .then(pl.coalesce("end", pl.when(pl.col("_end") >= pl.col("start")).then("_end")))
+    ).drop("_end", "_cut")

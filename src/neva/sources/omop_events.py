@@ -7,11 +7,21 @@ from typing import Final
 
 import polars as pl
 
-from neva.events.clock import read_iso, to_utc
+from neva.events.clock import read_iso
 from neva.sources._frames import attributes_from_columns
+from neva.sources._times import event_end, repeated_hours
+from neva.sources.omop_tables import not_whole
 from neva.sources.rows import conform
 
-__all__ = ["EVENT_TABLES", "Concepts", "EventTable", "events_of", "moments"]
+__all__ = [
+    "EVENT_TABLES",
+    "Concepts",
+    "EventTable",
+    "events_of",
+    "moments",
+    "warned_hours",
+    "written",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,34 @@ _COMPARATOR_BY_CONCEPT: Final = {
     "4172704": ">",
     "4171755": ">",  # >=
 }
+# Units of measurement that an extract without its vocabulary names by concept alone.
+_UCUM_BY_CONCEPT: Final = {
+    "8504": "g",
+    "8512": "d",
+    "8519": "L",
+    "8541": "/min",
+    "8554": "%",
+    "8576": "mg",
+    "8582": "cm",
+    "8587": "mL",
+    "8636": "g/L",
+    "8645": "U/L",
+    "8647": "/uL",
+    "8713": "g/dL",
+    "8749": "umol/L",
+    "8751": "mg/L",
+    "8753": "mmol/L",
+    "8815": "10*6/uL",
+    "8840": "mg/dL",
+    "8842": "ng/mL",
+    "8845": "pg/mL",
+    "8848": "10*3/uL",
+    "8859": "ug/mL",
+    "8876": "mm[Hg]",
+    "9444": "10*9/L",
+    "9529": "kg",
+    "586323": "Cel",
+}
 # "Primary diagnosis", "Primary admission diagnosis", "Primary discharge diagnosis".
 _PRIMARY_STATUSES: Final = ("32901", "32902", "32903")
 
@@ -190,7 +228,10 @@ class Concepts:
     def unit(self, concept_id: pl.Expr) -> pl.Expr:
         """UCUM code of a unit's concept."""
         units = self.frame.filter(pl.col("vocabulary_id") == "UCUM")
-        return self._look_up(concept_id, units["concept_code"], units["concept_id"])
+        return pl.coalesce(
+            self._look_up(concept_id, units["concept_code"], units["concept_id"]),
+            concept_id.replace_strict(_UCUM_BY_CONCEPT, default=None, return_dtype=pl.String),
+        )
 
     def _look_up(
         self, concept_id: pl.Expr, found: pl.Series, ids: pl.Series | None = None
@@ -206,14 +247,39 @@ def moments(rows: pl.DataFrame, column: str, zone: str, *, days_only: bool) -> p
 
     `days_only` leaves the clock out: every datetime of the table is midnight.
     """
+    return read_iso(written(rows, column, days_only=days_only), zone)
+
+
+def written(rows: pl.DataFrame, column: str, *, days_only: bool) -> pl.Series:
+    """Return the texts that :func:`moments` reads."""
     present = [
-        pl.col(name)
+        pl.when(pl.col(name).str.strip_chars() != "").then(name)
         for name in ([] if days_only else [f"{column}_datetime"]) + [f"{column}_date"]
         if name in rows.columns
     ]
     if not present:
-        return read_iso(pl.Series([None] * rows.height, dtype=pl.String), zone)
-    return read_iso(rows.select(pl.coalesce(present)).to_series(), zone)
+        return pl.Series([None] * rows.height, dtype=pl.String)
+    return rows.select(_=pl.coalesce(present)).to_series()
+
+
+def warned_hours(
+    rows: pl.DataFrame, column: str, zone: str, *, days_only: bool, table: str, moment: str
+) -> pl.DataFrame:
+    """Warn of times of :func:`moments` in an hour that the clock showed twice.
+
+    `rows` has ``file`` and ``row`` beside the table's columns, and in `moment`
+    what was read.
+    """
+    read = rows[moment]
+    return repeated_hours(
+        rows,
+        zone,
+        table=table,
+        field=f"{column}_datetime",
+        time=read.struct.field("time"),
+        written=written(rows, column, days_only=days_only),
+        precision=read.struct.field("precision"),
+    )
 
 
 def events_of(
@@ -226,7 +292,7 @@ def events_of(
     visit_ends: pl.DataFrame,
     days_only: bool,
     file: str,
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Turn rows of one clinical table into events.
 
     Parameters
@@ -252,8 +318,13 @@ def events_of(
         Columns ``file``, ``row``, ``field``, ``reason``.
     described : polars.DataFrame
         Columns ``code`` and ``description``; one row per code.
+    warned : polars.DataFrame
+        Rows of ``warnings``.
     """
     text = pl.lit(None, dtype=pl.String)
+    ids = [
+        name for name in (table.key, table.concept, "visit_occurrence_id") if name in rows.columns
+    ]
 
     def column(name: str) -> pl.Expr:
         return pl.col(name) if name in rows.columns else text
@@ -269,16 +340,17 @@ def events_of(
         finish=moments(rows, table.end or "-", zone, days_only=days_only),
         stay=column("visit_occurrence_id"),
         file=pl.lit(file),
-    ).with_columns(
+    )
+    read = read.with_columns(
+        # The end of a timed row that has only a date is the end of that day.
+        end_time=event_end(
+            read["finish"].struct.field("time"),
+            read["finish"].struct.field("precision"),
+            read["begin"].struct.field("precision"),
+            zone,
+        ),
         time=pl.col("begin").struct.field("time"),
         precision=pl.col("begin").struct.field("precision"),
-        # The end of a timed row that has only a date is the end of that day.
-        end_time=pl.when(
-            (pl.col("finish").struct.field("precision") == "day")
-            & (pl.col("begin").struct.field("precision") != "day")
-        )
-        .then(_next_day(pl.col("finish").struct.field("time"), zone))
-        .otherwise(pl.col("finish").struct.field("time")),
         code=pl.coalesce(
             concepts.code(standard),
             pl.lit("OMOP//") + standard,
@@ -318,6 +390,10 @@ def events_of(
     read = read.with_columns(
         refused=pl.coalesce(
             pl.when(~pl.col("person_id").is_in(persons.implode())).then(pl.lit("subject-unknown")),
+            *(
+                pl.when(not_whole(name)).then(pl.lit(f"id-unreadable {name}"))
+                for name in sorted(ids)
+            ),
             pl.when(pl.col("code").is_null()).then(pl.lit("code-missing")),
             pl.col("begin").struct.field("reason"),
             pl.when(pl.col("time").is_null()).then(pl.lit("time-missing")),
@@ -335,10 +411,13 @@ def events_of(
                 "subject-unknown": "person_id",
                 "code-missing": table.concept,
                 "value-unreadable": "value_as_number",
+                **{f"id-unreadable {name}": name for name in ids},
             },
             default=f"{table.start}_date",
         ),
-        reason="refused",
+        reason=pl.when(pl.col("refused").str.starts_with("id-unreadable"))
+        .then(pl.lit("value-unreadable"))
+        .otherwise("refused"),
     )
     known = pl.col("time")
     kept = read.filter(pl.col("refused").is_null())
@@ -354,14 +433,9 @@ def events_of(
         recorded_assumed=pl.lit(True),
     )
     described = kept.select("code", "description").unique("code").sort("code")
-    return conform("events", kept), refused, described
-
-
-def _next_day(time: pl.Expr, zone: str) -> pl.Expr:
-    # A local day may have 23 or 25 hours; noon of it plus a day is always tomorrow.
-    def shifted(times: pl.Series) -> pl.Series:
-        local = times.dt.offset_by("12h").dt.convert_time_zone(zone).dt.replace_time_zone(None)
-        read = to_utc(local.dt.date().dt.offset_by("1d"), zone, nonexistent="forward")
-        return read.struct.field("time")
-
-    return time.map_batches(shifted, return_dtype=pl.Datetime("us", "UTC"))
+    warned = [
+        warned_hours(kept, name, zone, days_only=days_only, table="events", moment=moment)
+        for name, moment in ((table.start, "begin"), (table.end, "finish"))
+        if name
+    ]
+    return conform("events", kept), refused, described, pl.concat(warned)

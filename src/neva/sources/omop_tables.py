@@ -1,7 +1,8 @@
 """The tables of an OMOP Common Data Model folder: found, opened, as text columns.
 
 Ids in OMOP are signed 64-bit integers. Everything is therefore read as text,
-so that no digit is lost to a float column on the way.
+so that no digit is lost to a float column on the way. Where the writer had such
+a column (one empty cell makes it so), ``9201.0`` is the id 9201.
 """
 
 from __future__ import annotations
@@ -16,15 +17,44 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from neva.errors import BadInputError
-from neva.sources._files import opened
+from neva.sources._files import (
+    NOT_UNPACKED,
+    damaged_zip,
+    most_unpacked,
+    opened,
+    refuse_encrypted,
+    too_packed,
+)
 
-__all__ = ["CdmFolder", "find_tables", "unpacked"]
+__all__ = ["CdmFolder", "find_tables", "not_whole", "unpacked"]
 
 # "2b_concept.csv.gz": some releases number their files.
 _NUMBERED = re.compile(r"^\d+[a-z]?_")
 _ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 # Whole numbers above this may have lost digits in a 64-bit float.
 _EXACT_IN_FLOAT = 2**53
+# Names that end like ids and are words.
+_WORDS = frozenset(
+    ("unique_device_id", "vocabulary_id", "domain_id", "concept_class_id", "relationship_id")
+)
+_YEARS = ("year_of_birth", "month_of_birth", "day_of_birth")
+# A whole number as a float column writes it, of so few digits that none was lost.
+_WHOLE_AS_FLOAT = r"^\s*(-?[0-9]{1,15})\.0*\s*$"
+_NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+
+
+def _is_whole(name: str) -> bool:
+    """Say whether a column holds whole numbers, which the model says of its ids."""
+    name = name.lower()
+    return name in _YEARS or (name.endswith("_id") and name not in _WORDS)
+
+
+def not_whole(column: str) -> pl.Expr:
+    """Tell where an id is a number that is not whole, or has lost digits."""
+    text = pl.col(column)
+    return (text.str.contains(_NUMBER) & ~text.str.contains(r"^\s*-?[0-9]+\s*$")).fill_null(
+        value=False
+    )
 
 
 def find_tables(folder: Path) -> dict[str, list[Path]]:
@@ -69,14 +99,19 @@ def unpacked(archive: Path, into: TemporaryDirectory[str]) -> Path:
     """Unpack a zip of tables into a folder that is removed with `into`."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            for member in packed.namelist():
-                if member.lower().endswith(_ENDINGS) and "__MACOSX" not in member:
-                    packed.extract(member, into.name)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise BadInputError(
-            f"{archive}: not a zip, damaged or cut short; found {archive.stat().st_size:,} bytes; "
-            "copy it again, or name the folder with the tables"
-        ) from error
+            members = [
+                member
+                for member in packed.infolist()
+                if member.filename.lower().endswith(_ENDINGS) and "__MACOSX" not in member.filename
+            ]
+            refuse_encrypted(archive, members)
+            # No more than a member says of itself is unpacked from it.
+            if sum(each.file_size for each in members) > most_unpacked(archive.stat().st_size):
+                raise too_packed(archive)
+            for member in members:
+                packed.extract(member, into.name)
+    except NOT_UNPACKED as error:
+        raise damaged_zip(archive) from error
     return Path(into.name)
 
 
@@ -191,6 +226,16 @@ def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
             column = column.dt.convert_time_zone("UTC")
             return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")
         return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
-    if dtype.is_float() and name.lower().endswith("_id"):
-        return column.cast(pl.Int64).cast(pl.String)
-    return column.cast(pl.String)
+    if not _is_whole(name):
+        return column.cast(pl.String)
+    if dtype.is_float():
+        # In a float column 1.5 stays what it is, and is refused later.
+        whole = column.cast(pl.Int64, strict=False)
+        return (
+            pl.when(whole.cast(pl.Float64) == column.cast(pl.Float64))
+            .then(whole.cast(pl.String))
+            .when(column.is_not_nan())
+            .then(column.cast(pl.String))
+        )
+    text = column.cast(pl.String)
+    return pl.coalesce(text.str.extract(_WHOLE_AS_FLOAT), text)

@@ -8,8 +8,9 @@ declaration is refused, and only one trace is in memory at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 from xml.parsers import expat
 
 import polars as pl
@@ -17,7 +18,7 @@ import polars as pl
 from neva.errors import BadInputError, UsageError
 from neva.events.clock import in_order, read_iso, zone_named
 from neva.events.schema import TIME
-from neva.sources._files import existing, opened, stem_of
+from neva.sources._files import existing, is_zip, opened, opened_in_zip, stem_of
 from neva.sources._frames import (
     BATCH,
     attributes_from_lists,
@@ -25,7 +26,9 @@ from neva.sources._frames import (
     quarantined,
     system_name,
 )
+from neva.sources._times import event_end, repeated_hours
 from neva.sources.rows import Delivery, Rows, conform
+from neva.sources.xes_lifecycle import Lifecycles
 
 __all__ = ["open_xes"]
 
@@ -48,10 +51,12 @@ _OWN: Final = ("code", "value", "comparator", "unit", "text", "status", "reason"
 _COLUMNS: Final = (
     "case",
     "subject",
+    "trace",
     "position",
     "row",
     "is_timed",
     "name",
+    "instance",
     "time_text",
     "start_text",
     "transition",
@@ -61,7 +66,11 @@ _COLUMNS: Final = (
     "precision_text",
     "recorded_text",
 )
+_NO_TEXT: Final = ("trace", "position", "row", "is_timed")
 _CHUNK: Final = 1 << 18  # bytes
+_ENDINGS: Final = (".xes", ".xes.gz")
+#: Children of <log> in an object-centric log, and in no other.
+_OBJECT_CENTRIC_TAGS: Final = frozenset(("object-types", "event-types", "objects", "events"))
 
 
 def open_xes(
@@ -78,12 +87,12 @@ def open_xes(
     assigner: str | None = None,
     batch: int = BATCH,
 ) -> Delivery:
-    """Open an event log in XES 1.0 or 2.0, plain or gzipped.
+    """Open an event log in XES 1.0 or 2.0, plain, gzipped or in a zip.
 
     Parameters
     ----------
     path : path
-        A ``.xes`` or ``.xes.gz`` file.
+        A ``.xes`` or ``.xes.gz`` file, or a zip archive with one of them.
     zone : str
         IANA name of the zone of time stamps without offset.
     mapping : path, optional
@@ -114,8 +123,9 @@ def open_xes(
     Raises
     ------
     neva.errors.BadInputError
-        The file is empty, damaged, not XML, no event log, or declares a
-        document type (which could make it read other files).
+        The file is empty, damaged, not XML, no event log or an object-centric
+        one, or declares a document type (which could make it read other
+        files); an archive holds several logs, or needs a password.
     neva.errors.UsageError
         A setting or the zone is unknown.
 
@@ -140,8 +150,8 @@ def open_xes(
             "the trace's attribute with the patient's id"
         )
     file = existing(path)
-    with opened(file) as stream:  # an early word about empty and damaged files
-        stream.read(1)
+    with _stream(file) as stream:  # an early word about empty and damaged files
+        _refuse_objects(file, stream.read(_CHUNK))
     log = _Log(file, activity=activity, value=value, subject=subject)
     return Delivery(
         name=name or stem_of(file),
@@ -150,6 +160,39 @@ def open_xes(
         files=(file,),
         rows=_rows(log, zone=zone, system=system, has_stays=case != "subject", batch=batch),
     )
+
+
+@contextmanager
+def _stream(file: Path) -> Iterator[BinaryIO]:
+    if file.is_file() and is_zip(file):
+        with opened_in_zip(file, _ENDINGS) as (_, stream):
+            yield stream
+    else:
+        with opened(file) as stream:
+            yield stream
+
+
+def _object_centric(file: Path, form: str) -> BadInputError:
+    return BadInputError(
+        f"{file}: an event log must say of each event which case it belongs to; found an "
+        f"object-centric log ({form}), which does not; choose the objects that are the cases, "
+        "flatten the log by them, for example with pm4py.ocel_flattening, and import what that "
+        "writes as XES or CSV"
+    )
+
+
+def _refuse_objects(file: Path, start: bytes) -> None:
+    """Tell an object-centric log in JSON or SQLite, which is no XML, by its first bytes."""
+    if start.startswith(b"SQLite format 3"):
+        raise _object_centric(file, "a SQLite database, as of OCEL 2.0")
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        for key, form in ((b'"objectTypes"', "2.0"), (b'"eventTypes"', "2.0"), (b'"ocel:', "1.0")):
+            if key in start:
+                raise _object_centric(file, f"OCEL {form}, JSON")
+        raise BadInputError(
+            f"{file}: an event log in XES is XML; found JSON; export the log as XES, or import it "
+            "through another source"
+        )
 
 
 class _Log:
@@ -185,7 +228,7 @@ class _Log:
         parser.EndElementHandler = self._end
         parser.StartDoctypeDeclHandler = self._refuse_doctype
         try:
-            with opened(self.file) as stream:
+            with _stream(self.file) as stream:
                 while chunk := stream.read(_CHUNK):
                     parser.Parse(chunk, False)
                     if len(self.counts) >= size:
@@ -218,6 +261,8 @@ class _Log:
                 f"{self.file}: the root element must be <log>; found <{tag[:40]}>; "
                 "choose an XES file"
             )
+        if self._depth == 2 and tag in _OBJECT_CENTRIC_TAGS:
+            raise _object_centric(self.file, "OCEL, XML")
         if self._ignored:
             self._ignored += 1
         elif tag in _ATTRIBUTE_TAGS:
@@ -271,6 +316,8 @@ class _Log:
             self._row += 1
             add["case"](case)
             add["subject"](subject)
+            add["trace"](self._traces)
+            add["instance"](event.get("concept:instance"))
             add["position"](position)
             add["row"](self._row)
             add["is_timed"](is_timed)
@@ -299,6 +346,7 @@ def _rows(
     known_codes: set[str] = set()
     known_subjects: set[str] = set()
     stays: list[pl.DataFrame] = []
+    lifecycles = Lifecycles()
     for _ in log.batches(batch):
         if not log.counts:
             continue
@@ -306,6 +354,9 @@ def _rows(
         events = _events(log, zone, prefix or "XES", has_stays=has_stays)
         refused = events.filter(pl.col("refused").is_not_null())
         events = events.filter(pl.col("refused").is_null())
+        warned = [_repeated(events, zone)]
+        events, unpaired = lifecycles.joined(events, zone)
+        warned.append(unpaired)
         if has_stays:
             stays.append(_stays(events))
         subjects = events.group_by("subject", maintain_order=True).agg(
@@ -326,6 +377,9 @@ def _rows(
                 quarantined(refused.with_columns(reason="refused"), table="events"),
                 origin="event",
             )
+        doubts = pl.concat(warned)
+        if doubts.height:
+            yield Rows("warnings", doubts, origin="event")
     if stays:
         # A trace name may come twice, so stays are known only at the end.
         merged = (
@@ -346,25 +400,27 @@ def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFra
     text_columns = {
         name: pl.Series(values, dtype=pl.String)
         for name, values in log.columns.items()
-        if name not in ("position", "row", "is_timed")
+        if name not in _NO_TEXT
     }
     frame = pl.DataFrame(
         {
             **text_columns,
-            **{name: log.columns[name] for name in ("position", "row", "is_timed")},
+            **{name: log.columns[name] for name in _NO_TEXT},
             "attributes": attributes_from_lists(log.counts, log.keys, log.values),
         }
     )
     start, stamp = frame["start_text"], frame["time_text"]
     begin = pl.select(pl.coalesce(start, stamp)).to_series()
     finish = pl.select(pl.when(start.is_not_null()).then(stamp)).to_series()
-    begun = read_iso(begin, zone)
+    begun, ended = read_iso(begin, zone), read_iso(finish, zone)
     value_text = pl.coalesce("value", "value_text")
     return (
         frame.with_columns(
             begin=begun,
-            finish=read_iso(finish, zone),
+            finish=ended,
             known=read_iso(frame["recorded_text"], zone),
+            # Such an event has its start and end already, or was ours.
+            is_whole=pl.col("start_text").is_not_null() | pl.col("code").is_not_null(),
             number=value_text.cast(pl.Float64, strict=False),
             value_text=value_text,
         )
@@ -378,7 +434,12 @@ def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFra
                     order=frame["position"],
                 )
             ),
-            end_time=pl.col("finish").struct.field("time"),
+            end_time=event_end(
+                ended.struct.field("time"),
+                ended.struct.field("precision"),
+                begun.struct.field("precision"),
+                zone,
+            ),
             precision=pl.when("is_timed")
             .then(
                 pl.coalesce(
@@ -433,6 +494,27 @@ def _events(log: _Log, zone: str, system: str, *, has_stays: bool) -> pl.DataFra
             )
         )
     )
+
+
+def _repeated(events: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """Warn of times in an hour that the clock showed twice."""
+    begun = events.select(pl.coalesce("start_text", "time_text")).to_series()
+    ended = events.select(pl.when(pl.col("start_text").is_not_null()).then("time_text")).to_series()
+    return pl.concat(
+        repeated_hours(
+            events,
+            zone,
+            table="events",
+            field=field,
+            time=time,
+            written=written,
+            precision=events[moment].struct.field("precision"),
+        )
+        for field, time, written, moment in (
+            ("time:timestamp", events["time"], begun, "begin"),
+            ("time:timestamp", events["end_time"], ended, "finish"),
+        )
+    ).unique(maintain_order=True)
 
 
 def _stays(events: pl.DataFrame) -> pl.DataFrame:

@@ -189,7 +189,13 @@ CASES = {
         3,
     ),
     "overlapping-movements": (
-        {"movements": [move(), move(start=day(1, 9), unit="X"), move(start=day(2), unit="Y")]},
+        {
+            "movements": [
+                move(),
+                move(start=day(1, 9), end=day(2, 23), unit="X"),
+                move(start=day(3), end=day(4), unit="Y"),
+            ]
+        },
         1,
         3,
     ),
