@@ -4,13 +4,17 @@ import io
 import json
 import re
 import shlex
+import shutil
+from datetime import UTC, datetime
 
 import pytest
 import typer
 from tests.cds_services import CdsService, put_behind_httpx
+from tests.hospitals import take_csv
 from tests.shared_data import shared
 
 from neva.cli import app
+from neva.events.hospital import create_hospital
 from neva.state import open_state
 
 ACTIVITIES = ("ER Triage", "ER Sepsis Triage", "IV Antibiotics", "Admission IC", "Release A")
@@ -39,9 +43,6 @@ changes:
 @pytest.fixture(scope="module")
 def invented(tmp_path_factory):
     """The hospital that examples of flow name, made once."""
-    from datetime import UTC, datetime
-
-    from neva.events.hospital import create_hospital
     from neva.synthesis import Plan, synthesise
 
     folder = tmp_path_factory.mktemp("invented") / "synthetic-hospital"
@@ -53,9 +54,6 @@ def invented(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tongji(tmp_path_factory):
     """The hospital that examples of models name, imported once."""
-    from datetime import UTC, datetime
-
-    from neva.events.hospital import create_hospital
     from neva.sources.csv import open_csv
     from neva.sources.intake import import_delivery
 
@@ -67,12 +65,12 @@ def tongji(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch, neva):
-    """A folder with the files and the hospital that the examples name."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """The files and the hospital that the examples name, made once."""
+    folder = tmp_path_factory.mktemp("prepared")
     header = "case_id,activity,timestamp\n"
-    (tmp_path / "log.csv").write_text(
+    (folder / "log.csv").write_text(
         header
         + "".join(
             f"{case},{name},2020-05-{day:02} 08:00\n"
@@ -81,20 +79,26 @@ def place(tmp_path, monkeypatch, neva):
             if case % 2 or name != "Admission IC"
         )
     )
-    (tmp_path / "log.yaml").write_text(
+    (folder / "log.yaml").write_text(
         "neva: 1\nname: log\ntables:\n  - subject: case_id\n    stay: case_id\n"
         "    recorded: {after: time}\n    events:\n"
         "      - {code: {system: SEPSIS, column: activity}, time: timestamp}\n"
     )
-    (tmp_path / "admissions.py").write_text(
+    (folder / "admissions.py").write_text(
         'feature("demo.intensive", events("LOG//Admission IC").during(stay).exists(), '
         'version="1.0.0")\n'
     )
-    said = neva(
-        "import", "csv", "log.csv", "--mapping", "log.yaml", "--into", "hospital",
-        "--zone", "Europe/Amsterdam",
-    )  # fmt: skip
-    assert said.code == 0, said.err
+    now = datetime.now(UTC)
+    hospital = create_hospital(folder / "hospital", zone="Europe/Amsterdam", now=now)
+    take_csv(hospital, folder / "log.csv", folder / "log.yaml", now=now)
+    return folder
+
+
+@pytest.fixture
+def place(prepared, tmp_path, monkeypatch):
+    """A folder with the files and the hospital that the examples name."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -70,6 +70,9 @@ async def looks(address, cookies):
     return found
 
 
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)], indirect=True
+)
 def test_two_hundred_viewers_and_an_import_do_not_stop_each_other(served, tmp_path):
     """The worker ended for good, and nobody was told: `/health` said ok."""
     folder, address, database = served
