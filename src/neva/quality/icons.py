@@ -23,8 +23,8 @@ __all__ = [
 #: Which values are better.
 Direction = Literal["higher", "lower", "neutral"]
 
-#: What a point means; ``gap`` has no value.
-PointType = Literal["common", "improvement", "concern", "high", "low", "gap"]
+#: What a point means; ``gap`` has no value, ``unjudged`` stands on a chart without limits.
+PointType = Literal["common", "improvement", "concern", "high", "low", "unjudged", "gap"]
 
 VariationIcon = Literal[
     "common-cause",

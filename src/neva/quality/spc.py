@@ -192,7 +192,7 @@ class ControlChart:
         computed from this point), ``centre``, ``near_lower``, ``near_upper``,
         ``lower``, ``upper``, ``signal``, ``side`` (1 high or rising, -1 low or
         falling, 0) and ``point`` (``common``, ``improvement``, ``concern``,
-        ``high``, ``low``, ``gap``).
+        ``high``, ``low``, ``unjudged``, ``gap``).
     variation : str or None
         Icon of the last point that is no gap.
     assurance : str or None
@@ -416,7 +416,7 @@ def without_limits(chart: ControlChart) -> ControlChart:
         **dict.fromkeys(("near_lower", "near_upper", "lower", "upper"), none),
         signal=pl.lit("none"),
         side=pl.lit(0, dtype=pl.Int8),
-        point=pl.when(pl.col("value").is_null()).then(pl.lit("gap")).otherwise(pl.lit("common")),
+        point=pl.when(pl.col("value").is_null()).then(pl.lit("gap")).otherwise(pl.lit("unjudged")),
     )
     warnings = tuple(one for one in chart.warnings if one not in ("few-points", "no-limits"))
     return replace(

@@ -47,12 +47,30 @@ _POINTS: Final = {
     "concern": (ORANGE, "square"),
     "high": (PURPLE, "triangle-up"),
     "low": (PURPLE, "triangle-down"),
+    "unjudged": (GREY, "circle"),
 }
 _HEIGHT: Final = 260
 # Width of a digit of the denominators under the axis, pixels.
 _DIGIT_WIDTH: Final = 6
+# So many periods are named at the axis, each; of more, some.
+_MOST_TICKS: Final = 8
 # Charts of more periods than this have none there.
 _MOST_LABELS: Final = 40
+
+
+def _few_ticks(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Name each of few periods once: ticks in between would name one several times."""
+    if len(rows) > _MOST_TICKS:
+        return {}
+    moments = [datetime.fromisoformat(row["at"]) for row in rows]
+    return {
+        "values": [
+            alt.DateTime(
+                year=one.year, month=one.month, date=one.day, hours=one.hour, minutes=one.minute
+            )
+            for one in moments
+        ]
+    }
 
 
 def _stamp(period: Any) -> Any:
@@ -129,6 +147,7 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
     kind = "T" if is_time else "Q"
     dates = (
         {"format": "%-d %b %Y" if _closer_than_months(frame["period"]) else "%b %Y"}
+        | _few_ticks(rows)
         if is_time
         else {"format": "d", "tickMinStep": 1}
     )
@@ -240,6 +259,8 @@ def control_chart(chart: ControlChart, about: About) -> dict[str, Any]:
         )
     if last is not None:
         centre = {"g": "median", "t": "centre"}.get(chart.kind, "mean")
+        if last["point"] == "unjudged":
+            centre = "median"
         named = [(centre, last["centre"]), ("upper", last["upper"]), ("lower", last["lower"])]
         labels = [(about.word(key), place) for key, place in named if place is not None]
         if chart.target is not None:

@@ -31,6 +31,7 @@ TEXTS: Final[dict[Language, dict[str, str]]] = {
         "point-concern": "concern",
         "point-high": "high",
         "point-low": "low",
+        "point-unjudged": "no verdict",
         # rules
         "rule-outside": "outside of the limits",
         "rule-trend": "7 rising or falling in a row",
@@ -124,6 +125,7 @@ TEXTS: Final[dict[Language, dict[str, str]]] = {
         "point-concern": "ухудшение",
         "point-high": "высокие",
         "point-low": "низкие",
+        "point-unjudged": "без оценки",
         "rule-outside": "за пределами границ",
         "rule-trend": "7 подряд растут или падают",
         "rule-two-of-three": "2 из 3 у границы",

@@ -136,6 +136,18 @@ def test_a_control_chart_shows_lines_target_gap_and_denominators():
     assert read.count(str(sizes[0])) >= 1
 
 
+def test_a_chart_without_limits_gives_no_verdict_and_names_its_line():
+    """Its points were called common cause, its median mean, and one month five times."""
+    few = measure_chart(table().head(6), measured="proportion", direction="higher")
+    read = words(to_svg(control_chart(few, ABOUT)))
+    assert "too few points for limits" in read
+    assert "no verdict" in read
+    assert "median" in read
+    assert "common cause" not in read
+    assert "mean" not in read
+    assert all(read.count(f"{month} 2022") == 1 for month in ("Jan", "Feb", "Mar", "Jun"))
+
+
 def test_the_line_stops_at_a_gap():
     chart = an_spc_chart()
     frame = measure_chart(table(), measured="proportion").frame
