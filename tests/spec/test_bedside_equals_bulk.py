@@ -14,6 +14,7 @@ from neva.definitions.programme import load_programme
 from neva.definitions.run import answer, points_of
 from neva.events.hospital import create_hospital
 from neva.synthesis import Plan, synthesise
+from neva.web.bedside import ABOUT_THE_CALL
 
 SERVICE = "neva-patient-view"
 
@@ -152,6 +153,11 @@ def test_silent_mode_logs_what_live_mode_would_show(hospital, tmp_path):
                 cards = bedside.post(SERVICE, body).json()["cards"]
                 assert is_live or cards == []
             log = bedside.bedside.state.cards.between(points["now"].min(), snapshot.now)
+            # What a call could not assess is said only where rules are live.
+            about_calls = log.filter(rule=ABOUT_THE_CALL)
+            assert is_live or not about_calls.height
+            assert about_calls["shown"].all()
+            log = log.filter(pl.col("rule") != ABOUT_THE_CALL)
             raised[name] = log.select("card", "rule", "severity", "suppressed_because")
             assert is_live or not log["shown"].any()
     assert raised["live"].height > 0

@@ -125,6 +125,9 @@ class Answer:
     record : BedsideRecord
     unknown : tuple of str
         Ids of rules of which it could not be told because something is missing.
+    note : dict or None
+        The card about the call itself that is shown where no rule has one: what
+        could not be assessed, or read.
     """
 
     raised: tuple[RaisedCard, ...]
@@ -132,6 +135,7 @@ class Answer:
     content: dict[str, Any]
     record: BedsideRecord
     unknown: tuple[str, ...]
+    note: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ class Services:
                 )
             )
         shown = [one.card.content for one in _ranked(raised) if one.shown]
+        note = None
         if not shown and not record.is_dead:
             live = {
                 rule.id
@@ -261,15 +266,16 @@ class Services:
             unknown = [one.rule for one in findings if one.rule.id in live and one.is_unknown]
             lacking = _lacking(record, unknown)
             if lacking:
-                shown = [_not_assessed_card(record, lacking, now)]
+                note = _not_assessed_card(record, lacking, now)
             elif live and record.unreadable:
-                shown = [_unreadable_card(record, now)]
+                note = _unreadable_card(record, now)
         return Answer(
             raised=tuple(raised),
             findings=tuple(findings),
-            content={"cards": shown},
+            content={"cards": shown if note is None else [note]},
             record=record,
             unknown=tuple(one.rule.id for one in findings if one.is_unknown),
+            note=note,
         )
 
     def _today(self, now: datetime) -> Any:

@@ -25,7 +25,10 @@ from neva.events.hospital import open_hospital
 from neva.state import CardEntry, State, open_state, state_of
 from neva.web.settings import WebSettings
 
-__all__ = ["Bedside"]
+__all__ = ["ABOUT_THE_CALL", "Bedside"]
+
+#: In the log of cards, in the place of a rule: a card that says what could not be assessed.
+ABOUT_THE_CALL: Final = "neva.about-the-call"
 
 #: A state is read anew so often; a change reaches the bedside within this time.
 STATES_FOR: Final = timedelta(seconds=5)
@@ -195,6 +198,27 @@ class Bedside:
             )
             for one in answer.raised
         ]
+        if answer.note is not None:
+            # Shown like another, so it can be answered, and counts as a burden.
+            entries.append(
+                CardEntry(
+                    card=answer.note["uuid"],
+                    rule=ABOUT_THE_CALL,
+                    version="1.0.0",
+                    hash="none",
+                    subject=subject,
+                    stay=stay,
+                    now=now,
+                    hook=service.hook,
+                    state="live",
+                    indicator=answer.note["indicator"],
+                    shown=True,
+                    inputs_hash="none",
+                    service=service.id,
+                    client=None if client is None else client.issuer,
+                    tenant=None if client is None else client.tenant,
+                )
+            )
         actor = user if client is None else f"{client.name}: {user}"
         why = f"CDS Hooks {service.hook}"
         with self.state.transaction() as connection:
