@@ -62,7 +62,7 @@ def batches_are_whole(hospital) -> int:
     return len(numbers)
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.nightly)])
 def test_killed_imports_leave_a_whole_hospital(tmp_path, kills):
     chance = random.Random(SEED)
     files = tmp_path / "files"

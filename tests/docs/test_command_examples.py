@@ -145,7 +145,20 @@ def words_of(command):
     return shlex.split(" ".join(EXAMPLE.search(command.help)[1].split()))[1:]
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+#: The demonstration runs whole on a machine without network, in another test.
+LONG = [("demo",), ("decide", "train"), ("decide", "evaluate")]
+
+
+def every_command(*long):
+    """Parametrise by command; those that take long run at night."""
+    marked = [
+        pytest.param(words, marks=[pytest.mark.nightly] if words in long else [])
+        for words in COMMANDS
+    ]
+    return pytest.mark.parametrize("words", marked, ids=" ".join)
+
+
+@every_command(("demo",))
 def test_the_example_of_a_command_runs(neva, place, words, request):
     example = words_of(COMMANDS[words])
     assert tuple(example[: len(words)]) == words
@@ -159,18 +172,7 @@ def test_the_example_of_a_command_runs(neva, place, words, request):
     assert said.out
 
 
-#: Their examples take long, and have run once without --json.
-LONG = [("demo",), ("decide", "train"), ("decide", "evaluate")]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(words, marks=[pytest.mark.nightly] if words in LONG else [])
-        for words in COMMANDS
-    ],
-    ids=" ".join,
-)
+@every_command(*LONG)
 def test_every_command_prints_json(neva, place, words, request):
     assert any("--json" in parameter.opts for parameter in COMMANDS[words].params)
     example = words_of(COMMANDS[words])

@@ -41,6 +41,9 @@ def absent(why: str) -> None:
     pytest.skip(why)
 
 
+pytestmark = pytest.mark.nightly
+
+
 @pytest.fixture(scope="module")
 def warehouse() -> Iterator[SparkWarehouse]:
     if shutil.which("java") is None:
@@ -108,7 +111,6 @@ def test_every_kind_of_question_has_the_same_answer(
     assert duck.frame.null_count().sum_horizontal()[0] < duck.frame.height * len(outputs)
 
 
-@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")
 def test_measures_have_the_same_cases(warehouse: SparkWarehouse, snapshot: Snapshot) -> None:
     programme = load_programme("sepsis")
