@@ -86,8 +86,7 @@ def test_a_report_and_an_export_of_it_are_written_elsewhere(neva, place, tmp_pat
     assert contents(place) == before
 
 
-def test_what_writes_says_that_it_cannot(neva, place, tmp_path):
-    (tmp_path / "log.csv").write_text("case,activity,time\n1,a,2020-01-01 10:00\n")
+def test_what_writes_says_that_it_cannot(neva, place):
     for words in (
         ("accounts", "add", place, "x", "--role", "viewer", "--no-password"),
         ("vacuum", place, "--keep", "1"),
