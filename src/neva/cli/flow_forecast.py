@@ -53,6 +53,13 @@ def forecast(
     look_back: Annotated[
         int, typer.Option(help="earlier days whose forecast errors widen this one; 0: none")
     ] = LOOK_BACK,
+    entries: Annotated[
+        bool,
+        typer.Option(
+            "--entries/--no-entries",
+            help="look at expected discharges and requests for beds, as far as they came true",
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="of what is drawn")] = 1,
     out: Out = None,
     as_json: Json = False,
@@ -77,6 +84,7 @@ def forecast(
             country=holidays,
             model=model,
             look_back=look_back,
+            entries=entries,
             seed=seed,
             progress=lambda done, _: update(done),
         )
@@ -97,6 +105,7 @@ def forecast(
         "report": report.frame,
         "short": report.short(),
         "forecast": made.to_frame(),
+        "entries": made.reliability,
         "page": out,
     }
 
@@ -118,6 +127,9 @@ def forecast(
             f"(chance up to {row['worst']:.0%})"
             for row in report.short().iter_rows(named=True)
         ]
+        if made.reliability is not None:
+            lines += ["", "What was entered, and what it was worth:"]
+            lines += [table(made.reliability, rows=20), ""]
         lines += [
             *(f"note: {note}" for note in made.notes),
             "capacity is not looked at: these are patients who want a place",
@@ -323,6 +335,7 @@ def _hospital(
         holidays_of,
         known_sojourns,
     )
+    from neva.flow.entry_history import history_of_origins
 
     store = open_hospital(path)
     snapshot = store.snapshot()
@@ -356,6 +369,7 @@ def _hospital(
         above=units_above(snapshot),
         holidays=held,
         model=model,
+        history=None if truth.precision == "day" else history_of_origins(store, origins),
         seed=seed,
         progress=tick,
     )

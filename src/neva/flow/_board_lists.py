@@ -110,14 +110,24 @@ def discharge_list(
         .then(pl.lit("fit"))
     )
     found = rows.with_columns(state=state).filter(pl.col("state").is_not_null())
-    chance = pl.DataFrame(schema={"subject_id": pl.Int64, "leaves_today": pl.Float64})
+    chance = pl.DataFrame(
+        schema={
+            "subject_id": pl.Int64,
+            "leaves_today": pl.Float64,
+            "leaves_today_by_lengths": pl.Float64,
+        }
+    )
     if moves is not None:
         known = tuple(moves.patients["time"].unique().sort())
         step = step_at(known, tomorrow, 1.01)
         if step is not None:
             chance = (
                 moves.patients.filter(pl.col("time") == known[step])
-                .select("subject_id", leaves_today="leaves_hospital")
+                .select(
+                    "subject_id",
+                    leaves_today="leaves_hospital",
+                    leaves_today_by_lengths="leaves_hospital_by_lengths",
+                )
                 .unique("subject_id", keep="last", maintain_order=True)
             )
     order = {"confirmed": 0, "possible": 1, "overdue": 2, "fit": 3}
@@ -133,6 +143,7 @@ def discharge_list(
         .select(
             "stay_id", "subject_id", "unit", "bed", "state", "expected", "confirmed", "fit_since",
             "delay", "delay_group", "delayed_since", "leaves_today",
+            "leaves_today_by_lengths",
         )
     )  # fmt: skip
 

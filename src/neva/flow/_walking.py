@@ -14,6 +14,11 @@ import numpy as np
 
 from neva.statistics.distributions import bernoulli_window, compound, direct, scaled_mixture
 
+#: A patient of whom something was entered leaves, and goes where a bed was asked for, with
+#: at least these chances in a step, before what was entered multiplies their odds.
+LEAST_LEAVING = 1e-5
+LEAST_WANTED = 1e-3
+
 
 @numba.njit(cache=True, nogil=True)
 def _band(band_of: Any, phase: int, age: float, last: int) -> int:
@@ -22,14 +27,55 @@ def _band(band_of: Any, phase: int, age: float, last: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
+def _chances(
+    p: int, band: int, hour: int, chance: Any, moving: Any, share: Any, ways: Any,
+    leaving: float, wanted: int, there: float, elsewhere: float, moved: Any,
+) -> float:  # fmt: skip
+    """Chances of a step: to leave the hospital; those of each way go to `moved`.
+
+    The odds to leave are multiplied by `leaving`, those of the state that is
+    `wanted` by `there` and of all others by `elsewhere`, against staying.
+    """
+    both = chance[p, band, hour]
+    moves = both * moving[p, band, hour]
+    leave = both - moves
+    if leaving == 1.0 and there == 1.0 and elsewhere == 1.0:
+        for k in range(ways.shape[1]):
+            s = ways[p, k]
+            moved[k] = moves * share[p, band, s] if s >= 0 else 0.0
+        return float(leave)
+    if leaving != 1.0:
+        leave = max(leave, LEAST_LEAVING)
+    away, total = leave, leave * leaving
+    for k in range(ways.shape[1]):
+        s = ways[p, k]
+        moved[k] = moves * share[p, band, s] if s >= 0 else 0.0
+        if s >= 0 and s == wanted and there != 1.0:
+            moved[k] = max(moved[k], LEAST_WANTED)
+            away += moved[k]
+            moved[k] *= there
+        else:
+            away += moved[k]
+            moved[k] *= elsewhere
+        total += moved[k]
+    total += max(1.0 - away, 0.0)
+    for k in range(ways.shape[1]):
+        moved[k] /= total
+    return float(leave * leaving / total)
+
+
+@numba.njit(cache=True, nogil=True)
 def follow_all(
-    phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
+    phase: Any, age: Any, leaving: Any, wanted: Any, there: Any, elsewhere: Any,
+    band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
     state_of: Any, phase_of: Any,
     clock: Any, coming: Any, first_age: float, steps: int,
 ) -> Any:  # fmt: skip
     """Expected numbers by state and step, of those here and of those to come.
 
-    `ways` (phases, most) lists the states that each phase leads to, then -1.
+    `leaving`, `there`, `elsewhere` (n, steps) and `wanted` (n) are what was entered of those
+    here (:class:`neva.flow.entry_effects.EntryOdds`). `ways` (phases, most) lists
+    the states that each phase leads to, then -1.
     `coming` has shape (steps, states): expected arrivals from outside in each
     step. Returns present (2, states, steps): those here now, those to come.
     """
@@ -38,20 +84,21 @@ def follow_all(
     last = band_of.shape[1] - 1
     present = np.zeros((2, states, steps))
     inflow = np.zeros((2, steps, phases))
+    moved = np.zeros(ways.shape[1])
     for i in range(len(phase)):
         p = phase[i]
         stays = 1.0
         for t in range(steps):
             band = _band(band_of, p, age[i] + t, last)
             hour = clock[t]
-            goes = stays * chance[p, band, hour]
-            if goes > 0.0:
-                for k in range(ways.shape[1]):
-                    s = ways[p, k]
-                    if s < 0:
-                        break
-                    part = share[p, band, s] * moving[p, band, hour]
-                    inflow[0, t, phase_of[state_of[p] + 1, s]] += goes * part
+            goes = stays * _chances(
+                p, band, hour, chance, moving, share, ways,
+                leaving[i, t], wanted[i], there[i, t], elsewhere[i, t], moved,
+            )  # fmt: skip
+            for k in range(ways.shape[1]):
+                if moved[k] > 0.0:
+                    inflow[0, t, phase_of[state_of[p] + 1, ways[p, k]]] += stays * moved[k]
+                    goes += stays * moved[k]
             stays -= goes
             present[0, state_of[p], t] += stays
             if stays < 1e-12:
@@ -93,27 +140,29 @@ def follow_all(
 def _walk(
     p: int, age: float, begin: int, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
     state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
-    result: Any, weight: float,
+    result: Any, leaving: Any, wanted: int, there: Any, elsewhere: Any,
 ) -> None:  # fmt: skip
     """Add one patient's probabilities by state and step to `result` (states, steps).
 
-    Those who moved within a block count to where they moved until the block
-    ends, and as `onward` says from there on.
+    `leaving`, `there`, `elsewhere` (steps) and `wanted` are what was entered of
+    them. Those who moved within a block count to where they moved until the
+    block ends, and as `onward` says from there on.
     """
     states, steps = result.shape
     last = band_of.shape[1] - 1
     at = state_of[p]
-    stays = weight
-    moved = np.zeros(ways.shape[1])
+    stays = 1.0
+    moved, step = np.zeros(ways.shape[1]), np.zeros(ways.shape[1])
     for t in range(begin, steps):
         band = _band(band_of, p, age + t - begin, last)
         hour = clock[t]
-        goes = stays * chance[p, band, hour]
-        if goes > 0.0:
-            for k in range(ways.shape[1]):
-                if ways[p, k] < 0:
-                    break
-                moved[k] += goes * share[p, band, ways[p, k]] * moving[p, band, hour]
+        goes = stays * _chances(
+            p, band, hour, chance, moving, share, ways,
+            leaving[t], wanted, there[t], elsewhere[t], step,
+        )  # fmt: skip
+        for k in range(ways.shape[1]):
+            moved[k] += stays * step[k]
+            goes += stays * step[k]
         stays -= goes
         result[at, t] += stays
         block = block_of[t]
@@ -149,6 +198,8 @@ def onward_of(
     steps = len(clock)
     blocks = len(block_ends)
     onward = np.zeros((phases, blocks, states, steps))
+    # Of those to come to a phase nothing is entered.
+    ones = np.ones(steps)
     for back in range(blocks):
         block = blocks - 1 - back
         end = block_ends[block]
@@ -160,7 +211,8 @@ def onward_of(
                 if used[p]:
                     _walk(
                         p, age, end, band_of, chance, moving, share, ways, state_of,
-                        phase_of, clock, block_of, block_ends, onward, onward[p, block], 1.0,
+                        phase_of, clock, block_of, block_ends, onward, onward[p, block],
+                        ones, -1, ones, ones,
                     )  # fmt: skip
     return onward
 
@@ -169,6 +221,7 @@ def onward_of(
 def follow_each(
     phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
     state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
+    leaving: Any, wanted: Any, there: Any, elsewhere: Any,
 ) -> Any:  # fmt: skip
     """Probability of each patient to be in each state after each step: (n, states, steps)."""
     states = phase_of.shape[1]
@@ -177,7 +230,7 @@ def follow_each(
     for i in numba.prange(len(phase)):
         _walk(
             phase[i], age[i], 0, band_of, chance, moving, share, ways, state_of, phase_of, clock,
-            block_of, block_ends, onward, result[i], 1.0,
+            block_of, block_ends, onward, result[i], leaving[i], wanted[i], there[i], elsewhere[i],
         )  # fmt: skip
     return result
 

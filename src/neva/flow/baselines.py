@@ -18,6 +18,7 @@ from neva.statistics.distributions import sum_of_negative_binomials
 
 __all__ = [
     "ARRIVAL_BASELINES",
+    "BY_LENGTHS",
     "EXPECTED_CHANGE",
     "PERSISTENCE",
     "ets",
@@ -29,6 +30,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 PERSISTENCE: Final = "persistence"
+#: Our forecast without a look at what was entered.
+BY_LENGTHS: Final = "lengths of stay alone"
 EXPECTED_CHANGE: Final = "persistence + expected change"
 #: With fewer days exponential smoothing is not tried.
 _LEAST_DAYS_ETS: Final = 14

@@ -126,8 +126,10 @@ class BedBoard:
         and ``possible`` until the end of today; ``overdue``: expected before
         now; ``fit``: medically fit, no date), ``expected``?, ``confirmed``?,
         ``fit_since``?, ``delay``? (what blocks), ``delay_group``?,
-        ``delayed_since``?, ``leaves_today``? (probability by the flow model;
-        it knows neither dates nor reasons).
+        ``delayed_since``?, ``leaves_today``? (probability by unit, time spent
+        there and what was entered, as far as such entries came true),
+        ``leaves_today_by_lengths``? (by lengths of stay alone; missing where
+        nothing entered was looked at).
     electives : polars.DataFrame
         ``subject_id``, ``event_id``, ``unit``?, ``time``, ``recorded``,
         ``note``?, ``short``?, ``at_risk``?.

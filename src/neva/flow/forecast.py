@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -37,7 +37,10 @@ from neva.flow.arrivals import (
     arrivals_of,
     fit_arrivals,
 )
+from neva.flow.entry_effects import EntryEffects, EntryOdds
+from neva.flow.entry_history import EntryHistory
 from neva.flow.lengths import LengthModel, fit_lengths
+from neva.flow.present import Present, follow_each, nobody, present_of, tables
 from neva.flow.sojourns import Sojourns
 from neva.statistics.distributions import TAIL, quantiles
 
@@ -254,6 +257,8 @@ class OccupancyForecast:
     what: str
     notes: tuple[str, ...]
     step_hours: float = 1.0
+    mean_by_lengths: Floats | None = None
+    reliability: pl.DataFrame | None = None
 
     @property
     def mean(self) -> Floats:
@@ -272,7 +277,10 @@ class OccupancyForecast:
         return chance
 
     def to_frame(self) -> pl.DataFrame:
-        """Return a row a place and time: ``mean``, ``q05``, ``q25``, ``q50``, ``q75``, ``q95``."""
+        """Return a row a place and time: ``mean``, ``q05``, ``q25``, ``q50``, ``q75``, ``q95``.
+
+        With ``mean_by_lengths`` where what was entered was looked at.
+        """
         ends = quantiles(self.distribution, list(_LEVELS.values()))
         steps = len(self.times)
         return pl.DataFrame(
@@ -281,6 +289,11 @@ class OccupancyForecast:
                 "time": list(self.times) * len(self.places),
                 "mean": self.mean.reshape(-1),
                 **{name: ends[:, :, k].reshape(-1) for k, name in enumerate(_LEVELS)},
+                **(
+                    {}
+                    if self.mean_by_lengths is None
+                    else {"mean_by_lengths": self.mean_by_lengths.reshape(-1)}
+                ),
             },
             schema_overrides={"place": pl.String, "time": pl.Datetime("us", "UTC")},
         )
@@ -294,6 +307,8 @@ def forecast_flow(
     above: Mapping[str, tuple[str, ...]] | None = None,
     draws: int = DRAWS,
     rng: np.random.Generator,
+    effects: EntryEffects | None = None,
+    history: EntryHistory | None = None,
 ) -> OccupancyForecast:
     """Forecast the numbers of patients from *now* on.
 
@@ -312,6 +327,11 @@ def forecast_flow(
         Models that the same data might have given; 0 leaves parameter
         uncertainty out.
     rng : numpy.random.Generator
+    effects : EntryEffects, optional
+        What expected discharges and requests for beds were worth, as learnt at
+        *now*; without them lengths of stay alone are looked at.
+    history : EntryHistory, optional
+        With what is entered at *now*; goes with `effects`.
 
     Raises
     ------
@@ -341,19 +361,24 @@ def forecast_flow(
     daily = lengths.step_hours == 24
     times = _times(sojourns.now, steps, sojourns.zone, daily=daily)
     clock = _hours(sojourns.now, steps, sojourns.zone, daily=daily)
-    phase, age, strangers = _present(lengths, sojourns)
+    here = present_of(lengths, sojourns)
+    phase = here.phase
+    odds = here.odds(lengths, effects, history, steps)
     coming, shapes, drifts = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
     block_of, block_ends = _blocks(steps)
-    fixed = (lengths.band_of, *_tables(lengths), lengths.state_of, lengths.phase_of, clock)
+    fixed = (
+        lengths.band_of, *tables(lengths, phase, odds.wanted), lengths.state_of,
+        lengths.phase_of, clock,
+    )  # fmt: skip
     # Each patient's later moves, by where they came from while these are few.
     many = len(lengths.state_of) > _MOST_PHASES * len(lengths.states)
     later = np.broadcast_to(np.arange(len(lengths.states)), lengths.phase_of.shape)
     fixed = (*fixed[:6], np.ascontiguousarray(later if many else lengths.phase_of), clock)
     used = np.isin(np.arange(len(lengths.state_of)), fixed[6])
     onward = _walking.onward_of(*fixed, block_of, block_ends, lengths.first_age, used)
-    each = _walking.follow_each(phase, age, *fixed, block_of, block_ends, onward)
+    each = follow_each(here, odds, fixed, block_of, block_ends, onward)
     states = len(lengths.states)
-    none = np.zeros((0,), dtype=np.int64), np.zeros(0)
+    none = nobody(steps)
     exact = (*fixed[:6], lengths.phase_of, clock)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         to_come = list(
@@ -370,8 +395,9 @@ def forecast_flow(
     by_place = np.einsum("ps,cst->cpt", member, means).reshape(len(means), columns)
     expected = chances.sum(axis=0) + by_place.sum(axis=0)
     ratios = _ratios(
-        lengths, (phase, age), clock, coming, drifts, steps, member, expected, draws, rng
-    )
+        lengths, here, _odds_of(here, effects, history, steps), clock, coming, drifts, steps,
+        member, expected, draws, rng,
+    )  # fmt: skip
     size = _size(chances, by_place, shapes, ratios)
     distribution = _walking.count_distributions(
         np.ascontiguousarray(chances.T), by_place, shapes, ratios, TAIL, size
@@ -379,9 +405,18 @@ def forecast_flow(
     distribution /= distribution.sum(axis=1, keepdims=True)
     present = member @ np.bincount(lengths.state_of[phase], minlength=states)
     notes = list(model.notes)
-    if strangers:
+    by_lengths = None
+    if effects is not None:
+        alone = follow_each(
+            here, EntryOdds.none(len(phase), steps), fixed, block_of, block_ends, onward
+        )
+        kept = np.einsum("ps,nst->pt", member, alone).reshape(columns) + by_place.sum(axis=0)
+        # As far as blocks of hours miss the exact mean, they miss it here too.
+        exact_share = (distribution @ np.arange(size)) / np.maximum(expected, 1e-9)
+        by_lengths = (kept * exact_share).reshape(len(places), steps)
+    if here.strangers:
         notes.append(
-            f"{strangers} patients are where nobody was when the model was fitted: left out"
+            f"{here.strangers} patients are where nobody was when the model was fitted: left out"
         )
     return OccupancyForecast(
         places=places,
@@ -394,23 +429,9 @@ def forecast_flow(
         what=sojourns.what,
         notes=tuple(notes),
         step_hours=lengths.step_hours,
+        mean_by_lengths=by_lengths,
+        reliability=None if effects is None else effects.reliability,
     )
-
-
-def _tables(lengths: LengthModel) -> tuple[Any, Any, Any, Any]:
-    chance, moving, share = lengths.leaving()
-    contiguous = np.ascontiguousarray
-    return contiguous(chance), contiguous(moving), contiguous(share), _ways(share)
-
-
-def _ways(share: Floats) -> npt.NDArray[np.int64]:
-    """The states that each phase leads to, then -1."""
-    leads = np.asarray((share > 0).any(axis=1))
-    most = max(1, int(leads.sum(axis=1).max(initial=0)))
-    # Those that lead somewhere first, in order; the rest are none.
-    order = np.argsort(~leads, axis=1, kind="stable")[:, :most]
-    ways: npt.NDArray[np.int64] = np.where(np.take_along_axis(leads, order, axis=1), order, -1)
-    return ways
 
 
 def _times(now: datetime, steps: int, zone: str, *, daily: bool) -> list[datetime]:
@@ -429,21 +450,6 @@ def _hours(now: datetime, steps: int, zone: str, *, daily: bool) -> npt.NDArray[
         return 24 * ((today + 1 + np.arange(steps, dtype=np.int64)) % 7)
     middle = [(now + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(steps)]
     return np.array([24 * time.weekday() + time.hour for time in middle], dtype=np.int64)
-
-
-def _present(lengths: LengthModel, sojourns: Sojourns) -> tuple[npt.NDArray[np.int64], Floats, int]:
-    """Phases and ages (in steps) of those here now."""
-    phases = lengths.place(sojourns.frame)
-    rows = sojourns.frame.with_columns(_phase=phases)
-    here = rows.filter(
-        pl.col("next").is_null(), ~pl.col("lost"), pl.col("end") >= pl.lit(sojourns.now)
-    )
-    known = here.filter(pl.col("_phase") >= 0)
-    now = pl.Series([sojourns.now], dtype=pl.Datetime("us", "UTC"))
-    daily = lengths.step_hours == 24
-    days = float(sojourns.clock(now)[0]) - sojourns.clock(known["start"]).to_numpy()
-    age = np.maximum(np.rint(days), 0) if daily else np.maximum(days * 24, 0.0)
-    return known["_phase"].to_numpy(), age.astype(np.float64), here.height - known.height
 
 
 def _coming(
@@ -546,9 +552,22 @@ def _places(
     return places, member
 
 
+def _odds_of(
+    here: Present, effects: EntryEffects | None, history: EntryHistory | None, steps: int
+) -> Callable[[LengthModel, np.random.Generator | None], EntryOdds]:
+    """What entries make of rates, as learnt, or drawn from what might have been learnt."""
+
+    def odds(lengths: LengthModel, rng: np.random.Generator | None) -> EntryOdds:
+        used = effects if effects is None or rng is None else effects.drawn(rng)
+        return here.odds(lengths, used, history, steps)
+
+    return odds
+
+
 def _ratios(
     lengths: LengthModel,
-    here: tuple[npt.NDArray[np.int64], Floats],
+    here: Present,
+    odds_of: Callable[[LengthModel, np.random.Generator | None], EntryOdds],
     clock: npt.NDArray[np.int64],
     coming: list[Floats],
     drifts: Floats,
@@ -564,20 +583,28 @@ def _ratios(
     """
     parts = np.stack(coming) if coming else np.zeros((0, steps, len(lengths.states)))
 
-    def mean(of: LengthModel, shift: float = 0.0) -> Floats:
-        fixed = (of.band_of, *_tables(of), of.state_of, of.phase_of, clock)
+    def mean(of: LengthModel, odds: EntryOdds, shift: float = 0.0) -> Floats:
+        fixed = (
+            of.band_of, *tables(of, here.phase, odds.wanted), of.state_of, of.phase_of, clock,
+        )  # fmt: skip
         # One level for all days to come, the farther the less sure.
         factor = np.exp(shift * drifts - drifts**2 / 2) if shift else np.ones(len(drifts))
         total = np.tensordot(factor, parts, axes=1)
-        both = _walking.follow_all(*here, *fixed, total, of.first_age, steps).sum(axis=0)
+        entered = odds.leaving, odds.wanted, odds.there, odds.elsewhere
+        both = _walking.follow_all(
+            here.phase, here.age, *entered, *fixed, total, of.first_age, steps
+        ).sum(axis=0)
         result: Floats = (member @ both).reshape(-1)
         return result
 
     floor = np.maximum(expected, 1e-9)
-    best = mean(lengths) / floor
+    best = mean(lengths, odds_of(lengths, None)) / floor
     if draws == 0:
         return best[None, :]
-    models = [(lengths.drawn(rng), float(rng.standard_normal())) for _ in range(draws)]
+    models = [
+        (lengths.drawn(rng), odds_of(lengths, rng), float(rng.standard_normal()))
+        for _ in range(draws)
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         drawn = np.stack(list(threads.map(lambda one: mean(*one), models))) / floor
     ordered = np.sort(drawn, axis=0)

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 
 from neva.errors import BadInputError
+from neva.flow.entry_effects import RELIABILITY
 from neva.flow.forecast import OccupancyForecast
 
 __all__ = ["forecast_document", "read_forecast_document"]
@@ -35,6 +37,12 @@ def forecast_document(forecast: OccupancyForecast) -> dict[str, Any]:
         "what": forecast.what,
         "notes": list(forecast.notes),
         "step_hours": forecast.step_hours,
+        "mean_by_lengths": None
+        if forecast.mean_by_lengths is None
+        else np.round(forecast.mean_by_lengths, _PLACES).tolist(),
+        "reliability": None
+        if forecast.reliability is None
+        else forecast.reliability.to_dict(as_series=False),
     }
 
 
@@ -66,6 +74,7 @@ def read_forecast_document(document: dict[str, Any]) -> OccupancyForecast:
         for step, (first, chances) in enumerate(place):
             distribution[number, step, first : first + len(chances)] = chances
     distribution /= distribution.sum(axis=2, keepdims=True)
+    by_lengths, reliability = document.get("mean_by_lengths"), document.get("reliability")
     return OccupancyForecast(
         places=places,
         times=tuple(datetime.fromisoformat(time) for time in times),
@@ -77,4 +86,6 @@ def read_forecast_document(document: dict[str, Any]) -> OccupancyForecast:
         what=document["what"],
         notes=tuple(document["notes"]),
         step_hours=document["step_hours"],
+        mean_by_lengths=None if by_lengths is None else np.array(by_lengths, dtype=np.float64),
+        reliability=None if reliability is None else pl.DataFrame(reliability, schema=RELIABILITY),
     )

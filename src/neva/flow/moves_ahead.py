@@ -18,17 +18,19 @@ import polars as pl
 from neva.events.hospital import Hospital
 from neva.events.schema import TIME, Columns
 from neva.flow import _walking
+from neva.flow.entry_effects import RELIABILITY, EntryEffects, EntryOdds
+from neva.flow.entry_history import EntryHistory, entry_history, past_moments
+from neva.flow.entry_learning import learn_entries
 from neva.flow.forecast import (
     FlowModel,
     _blocks,
     _coming,
     _hours,
-    _present,
     _size,
-    _tables,
     _times,
     fit_flow,
 )
+from neva.flow.present import follow_each, nobody, present_of, tables
 from neva.flow.sojourns import Sojourns, known_sojourns
 from neva.statistics.distributions import TAIL, quantiles
 
@@ -40,6 +42,7 @@ _UNITS: Final[Columns] = {
     **dict.fromkeys(("coming", "coming_low", "coming_high"), pl.Float64),
     **dict.fromkeys(("leaving", "leaving_low", "leaving_high"), pl.Float64),
     "leaving_hospital": pl.Float64,
+    "leaving_hospital_by_lengths": pl.Float64,
 }
 _PATIENTS: Final[Columns] = {
     "subject_id": pl.Int64,
@@ -47,6 +50,7 @@ _PATIENTS: Final[Columns] = {
     "time": TIME,
     "leaves_unit": pl.Float64,
     "leaves_hospital": pl.Float64,
+    "leaves_hospital_by_lengths": pl.Float64,
 }
 
 
@@ -63,11 +67,17 @@ class MovesAhead:
         between is in neither), ``coming_low``, ``coming_high`` (90 %: 5th and
         95th percentile), ``leaving`` with the same limits (of those in it at
         `issued`, who are not in it at the time), ``leaving_hospital`` (of
-        them, expected to have left the hospital or died).
+        them, expected to have left the hospital or died) and
+        ``leaving_hospital_by_lengths`` (by lengths of stay alone; missing where
+        nothing entered was looked at).
     patients : polars.DataFrame
         One row a patient present and time: ``subject_id``, ``unit``, ``time``,
         ``leaves_unit`` and ``leaves_hospital``: probabilities that they are not
-        in the unit, and not in the hospital, at the time.
+        in the unit, and not in the hospital, at the time; and
+        ``leaves_hospital_by_lengths``?, by lengths of stay alone.
+    reliability : polars.DataFrame or None
+        What entries were worth in the past: columns of
+        :data:`neva.flow.entry_effects.RELIABILITY`.
     issued : datetime
         Nothing later was looked at.
     identity : str
@@ -83,6 +93,7 @@ class MovesAhead:
     patients: pl.DataFrame
     issued: datetime
     identity: str
+    reliability: pl.DataFrame | None = None
 
     def to_frame(self) -> pl.DataFrame:
         """Return the table of units."""
@@ -95,14 +106,17 @@ class MovesAhead:
             "identity": self.identity,
             "units": _columns(self.units),
             "patients": _columns(self.patients),
+            "reliability": None if self.reliability is None else _columns(self.reliability),
         }
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> MovesAhead:
         """Read what :meth:`to_document` gave."""
+        reliability = document.get("reliability")
         return cls(
             units=_frame(document["units"], _UNITS),
             patients=_frame(document["patients"], _PATIENTS),
+            reliability=None if reliability is None else _frame(reliability, RELIABILITY),
             issued=datetime.fromisoformat(document["issued"]),
             identity=document["identity"],
         )
@@ -119,10 +133,22 @@ def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
 
 
 def _frame(columns: dict[str, list[Any]], schema: Columns) -> pl.DataFrame:
-    return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    frame = pl.DataFrame(columns)
+    # A document of an earlier version of Neva lacks what came later.
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.items()
+    )
 
 
-def moves_ahead(model: FlowModel, sojourns: Sojourns, *, steps: int) -> MovesAhead:
+def moves_ahead(
+    model: FlowModel,
+    sojourns: Sojourns,
+    *,
+    steps: int,
+    effects: EntryEffects | None = None,
+    history: EntryHistory | None = None,
+) -> MovesAhead:
     """Expect comings and leavings at the ends of the next steps.
 
     Parameters
@@ -133,24 +159,28 @@ def moves_ahead(model: FlowModel, sojourns: Sojourns, *, steps: int) -> MovesAhe
         As known at *now*.
     steps : int
         Hours; days where times are only known to the day.
+    effects, history
+        See :func:`neva.flow.forecast.forecast_flow`.
     """
     lengths = model.lengths
     daily = lengths.step_hours == 24
     times = _times(sojourns.now, steps, sojourns.zone, daily=daily)
     clock = _hours(sojourns.now, steps, sojourns.zone, daily=daily)
-    phase, age, _ = _present(lengths, sojourns)
+    here = present_of(lengths, sojourns)
+    phase = here.phase
     coming, shapes, _ = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
     block_of, block_ends = _blocks(steps)
+    odds = here.odds(lengths, effects, history, steps)
     fixed = (
-        lengths.band_of, *_tables(lengths), lengths.state_of, lengths.phase_of, clock,
+        lengths.band_of, *tables(lengths, phase, odds.wanted), lengths.state_of,
+        lengths.phase_of, clock,
     )  # fmt: skip
     used = np.ones(len(lengths.state_of), dtype=np.bool_)
     onward = _walking.onward_of(*fixed, block_of, block_ends, lengths.first_age, used)
-    each = _walking.follow_each(phase, age, *fixed, block_of, block_ends, onward)
-    each = np.clip(each, 0.0, 1.0)
-    nobody = np.zeros((0,), dtype=np.int64), np.zeros(0)
+    each = np.clip(follow_each(here, odds, fixed, block_of, block_ends, onward), 0.0, 1.0)
     outside = [
-        _walking.follow_all(*nobody, *fixed, part, lengths.first_age, steps)[1] for part in coming
+        _walking.follow_all(*nobody(steps), *fixed, part, lengths.first_age, steps)[1]
+        for part in coming
     ]
     states = len(lengths.states)
     means = np.stack(outside) if outside else np.zeros((0, states, steps))
@@ -163,6 +193,11 @@ def moves_ahead(model: FlowModel, sojourns: Sojourns, *, steps: int) -> MovesAhe
     arriving = _counted(there, flat, shapes)
     out_of_all = np.clip(1.0 - each.sum(axis=1), 0.0, 1.0)
     exits = np.einsum("ps,pt->st", own.astype(float), out_of_all)
+    without: Any = None
+    if effects is not None:
+        plain = EntryOdds.none(len(phase), steps)
+        alone = np.clip(follow_each(here, plain, fixed, block_of, block_ends, onward), 0.0, 1.0)
+        without = np.clip(1.0 - alone.sum(axis=1), 0.0, 1.0)
     names = np.repeat(np.array(lengths.states, dtype=object), steps)
     units = pl.DataFrame(
         {
@@ -175,22 +210,26 @@ def moves_ahead(model: FlowModel, sojourns: Sojourns, *, steps: int) -> MovesAhe
             "leaving_low": leaving[:, 0],
             "leaving_high": leaving[:, 1],
             "leaving_hospital": exits.reshape(-1),
+            "leaving_hospital_by_lengths": None
+            if without is None
+            else np.einsum("ps,pt->st", own.astype(float), without).reshape(-1),
         },
         schema_overrides=_UNITS,
     )
-    here = _subjects(lengths, sojourns)
     at = lengths.state_of[phase]
     patients = pl.DataFrame(
         {
-            "subject_id": np.repeat(here, steps),
+            "subject_id": np.repeat(here.subjects, steps),
             "unit": np.repeat(np.array(lengths.states, dtype=object)[at], steps),
             "time": list(times) * len(phase),
             "leaves_unit": (1.0 - each[np.arange(len(phase)), at]).reshape(-1),
             "leaves_hospital": out_of_all.reshape(-1),
+            "leaves_hospital_by_lengths": None if without is None else without.reshape(-1),
         },
         schema_overrides=_PATIENTS,
     )
-    return MovesAhead(units, patients, sojourns.now, sojourns.identity)
+    reliability = None if effects is None else effects.reliability
+    return MovesAhead(units, patients, sojourns.now, sojourns.identity, reliability)
 
 
 def _counted(chances: Any, means: Any, shapes: Any) -> Any:
@@ -204,17 +243,13 @@ def _counted(chances: Any, means: Any, shapes: Any) -> Any:
     return quantiles(distribution, [0.05, 0.95]).astype(np.float64)
 
 
-def _subjects(lengths: Any, sojourns: Sojourns) -> Any:
-    """Pseudonyms in the order in which :func:`neva.flow.forecast._present` has the patients."""
-    rows = sojourns.frame.with_columns(_phase=lengths.place(sojourns.frame))
-    here = rows.filter(
-        pl.col("next").is_null(), ~pl.col("lost"), pl.col("end") >= pl.lit(sojourns.now)
-    )
-    return here.filter(pl.col("_phase") >= 0)["subject_id"].to_numpy()
-
-
 def hospital_moves_ahead(
-    hospital: Hospital, at: datetime | None = None, *, hours: int = 36, by: str = "auto"
+    hospital: Hospital,
+    at: datetime | None = None,
+    *,
+    hours: int = 36,
+    by: str = "auto",
+    entries: bool = True,
 ) -> MovesAhead:
     """Fit the flow of a hospital to its past and expect the moves of the next hours.
 
@@ -227,6 +262,9 @@ def hospital_moves_ahead(
         How far to look; whole days where times are only known to the day.
     by : str
         See :func:`neva.flow.sojourns_of`.
+    entries : bool
+        Look at what was entered of those present, as far as it came true in
+        the past.
 
     Raises
     ------
@@ -235,4 +273,7 @@ def hospital_moves_ahead(
     """
     known = known_sojourns(hospital, at, by=by)
     model = fit_flow(known, days=hours // 24 + 2)
-    return moves_ahead(model, known, steps=max(1, int(hours // model.lengths.step_hours)))
+    history = entry_history(hospital, past_moments(known.now)) if entries else None
+    effects = None if history is None else learn_entries(history, known, model.lengths)[0]
+    steps = max(1, int(hours // model.lengths.step_hours))
+    return moves_ahead(model, known, steps=steps, effects=effects, history=history)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,8 +12,10 @@ from neva.census import units_above
 from neva.errors import UsageError
 from neva.events.hospital import Hospital
 from neva.flow.arrivals import PLAIN, arrivals_of, holidays_of
+from neva.flow.entry_history import LEARNT_DAYS, EntryHistory, entry_history, past_moments
+from neva.flow.entry_learning import learn_entries
 from neva.flow.evaluation import counts_at
-from neva.flow.forecast import OccupancyForecast, fit_flow, forecast_flow
+from neva.flow.forecast import FlowModel, OccupancyForecast, fit_flow, forecast_flow
 from neva.flow.rolling import members_of
 from neva.flow.sojourns import Sojourns, known_sojourns
 from neva.flow.widening import learn_widening, widened
@@ -31,6 +34,7 @@ def forecast_hospital(
     model: str = PLAIN,
     look_back: int = 7,
     seed: int = 1,
+    entries: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> OccupancyForecast:
     """Forecast the numbers of patients per place from what was known at a time.
@@ -53,6 +57,9 @@ def forecast_hospital(
         then, and its errors up to `at` widen this one. 0: none.
     seed : int
         Of what is drawn.
+    entries : bool
+        Look at what was entered of those present (expected dates of discharge,
+        fitness, delays, requests for beds), as far as it came true in the past.
     progress : callable, optional
         Called with days looked back and their number.
 
@@ -82,6 +89,11 @@ def forecast_hospital(
     # Days whose far horizons have come too are looked at, every second one.
     farthest = look_back + max(1, hours // 24)
     looked = [*range(farthest, look_back, -2), *range(look_back, 0, -1)] if look_back else []
+    history = None
+    if entries and known.precision != "day":
+        history = entry_history(
+            hospital, past_moments(known.now, LEARNT_DAYS + max(looked, default=0))
+        )
     for number, back in enumerate(looked):
         origin = known.now - timedelta(days=back)
         if known.precision == "day":
@@ -89,7 +101,7 @@ def forecast_hospital(
         try:
             earlier = known_sojourns(hospital, origin, by=by, states=states)
             fitted = fit_flow(earlier, days=days, holidays=holidays, model=model)
-            made = forecast_flow(fitted, earlier, steps=steps, above=above, rng=rng)
+            made = _made(fitted, earlier, history, steps, above, rng)
         except UsageError:
             # Too little was known by then; fewer errors are learnt from.
             continue
@@ -97,8 +109,26 @@ def forecast_hospital(
         if progress is not None:
             progress(number + 1, len(looked))
     fitted = fit_flow(known, days=days, holidays=holidays, model=model)
-    forecast = forecast_flow(fitted, known, steps=steps, above=above, rng=rng)
+    forecast = _made(fitted, known, history, steps, above, rng)
     return widened(forecast, learn_widening(past, before=known.now))
+
+
+def _made(
+    model: FlowModel,
+    known: Sojourns,
+    history: EntryHistory | None,
+    steps: int,
+    above: Mapping[str, tuple[str, ...]],
+    rng: np.random.Generator,
+) -> OccupancyForecast:
+    """A forecast that looks at entries, where there are enough to learn from."""
+    effects, note = None, ""
+    if history is not None:
+        effects, note = learn_entries(history, known, model.lengths)
+    made = forecast_flow(
+        model, known, steps=steps, above=above, rng=rng, effects=effects, history=history
+    )
+    return replace(made, notes=(*made.notes, note)) if note else made
 
 
 def _refuse_the_lost(known: Sojourns) -> None:

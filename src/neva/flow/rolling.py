@@ -16,6 +16,7 @@ from neva.events.clock import first_moment
 from neva.flow.arrivals import PLAIN, ArrivalModel, Arrivals, DailyArrivals, fit_arrivals
 from neva.flow.baselines import (
     ARRIVAL_BASELINES,
+    BY_LENGTHS,
     EXPECTED_CHANGE,
     PERSISTENCE,
     ets,
@@ -23,6 +24,8 @@ from neva.flow.baselines import (
     persistence,
     poisson,
 )
+from neva.flow.entry_history import EntryHistory
+from neva.flow.entry_learning import learn_entries
 from neva.flow.evaluation import Evaluation, ScoreBook, counts_at, lost_at
 from neva.flow.forecast import ALL, FlowModel, OccupancyForecast, fit_flow, forecast_flow, restarted
 from neva.flow.sojourns import Sojourns
@@ -182,6 +185,7 @@ def evaluate_flow(
     model: str = PLAIN,
     refit_days: float = 7.0,
     widen: bool = True,
+    history: EntryHistory | None = None,
     seed: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -206,6 +210,9 @@ def evaluate_flow(
     widen : bool
         Widen each forecast by the errors of earlier ones whose targets had
         come by its origin.
+    history : EntryHistory, optional
+        What was entered at the origins and on the days before them. The forecast
+        looks at it, and the one by lengths of stay alone is judged beside it.
     seed : int
     progress : callable, optional
 
@@ -220,7 +227,7 @@ def evaluate_flow(
     rng = np.random.default_rng([seed, 1])
     fitted: tuple[FlowModel, datetime] | None = None
     steps = max(horizons)
-    past: list[tuple[OccupancyForecast, dict[str, np.ndarray]]] = []
+    past: dict[str, list[tuple[OccupancyForecast, dict[str, np.ndarray]]]] = {}
     notes: list[str] = []
     ours = "forecast"
     for number, origin in enumerate(origins):
@@ -239,18 +246,29 @@ def evaluate_flow(
                     origin,
                 )
             current = fitted[0] if fitted[1] == origin else restarted(fitted[0], known)
-            raw = forecast_flow(current, known, steps=steps, above=above, rng=rng)
+            raws = {ours: forecast_flow(current, known, steps=steps, above=above, rng=rng)}
+            if history is not None:
+                effects, _ = learn_entries(history, known, current.lengths)
+                raws[BY_LENGTHS] = raws[ours]
+                raws[ours] = forecast_flow(
+                    current, known, steps=steps, above=above, rng=rng, effects=effects,
+                    history=history,
+                )  # fmt: skip
         except UsageError as error:
             book.refuse(origin=origin, time=origin, place=ALL, reason=str(error))
             continue
+        raw = raws[ours]
         notes += raw.notes
         members = members_of(raw, above)
         happened = counts_at(truth, members, raw.times)
         lost = lost_at(truth, members, raw.times)
-        learnt = learn_widening(past, before=known.now) if widen else Widening.none()
-        forecast = widened(raw, learnt)
-        past.append((raw, happened))
-        history = _history(known, members)
+        forecasts = {}
+        for name, one in raws.items():
+            earlier = past.setdefault(name, [])
+            learnt = learn_widening(earlier, before=known.now) if widen else Widening.none()
+            forecasts[name] = widened(one, learnt)
+            earlier.append((one, happened))
+        present_before = _present_before(known, members)
         for horizon in horizons:
             time = raw.times[horizon - 1]
             for place in raw.places:
@@ -262,8 +280,8 @@ def evaluate_flow(
                     continue
                 present = int(raw.present[raw.places.index(place)])
                 for name, distribution in {
-                    ours: forecast.of(place, horizon),
-                    **_baselines(history[place], present, horizon, raw),
+                    **{one: made.of(place, horizon) for one, made in forecasts.items()},
+                    **_baselines(present_before[place], present, horizon, raw),
                 }.items():
                     book.add(
                         distribution,
@@ -306,7 +324,7 @@ def _reason(truth: Sojourns, time: datetime, present: int, lost: int) -> str:
     return ""
 
 
-def _history(known: Sojourns, members: dict[str, list[str]]) -> dict[str, np.ndarray]:
+def _present_before(known: Sojourns, members: dict[str, list[str]]) -> dict[str, np.ndarray]:
     """Numbers present at steps before now, the latest last, over some weeks."""
     step = timedelta(days=1) if known.precision == "day" else timedelta(hours=1)
     span = _WEEKS * 7 if known.precision == "day" else _WEEKS * 168

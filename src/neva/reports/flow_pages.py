@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from neva.flow.bed_report import BedReport
+from neva.flow.forecast import OccupancyForecast
 from neva.reports.charts import to_svg
 from neva.reports.flow_charts import fan_chart
 from neva.reports.flow_comparison import comparison_page
@@ -87,6 +88,11 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
         sections=(
             Section("Places and times", _places(report, beds, has_states)),
             Section("Hour by hour" if forecast.step_hours < 24 else "Day by day", (fans,)),
+            *(
+                (Section("What was entered, and what it was worth", _entries(forecast)),)
+                if forecast.reliability is not None
+                else ()
+            ),
         ),
         facts=(
             ("data version", forecast.identity),
@@ -201,6 +207,45 @@ def _step(report: BedReport, row: dict[str, float]) -> int:
 def _shade(probability: float) -> int:
     # By the figure that is printed: what reads 20 % is shaded as 20 %.
     return sum(round(probability, 2) >= edge for edge in SHADES)
+
+
+def _entries(forecast: OccupancyForecast) -> tuple[Table | Text, ...]:
+    """How far entries came true, and what is expected of them beside lengths of stay."""
+    assert forecast.reliability is not None
+    head = (
+        Cell("entered", is_text=True),
+        Cell("seen"),
+        Cell("came true", small="within 24 hours"),
+        Cell("judged"),
+        Cell("came true"),
+        Cell("expected", small="by length of stay alone"),
+        Cell("expected", small="with what was entered"),
+    )
+    rows = []
+    for row in forecast.reliability.iter_rows(named=True):
+        share = "–"
+        if row["share"] is not None:
+            share = f"{row['share']:.0%} ({row['lower']:.0%}–{row['upper']:.0%})"
+        both = row["with_entries"]
+        rows.append(
+            (
+                Cell(row["entry"], is_text=True),
+                Cell(number(row["seen"])),
+                Cell(share),
+                Cell(number(row["judged"])),
+                Cell(number(row["judged_came_true"])),
+                Cell(f"{row['by_lengths_alone']:.1f}"),
+                Cell("–" if both is None else f"{both:.1f}", is_strong=True),
+            )
+        )
+    return (
+        Table("Patients at this time of each day of the last weeks", head, tuple(rows)),
+        Text(
+            "Entries count as far as they came true here. “Judged” is the newest third of the "
+            "days, with what was learnt before it; a patient seen on several days counts on each.",
+            "small",
+        ),
+    )
 
 
 def _places(

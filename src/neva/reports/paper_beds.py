@@ -263,6 +263,7 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
         Column(words("fit since"), "short"),
         Column(words("blocked by")),
         Column(words("chance to leave today"), "number"),
+        Column(words("by length of stay alone"), "number"),
     ]
     if to_write:
         columns.append(Column(words("done"), "write", 12))
@@ -271,7 +272,8 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
             paper.who(row["subject_id"]), _named(titles, row["unit"]), row["bed"] or "–",
             coded[row["state"]], paper.time(row["expected"]), paper.time(row["fit_since"]),
             coded.get(row["delay"], row["delay"]) if row["delay"] else "",
-            chance(row["leaves_today"]), *([""] if to_write else []),
+            chance(row["leaves_today"]), chance(row["leaves_today_by_lengths"]),
+            *([""] if to_write else []),
         )
         for row in board.discharges.iter_rows(named=True)
     )  # fmt: skip
@@ -283,8 +285,9 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
         empty=words("No date is recorded for today, and nobody is recorded as fit."),
         notes=(
             words(
-                "The chance is of the flow model: it knows the unit and how long the patient has "
-                "been there, and knows nothing of dates and reasons."
+                "The chance rests on the unit, the time spent there and what was entered (dates, "
+                "fitness, reasons for delay), as far as such entries came true here before; "
+                "beside it the chance by length of stay alone."
             ),
         ),
     )  # fmt: skip

@@ -286,7 +286,7 @@ def test_expected_moves_stand_at_the_nearest_hour(hospital):
     _, subjects = ids(hospital)
     patients = pl.DataFrame(
         {"subject_id": [subjects["Pweek"]], "unit": ["a1"], "time": [times[4]],
-         "leaves_unit": [0.9], "leaves_hospital": [0.8]}
+         "leaves_unit": [0.9], "leaves_hospital": [0.8], "leaves_hospital_by_lengths": [0.3]}
     )  # fmt: skip
     made = MovesAhead(frame, patients, NOW, "x")
     board = bed_board(hospital.snapshot(as_of=NOW), at=NOW, moves=made)
@@ -294,6 +294,7 @@ def test_expected_moves_stand_at_the_nearest_hour(hospital):
     leaves = dict(zip(names(hospital, board.discharges["stay_id"]),
                       board.discharges["leaves_today"], strict=True))  # fmt: skip
     assert leaves == {"week": 0.8, "short": None, "long": None}
+    assert board.discharges["leaves_today_by_lengths"].drop_nulls().to_list() == [0.3]
 
 
 def test_a_forecast_from_later_is_refused(hospital):

@@ -11,9 +11,11 @@ from tests.flows import BEGIN, invented, sojourns_from
 from neva.errors import UsageError
 from neva.flow import _walking
 from neva.flow import forecast as inside
+from neva.flow.entry_effects import EntryOdds
 from neva.flow.evaluation import counts_at
 from neva.flow.forecast import ArrivalGroup, FlowModel, fit_flow, forecast_flow
 from neva.flow.lengths import fit_lengths
+from neva.flow.present import Present, follow_each, present_of, tables
 from neva.flow.rolling import evaluate_flow
 from neva.flow.widening import Widening, learn_widening, widened
 from neva.statistics.distributions import sum_of_bernoullis
@@ -51,8 +53,12 @@ def test_lengths_of_stay_are_those_of_the_hospital(past):
     )
 
 
-def slow_walk(lengths, phase, age, clock, steps):
-    """Probabilities by state and step by pushing every bit of mass forward, step by step."""
+def slow_walk(lengths, phase, age, clock, steps, entered=None):
+    """Probabilities by state and step by pushing every bit of mass forward, step by step.
+
+    `entered`: of their own first state the factors of the odds to leave, the
+    state that is wanted, and the factors of the odds to go there and elsewhere.
+    """
     chance, moving, share = lengths.leaving()
     states = len(lengths.states)
     last = lengths.band_of.shape[1] - 1
@@ -62,10 +68,21 @@ def slow_walk(lengths, phase, age, clock, steps):
         new = {}
         for (p, a), weight in mass.items():
             band = lengths.band_of[p, min(int(2 * a + 1 + 1e-9), last)]
-            goes = weight * chance[p, band, clock[t]]
-            new[p, a + 1] = new.get((p, a + 1), 0.0) + weight - goes
+            both = chance[p, band, clock[t]]
+            moves = both * moving[p, band, clock[t]] * share[p, band]
+            leave, stay = both - moves.sum(), 1 - both
+            if entered is not None and (p, a) == (phase, age + t):
+                leaving, wanted, there, elsewhere = entered
+                leave = max(leave, _walking.LEAST_LEAVING)
+                moves[wanted] = max(moves[wanted], _walking.LEAST_WANTED)
+                stay = 1 - leave - moves.sum()
+                leave *= leaving[t]
+                moves *= np.where(np.arange(states) == wanted, there[t], elsewhere[t])
+                total = leave + stay + moves.sum()
+                leave, stay, moves = leave / total, stay / total, moves / total
+            new[p, a + 1] = new.get((p, a + 1), 0.0) + weight * stay
             for s in range(states):
-                part = goes * moving[p, band, clock[t]] * share[p, band, s]
+                part = weight * moves[s]
                 if part > 0:
                     key = lengths.phase_of[lengths.state_of[p] + 1, s], lengths.first_age
                     new[key] = new.get(key, 0.0) + part
@@ -75,20 +92,39 @@ def slow_walk(lengths, phase, age, clock, steps):
     return result
 
 
-def test_a_patient_walks_as_if_every_step_was_written_out(model):
+@pytest.mark.parametrize("entered", [False, True])
+def test_a_patient_walks_as_if_every_step_was_written_out(model, entered):
     lengths = model.lengths
     steps = 20  # blocks of one step each
     clock = (np.arange(steps) + 30) % 168
     blocks = np.arange(steps), np.arange(1, steps + 1)
-    fixed = (lengths.band_of, *inside._tables(lengths), lengths.state_of, lengths.phase_of, clock)
+    phase, age = np.array([0, 1, 2]), np.array([0.5, 7.25, 30.0])
+    if entered:
+        generator = np.random.default_rng(5)
+        wanted = np.array([2, 0, 1])
+        odds = EntryOdds(
+            generator.uniform(1.1, 40, (3, steps)), wanted,
+            generator.uniform(1.1, 40, (3, steps)), generator.uniform(0.1, 0.9, (3, steps)),
+        )  # fmt: skip
+        factors = [(odds.leaving[k], wanted[k], odds.there[k], odds.elsewhere[k]) for k in range(3)]
+    else:
+        odds, factors = EntryOdds.none(3, steps), [None] * 3
+    fixed = (
+        lengths.band_of, *tables(lengths, phase, odds.wanted), lengths.state_of,
+        lengths.phase_of, clock,
+    )  # fmt: skip
     used = np.ones(len(lengths.state_of), dtype=bool)
     onward = _walking.onward_of(*fixed, *blocks, lengths.first_age, used)
-    phase, age = np.array([0, 1, 2]), np.array([0.5, 7.25, 30.0])
-    each = _walking.follow_each(phase, age, *fixed, *blocks, onward)
+    here = Present(phase, phase, age, 0)
+    each = follow_each(here, odds, fixed, *blocks, onward)
     together = _walking.follow_all(
-        phase, age, *fixed, np.zeros((steps, len(lengths.states))), lengths.first_age, steps
-    )[0]
-    slow = [slow_walk(lengths, p, a, clock, steps) for p, a in zip(phase, age, strict=True)]
+        phase, age, odds.leaving, odds.wanted, odds.there, odds.elsewhere, *fixed,
+        np.zeros((steps, len(lengths.states))), lengths.first_age, steps,
+    )[0]  # fmt: skip
+    slow = [
+        slow_walk(lengths, p, a, clock, steps, one)
+        for p, a, one in zip(phase, age, factors, strict=True)
+    ]
     assert each == pytest.approx(np.array(slow), abs=1e-10)
     assert together == pytest.approx(np.sum(slow, axis=0), abs=1e-10)
 
@@ -98,11 +134,13 @@ def test_later_moves_in_blocks_are_nearly_those_of_single_steps(model, past):
     forecast = forecast_flow(model, past, steps=96, draws=0, rng=rng())
     lengths = model.lengths
     clock = inside._hours(past.now, 96, "UTC", daily=False)
-    phase, age, _ = inside._present(lengths, past)
+    here = present_of(lengths, past)
     parts, _, _ = inside._coming(model, past.now, 96, "UTC", daily=False)
+    none = EntryOdds.none(len(here.phase), 96)
     exact = _walking.follow_all(
-        phase, age, lengths.band_of, *inside._tables(lengths), lengths.state_of, lengths.phase_of,
-        clock, np.sum(parts, axis=0), lengths.first_age, 96,
+        here.phase, here.age, none.leaving, none.wanted, none.there, none.elsewhere,
+        lengths.band_of, *tables(lengths, here.phase, none.wanted), lengths.state_of,
+        lengths.phase_of, clock, np.sum(parts, axis=0), lengths.first_age, 96,
     ).sum(axis=0)  # fmt: skip
     states = len(lengths.states)
     assert forecast.mean[:states] == pytest.approx(exact, rel=1e-6)
@@ -142,9 +180,12 @@ def test_the_patients_here_are_a_sum_of_their_own_chances(model, past):
     nobody = FlowModel(model.lengths, (), past.now, ())
     forecast = forecast_flow(nobody, past, steps=12, draws=0, rng=rng())
     lengths = model.lengths
-    phase, age, _ = inside._present(lengths, past)
+    here = present_of(lengths, past)
     clock = inside._hours(past.now, 12, "UTC", daily=False)
-    chances = [slow_walk(lengths, p, a, clock, 12)[2, 11] for p, a in zip(phase, age, strict=True)]
+    chances = [
+        slow_walk(lengths, p, a, clock, 12)[2, 11]
+        for p, a in zip(here.phase, here.age, strict=True)
+    ]
     slow = sum_of_bernoullis(np.clip(chances, 0, 1))
     found = forecast.of(lengths.states[2], 12)
     size = min(len(slow), len(found))

@@ -30,6 +30,7 @@ from neva.flow import (
     known_sojourns,
     read_forecast_document,
 )
+from neva.flow.entry_history import history_of_origins
 from neva.flow.moves_ahead import MovesAhead
 from neva.flow.scenarios import scenario_of
 
@@ -109,6 +110,7 @@ def forecast(
         "notes": list(made.notes),
         "identity": made.identity,
         "places": places,
+        "entries": None if made.reliability is None else made.reliability.to_dicts(),
         "synthetic": is_synthetic(snapshot),
     }
     return content, made
@@ -129,13 +131,15 @@ def evaluation(
     step = 24 if truth.precision == "day" else 1
     today = arrivals_of(truth).today
     days = [today - timedelta(days=back) for back in range(JUDGED_DAYS + 3, 0, -1)]
-    origins = [first_moment(day, truth.zone) + timedelta(hours=8) for day in days]
+    mornings = [first_moment(day, truth.zone) + timedelta(hours=8) for day in days]
+    origins = [one for one in mornings if one <= truth.now]
     judged = evaluate_flow(
         lambda origin: known_sojourns(hospital, origin),
         truth,
-        origins=[origin for origin in origins if origin <= truth.now],
+        origins=origins,
         horizons=[hours // step for hours in HORIZONS],
         above=units_above(hospital.snapshot(as_of=at)),
+        history=None if step == 24 else history_of_origins(hospital, origins),
         progress=None if progress is None else (lambda done, of: progress(done, of, "evaluation")),
     )
     return {

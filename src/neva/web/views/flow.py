@@ -12,6 +12,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neva.errors import BadInputError
+from neva.flow.baselines import BY_LENGTHS, EXPECTED_CHANGE, PERSISTENCE
+from neva.flow.rolling import WEEKDAY_HOUR
 from neva.flow.scenarios import scenario_of
 from neva.flow.simulation_run import FIGURES
 from neva.web.charts import drawn
@@ -136,6 +138,13 @@ def _horizon_row(
             f"{words.number(place['q50'][k])} "
             f"({words.number(place['q05'][k])}–{words.number(place['q95'][k])})"
         )
+        alone = place.get("mean_by_lengths")
+        # Where what was entered moves the forecast by a patient or so, both stand here.
+        if alone is not None and abs(alone[k] - place["mean"][k]) >= 0.5:
+            text += "; " + words(
+                "without entries %(n)s",
+                n=words.number(alone[k] - place["mean"][k] + place["q50"][k]),
+            )
         chance = None if place["beyond"] is None else place["beyond"][k]
         if chance is not None:
             text += "; " + words("short %(chance)s", chance=words.part(chance))
@@ -214,6 +223,8 @@ def flow(asked: Asked) -> ViewModel:
             ],
         ),
     ]
+    if content.get("entries"):
+        tables.append(_entries(asked, content["entries"]))
     if judged is not None:
         tables.append(_accuracy(asked, judged.content))
     return ViewModel(
@@ -228,6 +239,7 @@ def flow(asked: Asked) -> ViewModel:
                 {"id": one["place"], "title": place_title(asked, one["place"])} for one in places
             ],
             "fans": list(figures),
+            "entries": bool(content.get("entries")),
             "judged": judged is not None,
             "judging": judging,
         },
@@ -241,13 +253,56 @@ def flow(asked: Asked) -> ViewModel:
     )
 
 
+def _entries(asked: Asked, rows: list[Mapping[str, Any]]) -> Table:
+    words = asked.words
+    names = {
+        "confirmed, within 24 hours": words("discharge confirmed for the next 24 hours"),
+        "expected, within 24 hours": words("discharge expected in the next 24 hours"),
+        "date passed": words("expected date of discharge has passed"),
+        "date later than 24 hours": words("expected date of discharge is later"),
+        "no date": words("no expected date, where most have one"),
+        "medically fit": words("medically fit, nothing delays"),
+        "delayed": words("discharge is delayed"),
+        "bed requested": words("bed requested: moved there"),
+    }
+    return Table(
+        "entries",
+        words("What was entered, and what it was worth within 24 hours"),
+        (
+            Column("entry", words("entered")),
+            Column("seen", words("seen, once a day"), "number"),
+            Column("patients", words("patients"), "number"),
+            Column("share", words("came true"), "share", 0),
+            Column("lower", words("from"), "share", 0),
+            Column("upper", words("to"), "share", 0),
+            Column("judged", words("on the newest third of the days"), "number"),
+            Column("judged_came_true", words("came true there"), "number"),
+            Column("by_lengths_alone", words("expected by length of stay alone"), "number", 1),
+            Column("with_entries", words("expected with what was entered"), "number", 1),
+        ),
+        [{**row, "entry": names.get(row["entry"], row["entry"])} for row in rows],
+    )
+
+
+def _forecast_names(asked: Asked, ours: str) -> dict[str, str]:
+    words = asked.words
+    return {
+        ours: words("this forecast"),
+        BY_LENGTHS: words("this forecast by length of stay alone"),
+        PERSISTENCE: words("as many as now"),
+        EXPECTED_CHANGE: words("as many as now, and the usual change"),
+        WEEKDAY_HOUR: words("mean of the same weekday and hour"),
+    }
+
+
 def _accuracy(asked: Asked, content: Mapping[str, Any]) -> Table:
     words = asked.words
+    names = _forecast_names(asked, content["ours"])
     rows = [
         {
             "place": place_title(asked, row["place"]),
             "horizon": row["horizon_hours"],
-            "model": words("this forecast") if row["model"] == content["ours"] else row["model"],
+            "model": names.get(row["model"], row["model"]),
             "occasions": row["occasions"],
             "crps": row["crps"],
             "coverage": row["coverage90"],

@@ -293,7 +293,8 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
             Column("expected", words("expected"), "time"),
             Column("fit_since", words("medically fit since"), "time"),
             Column("delay", words("blocked by")),
-            Column("leaves_today", words("leaves today, by the model"), "chance"),
+            Column("leaves_today", words("predicted discharge today"), "chance"),
+            Column("leaves_today_by_lengths", words("by length of stay alone"), "chance"),
         ),
         [
             {
