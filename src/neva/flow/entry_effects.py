@@ -183,7 +183,8 @@ class EntryEffects:
 
     def of_requests(self, cells: Numbers) -> tuple[Floats, Floats]:
         """Return the log odds of cells of requests: of the unit asked for, and of all else."""
-        there, elsewhere = (np.append(one, 0.0)[cells] for one in self.request_shift)
+        there: Floats = np.append(self.request_shift[0], 0.0)[cells]
+        elsewhere: Floats = np.append(self.request_shift[1], 0.0)[cells]
         return there, elsewhere
 
 
@@ -234,7 +235,7 @@ def with_entries(
 
 
 def _middles(steps: int, step_hours: float) -> Floats:
-    return (np.arange(steps) + 0.5) * step_hours
+    return np.asarray((np.arange(steps) + 0.5) * step_hours, dtype=np.float64)
 
 
 def cells_of(rows: pl.DataFrame, steps: int, step_hours: float) -> Numbers:

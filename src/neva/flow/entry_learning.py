@@ -73,7 +73,7 @@ class _Landmarks:
 
 
 def learn_entries(
-    history: EntryHistory, sojourns: Sojourns, lengths: LengthModel
+    history: EntryHistory, sojourns: Sojourns, lengths: LengthModel, *, judge: bool = True
 ) -> tuple[EntryEffects | None, str]:
     """Learn what entries were worth from the days before the *now* of some sojourns.
 
@@ -85,6 +85,8 @@ def learn_entries(
         As known at *now*.
     lengths : LengthModel
         Fitted to them, or earlier.
+    judge : bool
+        Say how reliable entries were; without it that table is empty.
 
     Returns
     -------
@@ -109,7 +111,9 @@ def learn_entries(
     moments = sorted(rows["moment"].unique())
     later = moments[-max(1, len(moments) // 3)]
     effects = _fitted(seen, plain, sojourns.now)
-    return replace(effects, reliability=_reliability(seen, plain, later)), (
+    if judge:
+        effects = replace(effects, reliability=_reliability(seen, plain, later))
+    return effects, (
         f"what was entered of {patients} patients on {len(moments)} days says how far "
         "expected discharges and requests for beds are to be believed"
     )
@@ -247,7 +251,7 @@ def _regressed(
         )
         .filter(pl.any_horizontal(pl.col(name) < size for name in names))
         # Rows of nearly the same chance are one.
-        .group_by(*names, (pl.col("offset") * 20).round().cast(pl.Int32).alias("_grid"))
+        .group_by(*names, (pl.col("offset") * 10).round().cast(pl.Int32).alias("_grid"))
         .agg(pl.col("offset").mean(), pl.len().alias("n"), pl.col("happened").sum())
         .sort(*names, "_grid")
     )
@@ -258,16 +262,24 @@ def _regressed(
     offset, n = table["offset"].to_numpy(), table["n"].to_numpy().astype(np.float64)
     events = table["happened"].to_numpy().astype(np.float64)
     prior = np.eye(size) / _PRIOR_SPREAD**2
+
+    def gain(at: Floats) -> float:
+        log_odds = offset + design @ at
+        likelihood = events @ log_odds - n @ np.logaddexp(0.0, log_odds)
+        return float(likelihood - at @ prior @ at / 2)
+
     beta = np.zeros(size)
+    best = gain(beta)
     for _ in range(100):
         fitted = expit(offset + design @ beta)
         weight = n * fitted * (1 - fitted)
         hessian = (design.T * weight) @ design + prior
         step = np.linalg.solve(hessian, design.T @ (events - n * fitted) - prior @ beta)
-        # The likelihood is concave; half a unit at a time cannot jump over its top.
-        largest = float(np.abs(step).max(initial=0.0))
-        beta += step * min(1.0, 0.5 / largest if largest > 0.5 else 1.0)
-        if largest < 1e-8:
+        # The likelihood is concave: half a step that goes too far is one that does not.
+        while (then := gain(beta + step)) < best - 1e-9 * abs(best):
+            step = step / 2
+        beta, best = beta + step, then
+        if float(np.abs(step).max(initial=0.0)) < 1e-8:
             break
     return beta, np.linalg.inv(hessian) if size else prior
 

@@ -101,7 +101,7 @@ def forecast_hospital(
         try:
             earlier = known_sojourns(hospital, origin, by=by, states=states)
             fitted = fit_flow(earlier, days=days, holidays=holidays, model=model)
-            made = _made(fitted, earlier, history, steps, above, rng)
+            made = _made(fitted, earlier, history, steps, above, rng, judge=False)
         except UsageError:
             # Too little was known by then; fewer errors are learnt from.
             continue
@@ -120,11 +120,13 @@ def _made(
     steps: int,
     above: Mapping[str, tuple[str, ...]],
     rng: np.random.Generator,
+    *,
+    judge: bool = True,
 ) -> OccupancyForecast:
     """A forecast that looks at entries, where there are enough to learn from."""
     effects, note = None, ""
     if history is not None:
-        effects, note = learn_entries(history, known, model.lengths)
+        effects, note = learn_entries(history, known, model.lengths, judge=judge)
     made = forecast_flow(
         model, known, steps=steps, above=above, rng=rng, effects=effects, history=history
     )

@@ -248,7 +248,7 @@ def evaluate_flow(
             current = fitted[0] if fitted[1] == origin else restarted(fitted[0], known)
             raws = {ours: forecast_flow(current, known, steps=steps, above=above, rng=rng)}
             if history is not None:
-                effects, _ = learn_entries(history, known, current.lengths)
+                effects, _ = learn_entries(history, known, current.lengths, judge=False)
                 raws[BY_LENGTHS] = raws[ours]
                 raws[ours] = forecast_flow(
                     current, known, steps=steps, above=above, rng=rng, effects=effects,
