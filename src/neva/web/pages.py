@@ -118,6 +118,9 @@ class ViewModel:
         What it was made from: data version, definition version, denominators.
     status : int
         Of the answer.
+    keep : tuple
+        Parts of the page that are laid out alike for everybody with the same
+        key are laid out once (see :func:`render`); empty: none are.
     """
 
     title: str
@@ -126,6 +129,7 @@ class ViewModel:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
     status: int = 200
+    keep: tuple[Any, ...] = ()
 
     def table(self, name: str) -> Table:
         """Return a table by its name.
@@ -252,9 +256,19 @@ def render(
     viewer: Viewer | None = None,
     **more: Any,
 ) -> Response:
-    """Lay a view out as HTML."""
+    """Lay a view out as HTML.
+
+    A template lays parts out by ``kept("name", macro)`` where nothing in them
+    depends on who looks: with a key of the view they are laid out once for all.
+    """
     server: Server = request.app.state.server
     words = _words(request, server)
+
+    def kept(name: str, make: Callable[[], str]) -> str:
+        if not view.keep:
+            return make()
+        part: str = server.kept(("part", template, name, words.code, *view.keep), make, most=200)
+        return part
 
     def written_cell(cell: Any, column: Column) -> str | Markup:
         return written(cell, column, words)
@@ -285,6 +299,7 @@ def render(
                 weekday=words.weekday,
                 hours=words.hours,
                 cell=written_cell,
+                kept=kept,
                 language=words.code,
                 languages=LANGUAGES,
                 server=server,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ SHORT: Final = 0.5
 #: An older forecast says nothing of tonight; an older work list misleads.
 OLDEST_FORECAST: Final = timedelta(hours=12)
 OLDEST_WORK_LIST: Final = timedelta(hours=1)
+#: Pages that are the same for many, kept at most: units, roles and languages by minute.
+_MOST_KEPT: Final = 200
 #: Patients in need of review.
 MOST_REVIEWS: Final = 10
 
@@ -461,13 +463,42 @@ def _unknowns(asked: Asked, board: BedBoard) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What *Now* shows of no single patient."""
+
+    units: Table
+    changes: Table
+    answers: list[dict[str, Any]]
+    stats: dict[str, Any]
+    unknown: list[str]
+
+
+def _counts(asked: Asked, board: BedBoard) -> _Counts:
+    return _Counts(
+        units=_unit_table(asked, board),
+        changes=_change_table(asked, board),
+        answers=_answers(asked, board),
+        stats=_stats(board),
+        unknown=_unknowns(asked, board),
+    )
+
+
 def now(asked: Asked) -> ViewModel:
     """Answer the morning question."""
     words = asked.words
     board, job = board_of(asked)
     content, tasking = tasks_of(asked)
     treats = asked.sees_patients
-    tables = [_unit_table(asked, board)]
+    # Two hundred people look at once: what is the same for many is made once.
+    key = (
+        asked.now, board.identity, board.forecast_issued, asked.viewer.units, treats,
+        asked.server.feed()["is_stale"], words.code,
+    )  # fmt: skip
+    counts: _Counts = asked.server.kept(
+        ("now", *key), lambda: _counts(asked, board), most=_MOST_KEPT
+    )
+    tables = [counts.units]
     if treats:
         subjects: set[int] = set()
         for frame in (board.waiting, board.discharges, board.electives):
@@ -480,13 +511,13 @@ def now(asked: Asked) -> ViewModel:
             _elective_table(asked, board, labels),
             _review_table(asked, content),
         ]
-    tables.append(_change_table(asked, board))
+    tables.append(counts.changes)
     return ViewModel(
         words("Now"),
         {
-            "answers": _answers(asked, board),
-            "stats": _stats(board),
-            "unknown": _unknowns(asked, board),
+            "answers": counts.answers,
+            "stats": counts.stats,
+            "unknown": counts.unknown,
             "treats": treats,
             "job": job,
             "tasking": tasking,
@@ -501,6 +532,7 @@ def now(asked: Asked) -> ViewModel:
                 words.when(board.forecast_issued) if board.forecast_issued else words("none yet"),
             ),
         ),
+        keep=key,
     )
 
 
