@@ -12,6 +12,7 @@ import sys
 import traceback
 
 import typer
+from polars.exceptions import PanicException
 
 from neva.cli import (
     accounts,
@@ -30,6 +31,7 @@ from neva.cli import (
     worker,
 )
 from neva.errors import NevaError
+from neva.whole_files import disk_problem
 
 __all__ = ["app", "main"]
 
@@ -68,7 +70,11 @@ def main() -> None:
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
     # The doorway: what nobody foresaw is our bug.
-    except Exception as error:
+    except (Exception, PanicException) as error:
+        told_of_disk = disk_problem(error)
+        if told_of_disk is not None:
+            sys.stderr.write(f"neva: {told_of_disk}\n")
+            sys.exit(told_of_disk.exit_code)
         # The text of a foreign error may quote a row, so only its kind is shown.
         frames = "".join(traceback.format_tb(error.__traceback__))
         told = (

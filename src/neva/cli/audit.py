@@ -11,6 +11,7 @@ import typer
 
 from neva.cli.console import Json, now, tell
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
+from neva.whole_files import whole_file, write_whole
 
 if TYPE_CHECKING:
     from neva.state import Head, State
@@ -127,7 +128,7 @@ def head_(
     with _open(where, key) as state:
         found = state.audit.head()
     if out is not None:
-        out.write_text(f"{found}\n", encoding="utf-8")
+        write_whole(out, f"{found}\n")
     tell(as_json, found, str(found))
 
 
@@ -157,7 +158,7 @@ def export(
         last = state.audit.append(
             at=now(), actor=_user(), action="exported", why="the audit was exported"
         )
-        with out.open("x", encoding="utf-8") as file:
+        with whole_file(out) as draft, draft.open("w", encoding="utf-8") as file:
             for row in state.audit.rows(last=last.number):
                 file.write(json.dumps(audit_event(row), ensure_ascii=False) + "\n")
                 written += 1

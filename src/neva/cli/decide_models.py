@@ -10,6 +10,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, table, tell
 from neva.errors import UsageError
+from neva.whole_files import write_whole
 
 if TYPE_CHECKING:
     from neva.decisions.model_report import ModelReport
@@ -76,7 +77,7 @@ def train(
         made = make(snapshot, plan, how, resamples=resamples, progress=update)
     digest = save_artefact(made.model, out)
     card = out / CARD
-    card.write_text(model_card(made), encoding="utf-8")
+    write_whole(card, model_card(made))
     evaluation = made.evaluation
     content = {
         "model": made.model.id,
@@ -190,8 +191,7 @@ def evaluate(
             from neva.decisions.model_card import model_card
 
             beside = out.with_name(f"{out.stem}-card.md")
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(model_card(report.trained), encoding="utf-8")
+            write_whole(beside, model_card(report.trained))
             card = beside.name
         model_page(report, made=now(), synthetic=synthetic, card=card).write(out)
     content = {

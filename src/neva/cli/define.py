@@ -11,6 +11,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 from neva.errors import ConflictError, NotFoundError, UsageError
+from neva.whole_files import whole_file
 
 __all__ = ["app"]
 
@@ -285,7 +286,8 @@ def run(
     counts = _counted(frame, outputs)
     errors = answers.errors.group_by("reason").len("points").sort("reason")
     if out is not None:
-        _WRITERS[out.suffix](frame, out)
+        with whole_file(out) as draft:
+            _WRITERS[out.suffix](frame, draft)
     if record:
         record_definitions(store, documents, now())
     versions = [

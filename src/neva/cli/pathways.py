@@ -10,6 +10,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, moment, snapshot_of, table, tell
 from neva.errors import UsageError
+from neva.whole_files import write_whole
 
 __all__ = ["app"]
 
@@ -130,8 +131,7 @@ def map_(
             else p.keep_most_common_activities(log, drawn)
         )
         picture = p.discover_map(few)
-        svg.parent.mkdir(parents=True, exist_ok=True)
-        svg.write_text(picture.to_svg(paths=paths), encoding="utf-8")
+        write_whole(svg, picture.to_svg(paths=paths))
         if picture.nodes.height < found.nodes.height:
             said = (
                 f"{svg}: drawn with the {picture.nodes.height} most common of "

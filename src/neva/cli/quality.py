@@ -12,6 +12,7 @@ import typer
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 from neva.errors import UsageError
 from neva.events.snapshot import Snapshot
+from neva.whole_files import write_whole
 
 __all__ = ["app"]
 
@@ -211,13 +212,11 @@ def _local(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
 
 
 def _write(frame: pl.DataFrame, path: Path, run: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    frame.with_columns(
+    told = frame.with_columns(
         data=pl.lit(run.identity),
         definition=pl.col("measure").replace_strict(run.hashes, default=None),
-    ).write_csv(draft)
-    draft.replace(path)
+    )
+    write_whole(path, told.write_csv())
 
 
 def _write_fhir(
@@ -405,18 +404,15 @@ def _dates(texts: list[str] | None) -> list[Any]:
 
 
 def _draw(drawing: dict[str, Any], out: Path, to_svg: Any) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.new")
     if out.suffix == ".svg":
-        draft.write_text(to_svg(drawing), encoding="utf-8")
+        write_whole(out, to_svg(drawing))
     elif out.suffix == ".png":
         import vl_convert
 
-        draft.write_bytes(vl_convert.vegalite_to_png(drawing, scale=2))
+        write_whole(out, vl_convert.vegalite_to_png(drawing, scale=2))
     else:
         message = f"--out: must end in .svg or .png; found {out.name!r}; rename it"
         raise UsageError(message)
-    draft.replace(out)
 
 
 @app.command()

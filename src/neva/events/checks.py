@@ -29,6 +29,7 @@ from neva.errors import BadInputError, NotFoundError
 from neva.events import check_catalogue
 from neva.events.check_catalogue import CATALOGUE, Check
 from neva.events.snapshot import Snapshot
+from neva.whole_files import write_whole
 
 __all__ = ["Checked", "Measured", "check_hospital", "read_thresholds"]
 
@@ -202,10 +203,7 @@ def check_hospital(snapshot: Snapshot) -> Measured:
                 "denominator": denominator,
             }
         )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    new = kept.with_suffix(".new")
-    new.write_text(json.dumps(rows))
-    new.replace(kept)
+    write_whole(kept, json.dumps(rows))
     return Measured(frame=pl.DataFrame(rows, schema=_COLUMNS), identity=snapshot.identity)
 
 

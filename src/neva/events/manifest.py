@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from neva.errors import BadInputError, NotFoundError
+from neva.whole_files import write_whole
 
 __all__ = ["Manifest", "current_version", "read_manifest", "versions", "write_manifest"]
 
@@ -164,12 +165,7 @@ def read_manifest(hospital: Path, version: int | None = None) -> Manifest:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    write_whole(path, text)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +11,7 @@ import polars as pl
 from neva.errors import BadInputError, NotFoundError, UsageError
 from neva.events.hospital import Hospital
 from neva.events.schema import Columns
+from neva.whole_files import whole_file
 
 __all__ = ["PEOPLE", "people_path", "read_people", "read_people_file", "write_people"]
 
@@ -78,10 +77,8 @@ def write_people(hospital: Path, people: pl.DataFrame) -> int:
     if path.exists():
         new = pl.concat([pl.read_parquet(path), new])
     new = new.unique(subset="subject_id", keep="last", maintain_order=True)
-    draft = path.with_name(f".people.{uuid.uuid4().hex}")
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    new.write_parquet(draft)
-    draft.replace(path)
+    with whole_file(path, private=True) as draft:
+        new.write_parquet(draft)
     return new.height
 
 

@@ -24,8 +24,8 @@ from deltalake import (
 )
 from deltalake.exceptions import DeltaError
 
-from neva.errors import BadInputError
 from neva.events.schema import ATTRIBUTES, RETRACTIONS, Columns
+from neva.whole_files import disk_problem
 
 __all__ = [
     "append",
@@ -97,24 +97,12 @@ def to_arrow(frame: pl.DataFrame, columns: Columns) -> pa.Table:
     return pa.table(arrays, schema=schema)
 
 
-def _disk_message(path: Path, error: BaseException) -> BadInputError | None:
-    text = str(error)
-    signs = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota")
-    if any(sign in text for sign in signs):
-        message = (
-            f"{path}: the disk is full; found no room to write; free some space and import again "
-            "(the hospital is as it was before)"
-        )
-        return BadInputError(message)
-    return None
-
-
 def _guarded(path: Path, work: Callable[[], Any]) -> Any:
     """Run `work`; turn a full disk, whichever library met it, into our error."""
     try:
         return work()
     except (OSError, DeltaError) as error:
-        told = _disk_message(path, error)
+        told = disk_problem(error, path)
         if told is not None:
             raise told from error
         raise

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from neva.reports.laying_out import templates_of
+from neva.whole_files import write_whole
 
 __all__ = [
     "SYNTHETIC",
@@ -172,10 +173,7 @@ class Page:
 
     def write(self, path: Path) -> None:
         """Write the document to `path`, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(self.to_html(), encoding="utf-8")
-        new.replace(path)
+        write_whole(path, self.to_html())
 
 
 def _kept_together(value: object) -> object:

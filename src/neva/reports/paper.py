@@ -8,7 +8,6 @@ the caller (the audited identity service); without them pseudonyms stand there.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from neva.reports.laying_out import templates_of
 from neva.reports.paper_words import Words, plain
+from neva.whole_files import write_whole
 
 __all__ = ["Column", "Paper", "Part", "Person", "Sheet"]
 
@@ -218,15 +218,7 @@ class Sheet:
 
     def write(self, path: Path) -> None:
         """Write the document, whole or not at all, readable by its owner only."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.unlink(missing_ok=True)
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(self.to_html())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        write_whole(path, self.to_html(), private=True)
 
 
 def _origin(sheet: Sheet, words: Words) -> str:

@@ -39,6 +39,7 @@ from neva.reports import charts, findings
 from neva.reports.laying_out import templates_of
 from neva.reports.quality_pages import MOST_CASES, page
 from neva.reports.words import duration, number, share
+from neva.whole_files import write_whole
 
 __all__ = ["Report", "make_report"]
 
@@ -94,10 +95,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write the document to `path`, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(self.to_html(), encoding="utf-8")
-        new.replace(path)
+        write_whole(path, self.to_html())
 
 
 def make_report(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
+from neva.whole_files import disk_problem
 
 __all__ = ["connect", "reading", "writing"]
 
@@ -141,6 +142,13 @@ def _told(error: Exception, name: str) -> Exception:
         return ConflictError(
             f"{name}: another process is writing; found the database locked for "
             "longer than it is waited for; wait for that to end, or stop it"
+        )
+    if (full := disk_problem(error, name)) is not None:
+        return full
+    if "disk I/O error" in text:
+        return ConflictError(
+            f"{name}: cannot be read or written; found an error of the disk; look whether it is "
+            "full or damaged, and keep a copy before anything else"
         )
     if "not a database" in text:
         return UsageError(f"{name}: not a state; found a file of another kind; check the path")

@@ -18,6 +18,7 @@ from neva.sources.intake import ImportSummary, import_delivery
 from neva.synthesis.generation import Generation
 from neva.synthesis.measures import as_text
 from neva.synthesis.plan import Plan
+from neva.whole_files import whole_file, write_whole
 
 __all__ = ["TRUTH", "Synthesis", "deterioration", "plan_of", "synthesise", "truth"]
 
@@ -95,7 +96,7 @@ def synthesise(
     folder = hospital.path / TRUTH
     folder.mkdir(exist_ok=True)
     file = folder / _PLAN
-    file.write_text(plan.to_json(), encoding="utf-8")
+    write_whole(file, plan.to_json())
     generation = Generation.of(plan)
     answers: list[pl.DataFrame] = []
     summary = import_delivery(
@@ -112,7 +113,7 @@ def synthesise(
     later = None
     if after_cut:
         file = folder / _AFTER
-        file.write_text(plan.to_json(), encoding="utf-8")
+        write_whole(file, plan.to_json())
         later = import_delivery(
             hospital,
             generation.delivery(file, after=True),
@@ -124,9 +125,8 @@ def synthesise(
 
 
 def _write(rows: pl.LazyFrame, path: Path) -> None:
-    new = path.with_suffix(".new")
-    rows.sink_parquet(new)
-    new.replace(path)
+    with whole_file(path) as draft:
+        rows.sink_parquet(draft)
 
 
 def _check(hospital: Hospital, plan: Plan) -> None:

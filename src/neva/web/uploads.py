@@ -13,7 +13,6 @@ import secrets
 import shutil
 import time
 import unicodedata
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from neva.state import State, job_key
 from neva.state.jobs import Job
 from neva.web.settings import WebSettings
 from neva.web.worker import results_folder
+from neva.whole_files import write_whole
 
 __all__ = ["KEPT_FOR", "MOST_WAITING", "Upload", "Uploads", "safe_name", "uploads_folder"]
 
@@ -114,15 +114,15 @@ class Upload:
 
     def keep_mapping(self, text: str) -> None:
         """Save the mapping."""
-        write_private(self.folder / "mapping.yaml", text)
+        write_whole(self.folder / "mapping.yaml", text.encode("utf-8", "replace"), private=True)
 
     def keep_shown(self, shown: dict[str, Any]) -> None:
         """Save what was guessed and previewed."""
-        write_private(self.folder / "shown.json", json.dumps(shown, default=_plain))
+        write_whole(self.folder / "shown.json", json.dumps(shown, default=_plain), private=True)
 
     def finish(self, done: dict[str, Any]) -> None:
         """Delete the file and all values out of it; what the import did stays for the day."""
-        write_private(self.folder / "done.json", json.dumps(done, default=_plain))
+        write_whole(self.folder / "done.json", json.dumps(done, default=_plain), private=True)
         shutil.rmtree(self.folder / "file", ignore_errors=True)
         for name in ("mapping.yaml", "shown.json"):
             (self.folder / name).unlink(missing_ok=True)
@@ -131,15 +131,6 @@ class Upload:
 def mapping_hash(text: str) -> str:
     """Name the text of a mapping: only one that was previewed is imported."""
     return sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, for the service only."""
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def _plain(value: Any) -> Any:
@@ -173,7 +164,7 @@ class Uploads:
         """Write down whose an upload is; before that it does not exist."""
         held = {**asdict(upload), "at": upload.at.isoformat()}
         del held["folder"]
-        write_private(upload.folder / "upload.json", json.dumps(held))
+        write_whole(upload.folder / "upload.json", json.dumps(held), private=True)
 
     def as_text(self, upload: Upload) -> Upload:
         """Put the first sheet of a workbook, as CSV, in its place.

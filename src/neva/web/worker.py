@@ -12,7 +12,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ from neva.state import State, job_key, open_state, state_of
 from neva.state.jobs import Job
 from neva.web.heartbeat import BEAT_EVERY, Heartbeat, log_failure, place_of
 from neva.web.settings import WebSettings
+from neva.whole_files import write_whole
 
 __all__ = ["Cancelled", "Result", "Results", "WorkContext", "results_folder", "work_forever"]
 
@@ -198,8 +198,10 @@ class Results:
             "content": content,
         }
         text = json.dumps(held, ensure_ascii=False, default=_plain)
-        _write(self.folder / f"{id_}.json", text)
-        _write(self.folder / f"latest-{job_key(kind, _without_time(parameters))}", id_)
+        write_whole(self.folder / f"{id_}.json", text, private=True)
+        write_whole(
+            self.folder / f"latest-{job_key(kind, _without_time(parameters))}", id_, private=True
+        )
         self._prune()
 
     def _prune(self) -> None:
@@ -219,16 +221,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 class WorkContext:

@@ -33,6 +33,7 @@ from neva.flow import (
 from neva.flow.entry_history import history_of_origins
 from neva.flow.moves_ahead import MovesAhead
 from neva.flow.scenarios import scenario_of
+from neva.whole_files import write_whole
 
 __all__ = ["evaluation", "forecast", "read_forecast", "read_moves", "save_forecast", "what_if"]
 
@@ -47,7 +48,7 @@ HORIZONS: Final = (24, 72)
 
 def save_forecast(made: OccupancyForecast, path: Path) -> None:
     """Write a forecast as JSON."""
-    path.write_text(json.dumps(forecast_document(made)), encoding="utf-8")
+    write_whole(path, json.dumps(forecast_document(made)), private=True)
 
 
 def read_forecast(path: Path) -> OccupancyForecast:

@@ -33,12 +33,13 @@ def _measures(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
     from neva.flow.moves_ahead import hospital_moves_ahead
     from neva.web.computed.flow import forecast, save_forecast
+    from neva.whole_files import write_whole
 
     at = _at(parameters)
     content, made = forecast(context.hospital, at, progress=context.progress)
     save_forecast(made, context.attachment("forecast.json"))
     moves = hospital_moves_ahead(context.hospital, at)
-    context.attachment("moves.json").write_text(json.dumps(moves.to_document()), encoding="utf-8")
+    write_whole(context.attachment("moves.json"), json.dumps(moves.to_document()), private=True)
     return content
 
 
