@@ -21,6 +21,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # one event repeated a million times is packed a hundred times.
 _MOST_PACKED = 200
 _ALWAYS_UNPACKED = 256 * 2**20
+_CHUNK = 2**20
 
 
 def existing(path: Path | str) -> Path:
@@ -35,8 +36,8 @@ def existing(path: Path | str) -> Path:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading bytes, unpacking gzip (known by its first bytes).
 
-    A file that is empty, damaged or cut short raises BadInputError, also later
-    while it is read inside the ``with``.
+    A file that is empty, damaged, cut short or holds far more than a file of its
+    size raises BadInputError, also later while it is read inside the ``with``.
     """
     existing(path)
     if path.is_dir():
@@ -52,7 +53,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             return
         try:
             with gzip.GzipFile(fileobj=plain) as unpacked:
-                yield cast(BinaryIO, unpacked)
+                yield io.BufferedReader(_Bounded(cast("IO[bytes]", unpacked), path))
         except EOFError as error:
             raise BadInputError(
                 f"{path}: the compressed file is cut short; found no end of it; copy it again"
@@ -95,6 +96,19 @@ class _Bounded(io.RawIOBase):
             raise too_packed(self._path)
         buffer[: len(data)] = data
         return len(data)
+
+
+def refuse_too_packed(path: Path) -> None:
+    """Read a packed file to its end, for libraries that would unpack all of it at once.
+
+    Raises
+    ------
+    BadInputError
+        It is damaged, or holds far more than a file of its size.
+    """
+    with opened(path) as stream:
+        while stream.read(_CHUNK):
+            pass
 
 
 def most_unpacked(size: int) -> int:

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from neva.errors import BadInputError
-from neva.sources._files import is_zip
+from neva.sources._files import is_zip, most_unpacked, too_packed
 from neva.sources.csv_mapping import Mapping
 from neva.sources.workbooks import read_workbook
 
@@ -49,6 +49,8 @@ def _decoded(path: Path, encoding: str, target: Path) -> None:
             while chunk := source.read(_CHUNK):
                 out.write(decoder.decode(chunk))
                 read += len(chunk)
+                if path.suffix == ".gz" and read > most_unpacked(path.stat().st_size):
+                    raise too_packed(path)
                 if watcher is not None:
                     beyond_ascii = beyond_ascii or not chunk.isascii()
                     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +23,7 @@ from neva.sources._files import (
     most_unpacked,
     opened,
     refuse_encrypted,
+    refuse_too_packed,
     too_packed,
 )
 
@@ -120,6 +121,8 @@ class CdmFolder:
     """The tables of one folder, opened as they are asked for."""
 
     tables: dict[str, list[Path]]
+    #: Packed files that were found to hold no more than a file of their size does.
+    _unpacked: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def has(self, table: str) -> bool:
         """Say whether there is such a table."""
@@ -175,6 +178,9 @@ class CdmFolder:
                 return pl.scan_parquet(parts)
             # Vocabulary files are tab-separated, unquoted, and full of quotation marks.
             is_tabbed = b"\t" in stream.readline()
+        if parts[0].suffix.lower() == ".gz" and parts[0] not in self._unpacked:
+            refuse_too_packed(parts[0])
+            self._unpacked.add(parts[0])
         return pl.scan_csv(
             parts[0],
             infer_schema=False,
