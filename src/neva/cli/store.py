@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,6 +15,7 @@ from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_o
 from neva.errors import ConflictError, NotFoundError, UsageError
 from neva.events.hospital import Hospital, create_hospital, open_hospital
 from neva.events.schema import REASONS, WARNINGS
+from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 
 __all__ = ["add_to"]
@@ -260,6 +262,14 @@ def check(
     thresholds: Annotated[
         Path | None, typer.Option(help="a YAML file with thresholds of one's own")
     ] = None,
+    units: Annotated[
+        bool,
+        typer.Option(
+            "--units",
+            help="instead: spellings of units of measurement that were not understood, and what "
+            "they may mean by the values beside them",
+        ),
+    ] = False,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
@@ -270,5 +280,44 @@ def check(
     from neva.events.checks import check_hospital, read_thresholds
 
     _, snapshot = snapshot_of(hospital, as_of)
+    if units:
+        _units(snapshot, as_json=as_json)
+        return
     result = check_hospital(snapshot).judged(read_thresholds(thresholds))
     tell(as_json, result, result.to_text)
+
+
+def _units(snapshot: Snapshot, *, as_json: bool) -> None:
+    """Print what spellings of units may mean."""
+    from neva.events.own_units import OWN_UNITS
+    from neva.events.unit_proposals import propose_units
+
+    found = propose_units(snapshot)
+    proposed = found.filter(pl.col("proposed").is_not_null()).unique(
+        "written", keep="first", maintain_order=True
+    )
+    lines = [
+        f"{json.dumps(written, ensure_ascii=False)}: {json.dumps(unit)}"
+        for written, unit in proposed.select("written", "proposed").iter_rows()
+    ]
+
+    def text() -> str:
+        if found.is_empty():
+            return "every unit of measurement was understood"
+        said = [table(found, rows=200), ""]
+        if lines:
+            head = (
+                "Proposals from the size of the values, for a person to judge; lines for "
+                f"{OWN_UNITS} in the folder of the hospital (import the file again with --replace "
+                "afterwards):"
+            )
+            said += [head, *lines]
+        else:
+            said.append(
+                f"Nothing can be proposed; say what they mean in {OWN_UNITS} in the folder of the "
+                "hospital"
+            )
+        return "\n".join(said)
+
+    content = {"data": snapshot.identity, "units": found, "file": OWN_UNITS, "lines": lines}
+    tell(as_json, content, text)

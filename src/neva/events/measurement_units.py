@@ -22,6 +22,7 @@ import yaml
 
 __all__ = [
     "DIGITS",
+    "EVERYDAY_UNITS",
     "EXACT_POWER",
     "TINY",
     "conversion",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 #: UCUM units that need no look-up: those of everyday charts and laboratories.
-_COMMON: Final = frozenset(
+EVERYDAY_UNITS: Final = frozenset(
     [
         "%",
         "/min",
@@ -230,12 +231,12 @@ def _factor(unit: str, other: str) -> Fraction:
 def _meaning(text: str) -> str | None:
     if text in _NOT_UNITS:
         return None
-    if text in _COMMON:
+    if text in EVERYDAY_UNITS:
         return text
     found, is_ambiguous = _as_written(text)
     if is_ambiguous:
         return None
-    if found is not None and (found in _COMMON or _is_ucum(found)):
+    if found is not None and (found in EVERYDAY_UNITS or _is_ucum(found)):
         return found
     return text if _is_ucum(text) else None
 
@@ -287,6 +288,8 @@ def exact_conversion(
     import pint
 
     registry = _registry()
+    if not (_is_ucum(unit) and _is_ucum(canonical)):
+        return None  # [pH], {INR}: a scale of its own, equal to itself only
     source, target = _units_of(unit), _units_of(canonical)
     try:
         at_0 = Fraction(registry.Quantity(Fraction(0), source).to(target).magnitude)

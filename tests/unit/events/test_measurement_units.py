@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from tests.hospitals import event, take
 
-from neva.events.measurement_units import conversion, ucum_of
+from neva.events.measurement_units import EVERYDAY_UNITS, conversion, ucum_of
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,12 @@ def test_a_value_is_kept_in_its_codes_unit_and_as_it_was_written(hospital, tmp_p
         None,
         [{"key": "original_value", "value": "1.0"}, {"key": "original_unit", "value": "mg/dl"}],
     ]
+
+
+def test_every_everyday_unit_converts_or_does_not_and_never_fails():
+    """Was: pH beside any other unit ended as "a bug in Neva"."""
+    for unit in EVERYDAY_UNITS:
+        for other in ("mmol/L", "1", "mm[Hg]", "[pH]", "{INR}"):
+            found = conversion(unit, other)
+            assert unit != other or found == (1.0, 0.0)
+            assert (found is None) == (conversion(other, unit) is None)
