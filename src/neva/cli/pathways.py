@@ -72,6 +72,10 @@ def _log(
     return log
 
 
+#: Statistics of the times of activities.
+_HOW = ("median", "mean", "p90")
+
+
 def _in_words(*columns: str) -> pl.Expr:
     """Write seconds as people do; for tables on the terminal."""
     from neva.pathways.words import duration_in_words
@@ -199,6 +203,47 @@ def variants(
             + table(shown, rows=top)
         ),
     )
+
+
+@app.command("activities")
+def activities_(
+    hospital: HospitalPath,
+    activities: Activities = None,
+    as_of: AsOf = None,
+    begin: Begin = None,
+    until: Until = None,
+    unit: Unit = None,
+    outcome: Outcome = None,
+    contains: Contains = None,
+    without: Without = None,
+    variant_share: VariantShare = None,
+    as_json: Json = False,
+) -> None:
+    """Time activities from their beginning to their end, and the waiting before them.
+
+    Example: neva pathways activities hospital
+    """
+    from neva.pathways import ActivityLog, activity_times
+
+    log = _log(
+        hospital, as_of, activities, begin, until, unit, outcome, contains, without, variant_share
+    )
+    assert isinstance(log, ActivityLog)
+    found = activity_times(log)
+    content = {"activities": found, "hospital": log.hospital, "filters": log.provenance}
+
+    def text() -> str:
+        measured = [f"{what}_{how}" for what in ("processing", "waiting") for how in _HOW]
+        return "\n".join(
+            [
+                f"{log.case_count:,} cases, {log.event_count:,} events ({_origin(log)})",
+                "waiting is from when everything before had ended; without an end: as it began",
+                "",
+                table(found.with_columns(_in_words(*measured)), rows=200),
+            ]
+        )
+
+    tell(as_json, content, text)
 
 
 @app.command()

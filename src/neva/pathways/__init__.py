@@ -1,6 +1,7 @@
 """What happens to patients: maps, variants and times of their pathways."""
 
 from neva.pathways.activities import Activity, ActivityFile, read_activities
+from neva.pathways.activity_times import activity_times
 from neva.pathways.compare import MapComparison, compare_maps
 from neva.pathways.encoding import activity_log, default_activities
 from neva.pathways.filters import (
@@ -38,6 +39,7 @@ __all__ = [
     "Rework",
     "Variants",
     "activity_log",
+    "activity_times",
     "cases_in",
     "compare_maps",
     "contained",

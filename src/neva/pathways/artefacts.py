@@ -22,9 +22,9 @@ from neva.pathways.log import ActivityLog, frozen
 __all__ = ["folder", "load", "save"]
 
 #: Raised when the content of a kept log changes meaning.
-FORMAT = 1
+FORMAT = 2
 
-_ARRAYS = ("offsets", "activity", "time", "event")
+_ARRAYS = ("offsets", "activity", "time", "event", "end")
 _PLAIN = ("labels", "case_kind", "left_out", "ties", "hospital", "activities", "zone", "provenance")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from neva.errors import BadInputError
+from neva.events.schema import OPEN_END, TIME
 from neva.pathways.activities import ActivityFile
 from neva.pathways.log import CASE_COLUMNS, MISSING_TIME, NO_UNIT, ActivityLog, frozen
 
@@ -103,6 +104,7 @@ def _draw(snapshot: Snapshot, activities: ActivityFile) -> ActivityLog:
             "value",
             "label",
             event="event_id",
+            end=pl.when(pl.col("end_time") < pl.lit(OPEN_END, dtype=TIME)).then("end_time"),
             happened=happened,
         )
         .collect()
@@ -186,7 +188,7 @@ def _entries(snapshot: Snapshot, activities: ActivityFile) -> pl.DataFrame | Non
     movements = (
         snapshot.movements()
         .filter(pl.col("unit").is_not_null())
-        .select("movement_id", "stay_id", "subject_id", "start", "unit")
+        .select("movement_id", "stay_id", "subject_id", "start", "end", "unit")
         .collect()
         .unique("movement_id", keep="last", maintain_order=True)
         .sort("subject_id", "stay_id", "start", "movement_id")
@@ -194,9 +196,14 @@ def _entries(snapshot: Snapshot, activities: ActivityFile) -> pl.DataFrame | Non
     same_unit = pl.all_horizontal(
         pl.col(name).eq_missing(pl.col(name).shift(1)) for name in ("subject_id", "stay_id", "unit")
     )
-    return movements.filter(~same_unit.fill_null(value=False)).select(
+    entered = movements.with_columns(_new=~same_unit.fill_null(value=False)).with_columns(
+        # Bed changes within a unit are one time there, until the last one ends.
+        end=pl.col("end").last().over(pl.col("_new").cum_sum())
+    )
+    return entered.filter("_new").select(
         "stay_id",
         "subject_id",
+        "end",
         time="start",
         sequence=pl.lit(_FIRST),
         rank_of_code=pl.int_range(pl.len()),
@@ -224,6 +231,7 @@ def _ends(snapshot: Snapshot, activities: ActivityFile) -> pl.DataFrame | None:
             value=pl.lit(None, dtype=pl.Float64),
             label="outcome",
             event=pl.lit(0, dtype=pl.Int64),
+            end=pl.lit(None, dtype=TIME),
         )
     )
 
@@ -273,8 +281,8 @@ def encode(rows: pl.LazyFrame, *, cases: pl.DataFrame | None, **origin: Any) -> 
     ----------
     rows : polars.LazyFrame
         ``case`` (any type that sorts), ``label`` (text), ``time``,
-        ``sequence``; optionally ``rank_of_code``, ``value``, ``event``, which
-        order ties of (time, sequence). Without `rank_of_code` ties are ordered
+        ``sequence``; optionally ``end``, and ``rank_of_code``, ``value``,
+        ``event``, which order ties of (time, sequence). Without `rank_of_code` ties are ordered
         by label.
     cases : polars.DataFrame or None
         ``case`` and the columns of a log's `cases` other than ``case_id``.
@@ -296,6 +304,7 @@ def encode(rows: pl.LazyFrame, *, cases: pl.DataFrame | None, **origin: Any) -> 
     frame = frame.with_columns(
         pl.col("label").cast(pl.Enum(labels)).to_physical().cast(narrow),
         pl.col("time").dt.epoch("us").fill_null(MISSING_TIME),
+        *([pl.col("end").dt.epoch("us").fill_null(MISSING_TIME)] * ("end" in frame.columns)),
     )
     fallback: list[str] = [
         name for name in ("rank_of_code", "value", "event") if name in frame.columns
@@ -319,6 +328,9 @@ def encode(rows: pl.LazyFrame, *, cases: pl.DataFrame | None, **origin: Any) -> 
         labels=tuple(labels),
         cases=_case_frame(ids, cases),
         event=frozen(frame["event"].to_numpy()) if "event" in frame.columns else None,
+        end=frozen(frame["end"].to_numpy())
+        if "end" in frame.columns and (frame["end"] != MISSING_TIME).any()
+        else None,
         left_out=left_out,
         ties=_count_ties(tied, frame["label"].to_numpy()),
         **origin,

@@ -69,6 +69,9 @@ class ActivityLog:
     event : ndarray of int64 or None, shape (events,)
         The event's id in the hospital, 0 for an activity that is not an event
         (entering a unit, an outcome): the way from a number back to rows.
+    end : ndarray of int64 or None, shape (events,)
+        When the activity ended, in microseconds; :data:`MISSING_TIME` where
+        that is not known or it goes on. None where no activity has an end.
     left_out : mapping of str to int
         How many events are not in the log, by reason; of a map of units also
         how many stays.
@@ -94,6 +97,7 @@ class ActivityLog:
     cases: pl.DataFrame
     case_kind: Literal["stay", "subject", "given"] = "given"
     event: NDArray[np.int64] | None = None
+    end: NDArray[np.int64] | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     ties: int = 0
     hospital: str = ""
@@ -140,8 +144,8 @@ class ActivityLog:
         ----------
         frame : polars.DataFrame
             ``case`` (anything that reads as text), ``activity`` (text),
-            optionally ``time`` (datetime; without a zone it is taken as UTC)
-            and ``sequence`` (int64). Equal (time, sequence) are ordered by
+            optionally ``time`` and ``end`` (datetime; without a zone taken as
+            UTC) and ``sequence`` (int64). Equal (time, sequence) are ordered by
             activity. Rows without a case or an activity are left out and
             counted.
         **origin
@@ -168,20 +172,20 @@ class ActivityLog:
                 f"the frame has no column {sorted(missing)[0]!r}, found {frame.columns}; "
                 "rename yours"
             )
-        time = (
-            pl.lit(None, dtype=_UTC)
-            if "time" not in frame.columns
-            else (
-                pl.col("time").dt.convert_time_zone("UTC")
-                if getattr(frame.schema["time"], "time_zone", None)
-                else pl.col("time").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-            )
-        )
+
+        def moment(name: str) -> pl.Expr:
+            if name not in frame.columns:
+                return pl.lit(None, dtype=_UTC)
+            if getattr(frame.schema[name], "time_zone", None):
+                return pl.col(name).dt.convert_time_zone("UTC")
+            return pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
         sequence = pl.col("sequence") if "sequence" in frame.columns else pl.lit(0)
         rows = frame.lazy().select(
             case=pl.col("case").cast(pl.String),
             label=pl.col("activity").cast(pl.String),
-            time=time.cast(_UTC),
+            time=moment("time").cast(_UTC),
+            end=moment("end").cast(_UTC),
             sequence=sequence.cast(pl.Int64),
         )
         return encode(rows, cases=None, **origin)
@@ -202,6 +206,7 @@ class ActivityLog:
             activity=frozen(self.activity[events]),
             time=frozen(self.time[events]),
             event=None if self.event is None else frozen(self.event[events]),
+            end=None if self.end is None else frozen(self.end[events]),
             cases=self.cases.filter(pl.Series(keep)),
             provenance=(*self.provenance, words),
         )
@@ -227,6 +232,7 @@ class ActivityLog:
             time=frozen(self.time[events]),
             labels=tuple(label for label, kept in zip(self.labels, keep, strict=True) if kept),
             event=None if self.event is None else frozen(self.event[events]),
+            end=None if self.end is None else frozen(self.end[events]),
             cases=self.cases.filter(pl.Series(filled)),
             provenance=(*self.provenance, words),
         )

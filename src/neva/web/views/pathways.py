@@ -26,6 +26,7 @@ __all__ = ["add_to"]
 #: More rows than this are only in the CSV.
 MOST_CASES: Final = 200
 MOST_VARIANTS: Final = 50
+MOST_ACTIVITY_TIMES: Final = 200
 _TABS: Final = ("map", "statistics", "cases")
 _KINDS: Final = ("units", "codes")
 
@@ -222,6 +223,36 @@ def _node_table(asked: Asked, found: p.ActivityMap) -> Table:
                 "_href": _link(asked, with_=row["activity"]),
             }
             for row in found.nodes.sort("frequency", descending=True).iter_rows(named=True)
+        ],
+    )
+
+
+def _activity_times(asked: Asked, log: p.ActivityLog) -> Table:
+    words = asked.words
+    # How many have no end would be a small count's other half.
+    ended = () if asked.sees_large_counts_only else (Column("ended", words("end known"), "number"),)
+    return Table(
+        "activity-times",
+        words("How long activities take, and how long is waited before them"),
+        (
+            Column("activity", words("activity")),
+            Column("frequency", words("events"), "number"),
+            *ended,
+            Column("processing_median", words("from beginning to end: median"), "hours"),
+            Column("processing_p90", words("nine of ten within"), "hours"),
+            Column("waiting_median", words("waiting before: median"), "hours"),
+            Column("waiting_p90", words("nine of ten within"), "hours"),
+        ),
+        [
+            {
+                **row,
+                **{
+                    f"{what}_{how}": _hours(asked, row[f"{what}_{how}"], row[cases])
+                    for what, cases in (("processing", "ended_cases"), ("waiting", "waited_cases"))
+                    for how in ("median", "p90")
+                },
+            }
+            for row in p.activity_times(log).head(MOST_ACTIVITY_TIMES).iter_rows(named=True)
         ],
     )
 
@@ -425,7 +456,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
         ),
         rework.to_dicts(),
     )
-    tables = (variant_table, times, repeated)
+    tables = (variant_table, times, _activity_times(asked, log), repeated)
     if asked.sees_large_counts_only:
         return tables, {}  # a bar may be one patient
     chart = durations.to_chart()
