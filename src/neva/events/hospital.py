@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from neva.errors import BadInputError, ConflictError, UsageError
 from neva.events import tables
-from neva.events.identities import IDENTITIES, Pseudonyms, create_key, read_key
+from neva.events.identities import IDENTITIES, MERGED, Pseudonyms, create_key, read_key
 from neva.events.lock import writer_lock
 from neva.events.manifest import (
     Manifest,
@@ -137,7 +137,8 @@ class Hospital:
         NotFoundError
             The hospital's key is gone.
         """
-        return Pseudonyms(read_key(self.path / "identities" / "key"), assigner)
+        merged = self.identities().filter(pl.col("kind") == MERGED).collect()
+        return Pseudonyms(read_key(self.path / "identities" / "key"), assigner, merged)
 
     @contextmanager
     def writer(self, *, purpose: str, now: datetime) -> Iterator[Writer]:

@@ -20,10 +20,12 @@ import polars as pl
 from neva.errors import ConflictError, NotFoundError
 from neva.events.schema import Columns
 
-__all__ = ["IDENTITIES", "Pseudonyms", "create_key", "read_key"]
+__all__ = ["IDENTITIES", "MERGED", "Pseudonyms", "create_key", "read_key"]
 
-#: Columns of the identities table. ``kind`` is ``subject`` or ``stay``;
-#: ``assigner`` is who gave the local id.
+#: Kind of a pair whose local id is a record that was merged into the one of the pseudonym.
+MERGED: Final = "merged-subject"
+#: Columns of the identities table. ``kind`` is ``subject``, ``stay`` or
+#: :data:`MERGED`; ``assigner`` is who gave the local id.
 IDENTITIES: Final[Columns] = {
     "kind": pl.String,
     "assigner": pl.String,
@@ -68,11 +70,17 @@ class Pseudonyms:
         The hospital's key.
     assigner : str
         Who gave the local ids.
+    merged : polars.DataFrame, optional
+        Pairs of kind :data:`MERGED` that are stored: such a record's rows are
+        those of the record it was merged into, also when a later delivery
+        names it without a word of that.
     """
 
-    def __init__(self, key: bytes, assigner: str) -> None:
+    def __init__(self, key: bytes, assigner: str, merged: pl.DataFrame | None = None) -> None:
         self._key = key
         self._assigner = assigner
+        self._merged = {} if merged is None else self._last_of(merged)
+        self._new_merges: dict[str, int] = {}
         self._known = {
             kind: pl.DataFrame(schema={"local_id": pl.String, "pseudonym": pl.Int64})
             for kind in ("subject", "stay")
@@ -83,6 +91,40 @@ class Pseudonyms:
         # The assigner's length goes first: no part can pass for the end of another.
         message = f"{kind}\x1f{len(self._assigner)}\x1f{self._assigner}\x1f{local_id}".encode()
         return int.from_bytes(hmac.digest(self._key, message, "sha256")[:8], "big") >> 1
+
+    def _last_of(self, merged: pl.DataFrame) -> dict[int, int]:
+        """Follow merges of merges to the record that is left."""
+        mine = merged.filter(pl.col("kind") == MERGED, pl.col("assigner") == self._assigner)
+        into = {
+            self.one("subject", local_id): pseudonym
+            for local_id, pseudonym in mine.select("local_id", "pseudonym").iter_rows()
+        }
+        last = {}
+        for first, following in into.items():
+            seen, at = {first}, following
+            while at in into and at not in seen:
+                seen.add(at)
+                at = into[at]
+            if at != first:
+                last[first] = at
+        return last
+
+    def current(self, kind: str, local_id: str) -> int:
+        """Pseudonym under which one local id's rows stand: of a merged record, the other's."""
+        own = self.one(kind, local_id)
+        return self._merged.get(own, own) if kind == "subject" else own
+
+    def are_merged(self, local_ids: pl.Series) -> pl.Series:
+        """Say of local ids of subjects whether they are records that were merged into others."""
+        raw = {one for one in local_ids.unique().drop_nulls() if self._is_merged(one)}
+        return local_ids.is_in(list(raw)).fill_null(value=False)
+
+    def _is_merged(self, local_id: str) -> bool:
+        return bool(self._merged) and self.one("subject", local_id) in self._merged
+
+    def merge(self, local_id: str, into: str) -> None:
+        """Remember from the next import on that a record was merged into another."""
+        self._new_merges[local_id] = self.current("subject", into)
 
     def of(self, kind: str, local_ids: pl.Series) -> pl.Series:
         """Pseudonyms of a column of local ids.
@@ -113,6 +155,8 @@ class Pseudonyms:
         found = local_ids.to_frame("local_id").join(
             known, on="local_id", how="left", maintain_order="left"
         )
+        if kind == "subject" and self._merged:
+            return found["pseudonym"].replace(self._merged)
         return found["pseudonym"]
 
     def pairs(self) -> pl.DataFrame:
@@ -146,4 +190,15 @@ class Pseudonyms:
                 "found on import; make the hospital anew with another key"
             )
             raise ConflictError(message)
-        return asked.join(held, on=on, how="anti")
+        merges = pl.DataFrame(
+            {
+                "kind": [MERGED] * len(self._new_merges),
+                "assigner": [self._assigner] * len(self._new_merges),
+                "local_id": list(self._new_merges),
+                "pseudonym": list(self._new_merges.values()),
+            },
+            schema=IDENTITIES,
+        )
+        told = stored.filter(pl.col("kind") == MERGED).collect()
+        new = merges.join(told, on=list(IDENTITIES), how="anti")
+        return pl.concat([asked.join(held, on=on, how="anti"), new])

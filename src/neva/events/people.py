@@ -116,7 +116,7 @@ def read_people_file(hospital: Hospital, path: Path, *, assigner: str) -> tuple[
     read = _read_csv(path)
     pseudonyms = hospital.pseudonyms(assigner)
     subjects = pl.Series(
-        "subject_id", [pseudonyms.one("subject", one) for one in read["local_id"]], pl.Int64
+        "subject_id", [pseudonyms.current("subject", one) for one in read["local_id"]], pl.Int64
     )
     people = read.with_columns(subjects).select(list(PEOPLE))
     known = hospital.identities().filter(pl.col("kind") == "subject").select("pseudonym")

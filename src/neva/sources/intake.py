@@ -24,7 +24,7 @@ from neva.events.manifest import GRACE_AHEAD
 from neva.events.own_units import read_own_units
 from neva.events.schema import EVENT_ROW, REASONS, RETRACTIONS, TABLES, TIME
 from neva.sources import reconcile
-from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept
+from neva.sources.acceptance import CanonicalUnit, TimeLimits, accept, refused_rows
 from neva.sources.deletions import Withdrawn, withdrawn
 from neva.sources.merges import Moved, moved
 from neva.sources.nested_movements import innermost
@@ -346,7 +346,7 @@ def _stage(
 
     The last of what it returns are the ids of events that have a row id.
     """
-    pseudonyms = Pseudonyms(writer.key, delivery.assigner)
+    pseudonyms = writer.hospital.pseudonyms(delivery.assigner)
     canonical = _canonical_units(writer.snapshot().codes())
     own_units = read_own_units(writer.hospital.path)
     limits = None if writer.dates_shifted else TimeLimits.of_import(writer.now)
@@ -386,6 +386,13 @@ def _stage(
         if rows.table == "codes":
             canonical.update(_canonical_units(frame.lazy()))
         frame = _recorded(frame, writer.now)
+        if rows.table == "subjects":
+            # What is told of a merged record itself is not told of the surviving one.
+            is_merged = pseudonyms.are_merged(frame["subject"])
+            tally.warn(
+                refused_rows("subjects", frame.filter(is_merged), "subject-merged", "subject")
+            )
+            frame = frame.filter(~is_merged)
         if rows.table in ("events", "subjects", "stays", "movements"):
             frame = _pseudonymised(frame, pseudonyms)
         frame = frame.with_columns(origin=pl.lit(rows.origin))

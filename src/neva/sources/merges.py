@@ -65,10 +65,12 @@ def moved(
     pairs = pl.DataFrame(
         {
             "subject_id": [pseudonyms.one("subject", one) for one in merges["subject"].to_list()],
-            "_into": [pseudonyms.one("subject", one) for one in merges["into"].to_list()],
+            "_into": [pseudonyms.current("subject", one) for one in merges["into"].to_list()],
         },
         schema={"subject_id": pl.Int64, "_into": pl.Int64},
     ).unique("subject_id", maintain_order=True)
+    for merged, into in merges.select("subject", "into").iter_rows():
+        pseudonyms.merge(merged, into)
     stamp = pl.lit(now, dtype=TIME)
 
     def renamed(frame: pl.DataFrame, table: str) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from neva.definitions.programme import load_programme
 from neva.definitions.reference import Place
 from neva.errors import BadInputError
 from neva.events.hospital import open_hospital
+from neva.events.identities import Pseudonyms
 from neva.state import CardEntry, State, open_state, state_of
 from neva.web.settings import WebSettings
 
@@ -56,7 +57,8 @@ class Bedside:
         snapshot = self.hospital.snapshot()
         parents, masses = hierarchy_of(snapshot)
         self._place = Place(snapshot.zone, parents, masses)
-        self._pseudonyms = self.hospital.pseudonyms(settings.assigner)
+        self._known_identities: int | None = None
+        self._pseudonyms = self._pseudonyms_now()
         self._fhir_servers = fhir_servers or FhirServers(settings.fhir_servers)
         self.rules: dict[str, Rule] = {
             rule.id: rule for name in settings.programmes for rule in load_programme(name).rules
@@ -83,6 +85,10 @@ class Bedside:
         self.state.close()
 
     # ------------------------------------------------------------------- rules
+
+    def _pseudonyms_now(self) -> Pseudonyms:
+        self._known_identities = self.hospital.manifest().identities
+        return self.hospital.pseudonyms(self.settings.assigner)
 
     def services(self) -> Services:
         """Return the services as the rules' states are now.
@@ -152,7 +158,10 @@ class Bedside:
         service = services.service(service_id)
         request = read_request(content, service.hook)
         now = self.settings.now()
-        subject = str(self._pseudonyms.one("subject", request.patient))
+        if self.hospital.manifest().identities != self._known_identities:
+            # An import may have merged records of one person since.
+            self._pseudonyms = self._pseudonyms_now()
+        subject = str(self._pseudonyms.current("subject", request.patient))
         stay = (
             None
             if request.encounter is None

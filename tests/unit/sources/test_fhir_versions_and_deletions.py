@@ -212,3 +212,33 @@ def test_records_that_only_refer_to_each_other_or_run_in_a_circle_stay_apart(hos
         patient("d", **link("replaced-by", "c")),
     )
     assert len(hospital.rows("subjects")) == 4
+
+
+def test_what_is_told_later_of_a_merged_record_is_told_of_the_surviving_one(hospital):
+    """Was: a later delivery without the link made a second person again."""
+    hospital.take(patient("old"), patient(), potassium("o1"))
+    hospital.take(patient("old", **link("replaced-by", "p1")))
+    (survivor,) = hospital.rows("subjects")
+    summary = hospital.take(
+        patient("old", birthDate="1901-01-01"),
+        potassium("o2", subject={"reference": "Patient/old"}),
+        encounter("e", "2020-03-01T10:00:00Z", "2020-03-04T10:00:00Z", of="old"),
+    )
+    assert summary.warnings == {"subjects: subject-merged": 1}
+    for table in ("events", "stays"):
+        assert {row["subject_id"] for row in hospital.rows(table)} == {survivor["subject_id"]}
+    (after,) = hospital.rows("subjects")
+    assert after["birth_date"] == survivor["birth_date"]
+
+
+def test_merges_of_merges_lead_to_the_record_that_is_left(hospital):
+    hospital.take(patient("a"), patient("b"), patient("c"))
+    hospital.take(patient("a", **link("replaced-by", "b")))
+    hospital.take(patient("b", **link("replaced-by", "c")))
+    (left,) = hospital.rows("subjects")
+    hospital.take(potassium("o2", subject={"reference": "Patient/a"}))
+    assert {row["subject_id"] for row in hospital.rows("events")} == {left["subject_id"]}
+    # A merge into a record that was merged itself goes to the one that is left.
+    hospital.take(patient("d"), potassium("o3", subject={"reference": "Patient/d"}))
+    hospital.take(patient("d", **link("replaced-by", "b")))
+    assert {row["subject_id"] for row in hospital.rows("events")} == {left["subject_id"]}
