@@ -75,7 +75,8 @@ def rule_of_model(
     Returns
     -------
     Rule
-        It warns of the model's own outcome within the model's horizon. Its condition is unknown to every engine: :func:`predicted` fills it in.
+        It warns of the model's own outcome within the model's horizon. Its
+        condition is unknown to every engine: :func:`predicted` fills it in.
         `critical_from` is not set: how urgent a probability is, a hospital decides.
     """
     limit = model.threshold if threshold is None else threshold

@@ -7,9 +7,9 @@ the order as the draft that the client would send.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import polars as pl
 

@@ -296,11 +296,12 @@ def _together(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 def with_done(snapshot: Snapshot, rule: Rule, alerts: pl.DataFrame) -> pl.DataFrame:
     """Fill in of a rule's cards whether what they ask for was done."""
-    cards = alerts.filter("shown")
+    is_card = pl.col("shown") & pl.col("subject_id").is_not_null()
+    cards = alerts.filter(is_card)
     if cards.is_empty() or not tells_done(rule):
         return alerts
     told = cards.with_columns(done=done_after(snapshot, rule, cards))
-    return pl.concat([told, alerts.filter(~pl.col("shown"))]).sort("stay_id", "subject_id", "now")
+    return pl.concat([told, alerts.filter(~is_card)]).sort("stay_id", "subject_id", "now")
 
 
 def replay(

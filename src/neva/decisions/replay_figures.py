@@ -8,20 +8,17 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from neva.decisions._replay_rows import Asking, row_of
+from neva.decisions.moments import MOMENTS, Moments
 from neva.decisions.replay import Replay
 from neva.decisions.rules import Rule
 from neva.decisions.suppression import shown
 from neva.errors import UsageError
-from neva.statistics.intervals import proportion_interval, rate_interval
 
 __all__ = ["Comparison", "Figures", "compare", "figures", "overlap", "sweep"]
 
-FloatArray = npt.NDArray[np.float64]
-#: Draws of patients for intervals of ratios.
-DRAWS: Final = 1000
 #: What can be said of the cards of one unit.
 _OF_CARDS: Final = (
     "cards",
@@ -34,7 +31,40 @@ _OF_CARDS: Final = (
     "ppv",
     "ppv_lower",
     "ppv_upper",
+    "over_cards",
+    "done_cards",
+    "done_share",
+    "done_share_lower",
+    "done_share_upper",
 )
+#: What says of a row how to read it.
+_KINDS: Final = (
+    "asked_at",
+    "assessed",
+    "outcome",
+    "outcome_ru",
+    "within_hours",
+    "done_within_hours",
+)
+_NAMES: Final = ("rule", "version", "unit", "asked_at", "assessed")
+#: What only rules that warn of something have, and what only the others.
+_AGAINST: Final = frozenset(
+    [
+        *("outcome", "outcome_ru", "within_hours", "decided_stays", "outcomes", "warned"),
+        *("sensitivity", "sensitivity_lower", "sensitivity_upper"),
+        *("decided_cards", "late_cards", "true_cards", "ppv", "ppv_lower", "ppv_upper"),
+        *("lead_hours", "lead_hours_lower_quartile", "lead_hours_upper_quartile"),
+    ]
+)
+_DONE: Final = frozenset(
+    [
+        *("done_within_hours", "over_cards", "done_cards"),
+        *("done_share", "done_share_lower", "done_share_upper"),
+    ]
+)
+#: What only rules of an open chart have, and what only the others.
+_BY_DAY: Final = ("patient_days", "cards_per_100_days")
+_BY_MOMENT: Final = ("recorded", "moments", "cards_per_100_moments")
 #: Thresholds of a sweep at most.
 MOST_THRESHOLDS: Final = 20
 
@@ -47,31 +77,81 @@ class Figures:
     ----------
     rules : polars.DataFrame
         One row for each rule (and unit, where asked): ``rule``, ``version``,
-        ``unit``?, ``stays`` and ``patient_days`` in its population, ``cards``
+        ``unit``?, ``asked_at`` (hours, starts, discharges, orders) and
+        ``assessed``: false where no such moment is recorded, and then nothing
+        else stands there. ``stays`` in its population, ``cards``
         that would have been shown, ``quiet`` (held back by suppression),
-        ``cards_per_100_days`` with an interval over patients, ``stays_with_card``,
-        ``cards_per_stay_with_card``, ``unknown_share`` of the points where the
-        patient is in the population or may be. With an outcome:
-        ``outcomes`` (stays), ``warned`` (a card within the horizon before it),
-        ``sensitivity`` with its exact interval, ``decided_cards`` (their horizon
-        lies before the data cut or the end of the stay, and they came before the
-        outcome), ``true_cards``, ``ppv`` with an interval over patients,
-        ``late_cards`` (at or after the outcome), ``lead_hours`` (median of the first
-        card within the horizon) with quartiles.
-    horizon_hours : float
+        ``stays_with_card``, ``cards_per_stay_with_card``, ``unknown_share`` of the
+        points where the patient is in the population or may be.
+
+        At hours: ``patient_days`` in its population, ``cards_per_100_days`` with an
+        interval over patients. At other moments: how many are ``recorded``,
+        ``moments`` in its population, ``cards_per_100_moments`` with an interval
+        over patients. A figure of the other kind is missing: see :meth:`of`.
+
+        With an outcome: its title ``outcome`` (and ``outcome_ru``), ``within_hours``
+        (missing: until the end of the stay), ``outcomes`` (stays),
+        ``decided_stays`` (of which it is known whether it happened), ``warned`` (a card within the
+        horizon before it), ``sensitivity`` with its exact interval,
+        ``decided_cards`` (their horizon lies before the data cut or, for outcomes
+        of the stay, its end; and they came before the outcome), ``true_cards``,
+        ``ppv`` with an interval over patients, ``late_cards`` (at or after the
+        outcome), ``lead_hours`` (median of the first card within the horizon) with
+        quartiles.
+
+        Of rules that warn of nothing and have a deadline: ``done_within_hours``,
+        ``over_cards`` (the deadline or the stay is over), ``done_cards`` and
+        ``done_share`` with an interval over patients.
+    horizon_hours : float or None
+        What was asked for instead of the rules' own.
     level : float
     optimistic : bool
         Recording times were assumed and no delay was added.
     """
 
     rules: pl.DataFrame
-    horizon_hours: float
+    horizon_hours: float | None
     level: float
     optimistic: bool
 
     def to_frame(self) -> pl.DataFrame:
         """Return ``rules``."""
         return self.rules
+
+    @property
+    def kinds(self) -> tuple[Moments, ...]:
+        """The kinds of moments that occur."""
+        found = set() if self.rules.is_empty() else set(self.rules["asked_at"])
+        return tuple(kind for kind in MOMENTS if kind in found)
+
+    def of(self, kind: Moments) -> pl.DataFrame:
+        """Return the rules that were asked at such moments, with their own columns."""
+        others = _BY_MOMENT if kind == "hours" else _BY_DAY
+        own = self.rules.filter(pl.col("asked_at") == kind)
+        return own.select(
+            name
+            for name in own.columns
+            if name.removesuffix("_lower").removesuffix("_upper") not in others
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return each row with the figures of its kind; no key stands for what it has none of."""
+        kept = []
+        for row in self.rules.to_dicts():
+            others = _BY_MOMENT if row["asked_at"] == "hours" else _BY_DAY
+            gone = {
+                name for name in row if name.removesuffix("_lower").removesuffix("_upper") in others
+            }
+            if not row["assessed"]:
+                gone = set(row) - {*_NAMES, "recorded"}
+            elif row["unit"] is not None:
+                gone |= set(row) - {*_NAMES, *_KINDS, *_OF_CARDS}
+            if row.get("outcome") is None:
+                gone |= _AGAINST
+            if row.get("done_within_hours") is None:
+                gone |= _DONE
+            kept.append({name: value for name, value in row.items() if name not in gone})
+        return kept
 
 
 def _parts(result: Replay, rule: Rule) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -82,7 +162,7 @@ def _parts(result: Replay, rule: Rule) -> tuple[pl.DataFrame, pl.DataFrame]:
 def figures(
     result: Replay,
     *,
-    horizon_hours: float = 24.0,
+    horizon_hours: float | None = None,
     by_unit: bool = False,
     level: float = 0.95,
     seed: int = 0,
@@ -92,9 +172,10 @@ def figures(
     Parameters
     ----------
     result : Replay
-    horizon_hours : float
+    horizon_hours : float, optional
         A card is true if the outcome follows within so many hours (the end
         included), and an outcome is warned of if a card came that close before.
+        Each rule's own by default.
     by_unit : bool
         Also a row for each unit where cards were shown; their sensitivity and
         patient-days are those of the whole, so only the cards' figures stand there.
@@ -107,33 +188,27 @@ def figures(
     -------
     Figures
     """
-    if not 0 < level < 1 or horizon_hours <= 0:
+    if not 0 < level < 1 or (horizon_hours is not None and horizon_hours <= 0):
         message = (
             f"figures: level lies between 0 and 1 and the horizon is above 0; found {level:g} and "
-            f"{horizon_hours:g}; give for example level 0.95, horizon 24"
+            f"{horizon_hours}; give for example level 0.95, horizon 24"
         )
         raise UsageError(message)
+    asking = Asking(horizon_hours, level, seed)
     rows = []
     for rule in result.rules:
         alerts, looked = _parts(result, rule)
         name = {"rule": rule.id, "version": rule.version}
-        whole = _one(result, alerts, looked, horizon_hours, level, seed)
+        whole = row_of(result, rule, alerts, looked, asking)
         rows.append({**name, "unit": None, **whole})
         for unit in sorted(alerts["unit"].drop_nulls().unique()) if by_unit else ():
-            part = _one(
-                result,
-                alerts.filter(pl.col("unit") == unit),
-                looked,
-                horizon_hours,
-                level,
-                seed,
-            )
+            part = row_of(result, rule, alerts.filter(pl.col("unit") == unit), looked, asking)
             rows.append(
                 {
                     **name,
                     "unit": unit,
                     **dict.fromkeys(whole),
-                    **{key: part.get(key) for key in _OF_CARDS},
+                    **{key: part[key] for key in (*_KINDS, *_OF_CARDS) if key in part},
                 }
             )
     return Figures(
@@ -196,7 +271,7 @@ def sweep(
     rule: Rule,
     *,
     thresholds: Sequence[float] | None = None,
-    horizon_hours: float = 24.0,
+    horizon_hours: float | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -218,6 +293,7 @@ def sweep(
         ``threshold`` and the columns of :class:`Figures`.
     """
     alerts, looked = _parts(result, rule)
+    asking = Asking(horizon_hours, level, seed)
     if thresholds is None:
         values = alerts["severity"].unique().sort().to_numpy()
         if len(values) > MOST_THRESHOLDS:
@@ -229,12 +305,10 @@ def sweep(
         left = alerts.filter(pl.col("severity") >= threshold)
         is_shown = pl.Series("shown", shown(left, rule.quiet_hours))
         left = left.with_columns(is_shown, quiet=~is_shown)
-        rows.append(
-            {
-                "threshold": threshold,
-                **_one(result, left, looked, horizon_hours, level, seed),
-            }
-        )
+        row = row_of(result, rule, left, looked, asking)
+        # What was done is known of the cards that were shown; here others would be.
+        kept = {name: value for name, value in row.items() if name not in _DONE}
+        rows.append({"threshold": threshold, **kept})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -263,7 +337,7 @@ class Comparison:
 
 
 def compare(
-    result: Replay, first: Rule, second: Rule, *, horizon_hours: float = 24.0
+    result: Replay, first: Rule, second: Rule, *, horizon_hours: float | None = None
 ) -> Comparison:
     """Compare two versions of a rule that were replayed together.
 
