@@ -137,6 +137,7 @@ def test_how_many_points_are_answered_at_once_changes_nothing(chunk_points):
     assert whole.alerts.equals(part.alerts)
     assert whole.looked.equals(part.looked)
     assert whole.stays.equals(part.stays)
+    assert whole.outcomes.equals(part.outcomes)
 
 
 def test_the_order_of_rows_and_points_changes_nothing():
@@ -225,7 +226,7 @@ def test_an_outcome_is_asked_with_hindsight_and_a_card_after_it_is_late():
     people = one_low()
     people.event(1, 3.5, "CARE//intensive-care-admission", recorded=11)
     result = replay(people.snapshot(hour(12)), [LOW], outcome=OUTCOME)
-    times: list[datetime | None] = result.stays["outcome_time"].to_list()
+    times: list[datetime | None] = result.outcomes["outcome_time"].to_list()
     assert times == [hour(3.5)]
     row_ = figures(result, horizon_hours=1).rules.row(0, named=True)
     # Cards at 2 (too early), 3 (true), 4 and 5 (late).
