@@ -53,7 +53,7 @@ def replays(draw):
     for subject in range(1, draw(st.integers(0, 4)) + 1):
         for _ in range(draw(st.integers(1, 2))):
             number += 1
-            start = draw(st.integers(0, 50))
+            start = draw(st.sampled_from([0, 7, 30, 45, 50]))
             end = draw(st.sampled_from([None, start + 10, start + 22]))
             who = {"subject_id": subject, "stay_id": number}
             stays.append({**who, "start": at(start), "end": at(end)})
