@@ -283,7 +283,7 @@ def test_starts_are_asked_once_with_what_was_known_then(patients):
             event
             for event in patient["events"]
             if event["code"] == SPO2
-            and start - 4 <= event["time"] <= start
+            and start - 4 < event["time"] <= start
             and event["recorded"] <= start
             and (event["retracted"] is None or event["retracted"] > start)
         ]
