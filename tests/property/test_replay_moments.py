@@ -170,6 +170,8 @@ def discharges(patient):
         known_death = death is not None and death <= CUT
         if end is None or end > CUT or each["outcome"] == "died":
             continue
+        if each["kind"] == "outpatient":
+            continue
         if not (known_death and death <= end + 1):
             yield each
 

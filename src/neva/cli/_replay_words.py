@@ -41,10 +41,10 @@ _IN_LOG: Final[dict[str, str]] = {
 }
 #: Why a rule could not be assessed.
 _UNASSESSED: Final[dict[str, str]] = {
-    "hours": "no stays recorded, could not be assessed",
-    "starts": "no stays recorded, could not be assessed",
-    "discharges": "no discharges recorded, could not be assessed",
-    "orders": "no orders recorded, could not be assessed",
+    "hours": "no stays are recorded, could not be assessed",
+    "starts": "no stays are recorded, could not be assessed",
+    "discharges": "no discharges are recorded, could not be assessed",
+    "orders": "no orders that it is about are recorded, could not be assessed",
 }
 _MOMENTS: Final[dict[str, str]] = {
     "starts": "stays_begun",

@@ -30,6 +30,8 @@ MOMENTS: Final[tuple[Moments, ...]] = ("hours", "starts", "discharges", "orders"
 JUST_BEFORE: Final = timedelta(microseconds=1)
 #: Who dies up to so long after the end of a stay did not go home.
 _DEATH_AT_END: Final = timedelta(hours=1)
+#: Visits that nobody is discharged from.
+_VISITS: Final = ("outpatient", "virtual")
 #: What a request in the record was when it was signed; "do not give" was no draft of it.
 _WAS_DRAFT: Final = ("done", "planned", "cancelled")
 
@@ -122,8 +124,8 @@ def _numbered(points: pl.DataFrame) -> pl.DataFrame:
 
 
 def _discharges(snapshot: Snapshot) -> pl.DataFrame:
-    """Every stay that somebody left alive, just before its end."""
-    stays = snapshot.stays().select("stay_id", "outcome").collect()
+    """Every stay in hospital that somebody left alive, just before its end."""
+    stays = snapshot.stays().select("stay_id", "kind", "outcome").collect()
     people = snapshot.subjects().select("subject_id", "death").collect()
     ended = (
         points_of(snapshot, EachStay(at="end"))
@@ -131,7 +133,10 @@ def _discharges(snapshot: Snapshot) -> pl.DataFrame:
         .join(people, on="subject_id", how="left")
     )
     died = (pl.col("outcome") == "died") | (pl.col("death") <= pl.col("now") + _DEATH_AT_END)
-    alive = ended.filter(~died.fill_null(value=False))
+    alive = ended.filter(
+        ~died.fill_null(value=False),
+        ~pl.col("kind").is_in(list(_VISITS)).fill_null(value=False),
+    )
     return _numbered(alive.select("subject_id", "stay_id", pl.col("now") - JUST_BEFORE))
 
 
