@@ -410,8 +410,9 @@ def at_discharges(**figures):
 
 def test_few_discharges_are_withheld_and_what_they_follow_from():
     assert at_discharges() == set()
-    assert at_discharges(moments=3, stays=3, decided_stays=0, outcomes=0, warned=0, cards=3,
-                         stays_with_card=3) >= {"moments", "cards", "cards_per_100_moments"}  # fmt: skip
+    three = {"moments": 3, "stays": 3, "cards": 3, "stays_with_card": 3, "decided_stays": 0,
+             "outcomes": 0, "warned": 0}  # fmt: skip
+    assert at_discharges(**three) >= {"moments", "cards", "cards_per_100_moments"}
     # 300 in all, and 297 of them: the three others are told.
     assert at_discharges(recorded=203) == {"moments", "cards_per_100_moments"}
     # All but three had a card.

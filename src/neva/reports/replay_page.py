@@ -45,6 +45,10 @@ def _hours(hours: float) -> str:
     return f"{hours / 24:g} days" if hours >= 72 and hours % 24 == 0 else f"{hours:g} hours"
 
 
+def _within(hours: float | None) -> str:
+    return "until the end of the stay" if hours is None else f"within {_hours(hours)}"
+
+
 def _often(result: Replay) -> str:
     return "every hour" if result.every_hours == 1 else f"every {result.every_hours:g} hours"
 
@@ -200,7 +204,7 @@ def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], 
 
 
 def _of(number: int, share: Any) -> str:
-    return f"{_percent(share)} of {number:,}" if number else "none"
+    return f"{_percent(share)} of {number:,}" if number else "none to judge"
 
 
 def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
@@ -213,12 +217,10 @@ def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             _rule(row, titles),
             Cell(
                 row["outcome"],
-                small="until the end of the stay"
-                if row["within_hours"] is None
-                else f"within {_hours(row['within_hours'])}",
+                small=f"{row['outcomes']:,} of {row['decided_stays']:,} stays; cards count "
+                f"{_within(row['within_hours'])}",
                 is_text=True,
             ),
-            Cell(f"{row['outcomes']:,}", small=f"of {row['decided_stays']:,} stays"),
             Cell(
                 _of(row["outcomes"], row["sensitivity"]),
                 small=_interval(row, "sensitivity", percent=True),
@@ -248,8 +250,7 @@ def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
         else "Against one outcome for every rule, not its own",
         (
             Cell("rule", is_text=True),
-            Cell("outcome", is_text=True),
-            Cell("happened", small="where it is known"),
+            Cell("outcome", small="stays with it, of those where it is known", is_text=True),
             Cell("outcomes warned of", small="95 % interval"),
             Cell("cards followed by it", small="95 % interval"),
             Cell("hours before it", small="median, quartiles"),
@@ -382,7 +383,7 @@ def _overlap(result: Replay, shared: pl.DataFrame) -> list[Any]:
                 Cell("stays with both"),
                 Cell("with the first"),
                 Cell("with the other"),
-                Cell("cards of the first within an hour of the other's"),
+                Cell("cards at once", small="of the first, within an hour"),
             ),
             made,
         )
@@ -397,7 +398,9 @@ def _units(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             Cell(row["unit"], is_text=True),
             Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
             Cell(f"{row['stays_with_card']:,}"),
-            Cell(_percent(row.get("ppv")), small=_interval(row, "ppv", percent=True)),
+            Cell(_percent(row.get("ppv")), small=_interval(row, "ppv", percent=True))
+            if row.get("outcome") is not None
+            else Cell("", small="warns of no outcome"),
         )
         for row in rows
     )

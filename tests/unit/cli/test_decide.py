@@ -120,7 +120,7 @@ def test_a_replay_says_what_it_rests_on(neva, place, tmp_path):
     assert f"{whole[0]['cards']:,} cards" in text
 
 
-def test_a_replay_asks_and_judges_each_shipped_rule_by_itself(neva, place):
+def test_a_replay_asks_and_judges_each_shipped_rule_by_itself(neva, place, tmp_path):
     said = neva("decide", "replay", place, "--every", 12, "--json").json()
     by_rule = {row["rule"]: row for row in said["figures"]}
     assert said["outcome_of_all"] is None
@@ -137,7 +137,12 @@ def test_a_replay_asks_and_judges_each_shipped_rule_by_itself(neva, place):
     # Nobody orders anything in this hospital: no cards are not nought of cards.
     order = by_rule["acute-care.anticoagulant-order"]
     assert (order["assessed"], order["recorded"], "cards" in order) == (False, 0, False)
-    text = neva("decide", "replay", place, "--every", 12).out
+    page = tmp_path / "replay.html"
+    text = neva("decide", "replay", place, "--every", 12, "--sweep", "--out", page).out
+    html = page.read_text(encoding="utf-8")
+    for words in ("so it could not be assessed", "per 100 discharges", "Done after the card",
+                  "Unplanned return or death after discharge"):  # fmt: skip
+        assert words in html
     assert "acute-care.anticoagulant-order: no orders that it is about are recorded" in text
     assert "Asked once, just before each discharge:" in text
     assert "Each rule is judged by the outcome that it warns of." in text

@@ -20,7 +20,7 @@ from neva.statistics.disclosure import WITHHELD, is_small
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
-from neva.web.views.replayed import replay_tables, rows_of_rule, shown_rows
+from neva.web.views.replayed import replay_tables, rows_of_rule, shown_rows, warned_of
 
 __all__ = ["add_to", "routes"]
 
@@ -179,6 +179,7 @@ def rule(asked: Asked) -> ViewModel:
             "source": one.source,
             "source_url": one.source_url,
             "owner": one.owner,
+            "warns_of": warned_of(asked, one),
             "validation": one.validation,
             "intended_use": one.intended_use,
             "hooks": list(one.hooks),

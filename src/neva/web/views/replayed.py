@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neva.decisions.disclosure import shared_replay
+from neva.decisions.rules import Rule
 from neva.statistics.disclosure import WITHHELD
 from neva.web.pages import Asked, Column, Table
 
-__all__ = ["replay_tables", "rows_of_rule", "shown_rows"]
+__all__ = ["replay_tables", "rows_of_rule", "shown_rows", "warned_of"]
 
 
 def shown_rows(asked: Asked, content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -67,6 +68,15 @@ def _burden(asked: Asked, first: Column, kind: str, rows: Sequence[Mapping[str, 
 def _within(asked: Asked, hours: float | None) -> str:
     words = asked.words
     return words("until the end of the stay") if hours is None else words.duration(hours * 3600)
+
+
+def warned_of(asked: Asked, rule: Rule) -> str:
+    """Say what a rule warns of, and within what time."""
+    words, outcome = asked.words, rule.warns_of
+    if outcome is None:
+        return words("no outcome: it checks an order or reminds of a step")
+    title = outcome.title_ru if words.code == "ru" else outcome.title
+    return f"{title}, {_within(asked, outcome.within_hours)}"
 
 
 def replay_tables(
