@@ -16,7 +16,7 @@ from neva.decisions.rules import Rule
 from neva.definitions.columnar import missing_words
 from neva.definitions.local_time import FOREVER, moment
 from neva.definitions.points import EachStay
-from neva.definitions.run import answer
+from neva.definitions.run import Engine, answer
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
@@ -128,7 +128,7 @@ def done_after(snapshot: Snapshot, rule: Rule, cards: pl.DataFrame) -> pl.Series
         .with_columns(pl.col("point_id").cast(pl.Int64))
     )
     asked = {"treated": rule.treated}
-    engine = "relational" if missing_words(asked) else "columnar"
+    engine: Engine = "relational" if missing_words(asked) else "columnar"
     seen = answer(
         snapshot,
         asked,

@@ -25,7 +25,6 @@ from neva.definitions import model as m
 from neva.definitions.binding import Binding, bind
 from neva.definitions.columnar import Delays, missing_words
 from neva.definitions.documents import Feature
-from neva.definitions.points import POINTS
 from neva.definitions.run import Answers, Engine, answer
 from neva.errors import UsageError
 from neva.events.schema import TIME
@@ -384,7 +383,8 @@ def replay(
         counts |= {key_of(rule): place.points.height for rule in together}
         looked += counted
         stays.append(place.points.select("stay_id"))
-    whole = stays_at(snapshot, pl.concat(stays) if stays else pl.DataFrame(schema=POINTS))
+    nowhere = pl.DataFrame(schema={"stay_id": pl.Int64})
+    whole = stays_at(snapshot, pl.concat([nowhere, *stays]))
     return Replay(
         alerts=pl.concat(
             [pl.DataFrame(schema=ALERTS), *(alerts[key].select(*ALERTS) for key in keys)]

@@ -115,7 +115,7 @@ def replay_tables(
         if row.get("outcome") is not None
     ]
     if warns:
-        columns = (
+        columns: tuple[Column, ...] = (
             first,
             Column("outcome", words("what it warns of")),
             Column("within", words("within what time")),
