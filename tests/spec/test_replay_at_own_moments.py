@@ -353,6 +353,8 @@ def test_a_card_whose_time_is_not_over_is_neither_done_nor_not():
     left = replay(recognised({1: None}, end=4).snapshot(hour(4.5)), [LACTATE]).alerts
     # The stay ended first: nobody did it.
     assert left.filter("shown")["done"].to_list() == [False]
+    after = replay(recognised({1: 4.5}, end=4).snapshot(hour(30)), [LACTATE]).alerts
+    assert after.filter("shown")["done"].to_list() == [False]  # elsewhere, or by somebody else
 
 
 # --------------------------------------------------------------- the real log
