@@ -6,9 +6,12 @@ import polars as pl
 import pytest
 from tests.bedsides import served
 from tests.charts import Charts
+from tests.people import People, hour
 from tests.property.test_engines_agree import differences
 
+from neva.decisions.moments import placed
 from neva.decisions.replay import cards_of, replay
+from neva.definitions.binding import bind
 from neva.definitions.points import EachStay, EveryHours
 from neva.definitions.programme import load_programme
 from neva.definitions.run import answer, points_of
@@ -118,6 +121,79 @@ def test_replayed_traffic_gives_the_cards_of_the_replay_in_bulk(hospital, tmp_pa
     assert live == bulk
     # What was held back is the same too.
     assert logged.filter(~pl.col("shown")).height == result.alerts["quiet"].sum()
+
+
+def _cards(bedside, hook, subject, stay, now, charts, **context):
+    """Call a hook; the cards of rules, by id."""
+    bedside.now = now
+    service = f"neva-{hook}"
+    needs = bedside.bedside.services().service(service).needs
+    answered = bedside.post(
+        service,
+        {
+            "hook": hook,
+            "hookInstance": "1",
+            "context": {
+                "userId": "Practitioner/1",
+                "patientId": str(subject),
+                "encounterId": str(stay),
+                **context,
+            },
+            "prefetch": charts.prefetch(subject, now, needs),
+        },
+    )
+    assert answered.status_code == 200
+    cards = answered.json()["cards"]
+    return {card["uuid"]: card for card in cards if card["source"]["label"] != "Neva"}
+
+
+def test_a_discharge_at_the_bedside_gives_the_card_of_the_replay(hospital, tmp_path):
+    snapshot = hospital.snapshot()
+    home = load_programme("acute-care").rules[2]
+    result = replay(snapshot, [home])
+    bulk = {card.uuid: card.content for card in cards_of(snapshot, result)}
+    assert bulk
+    points = placed(snapshot, home, bind(snapshot)).points
+    with_card = points.join(result.alerts, on="stay_id", how="semi")
+    without = points.join(result.alerts, on="stay_id", how="anti").sort("now").head(12)
+    chosen = pl.concat([with_card, without])
+    charts = Charts(snapshot, chosen["subject_id"].unique().to_list())
+    live = {}
+    with served(hospital.path, tmp_path, snapshot.now) as bedside:
+        for _, subject, stay, now, _ in chosen.iter_rows():
+            live |= _cards(bedside, "encounter-discharge", subject, stay, now, charts)
+    assert live == bulk
+
+
+def test_a_draft_order_at_the_bedside_gives_the_card_of_the_replay(hospital, tmp_path):
+    order = load_programme("acute-care").rules[3]
+    people = People()
+    people.admit(1)
+    people.event(1, 1, "LOINC//777-3", 30, "10*9/L")
+    people.event(1, 1, "LOINC//14682-9", 80, "umol/L")
+    for at in (5, 9):  # the second time the drug is in use
+        people.event(1, at, "ATC//B01AB05", attributes=[{"key": "kind", "value": "order"}])
+    snapshot = people.snapshot(hour(12))
+    result = replay(snapshot, [order])
+    bulk = {card.uuid: card.content for card in cards_of(snapshot, result)}
+    assert len(bulk) == 2
+    draft = {
+        "resourceType": "MedicationRequest",
+        "id": "a",
+        "intent": "order",
+        "medicationCodeableConcept": {
+            "coding": [{"system": "http://www.whocc.no/atc", "code": "B01AB05"}]
+        },
+    }
+    drafts = {"resourceType": "Bundle", "entry": [{"resource": draft}]}
+    charts = Charts(snapshot)
+    live = {}
+    with served(hospital.path, tmp_path, hour(12)) as bedside:
+        for now in result.alerts["now"]:
+            live |= _cards(bedside, "order-sign", 1, 10, now, charts, draftOrders=drafts)
+    said = {uuid: card["summary"] for uuid, card in live.items()}
+    # The hospitals of the two have zones of their own, which only the details print.
+    assert said == {uuid: card["summary"] for uuid, card in bulk.items()}
 
 
 def test_the_same_input_and_version_give_the_same_cards(hospital):

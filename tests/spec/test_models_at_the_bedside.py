@@ -50,6 +50,15 @@ def test_a_replay_of_a_model_is_its_prediction_at_each_point(model, snapshot):
     assert sweep(found, found.rules[0])["threshold"].min() >= 0.3
 
 
+def test_a_model_is_judged_by_its_own_outcome_within_its_own_horizon(model, snapshot):
+    found = replay_model(snapshot, model, threshold=0.3)
+    (outcome,) = found.judged_by.values()
+    assert (outcome.of, outcome.within_hours) == (model.outcome, model.horizon_hours)
+    row = figures(found).rules.row(0, named=True)
+    assert (row["outcome"], row["within_hours"]) == (outcome.title, model.horizon_hours)
+    assert replay_model(snapshot, model, threshold=0.3, judge=False).judged_by == {}
+
+
 def test_a_value_recorded_late_is_not_predicted_from_before(model):
     people = People()
     people.admit(1, covid=False)

@@ -1,4 +1,4 @@
-"""A replay asks each hour with what had been recorded by then and was still believed."""
+"""A replay asks at each moment with what had been recorded by then and was still believed."""
 
 from __future__ import annotations
 
@@ -137,6 +137,7 @@ def test_how_many_points_are_answered_at_once_changes_nothing(chunk_points):
     assert whole.alerts.equals(part.alerts)
     assert whole.looked.equals(part.looked)
     assert whole.stays.equals(part.stays)
+    assert whole.outcomes.equals(part.outcomes)
 
 
 def test_the_order_of_rows_and_points_changes_nothing():
@@ -225,7 +226,7 @@ def test_an_outcome_is_asked_with_hindsight_and_a_card_after_it_is_late():
     people = one_low()
     people.event(1, 3.5, "CARE//intensive-care-admission", recorded=11)
     result = replay(people.snapshot(hour(12)), [LOW], outcome=OUTCOME)
-    times: list[datetime | None] = result.stays["outcome_time"].to_list()
+    times: list[datetime | None] = result.outcomes["outcome_time"].to_list()
     assert times == [hour(3.5)]
     row_ = figures(result, horizon_hours=1).rules.row(0, named=True)
     # Cards at 2 (too early), 3 (true), 4 and 5 (late).
@@ -236,3 +237,75 @@ def test_an_outcome_is_asked_with_hindsight_and_a_card_after_it_is_late():
         1,
     )
     assert (row_["sensitivity"], row_["lead_hours"]) == (1, 0.5)
+
+
+HOME = LOW.model_copy(update={"id": "test.home", "hooks": ("encounter-discharge",)})
+HEPARIN = "ATC//B01AB05"
+ORDERED = [{"key": "kind", "value": "order"}]
+_drafts = events(HEPARIN).status("planned").where(row.attribute("kind") == "order")
+ORDER = rule(
+    "test.order",
+    version="1.0.0",
+    title="Order",
+    hooks=("order-sign",),
+    population=adult,
+    condition=_drafts.exists() & ~events(HEPARIN).within(hours(48)).exists(),
+    summary="Saturation is {spo2}",
+    inputs=(read("spo2", "Saturation", _last, "%"),),
+    source="test",
+    owner="nurse",
+    quiet_hours=0,
+)
+
+
+def at_discharge(**value) -> int:
+    """Cards at a discharge after 3 hours, of one low value."""
+    people = People()
+    people.admit(1, end=hour(3), outcome="home")
+    people.event(1, value.pop("at", 1.5), SPO2, 85, "%", **value)
+    return replay(people.snapshot(hour(12)), [HOME]).alerts.height
+
+
+def test_a_discharge_is_asked_with_what_was_known_before_it():
+    assert at_discharge() == 1
+    assert at_discharge(recorded=2.9) == 1
+    assert at_discharge(recorded=3.0) == 0  # at the discharge itself it is too late
+    assert at_discharge(recorded=6.0) == 0
+    assert at_discharge(at=3.5) == 0
+    assert at_discharge(retracted=2.5) == 0
+    assert at_discharge(retracted=3.5) == 1  # it was believed
+
+
+def at_order(*, order=5.0, written=None, **dose) -> int:
+    """Cards at one order of heparin, with a dose that was given before it."""
+    people = People()
+    people.admit(1)
+    people.event(1, order, HEPARIN, attributes=ORDERED, recorded=written)
+    if dose:
+        people.event(1, dose.pop("at"), HEPARIN, **dose)
+    return replay(people.snapshot(hour(12)), [ORDER]).alerts.height
+
+
+def test_an_order_is_asked_with_what_was_known_before_it_and_does_not_see_itself():
+    assert at_order() == 1
+    assert at_order(written=7.0) == 1  # written down later: it was a draft before
+    assert at_order(order=9.0, written=5.0) == 1  # for later: it was a draft when it was recorded
+    assert at_order(at=3) == 0
+    assert at_order(at=3, recorded=4.9) == 0
+    assert at_order(at=3, recorded=5.0) == 1  # given, but nobody had recorded it
+    assert at_order(at=6) == 1
+    assert at_order(at=3, retracted=4) == 1
+    assert at_order(at=3, retracted=6) == 0
+
+
+def test_a_card_of_an_order_shows_what_was_known_of_the_draft():
+    people = People()
+    people.admit(1)
+    people.event(1, 4, SPO2, 85, "%")
+    people.event(1, 5, HEPARIN, attributes=ORDERED)
+    people.event(1, 6, SPO2, 99, "%", recorded=6)
+    snapshot = people.snapshot(hour(12))
+    result = replay(snapshot, [ORDER])
+    assert [card.summary for card in cards_of(snapshot, result)] == ["Saturation is 85 %"]
+    by_patient = cards_of(snapshot, result, engine="reference")
+    assert by_patient == cards_of(snapshot, result)

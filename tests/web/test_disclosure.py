@@ -397,3 +397,46 @@ def test_shares_of_a_replay_go_with_the_few_patients_behind_them():
     found = shared_replay(row)
     assert (found["sensitivity"], found["lead_hours"]) == ("withheld", "withheld")
     assert (found["ppv"], found["outcomes"], found["cards_per_stay_with_card"]) == (0.5, 20, 1.3)
+
+
+def at_discharges(**figures):
+    row = {"rule": "a", "asked_at": "discharges", "assessed": True, "recorded": 300, "stays": 200,
+           "moments": 200, "cards": 40, "quiet": 0, "cards_per_100_moments": 20.0,
+           "stays_with_card": 40, "cards_per_stay_with_card": 1.0, "decided_stays": 150,
+           "outcomes": 30, "warned": 20, "sensitivity": 0.67, "decided_cards": 40,
+           "true_cards": 20, "ppv": 0.5, "lead_hours": 90.0}  # fmt: skip
+    return {name for name, value in shared_replay(row | figures).items() if value == "withheld"}
+
+
+def test_few_discharges_are_withheld_and_what_they_follow_from():
+    assert at_discharges() == set()
+    three = {"moments": 3, "stays": 3, "cards": 3, "stays_with_card": 3, "decided_stays": 0,
+             "outcomes": 0, "warned": 0}  # fmt: skip
+    assert at_discharges(**three) >= {"moments", "cards", "cards_per_100_moments"}
+    # 300 in all, and 297 of them: the three others are told.
+    assert at_discharges(recorded=203) == {"moments", "cards_per_100_moments"}
+    # All but three had a card.
+    assert at_discharges(cards=197, stays_with_card=190) >= {"cards", "cards_per_100_moments"}
+    assert at_discharges(decided_stays=198) == {"decided_stays"}
+    assert at_discharges(decided_stays=33) == {"outcomes", "sensitivity"}
+
+
+def test_few_steps_done_or_not_done_are_withheld():
+    row = {"rule": "a", "asked_at": "hours", "assessed": True, "stays": 100, "cards": 40,
+           "quiet": 0, "stays_with_card": 30, "cards_per_100_days": 4.0,
+           "cards_per_stay_with_card": 1.3, "done_within_hours": 3.0, "over_cards": 30,
+           "done_cards": 15, "done_share": 0.5}  # fmt: skip
+
+    def hidden(**figures):
+        return {name for name, value in shared_replay(row | figures).items() if value == "withheld"}
+
+    assert hidden() == set()
+    assert hidden(done_cards=2) == {"done_cards", "done_share"}
+    assert hidden(done_cards=28) == {"done_cards", "done_share"}
+    assert hidden(over_cards=38) == {"over_cards", "done_cards", "done_share"}
+    assert hidden(over_cards=3, done_cards=0) >= {"over_cards", "done_share"}
+
+
+def test_a_rule_that_could_not_be_assessed_has_nothing_to_withhold():
+    row = {"rule": "a", "asked_at": "orders", "assessed": False, "recorded": 0}
+    assert shared_replay(row) == row

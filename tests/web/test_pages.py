@@ -168,3 +168,24 @@ def test_health_and_metrics_have_nothing_of_a_patient(served):
     text = client.get("/metrics").text + json.dumps(client.get("/health").json())
     assert 'route="/patient/{subject}"' in text
     assert not [one for one in patients["subject_id"].cast(str) if one in text]
+
+
+def test_rules_at_discharges_and_orders_stand_apart_from_those_of_an_open_chart(served):
+    _, client = served
+    tables = client.get("/decisions.json").json()["tables"]
+    hours, home = tables["replay-hours"], tables["replay-discharges"]
+    names = {row["rule"] for row in hours}
+    assert len(names) == 8
+    assert [row["rule"] for row in home] == ["Going home with NEWS2 of 5 or more"]
+    assert not names & {row["rule"] for row in home}
+    assert "cards_per_100_days" not in home[0]
+    # No order is recorded in this hospital: that is said, and is no row of noughts.
+    assert "replay-orders" not in tables
+    assert "could not be assessed, no orders that it is about are recorded" in (
+        client.get("/decisions").text
+    )
+    warned = {row["rule"]: row["outcome"] for row in tables["replay-outcomes"]}
+    assert warned["Going home with NEWS2 of 5 or more"].startswith("Unplanned return")
+    assert not warned.keys() & {row["rule"] for row in tables["replay-done"]}
+    rule = client.get("/decisions/rules/sepsis.lactate").text
+    assert "no outcome: it checks an order or reminds of a step" in rule

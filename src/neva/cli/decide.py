@@ -100,6 +100,17 @@ def list_rules(hospital: HospitalPath, programme: Programmes = None, as_json: Js
     tell(as_json, frame, lambda: table(frame.drop("hooks")))
 
 
+def _warned(rule: Any) -> str:
+    """Say what a rule warns of."""
+    outcome = rule.warns_of
+    if outcome is None:
+        return "no outcome: it checks an order or reminds of a step"
+    hours = outcome.within_hours
+    return f"{outcome.title}, " + (
+        "until the end of the stay" if hours is None else f"within {hours:g} hours"
+    )
+
+
 @app.command()
 def explain(
     rule: Annotated[str, typer.Argument(metavar="RULE", help="its id")],
@@ -132,6 +143,8 @@ def explain(
         "act_within_minutes": one.act_within_minutes,
         "escalation": [[step.after_minutes, step.owner] for step in one.escalation],
         "quiet_hours": one.quiet_hours,
+        "warns_of": None if one.warns_of is None else one.warns_of.of.id,
+        "warns_within_hours": None if one.warns_of is None else one.warns_of.within_hours,
         "evidence": one.evidence,
         "notes": one.notes,
         "validation": one.validation,
@@ -151,6 +164,7 @@ def explain(
         lines.append(f"Owner: {one.owner}" + (f", within {minutes:g} minutes" if minutes else ""))
         lines += [f"After {step.after_minutes:g} minutes: {step.owner}" for step in one.escalation]
         lines.append(f"Not again within {one.quiet_hours:g} hours, unless worse.")
+        lines.append(f"Warns of: {_warned(one)}.")
         lines += [f"Evidence: {text}" for text in (*one.evidence, *one.notes)]
         lines.append(f"Validation: {one.validation}. {one.intended_use}")
         return "\n".join(lines)

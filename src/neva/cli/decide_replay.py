@@ -8,10 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
+from neva.cli._replay_words import tables
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 from neva.errors import NotFoundError, UsageError
 
 __all__ = ["add_to"]
+
+_SWEPT = (
+    "threshold",
+    "cards",
+    "cards_per_100_days",
+    "cards_per_100_moments",
+    "cards_per_stay_with_card",
+    "outcomes",
+    "sensitivity",
+    "ppv",
+    "lead_hours",
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,39 +34,38 @@ def add_to(app: typer.Typer) -> None:
 
 
 Outcome = Annotated[
-    str,
-    typer.Option(metavar="ID", help="a feature that is a time: what rules should warn of; or none"),
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="a feature that is a time, to judge every rule by instead of its own outcome; or none",
+    ),
 ]
-Horizon = Annotated[float, typer.Option(metavar="HOURS", help="a card this long before counts")]
-_FIGURES = (
-    "rule",
-    "unit",
-    "stays",
-    "patient_days",
-    "cards",
-    "cards_per_100_days",
-    "cards_per_stay_with_card",
-    "unknown_share",
-    "outcomes",
-    "sensitivity",
-    "ppv",
-    "lead_hours",
-)
+Horizon = Annotated[
+    float | None,
+    typer.Option(metavar="HOURS", help="a card this long before counts; each rule's own otherwise"),
+]
 
 
-def _outcome(name: str) -> Any:
+def _judging(name: str | None) -> dict[str, Any]:
+    """By what rules are judged: settings of a replay."""
     from neva.definitions.programme import load_programme
 
+    if name is None:
+        return {}
     if name == "none":
-        return None
-    features = {one.id: one for one in load_programme(name.partition(".")[0]).features}
+        return {"judge": False}
+    programme = load_programme(name.partition(".")[0])
+    features = {one.id: one for one in programme.features}
     if name not in features:
         message = (
             f"--outcome: no feature of this id; found {name!r}; there are "
             f"{', '.join(features) or 'none'}"
         )
         raise NotFoundError(message)
-    return features[name]
+    # Where a rule of the programme warns of it, that says how long it is waited for.
+    own = (one.warns_of for one in programme.rules if one.warns_of is not None)
+    known = {one.of.id: one for one in own}
+    return {"outcome": known.get(name, features[name])}
 
 
 def _delays(given: list[str] | None) -> dict[str, float]:
@@ -75,17 +87,18 @@ def _delays(given: list[str] | None) -> dict[str, float]:
 def replay(
     hospital: HospitalPath,
     rule: Annotated[
-        list[str] | None, typer.Option("--rule", metavar="ID", help="all of patient-view otherwise")
+        list[str] | None,
+        typer.Option("--rule", metavar="ID", help="all that are installed otherwise"),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="a saved model instead of rules")
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="of the model; its own otherwise")] = None,
     every: Annotated[
-        float, typer.Option(metavar="HOURS", help="how often stays are looked at")
+        float, typer.Option(metavar="HOURS", help="how often rules of an open chart are asked")
     ] = 1,
-    outcome: Outcome = "acute-care.deterioration",
-    horizon: Horizon = 24.0,
+    outcome: Outcome = None,
+    horizon: Horizon = None,
     delay: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,8 +113,9 @@ def replay(
 ) -> None:
     """Run rules or a model over the history as if they had been live.
 
-    Each hour of each stay is looked at with what had been recorded by then and
-    was not yet withdrawn. Nothing is shown to anybody.
+    Rules of an open chart are asked every hour of each stay, those of a discharge
+    or an order just before it, with what had been recorded by then and was not
+    yet withdrawn. Each is judged by what it warns of. Nothing is shown to anybody.
 
     Example: neva decide replay hospital --rule acute-care.news2-emergency
     """
@@ -110,7 +124,7 @@ def replay(
     from neva.decisions.replay import replay as run
 
     _, snapshot = snapshot_of(hospital, as_of)
-    warned = _outcome(outcome)
+    judging = _judging(outcome)
     delays = _delays(delay)
     if model is not None:
         from neva.decisions.families import load_for_use
@@ -121,19 +135,15 @@ def replay(
             load_for_use(model),
             threshold=threshold,
             every_hours=every,
-            outcome=warned,
             delays=delays or None,
+            **judging,
         )
     else:
         if threshold is not None:
             message = "--threshold: goes with --model; found it without; leave it out"
             raise UsageError(message)
-        chosen = (
-            [rule_named(name) for name in rule]
-            if rule
-            else [one for one in rules_of(None).values() if "patient-view" in one.hooks]
-        )
-        made = run(snapshot, chosen, every_hours=every, outcome=warned, delays=delays or None)
+        chosen = [rule_named(name) for name in rule] if rule else list(rules_of(None).values())
+        made = run(snapshot, chosen, every_hours=every, delays=delays or None, **judging)
     found = figures.figures(made, horizon_hours=horizon, by_unit=by_unit)
     shared = figures.overlap(made)
     sweeps = (
@@ -149,12 +159,12 @@ def replay(
         "data": made.identity,
         "synthetic": made.synthetic,
         "every_hours": made.every_hours,
-        "outcome": made.outcome,
+        "outcome_of_all": _for_all(made),
         "horizon_hours": horizon,
         "recording_assumed_share": made.assumed_share,
         "delays": made.delays,
         "optimistic": found.optimistic,
-        "figures": found.rules,
+        "figures": found.rows(),
         "overlap": shared,
         "sweep": sweeps,
         "page": out,
@@ -162,13 +172,11 @@ def replay(
 
     def text() -> str:
         lines = [_head(made, horizon)]
-        shown = [name for name in _FIGURES if name in found.rules.columns]
-        if not by_unit:
-            shown.remove("unit")
-        lines += ["", table(found.rules.select(shown), rows=200)]
+        lines += tables(found, every_hours=made.every_hours, by_unit=by_unit)
         for name, frame in sweeps.items():
-            names = [one for one in ("threshold", *_FIGURES[4:]) if one in frame.columns]
-            lines += ["", f"{name}, with higher thresholds:", table(frame.select(names))]
+            names = [one for one in _SWEPT if one in frame.columns]
+            if "threshold" in names and "cards" in names:
+                lines += ["", f"{name}, with higher thresholds:", table(frame.select(names))]
         if out is not None:
             lines += ["", f"page: {out}"]
         return "\n".join(lines)
@@ -176,12 +184,25 @@ def replay(
     tell(as_json, content, text)
 
 
-def _head(made: Any, horizon: float) -> str:
-    words = [f"Replay on {made.identity}, every {made.every_hours:g} h."]
+def _for_all(made: Any) -> str | None:
+    """Name the outcome that judges every rule instead of its own."""
+    titles = {one.title for one in made.judged_by.values()}
+    return None if made.is_own else next(iter(titles), "none")
+
+
+def _head(made: Any, horizon: float | None) -> str:
+    words = [f"Replay on {made.identity}."]
     if made.synthetic:
         words.append("SYNTHETIC patients: the figures say nothing about real ones.")
-    if made.outcome:
-        words.append(f"Outcome: {made.outcome}, within {horizon:g} h.")
+    instead = _for_all(made)
+    if instead is None:
+        words.append("Each rule is judged by the outcome that it warns of.")
+    elif instead == "none":
+        words.append("No rule is judged by an outcome (--outcome none).")
+    else:
+        words.append(f"EVERY rule is judged by one outcome, not its own: {instead}.")
+    if horizon is not None:
+        words.append(f"Horizon of every rule: {horizon:g} h.")
     share = f"{made.assumed_share * 100:.1f} % of the events used have an assumed time of recording"
     if made.is_optimistic:
         words.append(f"OPTIMISTIC: {share} and count as known at once; state delays with --delay.")
@@ -193,8 +214,8 @@ def _head(made: Any, horizon: float) -> str:
 def log(
     hospital: HospitalPath,
     days: Annotated[float, typer.Option(help="of the past")] = 28.0,
-    outcome: Outcome = "none",
-    horizon: Horizon = 24.0,
+    outcome: Outcome = None,
+    horizon: Horizon = None,
     every: Annotated[str, typer.Option(help="1d, 1w or 1mo, for feedback")] = "1w",
     as_json: Json = False,
 ) -> None:
@@ -218,8 +239,8 @@ def log(
         said = state.feedback.between(first, last)
     asked = set(zip(cards["rule"], cards["version"], strict=True))
     rules = [one for one in rules_of(None).values() if (one.id, one.version) in asked]
-    made = replay_of_log(cards, snapshot, rules, first=first, last=last, outcome=_outcome(outcome))
-    found = figures(made, horizon_hours=horizon).rules if rules else None
+    made = replay_of_log(cards, snapshot, rules, first=first, last=last, **_judging(outcome))
+    found = figures(made, horizon_hours=horizon) if rules else None
     feedback = feedback_by_period(cards, said, zone=snapshot.zone, every=every)
     content = {
         "data": made.identity,
@@ -227,7 +248,8 @@ def log(
         "last": last,
         "cards": cards.height,
         "shown": int(cards["shown"].sum()),
-        "figures": [] if found is None else found,
+        "outcome_of_all": _for_all(made),
+        "figures": [] if found is None else found.rows(),
         "feedback": feedback,
     }
 
@@ -238,8 +260,7 @@ def log(
         )
         lines = [head]
         if found is not None:
-            names = [name for name in _FIGURES if name in found.columns and name != "unit"]
-            lines += ["", table(found.select(names))]
+            lines += tables(found, every_hours=made.every_hours, is_log=True)
         if feedback.height:
             lines += ["", table(feedback)]
         return "\n".join(lines)

@@ -36,16 +36,23 @@ def shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
     row : mapping
         A row of :class:`neva.decisions.replay_figures.Figures`.
     """
+    if not row.get("assessed", True):
+        return dict(row)
     stays, outcomes = row["stays"], row.get("outcomes")
     hidden = {name for name in ("stays", "cards", "quiet") if is_small(row[name] or 0)}
+    if "moments" in row:
+        hidden |= _few_moments(row)
     if "cards" in hidden:
-        hidden.add("cards_per_100_days")
+        hidden |= {"cards_per_100_days", "cards_per_100_moments"}
     with_card = row["stays_with_card"] or 0
     if is_small(with_card) or is_small(stays - with_card):
         hidden.add("cards_per_stay_with_card")
     if outcomes is not None:
         warned = row["warned"] or 0
-        if is_small(outcomes) or is_small(stays - outcomes):
+        decided = row.get("decided_stays", stays)
+        if is_small(decided) or is_small(stays - decided):
+            hidden.add("decided_stays")
+        if any(is_small(of) for of in (outcomes, stays - outcomes, decided - outcomes)):
             hidden |= {"outcomes", "sensitivity"}
         if is_small(warned) or is_small(outcomes - warned):
             hidden.add("sensitivity")
@@ -54,7 +61,26 @@ def shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
         true = row["true_cards"] or 0
         if is_small(true) or is_small((row["decided_cards"] or 0) - true):
             hidden.add("ppv")
+    if row.get("over_cards") is not None:
+        over, done = row["over_cards"], row["done_cards"]
+        if is_small(over) or is_small(row["cards"] - over):
+            hidden.add("over_cards")
+        if is_small(done) or is_small(over - done) or "over_cards" in hidden:
+            hidden |= {"done_cards", "done_share"}
+        if "done_cards" in hidden and "cards" in hidden:
+            hidden.add("over_cards")
     return {name: WITHHELD if name in hidden else value for name, value in row.items()}
+
+
+def _few_moments(row: Mapping[str, Any]) -> set[str]:
+    """Name what tells of few discharges or orders: those asked, those with a card or without."""
+    moments, cards = row["moments"], row["cards"] or 0
+    hidden = set()
+    if is_small(moments) or is_small((row.get("recorded") or moments) - moments):
+        hidden |= {"moments", "cards_per_100_moments"}
+    if is_small(moments - cards):
+        hidden |= {"cards", "cards_per_100_moments"}
+    return hidden
 
 
 def shared_card(card: str, unsaid: str) -> str:

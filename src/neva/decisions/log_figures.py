@@ -13,8 +13,13 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.decisions.replay import ALERTS, Replay, stays_with_outcome
+from neva.decisions.hindsight import outcome_times
+from neva.decisions.moments import moments_of, placed
+from neva.decisions.outcomes import Outcome, judged_by
+from neva.decisions.replay import ALERTS, LOOKED, Replay, key_of, stays_at, with_done
 from neva.decisions.rules import Rule
+from neva.definitions.binding import bind
+from neva.definitions.documents import Feature
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
@@ -46,7 +51,8 @@ def replay_of_log(
     *,
     first: datetime,
     last: datetime,
-    outcome: Any = None,
+    outcome: Feature | Outcome | None = None,
+    judge: bool = True,
 ) -> Replay:
     """Bring the log of cards into the form of a replay, so that it has the same figures.
 
@@ -61,16 +67,17 @@ def replay_of_log(
         Those whose cards are wanted.
     first, last : datetime
         Aware; the period [first, last).
-    outcome : Feature, optional
-        A time, with hindsight.
+    outcome, judge
+        See :func:`neva.decisions.replay.replay`; each rule's own by default.
 
     Returns
     -------
     Replay
         ``shown`` means raised and not held back: a silent card is one that
         would have been shown. Patient-days are those of all stays within the
-        period, since the log does not know whom a rule's population would have
-        held; ``unknown``, ``treated`` and ``limited`` are not in a log and 0.
+        period, discharges and orders all of the period, since the log does not
+        know whom a rule's population would have held; ``unknown``, ``treated``
+        and ``limited`` are not in a log and 0.
     """
     wanted = pl.DataFrame(
         {"rule": [one.id for one in rules], "version": [one.version for one in rules]},
@@ -88,12 +95,57 @@ def replay_of_log(
             "unit",
             pl.col("suppressed_because").is_null().alias("shown"),
             pl.col("suppressed_because").is_not_null().alias("quiet"),
+            pl.lit(None, dtype=pl.Boolean).alias("done"),
         )
         .sort("rule", "version", "stay_id", "now")
         .select(*ALERTS)
     )
     begin, end = pl.lit(first, dtype=TIME), pl.lit(min(last, snapshot.now), dtype=TIME)
-    inside = (
+    binding = bind(snapshot)
+    hours = _hours_of_stays(snapshot, begin, end)
+    told, looked, points = [], [], [hours]
+    kinds = {key_of(rule): moments_of(rule) for rule in rules}
+    for rule in rules:
+        own = (pl.col("rule") == rule.id) & (pl.col("version") == rule.version)
+        told.append(with_done(snapshot, rule, alerts.filter(own)))
+        asked = hours
+        if kinds[key_of(rule)] != "hours":
+            there = placed(snapshot, rule, binding).points
+            asked = (
+                there.filter(pl.col("now") >= begin, pl.col("now") < end)
+                .group_by("subject_id", "stay_id", maintain_order=True)
+                .agg(pl.len().cast(pl.Int64).alias("points"))
+            )
+            points.append(asked)
+        looked.append(_looked(rule, asked))
+    judging = judged_by({key_of(rule): rule.warns_of for rule in rules}, outcome) if judge else {}
+    stays = stays_at(snapshot, pl.concat([one.select("stay_id") for one in points]))
+    return Replay(
+        alerts=pl.concat([pl.DataFrame(schema=ALERTS), *told]),
+        looked=pl.concat([pl.DataFrame(schema=LOOKED), *looked]),
+        cut=min(last, snapshot.now),
+        stays=stays,
+        rules=tuple(rules),
+        moments=kinds,
+        placed={
+            key_of(rule): int(part["points"].sum())
+            for rule, part in zip(rules, looked, strict=True)
+        },
+        every_hours=1.0,
+        judged_by=judging,
+        is_own=outcome is None and judge,
+        outcomes=outcome_times(snapshot, judging, stays),
+        delays={},
+        assumed_share=0.0,
+        identity=snapshot.identity,
+        zone=snapshot.zone,
+        synthetic=is_synthetic(snapshot),
+    )
+
+
+def _hours_of_stays(snapshot: Snapshot, begin: pl.Expr, end: pl.Expr) -> pl.DataFrame:
+    """Hours of each stay within a period, begun ones whole, as ``points``."""
+    return (
         snapshot.stays()
         .select("subject_id", "stay_id", "start", "end")
         .filter(pl.col("start") < end, pl.col("end").is_null() | (pl.col("end") > begin))
@@ -106,35 +158,19 @@ def replay_of_log(
         )
         .collect()
         .sort("stay_id")
+        .select("subject_id", "stay_id", pl.col("hours").ceil().cast(pl.Int64).alias("points"))
     )
-    looked = wanted.join(
-        inside.select("subject_id", "stay_id", pl.col("hours").ceil().cast(pl.Int64)), how="cross"
-    ).select(
-        "rule",
-        "version",
-        "subject_id",
-        "stay_id",
-        pl.col("hours").alias("points"),
-        *(
-            pl.lit(0, dtype=pl.Int64).alias(name)
-            for name in ("unknown", "raised", "treated", "limited")
-        ),
-        pl.col("hours").alias("asked"),
-    )
-    return Replay(
-        alerts=alerts,
-        looked=looked,
-        cut=min(last, snapshot.now),
-        stays=stays_with_outcome(snapshot, inside.select("stay_id"), outcome),
-        rules=tuple(rules),
-        every_hours=1.0,
-        outcome=None if outcome is None else outcome.title or outcome.id,
-        delays={},
-        assumed_share=0.0,
-        identity=snapshot.identity,
-        zone=snapshot.zone,
-        synthetic=is_synthetic(snapshot),
-    )
+
+
+def _looked(rule: Rule, asked: pl.DataFrame) -> pl.DataFrame:
+    """What a rule looked at, as far as a log tells."""
+    nothing = ("unknown", "raised", "treated", "limited")
+    return asked.with_columns(
+        pl.lit(rule.id).alias("rule"),
+        pl.lit(rule.version).alias("version"),
+        *(pl.lit(0, dtype=pl.Int64).alias(name) for name in nothing),
+        pl.col("points").alias("asked"),
+    ).select(pl.col(name).cast(kind) for name, kind in LOOKED.items())
 
 
 def feedback_by_period(

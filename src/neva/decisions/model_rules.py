@@ -16,19 +16,23 @@ import polars as pl
 
 from neva.decisions.cases import matrix
 from neva.decisions.fitted_model import Model
+from neva.decisions.hindsight import outcome_times
+from neva.decisions.outcomes import Outcome, judged_by
 from neva.decisions.replay import (
     ALERTS,
     LOOKED,
     Replay,
     assumed_share,
     chunks,
-    stays_with_outcome,
+    key_of,
+    stays_at,
 )
 from neva.decisions.rules import UNIT, Input, Rule
 from neva.decisions.suppression import shown
 from neva.definitions import model as m
 from neva.definitions.binding import bind
 from neva.definitions.columnar import Delays, missing_words
+from neva.definitions.documents import Feature
 from neva.definitions.points import EveryHours
 from neva.definitions.run import Engine, answer, points_of
 from neva.errors import UsageError
@@ -71,7 +75,8 @@ def rule_of_model(
     Returns
     -------
     Rule
-        Its condition is unknown to every engine: :func:`predicted` fills it in.
+        It warns of the model's own outcome within the model's horizon. Its
+        condition is unknown to every engine: :func:`predicted` fills it in.
         `critical_from` is not set: how urgent a probability is, a hospital decides.
     """
     limit = model.threshold if threshold is None else threshold
@@ -105,6 +110,7 @@ def rule_of_model(
         owner=owner,
         quiet_hours=quiet_hours,
         stage="model",
+        warns_of=Outcome(of=model.outcome, within_hours=model.horizon_hours),
         validation=_validation(model),
         notes=(f"Saved model {artefact}.",) if artefact else (),
         intended_use=str(
@@ -167,7 +173,8 @@ def replay_model(
     threshold: float | None = None,
     quiet_hours: float = 24.0,
     every_hours: float = 1.0,
-    outcome: Any = None,
+    outcome: Feature | Outcome | None = None,
+    judge: bool = True,
     delays: Delays | None = None,
     points: pl.DataFrame | None = None,
 ) -> Replay:
@@ -175,8 +182,8 @@ def replay_model(
 
     Parameters
     ----------
-    snapshot, every_hours, outcome, delays, points
-        See :func:`neva.decisions.replay.replay`.
+    snapshot, every_hours, outcome, judge, delays, points
+        See :func:`neva.decisions.replay.replay`; the model's own outcome by default.
     model : Model
         A locked one may be replayed; it may not become live.
     threshold, quiet_hours
@@ -189,6 +196,8 @@ def replay_model(
         overlap and sweep are those of rules.
     """
     rule = rule_of_model(model, threshold=threshold, quiet_hours=quiet_hours)
+    key = key_of(rule)
+    judging = judged_by({key: rule.warns_of}, outcome) if judge else {}
     limit = model.threshold if threshold is None else threshold
     outputs = {**model.outputs, "unit of stay": UNIT}
     unknown = missing_words(outputs)
@@ -235,15 +244,22 @@ def replay_model(
     alerts = pl.concat(found).sort("stay_id", "now") if found else None
     if alerts is not None:
         is_shown = pl.Series("shown", shown(alerts, quiet_hours))
-        alerts = alerts.with_columns(is_shown, quiet=~is_shown).select(*ALERTS)
+        alerts = alerts.with_columns(
+            is_shown, quiet=~is_shown, done=pl.lit(None, dtype=pl.Boolean)
+        ).select(*ALERTS)
+    stays = stays_at(snapshot, placed)
     return Replay(
         alerts=pl.DataFrame(schema=ALERTS) if alerts is None else alerts,
         looked=pl.concat(looked) if looked else pl.DataFrame(schema=LOOKED),
         cut=snapshot.now,
-        stays=stays_with_outcome(snapshot, placed, outcome),
+        stays=stays,
         rules=(rule,),
+        moments={key: "hours"},
+        placed={key: placed.height},
         every_hours=every_hours,
-        outcome=None if outcome is None else outcome.title or outcome.id,
+        judged_by=judging,
+        is_own=outcome is None and judge,
+        outcomes=outcome_times(snapshot, judging, stays),
         delays=dict(delays or {}),
         assumed_share=assumed_share(snapshot, outputs.values(), binding),
         identity=snapshot.identity,

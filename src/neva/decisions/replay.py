@@ -1,8 +1,9 @@
 """Replay: what a rule would have done last year, had it been live.
 
-Rules are asked every hour of every stay, each time with what had been recorded
-by then and was not yet withdrawn. Nothing is shown to anybody; the same
-suppression as at the bedside says which findings would have been cards.
+Each rule is asked where CDS clients would ask it: of an open chart every hour of
+every stay, of a discharge or an order just before it; each time with what had
+been recorded by then and was not yet withdrawn. Nothing is shown to anybody; the
+same suppression as at the bedside says which findings would have been cards.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Any, Final
 import polars as pl
 
 from neva.decisions.cards import Card, card_of, finding_of
+from neva.decisions.hindsight import done_after, outcome_times, tells_done
+from neva.decisions.moments import Moments, Placed, moments_of, placed
+from neva.decisions.outcomes import Outcome, judged_by
 from neva.decisions.rules import Rule
 from neva.decisions.suppression import shown
 from neva.definitions import model as m
 from neva.definitions.binding import Binding, bind
 from neva.definitions.columnar import Delays, missing_words
-from neva.definitions.points import EachStay, EveryHours
-from neva.definitions.run import Answers, Engine, answer, points_of
+from neva.definitions.documents import Feature
+from neva.definitions.run import Answers, Engine, answer
 from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -30,13 +34,19 @@ from neva.events.synthetic import is_synthetic
 __all__ = [
     "ALERTS",
     "LOOKED",
+    "Key",
     "Replay",
     "assumed_share",
     "cards_of",
     "chunks",
+    "key_of",
     "replay",
-    "stays_with_outcome",
+    "stays_at",
+    "with_done",
 ]
+
+#: Id and version of a rule.
+Key = tuple[str, str]
 
 #: Columns of the findings of a replay.
 ALERTS: Final[dict[str, Any]] = {
@@ -49,6 +59,7 @@ ALERTS: Final[dict[str, Any]] = {
     "unit": pl.String,
     "shown": pl.Boolean,
     "quiet": pl.Boolean,
+    "done": pl.Boolean,
 }
 
 #: Points that are answered at once.
@@ -68,6 +79,11 @@ LOOKED: Final[dict[str, Any]] = {
 }
 
 
+def key_of(rule: Rule) -> Key:
+    """Return a rule's id and version."""
+    return rule.id, rule.version
+
+
 @dataclass(frozen=True)
 class Replay:
     """What rules would have shown.
@@ -77,7 +93,9 @@ class Replay:
     alerts : polars.DataFrame
         One row for each point at which a rule had something to show; columns
         of ``ALERTS``. ``shown`` is false where suppression held it back
-        (``quiet``). Sorted by rule, stay and time.
+        (``quiet``). ``done``, of cards of rules that warn of nothing: whether
+        what the card asks for was done within its time; missing where that is
+        not over. Sorted by rule, stay and time.
     looked : polars.DataFrame
         One row for each rule and stay in its population: ``points`` there,
         those where the rule was ``unknown`` because something is missing,
@@ -87,12 +105,22 @@ class Replay:
     cut : datetime
         The data cut.
     stays : polars.DataFrame
-        ``stay_id``, ``subject_id``, ``start``, ``end``?, ``outcome_time``?
-        (with hindsight) of every stay that was looked at.
+        ``stay_id``, ``subject_id``, ``start``, ``end``? of every stay that was
+        looked at.
     rules : tuple of Rule
+    moments : dict of (str, str) to {"hours", "starts", "discharges", "orders"}
+        When each rule, by id and version, was asked.
+    placed : dict of (str, str) to int
+        At how many such moments, whether the patient was in its population or not.
     every_hours : float
-    outcome : str or None
-        The outcome's title.
+        How often rules of an open chart were asked.
+    judged_by : dict of (str, str) to Outcome
+        The outcome by which each rule is judged; rules that warn of nothing are absent.
+    is_own : bool
+        These are the rules' own; otherwise one outcome was given for all, or none.
+    outcomes : polars.DataFrame
+        ``rule``, ``version``, ``stay_id``, ``outcome_time`` (with hindsight), of the
+        stays in which the outcome of the rule happened.
     delays : dict of str to float
         Hours that were added where recording was assumed.
     assumed_share : float
@@ -108,8 +136,12 @@ class Replay:
     cut: datetime
     stays: pl.DataFrame
     rules: tuple[Rule, ...]
+    moments: dict[Key, Moments]
+    placed: dict[Key, int]
     every_hours: float
-    outcome: str | None
+    judged_by: dict[Key, Outcome]
+    is_own: bool
+    outcomes: pl.DataFrame
     delays: dict[str, float]
     assumed_share: float
     identity: str
@@ -126,7 +158,9 @@ class Replay:
         return self.alerts
 
 
-def _engine(outputs: Mapping[str, Any], delays: Delays | None) -> Engine:
+def _engine(
+    outputs: Mapping[str, Any], delays: Delays | None, moments: Moments = "hours"
+) -> Engine:
     unknown = missing_words(outputs)
     if unknown and delays:
         message = (
@@ -134,7 +168,10 @@ def _engine(outputs: Mapping[str, Any], delays: Delays | None) -> Engine:
             "leave out the delays or write the rule without these words"
         )
         raise UsageError(message)
-    return "relational" if unknown else "columnar"
+    if not unknown:
+        return "columnar"
+    # Drafts are in memory, where the database does not see them.
+    return "reference" if moments == "orders" else "relational"
 
 
 def assumed_share(snapshot: Snapshot, expressions: Iterable[Any], binding: Binding) -> float:
@@ -210,12 +247,69 @@ def _read(answers: Answers, rule: Rule, place: int) -> tuple[pl.DataFrame, pl.Da
     return raised, looked
 
 
+def _asked(
+    rules: Sequence[Rule],
+    place: Placed,
+    *,
+    binding: Binding,
+    delays: Delays | None,
+    chunk_points: int,
+) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+    """Ask rules at the same points: what each raised, and what each looked at."""
+    outputs = {
+        f"{number}|{name}": node
+        for number, rule in enumerate(rules)
+        for name, node in rule.decides.items()
+    }
+    engine = _engine(outputs, delays, place.moments)
+    points = place.points.sort("subject_id", "stay_id", "now")
+    found: list[list[pl.DataFrame]] = [[] for _ in rules]
+    looked = []
+    for part in chunks(points, chunk_points):
+        answers = answer(
+            place.snapshot, outputs, points=part, engine=engine, binding=binding, delays=delays
+        )
+        for number, rule in enumerate(rules):
+            raised, counted = _read(answers, rule, number)
+            found[number].append(raised)
+            looked.append(counted)
+    alerts = []
+    for parts, rule in zip(found, rules, strict=True):
+        raised_nothing = pl.DataFrame(schema=ALERTS).drop("shown", "quiet", "done")
+        whole = pl.concat([raised_nothing, *parts]).sort("stay_id", "subject_id", "now")
+        is_shown = pl.Series("shown", shown(whole, rule.quiet_hours))
+        alerts.append(
+            whole.with_columns(is_shown, quiet=~is_shown, done=pl.lit(None, dtype=pl.Boolean))
+        )
+    return alerts, looked
+
+
+def _together(rules: Sequence[Rule]) -> list[list[Rule]]:
+    """Group rules that are asked at the same points; each rule of orders has its own."""
+    groups: dict[Any, list[Rule]] = {}
+    for rule in rules:
+        kind = moments_of(rule)
+        groups.setdefault(key_of(rule) if kind == "orders" else kind, []).append(rule)
+    return list(groups.values())
+
+
+def with_done(snapshot: Snapshot, rule: Rule, alerts: pl.DataFrame) -> pl.DataFrame:
+    """Fill in of a rule's cards whether what they ask for was done."""
+    is_card = pl.col("shown") & pl.col("subject_id").is_not_null()
+    cards = alerts.filter(is_card)
+    if cards.is_empty() or not tells_done(rule):
+        return alerts
+    told = cards.with_columns(done=done_after(snapshot, rule, cards))
+    return pl.concat([told, alerts.filter(~is_card)]).sort("stay_id", "subject_id", "now")
+
+
 def replay(
     snapshot: Snapshot,
     rules: Sequence[Rule],
     *,
     every_hours: float = 1.0,
-    outcome: Any = None,
+    outcome: Feature | Outcome | None = None,
+    judge: bool = True,
     delays: Delays | None = None,
     points: pl.DataFrame | None = None,
     chunk_points: int = CHUNK_POINTS,
@@ -228,18 +322,22 @@ def replay(
         The hospital; nothing after its cut is looked at.
     rules : sequence of Rule
         Of different ids or versions. The days on which they are in force are
-        not looked at: this is what they would have done.
+        not looked at: this is what they would have done. Each is asked at its
+        own moments (:func:`neva.decisions.moments.moments_of`).
     every_hours : float
-        How often each stay is looked at, from its start to its end.
-    outcome : Feature, optional
-        A time: when what the rules should warn of happened in a stay. It is
-        asked with hindsight, at the data cut.
+        How often each stay is looked at, from its start to its end, for rules
+        of an open chart.
+    outcome : Feature or Outcome, optional
+        One that judges every rule instead of its own; a time, asked with
+        hindsight, at the data cut.
+    judge : bool
+        False: no rule is judged by an outcome.
     delays : mapping of str to float, optional
         Hours after which events are taken to have been known, by pattern of
         code, where the source does not say when they were recorded.
     points : polars.DataFrame, optional
         Points instead of every so many hours; columns of
-        ``neva.definitions.points.POINTS``.
+        ``neva.definitions.points.POINTS``. For rules of an open chart only.
     chunk_points : int
         Points that are answered at once.
 
@@ -250,50 +348,57 @@ def replay(
     Raises
     ------
     UsageError
-        Two rules are the same, or the outcome is no time.
+        Two rules are the same, the outcome is no time, or points are given for
+        a rule of discharges or orders.
     """
-    keys = [(rule.id, rule.version) for rule in rules]
+    keys = [key_of(rule) for rule in rules]
     if len(keys) != len(set(keys)):
         message = "replay: a rule is given twice; give each rule, or version of it, once"
         raise UsageError(message)
-    if outcome is not None and outcome.value.type.name != "time":
-        message = f"replay: the outcome must be a time; found a {outcome.value.type}"
-        raise UsageError(message)
-    outputs = {
-        f"{place}|{name}": node
-        for place, rule in enumerate(rules)
-        for name, node in rule.decides.items()
-    }
-    engine = _engine(outputs, delays)
-    binding = bind(snapshot)
-    placed = (
-        points_of(snapshot, EveryHours(hours=every_hours)) if points is None else points
-    ).sort("subject_id", "stay_id", "now")
-    found: list[list[pl.DataFrame]] = [[] for _ in rules]
-    looked = []
-    for part in chunks(placed, chunk_points):
-        answers = answer(
-            snapshot, outputs, points=part, engine=engine, binding=binding, delays=delays
+    kinds: dict[Key, Moments] = {key_of(rule): moments_of(rule) for rule in rules}
+    elsewhere = [key for key, kind in kinds.items() if kind != "hours"]
+    if points is not None and elsewhere:
+        message = (
+            f"replay: points stand for the hours of an open chart; found {elsewhere[0][0]}, which "
+            f"is asked at {kinds[elsewhere[0]]}; leave it out, or the points"
         )
-        for place, rule in enumerate(rules):
-            raised, counted = _read(answers, rule, place)
-            found[place].append(raised)
-            looked.append(counted)
-    alerts = []
-    for rule, parts in zip(rules, found, strict=True):
-        if not parts:
-            continue
-        whole = pl.concat(parts).sort("stay_id", "subject_id", "now")
-        is_shown = pl.Series("shown", shown(whole, rule.quiet_hours))
-        alerts.append(whole.with_columns(is_shown, quiet=~is_shown))
+        raise UsageError(message)
+    judging = judged_by({key_of(rule): rule.warns_of for rule in rules}, outcome) if judge else {}
+    binding = bind(snapshot)
+    alerts: dict[Key, pl.DataFrame] = {}
+    looked, stays, counts = [], [], dict.fromkeys(keys, 0)
+    for together in _together(rules):
+        place = (
+            placed(snapshot, together[0], binding, every_hours=every_hours)
+            if points is None
+            else Placed("hours", points, snapshot)
+        )
+        raised, counted = _asked(
+            together, place, binding=binding, delays=delays, chunk_points=chunk_points
+        )
+        alerts |= {
+            key_of(rule): with_done(snapshot, rule, part)
+            for rule, part in zip(together, raised, strict=True)
+        }
+        counts |= {key_of(rule): place.points.height for rule in together}
+        looked += counted
+        stays.append(place.points.select("stay_id"))
+    nowhere = pl.DataFrame(schema={"stay_id": pl.Int64})
+    whole = stays_at(snapshot, pl.concat([nowhere, *stays]))
     return Replay(
-        alerts=pl.concat(alerts).select(*ALERTS) if alerts else pl.DataFrame(schema=ALERTS),
-        looked=pl.concat(looked) if looked else pl.DataFrame(schema=LOOKED),
+        alerts=pl.concat(
+            [pl.DataFrame(schema=ALERTS), *(alerts[key].select(*ALERTS) for key in keys)]
+        ),
+        looked=pl.concat([pl.DataFrame(schema=LOOKED), *looked]),
         cut=snapshot.now,
-        stays=stays_with_outcome(snapshot, placed, outcome),
+        stays=whole,
         rules=tuple(rules),
+        moments=kinds,
+        placed=counts,
         every_hours=every_hours,
-        outcome=None if outcome is None else outcome.title or outcome.id,
+        judged_by=judging,
+        is_own=outcome is None and judge,
+        outcomes=outcome_times(snapshot, judging, whole),
         delays=dict(delays or {}),
         assumed_share=assumed_share(
             snapshot, (node for rule in rules for node in rule.outputs.values()), binding
@@ -304,27 +409,10 @@ def replay(
     )
 
 
-def stays_with_outcome(snapshot: Snapshot, points: pl.DataFrame, outcome: Any) -> pl.DataFrame:
-    """Return the stays of some points with the time of an outcome, asked with hindsight.
-
-    Columns ``stay_id``, ``subject_id``, ``start``, ``end``?, ``outcome_time``?.
-    """
-    stays = (
-        snapshot.stays()
-        .select("stay_id", "subject_id", "start", "end")
-        .collect()
-        .join(points.select("stay_id").unique(), on="stay_id", how="semi")
-        .sort("stay_id")
-    )
-    if outcome is None:
-        return stays.with_columns(outcome_time=pl.lit(None, dtype=TIME))
-    seen = answer(snapshot, {"outcome_time": outcome.value}, population=EachStay())
-    return stays.join(
-        seen.frame.select("stay_id", "outcome_time"),
-        on="stay_id",
-        how="left",
-        maintain_order="left",
-    )
+def stays_at(snapshot: Snapshot, points: pl.DataFrame) -> pl.DataFrame:
+    """Return the stays of some points: ``stay_id``, ``subject_id``, ``start``, ``end``?."""
+    stays = snapshot.stays().select("stay_id", "subject_id", "start", "end").collect()
+    return stays.join(points.select("stay_id").unique(), on="stay_id", how="semi").sort("stay_id")
 
 
 def cards_of(
@@ -359,6 +447,8 @@ def cards_of(
         )
         if alerts.is_empty():
             continue
+        kind = result.moments[key_of(rule)]
+        asked = placed(snapshot, rule, bind(snapshot)).snapshot if kind == "orders" else snapshot
         points = alerts.select(
             pl.int_range(pl.len(), dtype=pl.Int64).alias("point_id"),
             "subject_id",
@@ -366,9 +456,9 @@ def cards_of(
             "now",
             pl.col("now").alias("known"),
         )
-        chosen = engine or _engine(rule.outputs, result.delays or None)
+        chosen = engine or _engine(rule.outputs, result.delays or None, kind)
         answers = answer(
-            snapshot,
+            asked,
             rule.outputs,
             points=points,
             engine=chosen,

@@ -8,20 +8,17 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from neva.decisions._replay_rows import Asking, row_of
+from neva.decisions.moments import MOMENTS, Moments
 from neva.decisions.replay import Replay
 from neva.decisions.rules import Rule
 from neva.decisions.suppression import shown
 from neva.errors import UsageError
-from neva.statistics.intervals import proportion_interval, rate_interval
 
 __all__ = ["Comparison", "Figures", "compare", "figures", "overlap", "sweep"]
 
-FloatArray = npt.NDArray[np.float64]
-#: Draws of patients for intervals of ratios.
-DRAWS: Final = 1000
 #: What can be said of the cards of one unit.
 _OF_CARDS: Final = (
     "cards",
@@ -34,7 +31,40 @@ _OF_CARDS: Final = (
     "ppv",
     "ppv_lower",
     "ppv_upper",
+    "over_cards",
+    "done_cards",
+    "done_share",
+    "done_share_lower",
+    "done_share_upper",
 )
+#: What says of a row how to read it.
+_KINDS: Final = (
+    "asked_at",
+    "assessed",
+    "outcome",
+    "outcome_ru",
+    "within_hours",
+    "done_within_hours",
+)
+_NAMES: Final = ("rule", "version", "unit", "asked_at", "assessed")
+#: What only rules that warn of something have, and what only the others.
+_AGAINST: Final = frozenset(
+    [
+        *("outcome", "outcome_ru", "within_hours", "decided_stays", "outcomes", "warned"),
+        *("sensitivity", "sensitivity_lower", "sensitivity_upper"),
+        *("decided_cards", "late_cards", "true_cards", "ppv", "ppv_lower", "ppv_upper"),
+        *("lead_hours", "lead_hours_lower_quartile", "lead_hours_upper_quartile"),
+    ]
+)
+_DONE: Final = frozenset(
+    [
+        *("done_within_hours", "over_cards", "done_cards"),
+        *("done_share", "done_share_lower", "done_share_upper"),
+    ]
+)
+#: What only rules of an open chart have, and what only the others.
+_BY_DAY: Final = ("patient_days", "cards_per_100_days")
+_BY_MOMENT: Final = ("recorded", "moments", "cards_per_100_moments")
 #: Thresholds of a sweep at most.
 MOST_THRESHOLDS: Final = 20
 
@@ -47,25 +77,40 @@ class Figures:
     ----------
     rules : polars.DataFrame
         One row for each rule (and unit, where asked): ``rule``, ``version``,
-        ``unit``?, ``stays`` and ``patient_days`` in its population, ``cards``
+        ``unit``?, ``asked_at`` (hours, starts, discharges, orders) and
+        ``assessed``: false where no such moment is recorded, and then nothing
+        else stands there. ``stays`` in its population, ``cards``
         that would have been shown, ``quiet`` (held back by suppression),
-        ``cards_per_100_days`` with an interval over patients, ``stays_with_card``,
-        ``cards_per_stay_with_card``, ``unknown_share`` of the points where the
-        patient is in the population or may be. With an outcome:
-        ``outcomes`` (stays), ``warned`` (a card within the horizon before it),
-        ``sensitivity`` with its exact interval, ``decided_cards`` (their horizon
-        lies before the data cut or the end of the stay, and they came before the
-        outcome), ``true_cards``, ``ppv`` with an interval over patients,
-        ``late_cards`` (at or after the outcome), ``lead_hours`` (median of the first
-        card within the horizon) with quartiles.
-    horizon_hours : float
+        ``stays_with_card``, ``cards_per_stay_with_card``, ``unknown_share`` of the
+        points where the patient is in the population or may be.
+
+        At hours: ``patient_days`` in its population, ``cards_per_100_days`` with an
+        interval over patients. At other moments: how many are ``recorded``,
+        ``moments`` in its population, ``cards_per_100_moments`` with an interval
+        over patients. A figure of the other kind is missing: see :meth:`of`.
+
+        With an outcome: its title ``outcome`` (and ``outcome_ru``), ``within_hours``
+        (missing: until the end of the stay), ``outcomes`` (stays),
+        ``decided_stays`` (of which it is known whether it happened), ``warned`` (a card within the
+        horizon before it), ``sensitivity`` with its exact interval,
+        ``decided_cards`` (their horizon lies before the data cut or, for outcomes
+        of the stay, its end; and they came before the outcome), ``true_cards``,
+        ``ppv`` with an interval over patients, ``late_cards`` (at or after the
+        outcome), ``lead_hours`` (median of the first card within the horizon) with
+        quartiles.
+
+        Of rules that warn of nothing and have a deadline: ``done_within_hours``,
+        ``over_cards`` (the deadline or the stay is over), ``done_cards`` and
+        ``done_share`` with an interval over patients.
+    horizon_hours : float or None
+        What was asked for instead of the rules' own.
     level : float
     optimistic : bool
         Recording times were assumed and no delay was added.
     """
 
     rules: pl.DataFrame
-    horizon_hours: float
+    horizon_hours: float | None
     level: float
     optimistic: bool
 
@@ -73,140 +118,40 @@ class Figures:
         """Return ``rules``."""
         return self.rules
 
+    @property
+    def kinds(self) -> tuple[Moments, ...]:
+        """The kinds of moments that occur."""
+        found = set() if self.rules.is_empty() else set(self.rules["asked_at"])
+        return tuple(kind for kind in MOMENTS if kind in found)
 
-def _ratio_interval(
-    numerator: FloatArray, denominator: FloatArray, rng: np.random.Generator, level: float
-) -> tuple[float | None, float | None]:
-    """Interval of a ratio of sums by drawing patients with replacement."""
-    kept = denominator > 0
-    numerator, denominator = numerator[kept], denominator[kept]
-    n = len(denominator)
-    if n < 2:
-        return None, None
-    found = np.empty(DRAWS)
-    step = max(1, 4_000_000 // n)
-    for start in range(0, DRAWS, step):
-        size = min(step, DRAWS - start)
-        at = rng.integers(0, n, size=(size, n))
-        found[start : start + size] = numerator[at].sum(axis=1) / denominator[at].sum(axis=1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return float(low), float(high)
+    def of(self, kind: Moments) -> pl.DataFrame:
+        """Return the rules that were asked at such moments, with their own columns."""
+        others = _BY_MOMENT if kind == "hours" else _BY_DAY
+        own = self.rules.filter(pl.col("asked_at") == kind)
+        return own.select(
+            name
+            for name in own.columns
+            if name.removesuffix("_lower").removesuffix("_upper") not in others
+        )
 
-
-def _by_patient(frame: pl.DataFrame, top: str, below: str) -> tuple[FloatArray, FloatArray]:
-    sums = frame.group_by("subject_id", maintain_order=True).agg(
-        pl.col(top).sum().cast(pl.Float64), pl.col(below).sum().cast(pl.Float64)
-    )
-    return sums[top].to_numpy(), sums[below].to_numpy()
-
-
-def _exact(events: int, n: int, level: float) -> dict[str, float | None]:
-    if not n:
-        return {"estimate": None, "lower": None, "upper": None}
-    found = proportion_interval([events], [n], level)
-    return {
-        "estimate": float(found.estimate[0]),
-        "lower": float(found.lower[0]),
-        "upper": float(found.upper[0]),
-    }
-
-
-def _one(
-    result: Replay,
-    alerts: pl.DataFrame,
-    looked: pl.DataFrame,
-    horizon_hours: float,
-    level: float,
-    seed: int,
-) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    cards = alerts.filter("shown")
-    days = float(looked["points"].sum()) * result.every_hours / 24
-    per_stay = looked.join(
-        cards.group_by("stay_id").agg(pl.len().alias("cards")), on="stay_id", how="left"
-    ).with_columns(
-        pl.col("cards").fill_null(0), (pl.col("points") * result.every_hours / 24).alias("days")
-    )
-    low, high = _ratio_interval(*_by_patient(per_stay, "cards", "days"), rng, level)
-    if cards.is_empty() and days:
-        found = rate_interval([0], [days], level)
-        low, high = 0.0, float(found.upper[0])
-    with_card = cards["stay_id"].n_unique()
-    asked = int(looked["asked"].sum())
-    row: dict[str, Any] = {
-        "stays": looked.filter(pl.col("points") > 0).height,
-        "patient_days": days,
-        "cards": cards.height,
-        "quiet": alerts.height - cards.height,
-        "cards_per_100_days": 100 * cards.height / days if days else None,
-        "cards_per_100_days_lower": None if low is None else 100 * low,
-        "cards_per_100_days_upper": None if high is None else 100 * high,
-        "stays_with_card": with_card,
-        "cards_per_stay_with_card": cards.height / with_card if with_card else None,
-        "unknown_share": float(looked["unknown"].sum()) / asked if asked else None,
-        "treated": int(looked["treated"].sum()),
-        "limited": int(looked["limited"].sum()),
-    }
-    if result.outcome is not None:
-        row |= _against_outcome(result, cards, looked, horizon_hours, level, rng)
-    return row
-
-
-def _against_outcome(
-    result: Replay,
-    cards: pl.DataFrame,
-    looked: pl.DataFrame,
-    horizon_hours: float,
-    level: float,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    horizon = pl.duration(microseconds=round(horizon_hours * 3.6e9))
-    stays = result.stays.join(
-        looked.filter(pl.col("points") > 0).select("stay_id"), on="stay_id", how="semi"
-    )
-    timed = cards.join(
-        result.stays.select("stay_id", "end", "outcome_time"), on="stay_id", how="left"
-    ).with_columns(
-        late=(pl.col("outcome_time") <= pl.col("now")).fill_null(value=False),
-        true=(
-            (pl.col("outcome_time") > pl.col("now"))
-            & (pl.col("outcome_time") <= pl.col("now") + horizon)
-        ).fill_null(value=False),
-        decided=(pl.col("now") + horizon <= pl.lit(result.cut))
-        | pl.col("end").is_not_null()
-        | pl.col("outcome_time").is_not_null(),
-    )
-    first = (
-        timed.filter("true")
-        .group_by("stay_id")
-        .agg((pl.col("outcome_time") - pl.col("now")).max().alias("lead"))
-    )
-    lead = first["lead"].dt.total_microseconds() / 3.6e9
-    with_outcome = stays.filter(pl.col("outcome_time").is_not_null()).height
-    warned = stays.join(first, on="stay_id", how="semi").height
-    sensitivity = _exact(warned, with_outcome, level)
-    judged = timed.filter(pl.col("decided") & ~pl.col("late"))
-    low, high = _ratio_interval(
-        *_by_patient(judged.with_columns(one=pl.lit(1)), "true", "one"), rng, level
-    )
-    hit = int(judged["true"].sum())
-    return {
-        "outcomes": with_outcome,
-        "warned": warned,
-        "sensitivity": sensitivity["estimate"],
-        "sensitivity_lower": sensitivity["lower"],
-        "sensitivity_upper": sensitivity["upper"],
-        "decided_cards": judged.height,
-        "late_cards": int(timed["late"].sum()),
-        "true_cards": hit,
-        "ppv": hit / judged.height if judged.height else None,
-        "ppv_lower": low,
-        "ppv_upper": high,
-        "lead_hours": lead.median(),
-        "lead_hours_lower_quartile": lead.quantile(0.25),
-        "lead_hours_upper_quartile": lead.quantile(0.75),
-    }
+    def rows(self) -> list[dict[str, Any]]:
+        """Return each row with the figures of its kind; no key stands for what it has none of."""
+        kept = []
+        for row in self.rules.to_dicts():
+            others = _BY_MOMENT if row["asked_at"] == "hours" else _BY_DAY
+            gone = {
+                name for name in row if name.removesuffix("_lower").removesuffix("_upper") in others
+            }
+            if not row["assessed"]:
+                gone = set(row) - {*_NAMES, "recorded"}
+            elif row["unit"] is not None:
+                gone |= set(row) - {*_NAMES, *_KINDS, *_OF_CARDS}
+            if row.get("outcome") is None:
+                gone |= _AGAINST
+            if row.get("done_within_hours") is None:
+                gone |= _DONE
+            kept.append({name: value for name, value in row.items() if name not in gone})
+        return kept
 
 
 def _parts(result: Replay, rule: Rule) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -217,7 +162,7 @@ def _parts(result: Replay, rule: Rule) -> tuple[pl.DataFrame, pl.DataFrame]:
 def figures(
     result: Replay,
     *,
-    horizon_hours: float = 24.0,
+    horizon_hours: float | None = None,
     by_unit: bool = False,
     level: float = 0.95,
     seed: int = 0,
@@ -227,9 +172,10 @@ def figures(
     Parameters
     ----------
     result : Replay
-    horizon_hours : float
+    horizon_hours : float, optional
         A card is true if the outcome follows within so many hours (the end
         included), and an outcome is warned of if a card came that close before.
+        Each rule's own by default.
     by_unit : bool
         Also a row for each unit where cards were shown; their sensitivity and
         patient-days are those of the whole, so only the cards' figures stand there.
@@ -242,33 +188,27 @@ def figures(
     -------
     Figures
     """
-    if not 0 < level < 1 or horizon_hours <= 0:
+    if not 0 < level < 1 or (horizon_hours is not None and horizon_hours <= 0):
         message = (
             f"figures: level lies between 0 and 1 and the horizon is above 0; found {level:g} and "
-            f"{horizon_hours:g}; give for example level 0.95, horizon 24"
+            f"{horizon_hours}; give for example level 0.95, horizon 24"
         )
         raise UsageError(message)
+    asking = Asking(horizon_hours, level, seed)
     rows = []
     for rule in result.rules:
         alerts, looked = _parts(result, rule)
         name = {"rule": rule.id, "version": rule.version}
-        whole = _one(result, alerts, looked, horizon_hours, level, seed)
+        whole = row_of(result, rule, alerts, looked, asking)
         rows.append({**name, "unit": None, **whole})
         for unit in sorted(alerts["unit"].drop_nulls().unique()) if by_unit else ():
-            part = _one(
-                result,
-                alerts.filter(pl.col("unit") == unit),
-                looked,
-                horizon_hours,
-                level,
-                seed,
-            )
+            part = row_of(result, rule, alerts.filter(pl.col("unit") == unit), looked, asking)
             rows.append(
                 {
                     **name,
                     "unit": unit,
                     **dict.fromkeys(whole),
-                    **{key: part.get(key) for key in _OF_CARDS},
+                    **{key: part[key] for key in (*_KINDS, *_OF_CARDS) if key in part},
                 }
             )
     return Figures(
@@ -331,7 +271,7 @@ def sweep(
     rule: Rule,
     *,
     thresholds: Sequence[float] | None = None,
-    horizon_hours: float = 24.0,
+    horizon_hours: float | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -353,6 +293,7 @@ def sweep(
         ``threshold`` and the columns of :class:`Figures`.
     """
     alerts, looked = _parts(result, rule)
+    asking = Asking(horizon_hours, level, seed)
     if thresholds is None:
         values = alerts["severity"].unique().sort().to_numpy()
         if len(values) > MOST_THRESHOLDS:
@@ -364,12 +305,10 @@ def sweep(
         left = alerts.filter(pl.col("severity") >= threshold)
         is_shown = pl.Series("shown", shown(left, rule.quiet_hours))
         left = left.with_columns(is_shown, quiet=~is_shown)
-        rows.append(
-            {
-                "threshold": threshold,
-                **_one(result, left, looked, horizon_hours, level, seed),
-            }
-        )
+        row = row_of(result, rule, left, looked, asking)
+        # What was done is known of the cards that were shown; here others would be.
+        kept = {name: value for name, value in row.items() if name not in _DONE}
+        rows.append({"threshold": threshold, **kept})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -398,7 +337,7 @@ class Comparison:
 
 
 def compare(
-    result: Replay, first: Rule, second: Rule, *, horizon_hours: float = 24.0
+    result: Replay, first: Rule, second: Rule, *, horizon_hours: float | None = None
 ) -> Comparison:
     """Compare two versions of a rule that were replayed together.
 

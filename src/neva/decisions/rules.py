@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from neva.decisions.outcomes import Outcome
 from neva.definitions import model as m
 from neva.definitions.documents import Document, validated
 from neva.definitions.language import Boolean, Quantity, Row, Value, make, movements, now
@@ -174,10 +175,16 @@ class Rule(Document):
         A known policy or scale first, a trained model second.
     valid_from, valid_until : date, optional
         Days of the hospital's calendar, both included.
+    warns_of : Outcome, optional
+        What it should warn of, by which a replay judges it. None: it warns of
+        nothing, as a check of an order or a reminder of a step. Not in the
+        content hash: the card does at the bedside what it did before.
     validation : str
         Where it was validated; "not validated here" unless somebody did it.
     intended_use : str
     """
+
+    JUDGING: ClassVar[frozenset[str]] = frozenset({"warns_of"})
 
     kind: Literal["rule"] = "rule"
     hooks: tuple[Hook, ...] = ("patient-view",)
@@ -204,6 +211,7 @@ class Rule(Document):
     stage: Literal["policy", "scale", "model"] = "policy"
     valid_from: date | None = None
     valid_until: date | None = None
+    warns_of: Outcome | None = None
     validation: str = "not validated here"
     intended_use: str = (
         "For qualified clinicians, beside their own assessment; it does not replace it."

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -66,6 +66,9 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Fields that the content hash leaves out: how a document is judged, not what it does.
+    JUDGING: ClassVar[frozenset[str]] = frozenset()
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+(\+[0-9a-z]+)?$")
@@ -313,7 +316,12 @@ _ADAPTER: TypeAdapter[Any] = TypeAdapter(Definition)
 
 def to_json(document: Document) -> str:
     """Write a document as JSON, the same text for the same content."""
-    return json.dumps(document.model_dump(mode="json"), ensure_ascii=False, sort_keys=True)
+    return _json(document)
+
+
+def _json(document: Document, without: frozenset[str] = frozenset()) -> str:
+    content = document.model_dump(mode="json", exclude=set(without))
+    return json.dumps(content, ensure_ascii=False, sort_keys=True)
 
 
 def from_json(text: str | bytes, *, name: str = "definition") -> Any:
@@ -353,8 +361,11 @@ def validated(adapter: TypeAdapter[Any], text: str | bytes, *, name: str, what: 
 
 
 def content_hash(document: Document) -> str:
-    """Return the SHA-256 of a document's content, title and notes included."""
-    return hashlib.sha256(to_json(document).encode()).hexdigest()
+    """Return the SHA-256 of a document's content, title and notes included.
+
+    By what a document is judged (:attr:`Document.JUDGING`) is left out.
+    """
+    return hashlib.sha256(_json(document, document.JUDGING).encode()).hexdigest()
 
 
 def codelists_of(document: Document) -> list[Codelist]:

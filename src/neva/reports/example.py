@@ -105,7 +105,7 @@ def run_bed_report(folder: Path, *, now: datetime) -> tuple[BedReport, Path]:
 
 
 def run_replay_example(folder: Path, *, now: datetime) -> tuple[Figures, Path]:
-    """Replay the rules of an open chart over the invented patients.
+    """Replay the rules over the invented patients.
 
     Parameters
     ----------
@@ -116,9 +116,8 @@ def run_replay_example(folder: Path, *, now: datetime) -> tuple[Figures, Path]:
     """
     snapshot = open_hospital(folder / "synthetic").snapshot()
     programmes = [load_programme(name) for name in ("acute-care", "covid19", "sepsis")]
-    rules = [one for each in programmes for one in each.rules if "patient-view" in one.hooks]
-    outcome = programmes[0].document("acute-care.deterioration")
-    made = replay(snapshot, rules, outcome=outcome)
+    rules = [one for each in programmes for one in each.rules]
+    made = replay(snapshot, rules)
     found = figures(made)
     written = folder / "replay.html"
     replay_page(made, found, overlap(made), {rules[0].id: sweep(made, rules[0])}, made=now).write(

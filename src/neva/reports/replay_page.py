@@ -9,6 +9,7 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
+from neva.decisions.moments import Moments
 from neva.decisions.replay import Replay
 from neva.decisions.replay_figures import Figures
 from neva.reports.charts import _data, to_svg
@@ -39,37 +40,72 @@ def _interval(row: Mapping[str, Any], name: str, *, percent: bool = False) -> st
     return f"{low:,.1f} to {high:,.1f}"
 
 
+def _hours(hours: float) -> str:
+    """Say a span as people do: days where it is many of them."""
+    return f"{hours / 24:g} days" if hours >= 72 and hours % 24 == 0 else f"{hours:g} hours"
+
+
+def _within(hours: float | None) -> str:
+    return "until the end of the stay" if hours is None else f"within {_hours(hours)}"
+
+
 def _often(result: Replay) -> str:
-    return "Every hour" if result.every_hours == 1 else f"Every {result.every_hours:g} hours"
+    return "every hour" if result.every_hours == 1 else f"every {result.every_hours:g} hours"
+
+
+def _asked(result: Replay, kind: Moments) -> str:
+    return {
+        "hours": f"Rules of an open chart, asked {_often(result)} of each stay",
+        "starts": "Rules asked once, at the beginning of each stay",
+        "discharges": "Rules asked once, just before each discharge",
+        "orders": "Rules asked at each order that they are about, as a draft",
+    }[kind]
+
+
+#: What the moments of a kind are called, and what is said where there are none.
+_MOMENTS: Final[dict[Moments, tuple[str, str]]] = {
+    "hours": ("hours", "no stays are recorded"),
+    "starts": ("stays begun", "no stays are recorded"),
+    "discharges": ("discharges", "no discharges are recorded"),
+    "orders": ("orders", "no orders that it is about are recorded"),
+}
 
 
 def _titles(result: Replay) -> dict[tuple[str, str], str]:
     return {(one.id, one.version): one.title or one.id for one in result.rules}
 
 
-def _burden(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
+def _rule(row: Mapping[str, Any], titles: Mapping[tuple[str, str], str]) -> Cell:
+    return Cell(titles[row["rule"], row["version"]], small=row["rule"], is_text=True)
+
+
+def _burden(result: Replay, figures: Figures) -> list[Any]:
     titles = _titles(result)
-    made = tuple(
-        (
-            Cell(titles[row["rule"], row["version"]], small=row["rule"], is_text=True),
-            Cell(f"{row['stays']:,}", small=f"{_number(row['patient_days'], 0)} days"),
-            Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
-            Cell(
-                _number(row["cards_per_100_days"]),
-                small=_interval(row, "cards_per_100_days"),
-                shade=sum((row["cards_per_100_days"] or 0) >= limit for limit in _SHADES),
-                is_strong=True,
-            ),
-            Cell(
-                f"{row['stays_with_card']:,}",
-                small=f"{_number(row['cards_per_stay_with_card'])} cards each",
-            ),
-            Cell(_percent(row["unknown_share"])),
-        )
-        for row in rows
-    )
-    table = Table(
-        "Burden: cards that would have been shown",
+    blocks: list[Any] = []
+    for kind in figures.kinds:
+        rows = figures.of(kind).filter(pl.col("unit").is_null()).to_dicts()
+        told = [row for row in rows if row["assessed"]]
+        if kind == "hours":
+            blocks += [_burden_figure(told, titles), _by_day(result, told, titles)]
+        elif told:
+            blocks.append(_by_moment(result, kind, told, titles))
+        blocks += [
+            Text(
+                f"{titles[row['rule'], row['version']]} ({row['rule']}): {_MOMENTS[kind][1]}, so "
+                "it could not be assessed.",
+                "warning",
+            )
+            for row in rows
+            if not row["assessed"]
+        ]
+    return blocks
+
+
+def _by_day(
+    result: Replay, rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], str]
+) -> Table:
+    return Table(
+        _asked(result, "hours"),
         (
             Cell("rule", is_text=True),
             Cell("stays", small="patient-days"),
@@ -78,9 +114,59 @@ def _burden(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             Cell("stays with a card"),
             Cell("not known", small="of its hours"),
         ),
-        made,
+        tuple(
+            (
+                _rule(row, titles),
+                Cell(f"{row['stays']:,}", small=f"{_number(row['patient_days'], 0)} days"),
+                Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
+                Cell(
+                    _number(row["cards_per_100_days"]),
+                    small=_interval(row, "cards_per_100_days"),
+                    shade=sum((row["cards_per_100_days"] or 0) >= limit for limit in _SHADES),
+                    is_strong=True,
+                ),
+                Cell(
+                    f"{row['stays_with_card']:,}",
+                    small=f"{_number(row['cards_per_stay_with_card'])} cards each",
+                ),
+                Cell(_percent(row["unknown_share"])),
+            )
+            for row in rows
+        ),
     )
-    return [_burden_figure(rows, titles), table]
+
+
+def _by_moment(
+    result: Replay,
+    kind: Moments,
+    rows: list[dict[str, Any]],
+    titles: Mapping[tuple[str, str], str],
+) -> Table:
+    name = _MOMENTS[kind][0]
+    return Table(
+        _asked(result, kind),
+        (
+            Cell("rule", is_text=True),
+            Cell(name, small="recorded in all"),
+            Cell("cards", small="held back as repeats"),
+            Cell(f"per 100 {name}", small="95 % interval"),
+            Cell("not known", small=f"of its {name}"),
+        ),
+        tuple(
+            (
+                _rule(row, titles),
+                Cell(f"{row['moments']:,}", small=f"of {row['recorded']:,}"),
+                Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
+                Cell(
+                    _number(row["cards_per_100_moments"]),
+                    small=_interval(row, "cards_per_100_moments"),
+                    is_strong=True,
+                ),
+                Cell(_percent(row["unknown_share"])),
+            )
+            for row in rows
+        ),
+    )
 
 
 def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], str]) -> Figure:
@@ -117,18 +203,31 @@ def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], 
     )
 
 
-def _caught(result: Replay, figures: Figures, rows: list[dict[str, Any]]) -> list[Any]:
+def _of(number: int, share: Any) -> str:
+    return f"{_percent(share)} of {number:,}" if number else "none to judge"
+
+
+def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
     titles = _titles(result)
+    told = [row for row in rows if row.get("outcome") is not None]
+    if not told:
+        return []
     made = tuple(
         (
-            Cell(titles[row["rule"], row["version"]], small=row["rule"], is_text=True),
+            _rule(row, titles),
             Cell(
-                f"{_percent(row['sensitivity'])} of {row['outcomes']:,}",
+                row["outcome"],
+                small=f"{row['outcomes']:,} of {row['decided_stays']:,} stays; cards count "
+                f"{_within(row['within_hours'])}",
+                is_text=True,
+            ),
+            Cell(
+                _of(row["outcomes"], row["sensitivity"]),
                 small=_interval(row, "sensitivity", percent=True),
                 is_strong=True,
             ),
             Cell(
-                f"{_percent(row['ppv'])} of {row['decided_cards']:,}",
+                _of(row["decided_cards"], row["ppv"]),
                 small=_interval(row, "ppv", percent=True),
                 is_strong=True,
             ),
@@ -143,12 +242,15 @@ def _caught(result: Replay, figures: Figures, rows: list[dict[str, Any]]) -> lis
             ),
             Cell(f"{row['late_cards']:,}"),
         )
-        for row in rows
+        for row in told
     )
     table = Table(
-        f"Against the outcome: {result.outcome}, within {figures.horizon_hours:g} hours",
+        "Against the outcome that each rule warns of"
+        if result.is_own
+        else "Against one outcome for every rule, not its own",
         (
             Cell("rule", is_text=True),
+            Cell("outcome", small="stays with it, of those where it is known", is_text=True),
             Cell("outcomes warned of", small="95 % interval"),
             Cell("cards followed by it", small="95 % interval"),
             Cell("hours before it", small="median, quartiles"),
@@ -157,8 +259,43 @@ def _caught(result: Replay, figures: Figures, rows: list[dict[str, Any]]) -> lis
         made,
     )
     note = Text(
-        "A rule that asks for a treatment is not made to foresee this outcome: for it, burden is "
-        "what this page can say.",
+        "Outcomes are looked up with hindsight, at the data cut. One that may still happen then is "
+        "neither counted as having happened nor as not.",
+        "small",
+    )
+    return [table, note]
+
+
+def _done(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
+    titles = _titles(result)
+    told = [row for row in rows if row.get("done_within_hours") is not None]
+    if not told:
+        return []
+    table = Table(
+        "Whether what the card asks for was done within its time",
+        (
+            Cell("rule", is_text=True),
+            Cell("within", small="the card's own time"),
+            Cell("cards", small="whose time is over"),
+            Cell("done after the card", small="95 % interval"),
+        ),
+        tuple(
+            (
+                _rule(row, titles),
+                Cell(f"{row['done_within_hours']:g} h"),
+                Cell(f"{row['over_cards']:,}"),
+                Cell(
+                    _of(row["over_cards"], row["done_share"]),
+                    small=_interval(row, "done_share", percent=True),
+                    is_strong=True,
+                ),
+            )
+            for row in told
+        ),
+    )
+    note = Text(
+        "These rules check an order or remind of a step: there is no outcome that they should warn "
+        "of, so no sensitivity. Nobody saw the cards: what was done was done without them.",
         "small",
     )
     return [table, note]
@@ -173,10 +310,12 @@ def _sweeps(result: Replay, sweeps: Mapping[str, pl.DataFrame]) -> list[Any]:
         rows = [row for row in frame.to_dicts() if row["sensitivity"] is not None]
         if len(rows) < 3:
             continue
+        per = "cards_per_100_days" if "cards_per_100_days" in rows[0] else "cards_per_100_moments"
+        below = "patient-days" if per == "cards_per_100_days" else _MOMENTS[rows[0]["asked_at"]][0]
         points = [
             {
                 "threshold": f"{row['threshold']:.3g}",
-                "burden": row["cards_per_100_days"],
+                "burden": row[per],
                 "caught": row["sensitivity"],
             }
             for row in rows
@@ -184,7 +323,7 @@ def _sweeps(result: Replay, sweeps: Mapping[str, pl.DataFrame]) -> list[Any]:
         base = alt.Chart(_data(points)).encode(
             x=alt.X(
                 "burden:Q",
-                title="cards for every 100 patient-days",
+                title=f"cards for every 100 {below}",
                 scale=alt.Scale(domainMin=0),
                 axis=alt.Axis(tickCount=5),
             ),
@@ -244,7 +383,7 @@ def _overlap(result: Replay, shared: pl.DataFrame) -> list[Any]:
                 Cell("stays with both"),
                 Cell("with the first"),
                 Cell("with the other"),
-                Cell("cards of the first within an hour of the other's"),
+                Cell("cards at once", small="of the first, within an hour"),
             ),
             made,
         )
@@ -259,7 +398,9 @@ def _units(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             Cell(row["unit"], is_text=True),
             Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
             Cell(f"{row['stays_with_card']:,}"),
-            Cell(_percent(row.get("ppv")), small=_interval(row, "ppv", percent=True)),
+            Cell(_percent(row.get("ppv")), small=_interval(row, "ppv", percent=True))
+            if row.get("outcome") is not None
+            else Cell("", small="warns of no outcome"),
         )
         for row in rows
     )
@@ -276,6 +417,13 @@ def _units(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             made,
         )
     ]
+
+
+def _instead(result: Replay) -> str:
+    titles = {one.title for one in result.judged_by.values()}
+    if not titles:
+        return "No outcome was asked for: only burden is shown."
+    return f"Every rule is judged by one outcome, not by its own: {next(iter(titles))}."
 
 
 def replay_page(
@@ -302,18 +450,21 @@ def replay_page(
     """
     rows = figures.rules.filter(pl.col("unit").is_null()).to_dicts()
     units = figures.rules.filter(pl.col("unit").is_not_null()).to_dicts()
-    cards = sum(row["cards"] for row in rows)
+    cards = sum(row["cards"] for row in rows if row["assessed"])
+    instead = None if result.is_own else _instead(result)
     lead = [
         Text(
             f"{len(rows)} rules would have shown {cards:,} cards in {result.stays.height:,} stays.",
             "strong",
         ),
         Text(
-            f"{_often(result)} of each stay they were asked with what had been "
-            "recorded by then and was not yet withdrawn. Nothing was shown to anybody, and nobody "
-            "acted: in life, a card changes what follows."
+            "Each was asked where it would be at the bedside, with what had been recorded by then "
+            "and was not yet withdrawn. Nothing was shown to anybody, and nobody acted: in life, a "
+            "card changes what follows."
         ),
     ]
+    if instead is not None:
+        lead.append(Text(instead, "warning"))
     share = f"{100 * result.assumed_share:.1f} %"
     if figures.optimistic:
         lead.append(
@@ -328,10 +479,10 @@ def replay_page(
         lead.append(
             Text(f"Recording is assumed for {share} of the events used; delays: {told}.", "small")
         )
-    sections = [Section("What it would have cost", tuple(_burden(result, rows)))]
-    if result.outcome is not None:
-        sections.append(Section("What it would have caught", tuple(_caught(result, figures, rows))))
+    sections = [Section("What it would have cost", tuple(_burden(result, figures)))]
     for title, blocks in (
+        ("What it would have caught", _caught(result, rows)),
+        ("Done after the card", _done(result, rows)),
         ("Higher thresholds", _sweeps(result, sweeps)),
         ("Overlap", _overlap(result, shared)),
         ("By unit", _units(result, units) if units else []),
@@ -345,8 +496,8 @@ def replay_page(
         facts=(
             ("data version", result.identity),
             ("rules", "; ".join(f"{one.id} {one.version}" for one in result.rules)),
-            ("looked at", f"{_often(result).lower()} of each stay"),
-            ("outcome", result.outcome or "none was asked for"),
+            ("asked", "; ".join(_asked(result, kind) for kind in figures.kinds)),
+            ("outcomes", instead or "what each rule warns of"),
             ("recording assumed", share),
             ("intervals", f"{figures.level:.0%}; cards and PPV over patients, others exact"),
             ("validated", "not validated here: figures of the past on the data at hand"),

@@ -120,6 +120,48 @@ def test_a_replay_says_what_it_rests_on(neva, place, tmp_path):
     assert f"{whole[0]['cards']:,} cards" in text
 
 
+def test_a_replay_asks_and_judges_each_shipped_rule_by_itself(neva, place, tmp_path):
+    said = neva("decide", "replay", place, "--every", 12, "--json").json()
+    by_rule = {row["rule"]: row for row in said["figures"]}
+    assert said["outcome_of_all"] is None
+    assert len(by_rule) == 10
+    home = by_rule["acute-care.discharge-news2"]
+    assert home["asked_at"] == "discharges"
+    assert home["outcome"] == "Unplanned return or death after discharge"
+    assert home["within_hours"] == 720
+    assert home["moments"] <= home["recorded"]
+    assert not {"patient_days", "cards_per_100_days"} & home.keys()
+    assert by_rule[URGENT]["outcome"] == "Intensive care or death in hospital"
+    assert "sensitivity" not in by_rule["sepsis.lactate"]
+    assert by_rule["sepsis.lactate"]["done_within_hours"] == 3
+    # Nobody orders anything in this hospital: no cards are not nought of cards.
+    order = by_rule["acute-care.anticoagulant-order"]
+    assert (order["assessed"], order["recorded"], "cards" in order) == (False, 0, False)
+    page = tmp_path / "replay.html"
+    text = neva("decide", "replay", place, "--every", 12, "--sweep", "--out", page).out
+    html = page.read_text(encoding="utf-8")
+    for words in ("so it could not be assessed", "per 100 discharges", "Done after the card",
+                  "Unplanned return or death after discharge"):  # fmt: skip
+        assert words in html
+    assert "acute-care.anticoagulant-order: no orders that it is about are recorded" in text
+    assert "Asked once, just before each discharge:" in text
+    assert "Each rule is judged by the outcome that it warns of." in text
+
+
+def test_an_outcome_for_every_rule_is_said_to_be_one(neva, place):
+    words = ("decide", "replay", place, "--every", 12, "--rule", "acute-care.discharge-news2")
+    one = (*words, "--outcome", "acute-care.deterioration")
+    assert "EVERY rule is judged by one outcome, not its own: Intensive care" in neva(*one).out
+    found = neva(*one, "--horizon", 48, "--json").json()
+    assert found["outcome_of_all"] == found["figures"][0]["outcome"]
+    assert found["figures"][0]["within_hours"] == 48
+    # A feature that a rule warns of keeps how long that rule waits for it.
+    own = neva(*words, "--outcome", "acute-care.return-after-discharge", "--json").json()
+    assert own["figures"][0]["within_hours"] == 720
+    none = neva(*words, "--outcome", "none", "--json").json()
+    assert "sensitivity" not in none["figures"][0]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

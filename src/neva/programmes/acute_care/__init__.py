@@ -5,7 +5,7 @@ from __future__ import annotations
 from neva.definitions.programme import Programme
 from neva.programmes.acute_care.anticoagulation import order_check
 from neva.programmes.acute_care.early_warning import early_warning
-from neva.programmes.acute_care.outcomes import deterioration
+from neva.programmes.acute_care.outcomes import deterioration, return_after_discharge
 from neva.programmes.guidance import guidance
 
 __all__ = ["programme"]
@@ -32,7 +32,7 @@ def programme(
         version="1.0.0",
         title="Acute care",
         title_ru="Неотложная помощь в стационаре",
-        documents=(deterioration(),),
+        documents=(deterioration(), return_after_discharge()),
         rules=(*early_warning(look_back), order_check(lowest_platelets, lowest_filtration)),
         guidance=guidance("neva.programmes.acute_care"),
         settings={

@@ -17,6 +17,7 @@ from neva.definitions.language import (
     subject,
 )
 from neva.programmes import codelists as codes
+from neva.programmes.acute_care.outcomes import deterioration_soon, return_soon
 from neva.programmes.bedside import Inputs, news2
 from neva.programmes.scoring import at_least, has_missing, single_item_of
 
@@ -151,6 +152,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
                 Escalation(after_minutes=60, owner="consultant on call"),
             ),
             quiet_hours=4,
+            warns_of=deterioration_soon(),
             **words,
         ),
         rule(
@@ -177,6 +179,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             act_within_minutes=60,
             escalation=(Escalation(after_minutes=60, owner="senior doctor on duty"),),
             quiet_hours=8,
+            warns_of=deterioration_soon(),
             **words,
         ),
         rule(
@@ -193,6 +196,7 @@ def early_warning(look_back: float) -> tuple[Rule, ...]:
             logic=f"The items of NEWS2 that are known add up to 5 or more; {NO_LIMIT}.",
             owner="ward doctor",
             quiet_hours=12,
+            warns_of=return_soon(),
             **words,
         ),
     )

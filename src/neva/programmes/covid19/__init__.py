@@ -9,6 +9,7 @@ from neva.definitions.programme import Programme
 from neva.errors import UsageError
 from neva.programmes.bedside import Inputs, news2
 from neva.programmes.covid19.measures import Choices, measures
+from neva.programmes.covid19.outcomes import support_or_death
 from neva.programmes.covid19.rules import rules
 from neva.programmes.covid19.scores import (
     curb_65,
@@ -70,6 +71,7 @@ def programme(
         qsofa(inputs),
         curb_65(inputs),
         progression_scale(look_back),
+        support_or_death(),
     ]
     return Programme(
         name="covid19",

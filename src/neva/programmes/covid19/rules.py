@@ -27,6 +27,7 @@ from neva.programmes.acute_care.anticoagulation import (
 )
 from neva.programmes.acute_care.early_warning import NO_LIMIT, limited_care, open_adult_stay
 from neva.programmes.bedside import Inputs
+from neva.programmes.covid19.outcomes import support_or_death_in_stay
 from neva.programmes.covid19.scores import deterioration_4c, mortality_4c
 from neva.programmes.scoring import at_least, has_missing
 
@@ -246,6 +247,7 @@ def _deterioration(inputs: Inputs, from_probability: float) -> Rule:
         act_within_minutes=120,
         escalation=(Escalation(after_minutes=120, owner="critical care outreach"),),
         quiet_hours=24,
+        warns_of=support_or_death_in_stay(),
     )
 
 

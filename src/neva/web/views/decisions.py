@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neva.decisions.cards import hash_of
-from neva.decisions.disclosure import shared_burden, shared_card, shared_replay
+from neva.decisions.disclosure import shared_burden, shared_card
 from neva.decisions.log_figures import feedback_by_period
 from neva.decisions.rules import Rule
 from neva.definitions.explain import explain
@@ -20,6 +20,7 @@ from neva.statistics.disclosure import WITHHELD, is_small
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
+from neva.web.views.replayed import replay_tables, rows_of_rule, shown_rows, warned_of
 
 __all__ = ["add_to", "routes"]
 
@@ -51,12 +52,6 @@ def _states(asked: Asked) -> dict[str, str]:
     }
 
 
-def _replay_rows(asked: Asked, content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rules' figures of the whole hospital as far as this role is shown them."""
-    rows: list[dict[str, Any]] = content["rules"]
-    return [shared_replay(row) for row in rows] if asked.sees_large_counts_only else rows
-
-
 def _replayed(asked: Asked) -> tuple[Any, str | None]:
     return asked.server.computed("replay", {}, asked.viewer)
 
@@ -67,13 +62,20 @@ def decisions(asked: Asked) -> ViewModel:
     states = {one.rule: one for one in asked.server.state.rules.all()}
     titles = _states(asked)
     result, job = _replayed(asked)
-    held = (
-        {} if result is None else {row["rule"]: row for row in _replay_rows(asked, result.content)}
-    )
+    found = [] if result is None else shown_rows(asked, result.content)
+    named = [
+        {
+            **row,
+            "rule": _title(asked, bedside.rules[row["rule"]]),
+            "_href": f"/decisions/rules/{row['rule']}",
+        }
+        for row in found
+        if row["rule"] in bedside.rules
+    ]
+    replayed, unassessed = replay_tables(asked, named, Column("rule", words("rule")))
     rows = []
     for id_, rule in sorted(bedside.rules.items()):
         state = states.get(id_)
-        found = held.get(id_, {})
         changed = state is not None and state.is_evaluated and state.hash != hash_of(rule)
         rows.append(
             {
@@ -82,10 +84,6 @@ def decisions(asked: Asked) -> ViewModel:
                 + (words(", but with other content") if changed else ""),
                 "version": rule.version,
                 "owner": rule.owner,
-                "burden": found.get("cards_per_100_days"),
-                "ppv": found.get("ppv"),
-                "sensitivity": found.get("sensitivity"),
-                "lead": found.get("lead_hours"),
                 "_class": "warning" if changed else "",
                 "_href": f"/decisions/rules/{id_}",
             }
@@ -97,6 +95,7 @@ def decisions(asked: Asked) -> ViewModel:
         {
             "job": job,
             "replayed": result is not None,
+            "unassessed": list(unassessed),
             "optimistic": bool(result and result.content["optimistic"]),
             "assumed": None if result is None else result.content["assumed_share"],
             "governs": governs,
@@ -124,26 +123,22 @@ def decisions(asked: Asked) -> ViewModel:
         (
             Table(
                 "rules",
-                words("Rules, and what a replay over the past found"),
+                words("Rules and their states"),
                 (
                     Column("rule", words("rule")),
                     Column("state", words("state")),
                     Column("version", words("version")),
                     Column("owner", words("owner")),
-                    Column("burden", words("cards per 100 patient-days"), "number", 1),
-                    Column("ppv", words("positive predictive value"), "share", 0),
-                    Column("sensitivity", words("sensitivity"), "share", 0),
-                    Column("lead", words("lead time, median"), "hours"),
                 ),
                 rows,
             ),
+            *replayed,
         ),
         facts=()
         if result is None
         else (
             (words("Replayed on"), result.content["identity"]),
             (words("Stays"), words.count(result.content["stays"])),
-            (words("Outcome"), result.content["outcome"] or "–"),
             (words("Recording times assumed"), words.share(result.content["assumed_share"])),
         ),
     )
@@ -161,13 +156,12 @@ def rule(asked: Asked) -> ViewModel:
     titles = _states(asked)
     now_in = state.state if state else "none"
     result, job = _replayed(asked)
-    rows: list[dict[str, Any]] = []
-    if result is not None:
-        units = result.content["units"]
-        if asked.sees_large_counts_only and units:
-            # A stay is in several units: what is left of one would tell of others.
-            units = [{**dict.fromkeys(units[0], WITHHELD), "rule": id_}]
-        rows = [row for row in (*_replay_rows(asked, result.content), *units) if row["rule"] == id_]
+    rows = [] if result is None else rows_of_rule(asked, result.content, id_)
+    replayed, unassessed = replay_tables(
+        asked,
+        [{**row, "unit": row["unit"] or words("whole hospital")} for row in rows],
+        Column("unit", words("unit")),
+    )
     history = server.state.rules.history(id_)
     return ViewModel(
         _title(asked, one),
@@ -185,11 +179,13 @@ def rule(asked: Asked) -> ViewModel:
             "source": one.source,
             "source_url": one.source_url,
             "owner": one.owner,
+            "warns_of": warned_of(asked, one),
             "validation": one.validation,
             "intended_use": one.intended_use,
             "hooks": list(one.hooks),
             "job": job,
             "replayed": bool(rows),
+            "unassessed": list(unassessed),
             "next": [{"id": to, "title": titles[to]} for to in _NEXT[now_in]],
             "governs": asked.viewer.role in ("clinician", "administrator"),
             "open": [
@@ -204,23 +200,7 @@ def rule(asked: Asked) -> ViewModel:
             ],
         },
         (
-            Table(
-                "replay",
-                words("What it would have done in the past"),
-                (
-                    Column("unit", words("unit")),
-                    Column("stays", words("stays in its population"), "number"),
-                    Column("cards", words("cards"), "number"),
-                    Column("quiet", words("held back"), "number"),
-                    Column("cards_per_100_days", words("per 100 patient-days"), "number", 1),
-                    Column("cards_per_stay_with_card", words("per stay with a card"), "number", 1),
-                    Column("outcomes", words("outcomes"), "number"),
-                    Column("sensitivity", words("sensitivity"), "share", 0),
-                    Column("ppv", words("PPV"), "share", 0),
-                    Column("lead_hours", words("lead time"), "hours"),
-                ),
-                [{**row, "unit": row["unit"] or words("whole hospital")} for row in rows],
-            ),
+            *replayed,
             Table(
                 "history",
                 words("Changes of its state"),
