@@ -14,7 +14,7 @@ import polars as pl
 
 from neva.errors import UsageError
 from neva.events.clock import first_moment
-from neva.flow.arrivals import Arrivals, arrivals_of, fit_arrivals
+from neva.flow.arrivals import PROFILE_PRIOR, Arrivals, arrivals_of, fit_arrivals
 from neva.flow.forecast import _arrivals, _passed
 from neva.flow.sojourns import Sojourns
 
@@ -55,12 +55,13 @@ def incoming_week(sojourns: Sojourns, name: str, *, since: datetime) -> Incoming
     name : str
         ``elective``, or all others.
     since : datetime
-        Aware; hours of the day are those at which patients came since then.
+        Aware; where too few came for a forecast, their hours are those of the
+        arrivals since then.
 
     Notes
     -----
-    Each day has as many as :func:`neva.flow.forecast_flow` expects of it, and
-    at the hours at which they came on that weekday. What came today so far
+    Each day has as many as :func:`neva.flow.forecast_flow` expects of it, at
+    the hours at which they came on that weekday. What came today so far
     updates the rest of today; the hours of today that have passed are those of
     its weekday in a week.
     """
@@ -80,17 +81,17 @@ def incoming_week(sojourns: Sojourns, name: str, *, since: datetime) -> Incoming
         per_day = (int(counts.daily.sum()) + counts.so_far) / (len(counts.daily) + 0.5)
         level = 7 * per_day / max(float(week.sum()), 1e-9)
         return IncomingWeek(_flat(level * week), dispersion, per_day / usual if usual else 1.0)
-    made = np.empty((7, 24))
+    made, hours = np.empty((7, 24)), _hours(counts)
     for day in range(1, 8):
         weekday = (today.weekday() + day) % 7
-        made[weekday] = ahead.mean[day] * _shares(week[weekday])
+        made[weekday] = ahead.mean[day] * hours[weekday]
     level, shape = float(ahead.mean[0]), float(ahead.shape[0])
     if math.isfinite(shape):
         passed = float(ahead.profile[0] @ _passed(sojourns.now, sojourns.zone)) * level
         level *= (shape + counts.so_far) / (shape + passed)
     left = np.arange(24) >= today.hour
     weekday = today.weekday()
-    made[weekday, left] = level * _shares(week[weekday])[left]
+    made[weekday, left] = level * hours[weekday, left]
     spread = float(np.mean(1 / ahead.shape[:7]))
     return IncomingWeek(
         _flat(made), spread, float(ahead.mean[:7].mean()) / usual if usual else 1.0
@@ -101,9 +102,14 @@ def _flat(week: Floats) -> tuple[float, ...]:
     return tuple(float(rate) for rate in week.reshape(-1))
 
 
-def _shares(hours: Floats) -> Floats:
-    total = hours.sum()
-    return hours / total if total > 0 else np.full(24, 1 / 24)
+def _hours(counts: Arrivals) -> Floats:
+    """Shares of a day by hour, for each weekday: as in forecasts, but never where nobody came."""
+    complete = counts.complete.astype(np.float64)
+    weekday = (counts.first.weekday() + np.arange(len(complete))) % 7
+    by_weekday = np.stack([complete[weekday == day].sum(axis=0) for day in range(7)])
+    everyday = by_weekday.sum(axis=0) / by_weekday.sum()
+    mixed: Floats = by_weekday + PROFILE_PRIOR * everyday
+    return mixed / mixed.sum(axis=1, keepdims=True)
 
 
 def _week(counts: Arrivals) -> tuple[Floats, float]:

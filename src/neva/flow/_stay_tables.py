@@ -69,7 +69,7 @@ def _summed_from(values: Floats, counts: Floats, times: Floats) -> Floats:
     return summed
 
 
-def nexts_of(rows: pl.DataFrame) -> tuple[Next, ...] | None:
+def nexts_of(rows: pl.DataFrame, *, least: int = LEAST_ENDED) -> tuple[Next, ...] | None:
     """Return where to, how often and after how long; None where too few ended.
 
     Parameters
@@ -77,9 +77,11 @@ def nexts_of(rows: pl.DataFrame) -> tuple[Next, ...] | None:
     rows : polars.DataFrame
         Sojourns: ``hours`` and ``late`` (see :func:`weights_of`), ``to``
         (missing: open) and ``weight``, how much each counts.
+    least : int
+        Fewer are too few.
     """
     ended = rows["to"].is_not_null().to_numpy()
-    if ended.sum() < LEAST_ENDED:
+    if ended.sum() < least:
         return None
     seen = rows["hours"].to_numpy()
     counts = rows["weight"].to_numpy()

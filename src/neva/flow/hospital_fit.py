@@ -35,6 +35,7 @@ from neva.flow.hospital_model import (
 )
 from neva.flow.lengths import (
     HALF_LIFE_DAYS,
+    LEAST_OF_A_STATE,
     LEAST_SOJOURNS,
     SHORT_DAYS,
     SHORT_HALF_LIFE_DAYS,
@@ -263,7 +264,8 @@ def _routes(
     few = []
     for unit in units:
         inside = frame.filter(state=unit)
-        pooled = nexts_of(inside)
+        # A unit has rates of its own from as many on as in a forecast.
+        pooled = nexts_of(inside, least=LEAST_OF_A_STATE)
         if pooled is None:
             few.append(unit)
             if whole is None:

@@ -24,6 +24,7 @@ from neva.flow.sojourns import Sojourns
 
 __all__ = [
     "HALF_LIFE_DAYS",
+    "LEAST_OF_A_STATE",
     "LEAST_SOJOURNS",
     "SHORT_DAYS",
     "SHORT_HALF_LIFE_DAYS",

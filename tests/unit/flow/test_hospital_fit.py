@@ -14,8 +14,9 @@ from tests.hospitals import new_hospital
 
 from neva.errors import UsageError
 from neva.events.hospital import open_hospital
-from neva.flow.arrivals import arrivals_of
-from neva.flow.hospital_fit import AT_ONCE, _level, _weights, fit_hospital
+from neva.flow._incoming import incoming_week
+from neva.flow._stay_tables import AT_ONCE, nexts_of, weights_of
+from neva.flow.hospital_fit import fit_hospital
 from neva.flow.hospital_model import OUTSIDE, Beds
 from neva.flow.simulate import simulate
 from neva.flow.simulated_log import event_log, write_hospital
@@ -93,7 +94,7 @@ def test_arrivals_are_as_many_and_begin_where_they_began(fitted, past):
     (group,) = fitted.model.classes
     counted = past.frame.group_by("case").agg(pl.col("start").min(), pl.col("state").first())
     recent = counted.filter(pl.col("start") >= past.now - timedelta(weeks=8))
-    level = _level(arrivals_of(past, since=past.now - timedelta(weeks=8)))
+    level = incoming_week(past, "unscheduled", since=past.now - timedelta(weeks=8)).level
     rate = np.mean(group.arrivals.per_hour) / level
     assert rate == pytest.approx(recent.height / (8 * 168), rel=0.03)
     error = np.sqrt(1.2 / (8 * 168))
@@ -207,7 +208,7 @@ def test_weights_are_the_steps_of_kaplan_and_meier(given_):
         leaving = sum(1 for h, d in zip(hours, ended, strict=True) if d and h == time)
         expected[time] = survival / at_risk
         survival *= 1 - leaving / at_risk
-    found = _weights(hours, late, ended)
+    found = weights_of(hours, late, ended)
     slow = [expected[h] if d else 0.0 for h, d in zip(hours, ended, strict=True)]
     assert found == pytest.approx(slow)
     assert found.sum() == pytest.approx(1 - survival)
@@ -218,7 +219,7 @@ def test_those_who_are_still_there_make_stays_longer():
     rng = np.random.default_rng(3)
     whole, cut = rng.exponential(100, 4000), rng.exponential(100, 4000)
     hours, ended = np.minimum(whole, cut), whole <= cut
-    weights = _weights(hours, np.zeros(4000), ended)
+    weights = weights_of(hours, np.zeros(4000), ended)
     median = np.interp(0.5, np.cumsum(weights[np.argsort(hours)]), np.sort(hours))
     assert median == pytest.approx(100 * np.log(2), rel=0.08)
     assert np.median(hours[ended]) < 0.6 * median
