@@ -15,7 +15,7 @@ from neva.flow import _draws
 from neva.flow._draws import COMES, FIRST, GAP, GAPS, ISOLATION, LEAVING, ROUTE, SEX, STAY
 from neva.flow._model_arrays import (
     Clock,
-    _elective_list,
+    elective_list,
     arrival_edges,
     arrival_rates,
     bed_steps,
@@ -82,7 +82,7 @@ class Reference:
         self.expected = cumulative_arrivals(model, rates, self.edges, self.clock, self.base)
         self.level = [0.0] * len(model.classes)
         self.arrived = [0] * len(model.classes)
-        self.electives = [_elective_list(each, self.clock) for each in model.classes]
+        self.electives = [elective_list(each, self.clock) for each in model.classes]
         self.routes = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
         self.wards: dict[str, Ward] = {}
         self.owed: list[str] = []

@@ -22,6 +22,7 @@ __all__ = [
     "arrival_rates",
     "beds_at",
     "cumulative_arrivals",
+    "elective_list",
     "model_arrays",
 ]
 
@@ -160,7 +161,7 @@ def _rooms(unit: Unit, peak: int) -> tuple[list[int], list[int]]:
     return sizes, [BAY] * len(bays) + [MIXED] * (mixed > 0) + [SIDE] * (side > 0)
 
 
-def _elective_list(each: PatientClass, clock: Clock) -> list[tuple[float, float, int]]:
+def elective_list(each: PatientClass, clock: Clock) -> list[tuple[float, float, int]]:
     """Times, probabilities and numbers of the planned arrivals of a class."""
     if each.electives is None:
         return []
@@ -238,7 +239,7 @@ def model_arrays(
     diverts = [[units[name] for name in unit.divert] for unit in model.units]
     ranks = {p: rank for rank, p in enumerate(sorted({each.priority for each in model.classes}))}
     firsts = [[(units[n], share) for n, share in each.first] for each in model.classes]
-    electives = [_elective_list(each, clock) for each in model.classes]
+    electives = [elective_list(each, clock) for each in model.classes]
     by_place = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
     # Where one came from: outside, a unit, or (last) not known.
     before = [OUTSIDE, *units, None]
