@@ -93,9 +93,7 @@ def incoming_week(sojourns: Sojourns, name: str, *, since: datetime) -> Incoming
     weekday = today.weekday()
     made[weekday, left] = level * hours[weekday, left]
     spread = float(np.mean(1 / ahead.shape[:7]))
-    return IncomingWeek(
-        _flat(made), spread, float(ahead.mean[:7].mean()) / usual if usual else 1.0
-    )
+    return IncomingWeek(_flat(made), spread, float(ahead.mean[:7].mean()) / usual if usual else 1.0)
 
 
 def _flat(week: Floats) -> tuple[float, ...]:

@@ -139,7 +139,12 @@ def _quantiles(values: Floats, weights: Floats) -> StayLength:
     cumulative = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
     grid = np.linspace(0, 1, _KNOTS)
     hours = np.interp(grid, cumulative, ordered)
-    # The table's own mean is that of the patients: quantiles of few cut the ends.
+    # The table's own mean is that of the patients: the longest stays make up for what
+    # quantiles of few cut off, or a line to the very longest adds.
     mean = float(weights @ values / weights.sum())
+    last = 2 * (mean * (_KNOTS - 1) - float(hours[1:-1].sum()) - float(hours[0]) / 2)
+    if last >= hours[-2]:
+        hours[-1] = last
+        return StayLength(tuple(float(x) for x in hours))
     table = StayLength(tuple(float(x) for x in hours))
     return table.times(mean / table.mean()) if table.mean() > 0 else table

@@ -18,18 +18,21 @@ import numpy.typing as npt
 import polars as pl
 from scipy import stats
 
+from neva.census import units_above
 from neva.errors import UsageError
+from neva.events.hospital import Hospital
 from neva.events.schema import TIME, Columns
 from neva.flow._expected import expected_numbers, incoming_of
 from neva.flow.forecast import FlowModel, OccupancyForecast, fit_flow
 from neva.flow.hospital_fit import FittedHospital
 from neva.flow.hospital_model import HospitalModel
+from neva.flow.outlook import forecast_hospital
 from neva.flow.rolling import members_of
 from neva.flow.simulate import simulate
 from neva.flow.simulation_run import SimulationRun
 from neva.statistics.distributions import quantiles
 
-__all__ = ["HORIZONS", "PARTS", "Agreement", "agreement"]
+__all__ = ["HORIZONS", "PARTS", "Agreement", "agreement", "hospital_agreement"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -284,6 +287,40 @@ def agreement(
     )
 
 
+def hospital_agreement(
+    hospital: Hospital,
+    fitted: FittedHospital,
+    *,
+    seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Agreement:
+    """Forecast a hospital from the time of its simulation, and compare the two.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    fitted : FittedHospital
+        Learnt from it, without a scenario.
+    seed, progress
+        See :func:`agreement`.
+
+    Raises
+    ------
+    UsageError
+        No forecast can be made: too little is known to learn from, or
+        follow-up of most has ended.
+
+    Notes
+    -----
+    The forecast's intervals are not widened by the errors of earlier ones;
+    that leaves the means and makes the comparison stricter.
+    """
+    now = fitted.sojourns.now
+    made = forecast_hospital(hospital, now, by="unit", look_back=0, seed=seed)
+    above = units_above(hospital.snapshot(as_of=now))
+    return agreement(fitted, made, above=above, seed=seed, progress=progress)
+
+
 def _check(fitted: FittedHospital, forecast: OccupancyForecast) -> None:
     sojourns = fitted.sojourns
     if forecast.step_hours != 1:
@@ -323,7 +360,7 @@ def _half_width(counts: Floats) -> Floats:
 
 def _replications(first: Floats, margin: Floats, most: int) -> int:
     """As many as make every mean precise, by the spread of the first ones."""
-    needed = len(first) * float(((_half_width(first) / (_PRECISION * margin)) ** 2).max())
+    needed = 1.2 * len(first) * float(((_half_width(first) / (_PRECISION * margin)) ** 2).max())
     return int(min(max(most, len(first)), max(len(first), np.ceil(needed))))
 
 
@@ -346,7 +383,7 @@ def _closed(model: HospitalModel) -> HospitalModel:
 
 
 def _reasons(difference: float, parts: Mapping[str, float]) -> list[str]:
-    """The parts that make a difference, the largest first."""
+    """The parts that make a difference, the largest first; one at the least."""
     toward = {name: value / difference for name, value in parts.items()}
-    named = [name for name, share in toward.items() if share >= _NAMED]
-    return sorted(named, key=lambda name: -toward[name])
+    ordered = sorted(toward, key=lambda name: -toward[name])
+    return [name for k, name in enumerate(ordered) if not k or toward[name] >= _NAMED]

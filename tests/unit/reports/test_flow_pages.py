@@ -147,10 +147,13 @@ def check(share=1.0):
     )  # fmt: skip
 
 
-def whatif(compared, fitted, *, checked=None, note="not checked: too few days", search=None):
+def whatif(
+    compared, fitted, *, checked=None, note="not checked: too few days", search=None,
+    agreement=None, agreement_note="too few left",
+):  # fmt: skip
     return comparison_page(
         compared, checked=checked, check_note=note, search=search, fitted=fitted, made=MADE,
-        synthetic=True,
+        synthetic=True, agreement=agreement, agreement_note=agreement_note,
     )  # fmt: skip
 
 
