@@ -15,11 +15,11 @@ from neva.flow import _draws
 from neva.flow._draws import COMES, FIRST, GAP, GAPS, ISOLATION, LEAVING, ROUTE, SEX, STAY
 from neva.flow._model_arrays import (
     Clock,
-    elective_list,
     arrival_edges,
     arrival_rates,
     bed_steps,
     cumulative_arrivals,
+    elective_list,
 )
 from neva.flow.hospital_model import OUTSIDE, HospitalModel
 

@@ -1,4 +1,4 @@
-"""Do the forecast and the simulation of one hospital agree, and if not, why?
+"""Whether the forecast and the simulation of one hospital agree, and if not, why.
 
 Both are learnt from the same sojourns and look ahead from the same time. The
 forecast follows patients exactly and looks at no beds; the simulation draws
@@ -159,7 +159,7 @@ def agreement(
         A hundred are made, and as many more as the precision needs, up to this.
     seed : int
     progress : callable, optional
-        Called with simulations done and their number.
+        Called with simulations done, and their number at the most.
 
     Raises
     ------
@@ -213,24 +213,8 @@ def agreement(
     ends = quantiles(forecast.distribution[np.ix_(chosen, steps)], [0.05, 0.95]).astype(float)
     margin = np.maximum(_LEAST_MARGIN, _SHARE_OF_WIDTH * (ends[..., 1] - ends[..., 0]))
 
-    def counted(of: HospitalModel, replications: int) -> Floats:
-        run = simulate(
-            of, start=sojourns.now, days=(max(reached) + 2) / 24, seed=seed, zone=sojourns.zone,
-            replications=replications,
-        )  # fmt: skip
-        return np.einsum("ps,rsh->rph", member, _at(run, sojourns.states, reached))
-
-    tell = progress or (lambda done, of: None)
-    first = counted(model, _FIRST_REPLICATIONS)
-    wanted = _replications(first, margin, most_replications)
-    limited = first if wanted == _FIRST_REPLICATIONS else counted(model, wanted)
-    tell(1, 3)
-    unlimited = counted(_unlimited(model), wanted).mean(axis=0)
-    tell(2, 3)
-    here = np.zeros(shown.shape)
-    if model.initial:
-        here = counted(_closed(_unlimited(model)), wanted).mean(axis=0)
-    tell(3, 3)
+    simulated = _simulated(fitted, member, reached, margin, most_replications, seed, progress)
+    limited, unlimited, here = simulated.limited, simulated.unlimited, simulated.here
     at = (slice(None), steps)
     here_forecast, come_forecast = (member @ plain.present[k][at] for k in (0, 1))
     come_swapped = member @ swapped.present[1][at]
@@ -279,7 +263,7 @@ def agreement(
     return Agreement(
         frame=frame,
         issued=sojourns.now,
-        replications=wanted,
+        replications=len(limited),
         seed=seed,
         precise=bool((half <= _PRECISION * margin).all()),
         identity=sojourns.identity,
@@ -338,6 +322,49 @@ def _check(fitted: FittedHospital, forecast: OccupancyForecast) -> None:
             "make both from the same"
         )
         raise UsageError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Simulated:
+    """Patients by place and horizon: of every replicate, and means without beds or arrivals."""
+
+    limited: Floats
+    unlimited: Floats
+    here: Floats
+
+
+def _simulated(
+    fitted: FittedHospital,
+    member: Floats,
+    hours: Sequence[int],
+    margin: Floats,
+    most: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> _Simulated:
+    """Simulate with the beds, with as many as wanted, and of these those here now."""
+    sojourns, model = fitted.sojourns, fitted.model
+    done = 0
+
+    def counted(of: HospitalModel, replications: int) -> Floats:
+        nonlocal done
+        run = simulate(
+            of, start=sojourns.now, days=(max(hours) + 2) / 24, seed=seed, zone=sojourns.zone,
+            replications=replications,
+        )  # fmt: skip
+        done += 1
+        if progress is not None:
+            progress(done, 4)
+        return np.einsum("ps,rsh->rph", member, _at(run, sojourns.states, hours))
+
+    first = counted(model, _FIRST_REPLICATIONS)
+    wanted = _replications(first, margin, most)
+    limited = first if wanted == len(first) else counted(model, wanted)
+    unlimited = counted(_unlimited(model), wanted).mean(axis=0)
+    here = np.zeros(margin.shape)
+    if model.initial:
+        here = counted(_closed(_unlimited(model)), wanted).mean(axis=0)
+    return _Simulated(limited, unlimited, here)
 
 
 def _at(run: SimulationRun, states: Sequence[str], hours: Sequence[int]) -> Floats:

@@ -69,13 +69,15 @@ def agreement_words(made: Agreement | None, note: str) -> list[str]:
     ]
     if close := made.count("undecided"):
         said.append(f"too close to tell: {close}")
-    for row in made.differing().iter_rows(named=True):
-        said.append(
+    said += [
+        (
             f"differs: {place_name(row['place'], _WHAT)} {ahead(row['hours'])}: simulated "
             f"{number(row['simulated'], digits=1)} ({_range(row, 'simulated')}), forecast "
             f"{number(row['forecast'], digits=1)} ({_range(row, 'forecast')}), because of "
             f"{reason_words(row)}"
         )
+        for row in made.differing().iter_rows(named=True)
+    ]
     return said
 
 

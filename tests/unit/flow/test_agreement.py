@@ -49,9 +49,10 @@ def seen():
 def flow(seen):
     """The forecast's own parts, with the rates that are known to be true."""
     made = fit_flow(seen)
+    leads = (made.lengths.rates > 0).any(axis=1)[:, None]
     lengths = replace(
         made.lengths,
-        rates=np.full_like(made.lengths.rates, 1 / STAY) * (made.lengths.rates > 0).any(axis=1)[:, None],
+        rates=np.full_like(made.lengths.rates, 1 / STAY) * leads,
         clock=np.ones_like(made.lengths.clock),
         week=np.ones_like(made.lengths.week),
         pace=np.ones_like(made.lengths.pace),
