@@ -207,7 +207,7 @@ def agreement(
     member = np.array(
         [[float(state in mine) for state in sojourns.states] for mine in members.values()]
     )
-    chosen = [forecast.places.index(place) for place in members]
+    chosen = np.array([forecast.places.index(place) for place in members])
     steps = np.array(reached) - 1
     shown = forecast.mean[np.ix_(chosen, steps)]
     ends = quantiles(forecast.distribution[np.ix_(chosen, steps)], [0.05, 0.95]).astype(float)
