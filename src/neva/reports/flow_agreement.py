@@ -110,7 +110,8 @@ def agreement_section(made: Agreement | None, note: str, zone: str) -> Section:
             "small",
         ),
     ]
-    shown = frame.filter((pl.col("place") == "all") | (pl.col("verdict") != "agrees"))
+    whole = pl.col("place") == "all"
+    shown = frame.filter(whole | (pl.col("verdict") != "agrees")).sort(~whole, maintain_order=True)
     if shown.height:
         blocks.append(_table(shown, zone, "The whole hospital, and what does not agree"))
     everything = _table(frame, zone, "Simulated and forecast patients; mean, and 5 % to 95 %")

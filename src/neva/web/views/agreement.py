@@ -47,14 +47,15 @@ def agreement_of(asked: Asked, content: Mapping[str, Any]) -> tuple[dict[str, An
         "%(ahead)s.",
         agrees=words.count(counts["agrees"]),
         all=words.count(len(rows)),
-        ahead=words.hours(max(row["hours"] for row in rows)),
+        ahead=_ahead(words, max(row["hours"] for row in rows)),
     )
     if counts["undecided"]:
         said += " " + words("Too close to tell: %(n)s.", n=words.count(counts["undecided"]))
     if counts["differs"]:
         said += " " + words("The table says why the others differ.")
-    shown = [
-        _row(asked, row) for row in rows if row["place"] == "all" or row["verdict"] != "agrees"
+    shown = [_row(asked, row) for row in rows if row["place"] == "all"]
+    shown += [
+        _row(asked, row) for row in rows if row["place"] != "all" and row["verdict"] != "agrees"
     ]
     kind = "" if counts["undecided"] else "good"
     data = {
@@ -78,6 +79,12 @@ def agreement_of(asked: Asked, content: Mapping[str, Any]) -> tuple[dict[str, An
             shown,
         )
     ]
+
+
+def _ahead(words: Language, hours: int) -> str:
+    if hours % 24:
+        return words.hours(hours)
+    return words("%(n)s days", n=words.number(hours // 24))
 
 
 def _row(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
