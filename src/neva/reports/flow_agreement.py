@@ -60,15 +60,18 @@ def agreement_words(made: Agreement | None, note: str) -> list[str]:
         return [f"not compared with the forecast: {note}"]
     frame = made.frame
     hours = [hours_ahead(one) for one in frame["hours"].unique().sort()]
+    counts = [f"{made.count('agrees')} of {frame.height} numbers of patients agree"]
+    if differing := made.count("differs"):
+        counts.append(f"{differing} {'differs' if differing == 1 else 'differ'}")
+    if close := made.count("undecided"):
+        counts.append(f"{close} {'is' if close == 1 else 'are'} too close to tell")
     said = [
         (
-            f"compared with the forecast of the same time, as it is: {made.count('agrees')} of "
-            f"{frame.height} agree ({frame['place'].n_unique()} places, {listed(hours)} ahead; "
-            f"{made.replications} replications)"
+            f"the hospital as it is, beside its forecast: {listed(counts)} "
+            f"({frame['place'].n_unique()} places, {listed(hours)} ahead; {made.replications} "
+            "replications)"
         )
     ]
-    if close := made.count("undecided"):
-        said.append(f"too close to tell: {close}")
     said += [
         (
             f"differs: {place_name(row['place'], _WHAT)} {ahead(row['hours'])}: simulated "
@@ -96,12 +99,9 @@ def agreement_section(made: Agreement | None, note: str, zone: str) -> Section:
     if made is None:
         return Section(title, (Text(f"Not compared with the forecast: {note}", "warning"),))
     frame = made.frame
-    differing, close = made.count("differs"), made.count("undecided")
-    said = f"{made.count('agrees')} of {frame.height} numbers of patients agree"
-    said += f"; {close} are too close to tell" if close else ""
-    said += f"; {differing} differ, for the reasons given." if differing else "."
+    said = agreement_words(made, note)[0]
     blocks: list[Text | Table | Details] = [
-        Text(said),
+        Text(f"{said[0].upper()}{said[1:]}."),
         Text(
             "The hospital as it is, simulated with its beds, beside the forecast, which looks at "
             "no beds. They agree if the simulated mean, with its 95 % interval, is no farther from "

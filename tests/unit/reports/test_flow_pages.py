@@ -379,9 +379,9 @@ def section(page):
 def test_a_what_if_says_whether_the_forecast_says_the_same(compared, fitted):
     page = whatif(compared, fitted, checked=check(), agreement=agreeing())
     text = plain(page)
-    assert "1 of 2 numbers of patients agree; 1 differ, for the reasons given." in text
+    assert "1 of 2 numbers of patients agree and 1 differs (2 places, 24 h ahead" in text
     assert "beds: some find no bed here; with beds for all it would be 9.0: −5.00" in text
-    assert any("1 of 2 agree" in one.text for one in page.lead)
+    assert any("1 of 2 numbers of patients agree" in one.text for one in page.lead)
     assert [one.kind for one in section(page).blocks if isinstance(one, Text)] == ["plain", "small"]
 
 
