@@ -15,11 +15,11 @@ from neva.flow import _draws
 from neva.flow._draws import COMES, FIRST, GAP, GAPS, ISOLATION, LEAVING, ROUTE, SEX, STAY
 from neva.flow._model_arrays import (
     Clock,
-    _elective_list,
     arrival_edges,
     arrival_rates,
     bed_steps,
     cumulative_arrivals,
+    elective_list,
 )
 from neva.flow.hospital_model import OUTSIDE, HospitalModel
 
@@ -82,7 +82,7 @@ class Reference:
         self.expected = cumulative_arrivals(model, rates, self.edges, self.clock, self.base)
         self.level = [0.0] * len(model.classes)
         self.arrived = [0] * len(model.classes)
-        self.electives = [_elective_list(each, self.clock) for each in model.classes]
+        self.electives = [elective_list(each, self.clock) for each in model.classes]
         self.routes = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
         self.wards: dict[str, Ward] = {}
         self.owed: list[str] = []
@@ -152,36 +152,77 @@ class Reference:
         patient.step += 1
         return stay
 
+    def hours_before(self):
+        """Parts of hours of the day before the start: hour, begin, width, how long ago."""
+        hour = int(self.clock.hour_of_day[int(self.clock.start)])
+        passed = self.clock.start - int(self.clock.start)
+        parts = [(hour, 0.0, passed, passed / 2)]
+        parts += [((hour - back) % 24, 0.0, 1.0, back + passed - 0.5) for back in range(1, 24)]
+        return [*parts, (hour, passed, 1.0 - passed, 24.0 + passed - (1.0 + passed) / 2)]
+
+    def ready(self, one, elapsed):
+        """Shares of those ready at the start, by the part of an hour at which they leave."""
+        exit_ = {each.name: each for each in self.model.exits}.get(one.to)
+        hours = (exit_.past_hours or exit_.hours) if exit_ else None
+        if hours is None:
+            return None
+        by_now = share_by(one.stay.hours, elapsed)
+        return [
+            hours[hour] / sum(hours) * width * (by_now - share_by(one.stay.hours, elapsed - ago))
+            for hour, _, width, ago in self.hours_before()
+        ]
+
     def draw_rest(self, patient, unit, came, elapsed):
+        """How long until ready; of one who is ready and waits, when they leave."""
         nexts = self.nexts(patient, unit, came)
         patient.step = 1
         wanted, u = self.u(patient.key, ROUTE, 0), self.u(patient.key, STAY, 0)
         cumulative = np.cumsum([n.probability for n in nexts])
         cumulative = cumulative / cumulative[-1]
-        shares = np.diff(cumulative, prepend=0.0)
-        left = [
-            share * (1.0 - share_by(n.stay.hours, elapsed))
-            for share, n in zip(shares, nexts, strict=True)
-        ]
+        ways = []
+        for share, one in zip(np.diff(cumulative, prepend=0.0), nexts, strict=True):
+            ways.append((one, None, share * (1.0 - share_by(one.stay.hours, elapsed))))
+            ready = self.ready(one, elapsed)
+            if ready:
+                ways.append((one, ready, share * sum(ready)))
         total = 0.0
-        for value in left:
-            total += value
+        for _, _, weight in ways:
+            total += weight
         if total <= 0:
             place = self.choose([n.probability for n in nexts], wanted)
             patient.next = nexts[place].to
             hours = nexts[place].stay.hours
-            return u * (hours[-1] - hours[-2])
-        below, place = 0.0, 0
-        for number, value in enumerate(left):
-            if value > 0:
-                place = number
-                below += value
+            return u * (hours[-1] - hours[-2]), None
+        below, chosen = 0.0, ways[0]
+        for way in ways:
+            if way[2] > 0:
+                chosen = way
+                below += way[2]
                 if wanted * total < below:
                     break
-        patient.next = nexts[place].to
-        hours = nexts[place].stay.hours
-        gone = share_by(hours, elapsed)
-        return max(0.0, quantile(hours, gone + (1.0 - gone) * u) - elapsed)
+        one, ready, _ = chosen
+        patient.next = one.to
+        if ready is None:
+            gone = share_by(one.stay.hours, elapsed)
+            return max(0.0, quantile(one.stay.hours, gone + (1.0 - gone) * u) - elapsed), None
+        exit_ = {each.name: each for each in self.model.exits}[one.to]
+        if exit_.past_hours:
+            return 0.0, None
+        aim = self.u(patient.key, LEAVING, 1) * sum(ready)
+        below = 0.0
+        for part, weight in zip(self.hours_before(), ready, strict=True):
+            if weight > 0:
+                (hour, begin, width, _), inside = part, min(1.0, (aim - below) / weight)
+                below += weight
+                if aim < below:
+                    break
+        return 0.0, self.next_at(hour, begin + inside * width)
+
+    def next_at(self, hour, inside):
+        for place in range(int(self.now), len(self.clock.hour_of_day)):
+            if self.clock.hour_of_day[place] == hour and place + inside >= self.now:
+                return place + inside
+        return np.inf
 
     # beds
 
@@ -309,11 +350,7 @@ class Reference:
         shares = shares / shares[-1]
         hour = int(np.searchsorted(shares, u, side="right"))
         below = shares[hour - 1] if hour else 0.0
-        inside = (u - below) / (shares[hour] - below)
-        for place in range(int(self.now), len(self.clock.hour_of_day)):
-            if self.clock.hour_of_day[place] == hour and place + inside >= self.now:
-                return place + inside
-        return np.inf
+        return self.next_at(hour, (u - below) / (shares[hour] - below))
 
     def stay_over(self, patient):
         exits = {each.name: each for each in self.model.exits}
@@ -418,8 +455,12 @@ class Reference:
             patient.unit, patient.room = there.unit, None if room is False else room
             self.wards[there.unit].patients.append(patient)
             self.row(patient, "present", None, there.unit)
-            rest = self.draw_rest(patient, there.unit, there.came_from, there.elapsed_hours)
-            self.at(self.now + rest, READY, patient.case, patient)
+            rest, leaves = self.draw_rest(patient, there.unit, there.came_from, there.elapsed_hours)
+            if leaves is None:
+                self.at(self.now + rest, READY, patient.case, patient)
+            else:
+                self.row(patient, "ready", patient.unit, patient.next)
+                self.at(leaves, LEAVE, patient.case, patient)
         for group in range(len(self.model.classes)):
             self.next_arrival(group)
             self.next_elective(group)

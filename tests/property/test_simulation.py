@@ -147,9 +147,10 @@ def hospitals(draw):
         )
     )
     hours = draw(st.one_of(st.none(), st.just((0.0,) * 9 + (1.0, 2.0, 3.0) + (0.0,) * 12)))
+    past = draw(st.one_of(st.none(), st.just((0.0,) * 5 + (1.0, 4.0) * 8 + (0.0,) * 3)))
     return HospitalModel(
         units=tuple(draw(units(name)) for name in UNITS),
-        exits=(Exit("discharged", hours), Exit("died")),
+        exits=(Exit("discharged", hours, past), Exit("died")),
         classes=tuple(draw(classes(name)) for name in names),
         routes=tuple(
             draw(routes(name, unit, came))

@@ -14,7 +14,7 @@ from neva.errors import UsageError
 from neva.events.hospital import Hospital, open_hospital
 
 if TYPE_CHECKING:
-    from neva.flow import FittedHospital
+    from neva.flow import Agreement, FittedHospital
     from neva.flow.calibration import Calibrated
 
 __all__ = ["add_to"]
@@ -71,6 +71,16 @@ def _check(base: _Base, as_of: str | None, days: int, seed: int) -> tuple[Calibr
         return None, f"not checked against the past: {error}"
 
 
+def _compared(base: _Base, seed: int) -> tuple[Agreement | None, str]:
+    """Compare the hospital as it is with its forecast; where that cannot be done, say why."""
+    from neva.flow import hospital_agreement
+
+    try:
+        return hospital_agreement(base.store, base.fitted, seed=seed), ""
+    except UsageError as error:
+        return None, str(error)
+
+
 def _checked_words(checked: Calibrated | None, why: str) -> list[str]:
     if checked is None:
         return [why]
@@ -117,6 +127,7 @@ def simulate(
     """
     from neva.flow import apply_scenario, event_log, read_scenario, write_hospital
     from neva.flow import simulate as simulated
+    from neva.reports.flow_agreement import agreement_words
 
     base = _base(hospital, as_of)
     model, name = base.fitted.model, "as it is"
@@ -133,6 +144,7 @@ def simulate(
     if log is not None:
         write_hospital(event_log(run, 0), log, zone=zone, now=now())
     checked, why = _check(base, as_of, check_days, seed)
+    agreement, not_compared = _compared(base, seed)
     figures = run.to_frame()
     content = {
         "synthetic": base.synthetic,
@@ -149,6 +161,8 @@ def simulate(
         "exits": run.exits(),
         "check": checked,
         "check_note": why,
+        "agreement": agreement,
+        "agreement_note": not_compared,
         "hospital": log,
     }
 
@@ -166,6 +180,7 @@ def simulate(
             "",
             *(_width_words(run.width_reached, run.width_asked)),
             *_checked_words(checked, why),
+            *agreement_words(agreement, not_compared),
             *(f"note: {note}" for note in base.fitted.notes),
         ]
         return "\n".join([*lines, *([f"hospital: {log}"] if log is not None else [])])
@@ -229,6 +244,7 @@ def compare(
     """
     from neva.flow import BASE, apply_scenario, beds_for_service, read_scenario, refusal_by_pool
     from neva.flow import compare as compared
+    from neva.reports.flow_agreement import agreement_words
 
     base = _base(hospital, as_of)
     models = {BASE: base.fitted.model}
@@ -253,12 +269,14 @@ def compare(
             target=service, replications=replications, warm_up_days=warm_up_days,
         )  # fmt: skip
     checked, why = _check(base, as_of, check_days, seed)
+    agreement, not_compared = _compared(base, seed)
     if out is not None:
         from neva.reports.flow_pages import comparison_page
 
         comparison_page(
-            made, checked=checked, check_note=why, search=search, fitted=base.fitted,
-            made=now(), synthetic=base.synthetic,
+            made, checked=checked, check_note=why, agreement=agreement,
+            agreement_note=not_compared, search=search, fitted=base.fitted, made=now(),
+            synthetic=base.synthetic,
         ).write(out)  # fmt: skip
     content = {
         "synthetic": base.synthetic,
@@ -273,6 +291,8 @@ def compare(
         "pools": refusal_by_pool(),
         "check": checked,
         "check_note": why,
+        "agreement": agreement,
+        "agreement_note": not_compared,
         "page": out,
     }
 
@@ -297,6 +317,7 @@ def compare(
             "",
             *(_search_words(search) if search is not None else []),
             *_checked_words(checked, why),
+            *agreement_words(agreement, not_compared),
             *(f"note: {note}" for note in base.fitted.notes),
         ]
         return "\n".join([*lines, *([f"page: {out}"] if out is not None else [])])

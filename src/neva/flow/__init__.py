@@ -1,5 +1,6 @@
 """Where patients are and will be: trajectories, forecasts, simulation."""
 
+from neva.flow.agreement import Agreement, hospital_agreement
 from neva.flow.arrivals import (
     ArrivalModel,
     Arrivals,
@@ -44,6 +45,7 @@ from neva.flow.widening import Widening, learn_widening, widened
 
 __all__ = [
     "BASE",
+    "Agreement",
     "ArrivalModel",
     "Arrivals",
     "BedBoard",
@@ -89,6 +91,7 @@ __all__ = [
     "forecast_hospital",
     "highest_occupancy",
     "holidays_of",
+    "hospital_agreement",
     "hospital_moves_ahead",
     "known_sojourns",
     "learn_widening",

@@ -103,6 +103,17 @@ def share_by(hours, first, last, elapsed):  # pragma: no cover
 
 
 @leaf
+def next_at(ready, hour, inside, hour_of_day):  # pragma: no cover
+    """The next time at or after `ready` at a part `inside` of an hour of the day."""
+    place = int(ready)
+    while place < hour_of_day.size:
+        if hour_of_day[place] == hour and place + inside >= ready:
+            return place + inside
+        place += 1
+    return np.inf
+
+
+@leaf
 def leaving_time(ready, shares, exit_, hour_of_day, u):  # pragma: no cover
     """The next time at or after `ready` that shows the time of day drawn by `u`."""
     hour = 0
@@ -111,10 +122,4 @@ def leaving_time(ready, shares, exit_, hour_of_day, u):  # pragma: no cover
         if u < shares[exit_, hour]:
             break
         below = shares[exit_, hour]
-    inside = (u - below) / (shares[exit_, hour] - below)
-    place = int(ready)
-    while place < hour_of_day.size:
-        if hour_of_day[place] == hour and place + inside >= ready:
-            return place + inside
-        place += 1
-    return np.inf
+    return next_at(ready, hour, (u - below) / (shares[exit_, hour] - below), hour_of_day)

@@ -22,6 +22,7 @@ __all__ = [
     "arrival_rates",
     "beds_at",
     "cumulative_arrivals",
+    "elective_list",
     "model_arrays",
 ]
 
@@ -70,8 +71,9 @@ class ModelArrays(NamedTuple):
     places: np.ndarray  # (class * (U + 2) + 1 + unit before) * U + unit: range route
     routes: np.ndarray  # to (a unit, or U + exit), share (cumulative), range table
     hours: np.ndarray  # all tables of lengths of stay, joined
-    exits: np.ndarray  # timed
+    exits: np.ndarray  # timed, timed before the start, changed at the start
     exit_hours: np.ndarray  # (E, 24) cumulative
+    past_hours: np.ndarray  # (E, 24) shares, of those who left before the start
     initial: np.ndarray  # group, unit, came (U: not known), elapsed, female, isolated (-1: drawn)
 
 
@@ -159,7 +161,7 @@ def _rooms(unit: Unit, peak: int) -> tuple[list[int], list[int]]:
     return sizes, [BAY] * len(bays) + [MIXED] * (mixed > 0) + [SIDE] * (side > 0)
 
 
-def _elective_list(each: PatientClass, clock: Clock) -> list[tuple[float, float, int]]:
+def elective_list(each: PatientClass, clock: Clock) -> list[tuple[float, float, int]]:
     """Times, probabilities and numbers of the planned arrivals of a class."""
     if each.electives is None:
         return []
@@ -237,7 +239,7 @@ def model_arrays(
     diverts = [[units[name] for name in unit.divert] for unit in model.units]
     ranks = {p: rank for rank, p in enumerate(sorted({each.priority for each in model.classes}))}
     firsts = [[(units[n], share) for n, share in each.first] for each in model.classes]
-    electives = [_elective_list(each, clock) for each in model.classes]
+    electives = [elective_list(each, clock) for each in model.classes]
     by_place = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
     # Where one came from: outside, a unit, or (last) not known.
     before = [OUTSIDE, *units, None]
@@ -261,6 +263,7 @@ def model_arrays(
     elective_of = _offsets([[n for _, _, n in each] for each in electives])
     route_of = _offsets([[0] * len(each) for each in nexts])
     weights = [each.hours or (1.0,) * 24 for each in model.exits]
+    past = [each.past_hours or each.hours for each in model.exits]
     return ModelArrays(
         start=clock.start,
         count_from=clock.start + warm_up_hours,
@@ -323,8 +326,16 @@ def model_arrays(
             table_last=table_of[numbers + 1],
         ),
         hours=_joined(table_parts, np.float64),
-        exits=_records(timed=np.array([e.hours is not None for e in model.exits], dtype=np.int64)),
+        exits=_records(
+            timed=np.array([e.hours is not None for e in model.exits], dtype=np.int64),
+            was_timed=np.array([hours is not None for hours in past], dtype=np.int64),
+            changed=np.array([e.past_hours is not None for e in model.exits], dtype=np.int64),
+        ),
         exit_hours=np.array([_shares(list(each)) for each in weights], dtype=np.float64),
+        past_hours=np.array(
+            [np.array(hours or (1.0,) * 24) / sum(hours or (1.0,) * 24) for hours in past],
+            dtype=np.float64,
+        ),
         initial=_records(
             group=np.array([classes[p.patient_class] for p in model.initial], dtype=np.int64),
             unit=np.array([units[p.unit] for p in model.initial], dtype=np.int64),

@@ -104,13 +104,14 @@ def check_unit(unit: Unit) -> None:
 
 
 def check_exit(exit_: Exit) -> None:
-    if exit_.hours is None:
-        return
-    where = f"exit {exit_.name}: hours"
-    bad = [value for value in exit_.hours if not (isfinite(value) and value >= 0)]
-    if len(exit_.hours) != 24 or bad or sum(exit_.hours) <= 0:
-        found = f"{len(exit_.hours)} weights, sum {sum(exit_.hours):.6g}"
-        refuse("not a day", where, found, "give 24 weights of 0 or more, not all 0")
+    for name, hours in (("hours", exit_.hours), ("past hours", exit_.past_hours)):
+        if hours is None:
+            continue
+        bad = [value for value in hours if not (isfinite(value) and value >= 0)]
+        if len(hours) != 24 or bad or sum(hours) <= 0:
+            found = f"{len(hours)} weights, sum {sum(hours):.6g}"
+            where = f"exit {exit_.name}: {name}"
+            refuse("not a day", where, found, "give 24 weights of 0 or more, not all 0")
 
 
 def check_class(each: PatientClass) -> None:

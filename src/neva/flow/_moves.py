@@ -248,6 +248,16 @@ def _swap(m, s, size):  # pragma: no cover
 
 
 @part
+def await_hour(m, s, slot, time):  # pragma: no cover
+    """Keep the bed until the hour of leaving."""
+    unit = s.slots[slot].unit
+    write_row(m, s, slot, IS_READY, unit, s.slots[slot].next)
+    touch(m, s, unit)
+    s.units[unit].awaiting += 1
+    push(s, time, LEAVE, s.slots[slot].case, slot)
+
+
+@part
 def stay_over(m, s, slot):  # pragma: no cover
     """The stay in a unit is over. Tells whether a forbidden cycle arose."""
     unit, target = s.slots[slot].unit, s.slots[slot].next
@@ -257,10 +267,7 @@ def stay_over(m, s, slot):  # pragma: no cover
             u = uniform(s.slots[slot].key, LEAVING, s.slots[slot].step)
             time = leaving_time(s.clock[0], m.exit_hours, exit_, m.hour_of_day, u)
             if time > s.clock[0]:
-                write_row(m, s, slot, IS_READY, unit, target)
-                touch(m, s, unit)
-                s.units[unit].awaiting += 1
-                push(s, time, LEAVE, s.slots[slot].case, slot)
+                await_hour(m, s, slot, time)
                 return False
         leave(m, s, slot)
         return False

@@ -9,12 +9,14 @@ from typing import Final
 from neva.flow._compiling import part
 from neva.flow._draws import (
     ISOLATION,
+    LEAVING,
     PLANNED,
     ROUTE,
     SEX,
     STAY,
     chosen,
     length,
+    next_at,
     patient_key,
     share_by,
     uniform,
@@ -129,8 +131,72 @@ def _share_left(m, first, number, elapsed):  # pragma: no cover
 
 
 @part
+def _hour_passed(m, back):  # pragma: no cover
+    """The hour of day that began `back` hours before the one of the start: its part, and how long.
+
+    Back 0 is the part of the present hour that has passed, back 24 the rest of
+    it, a day before. How long is from the middle of that part until the start.
+    """
+    hour = m.hour_of_day[int(m.start)]
+    passed = m.start - int(m.start)
+    if back == 0:
+        return hour, 0.0, passed, passed / 2
+    if back == 24:
+        return hour, passed, 1.0 - passed, 24.0 + passed - (1.0 + passed) / 2
+    return (hour - back) % 24, 0.0, 1.0, back + passed - 0.5
+
+
+@part
+def _share_ready(m, number, exit_, back, elapsed):  # pragma: no cover
+    """Of those who go one way and leave at an hour of day, the share ready and not gone.
+
+    They were ready after that hour last came, and before `elapsed`.
+    """
+    hour, _, part_of_hour, ago = _hour_passed(m, back)
+    first, last = m.routes[number].table_first, m.routes[number].table_last
+    ready = share_by(m.hours, first, last, elapsed)
+    ready -= share_by(m.hours, first, last, elapsed - ago)
+    return m.past_hours[exit_, hour] * part_of_hour * ready
+
+
+@part
+def _share_waiting(m, first, number, elapsed):  # pragma: no cover
+    """The share of patients who go one way, are ready by `elapsed` and wait for their hour."""
+    exit_ = m.routes[number].to - m.units.size
+    if exit_ < 0 or not m.exits[exit_].was_timed:
+        return 0.0
+    share = m.routes[number].share - (m.routes[number - 1].share if number > first else 0.0)
+    total = 0.0
+    for back in range(25):
+        total += _share_ready(m, number, exit_, back, elapsed)
+    return share * total
+
+
+@part
+def _hour_of_leaving(m, number, elapsed, u):  # pragma: no cover
+    """When one leaves who is ready at the start: the hour of day drawn from those possible."""
+    exit_ = m.routes[number].to - m.units.size
+    total = 0.0
+    for back in range(25):
+        total += _share_ready(m, number, exit_, back, elapsed)
+    below, found, inside = 0.0, 0, 0.0
+    for back in range(25):
+        here = _share_ready(m, number, exit_, back, elapsed)
+        if here > 0.0:
+            found, inside = back, min(1.0, (u * total - below) / here)
+            below += here
+            if u * total < below:
+                break
+    hour, begin, width, _ = _hour_passed(m, found)
+    return next_at(m.start, hour, begin + inside * width, m.hour_of_day)
+
+
+@part
 def draw_rest(m, s, slot, unit, came, elapsed):  # pragma: no cover
-    """The same for a patient who has been there for some time: what remains of the stay."""
+    """The same for a patient who has been there for some time: what remains of the stay.
+
+    With the time of leaving of one who is ready and waits for it, else -1.
+    """
     place = place_of(m, s, slot, unit, came)
     first, last = m.places[place].route_first, m.places[place].route_last
     key = s.slots[slot].key
@@ -138,24 +204,37 @@ def draw_rest(m, s, slot, unit, came, elapsed):  # pragma: no cover
     total = 0.0
     for number in range(first, last):
         total += _share_left(m, first, number, elapsed)
+        total += _share_waiting(m, first, number, elapsed)
     wanted = uniform(key, ROUTE, 0)
     u = uniform(key, STAY, 0)
     if total <= 0.0:
         # Longer than anybody stayed: the width of the last step of the table remains.
         route = m.routes[chosen(m.routes, first, last, wanted)]
         s.slots[slot].next = route.to
-        return u * (m.hours[route.table_last - 1] - m.hours[route.table_last - 2])
+        return u * (m.hours[route.table_last - 1] - m.hours[route.table_last - 2]), -1.0
     below = 0.0
     found = first
+    waits = False
     for number in range(first, last):
         left = _share_left(m, first, number, elapsed)
         if left > 0.0:
-            found = number
+            found, waits = number, False
+            below += left
+            if wanted * total < below:
+                break
+        left = _share_waiting(m, first, number, elapsed)
+        if left > 0.0:
+            found, waits = number, True
             below += left
             if wanted * total < below:
                 break
     route = m.routes[found]
     s.slots[slot].next = route.to
+    if waits:
+        if m.exits[route.to - m.units.size].changed:
+            # Ready by the hours of the past; from now on others hold.
+            return 0.0, -1.0
+        return 0.0, _hour_of_leaving(m, found, elapsed, uniform(key, LEAVING, 1))
     gone = share_by(m.hours, route.table_first, route.table_last, elapsed)
     stay = length(m.hours, route.table_first, route.table_last, gone + (1.0 - gone) * u)
-    return max(0.0, stay - elapsed)
+    return max(0.0, stay - elapsed), -1.0

@@ -30,6 +30,7 @@ from neva.statistics.models import Regressor, load_model
 __all__ = [
     "LEAST_ARRIVALS",
     "LEAST_DAYS",
+    "PROFILE_PRIOR",
     "ArrivalModel",
     "Arrivals",
     "DailyArrivals",
@@ -66,7 +67,7 @@ _UNKNOWN_LEVEL_SD: Final = 0.1
 _SHORT_DAYS: Final = 180
 _SHORT_HALF_LIFE: Final = 21.0
 #: A weekday's hour profile is drawn to that of all days as if by so many arrivals.
-_PROFILE_PRIOR: Final = 200.0
+PROFILE_PRIOR: Final = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,7 +514,7 @@ def _profile(arrivals: Arrivals) -> Floats:
     everyday = by_weekday.sum(axis=0)
     prior = np.zeros(24) if arrivals.by_day else np.full(24, 1 / 24)
     shares = (everyday + 24 * prior) / (everyday.sum() + 24 * prior.sum())
-    mixed: Floats = (by_weekday + _PROFILE_PRIOR * shares) / (
-        by_weekday.sum(axis=1, keepdims=True) + _PROFILE_PRIOR
+    mixed: Floats = (by_weekday + PROFILE_PRIOR * shares) / (
+        by_weekday.sum(axis=1, keepdims=True) + PROFILE_PRIOR
     )
     return mixed

@@ -7,21 +7,19 @@ printed with every figure that follows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from neva.errors import UsageError
-from neva.events.clock import first_moment
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
-from neva.flow.arrivals import Arrivals, arrivals_of, fit_arrivals
+from neva.flow._incoming import incoming_week
+from neva.flow._stay_tables import AT_ONCE, LEAST_ENDED, nexts_of
 from neva.flow.beds import beds_at
 from neva.flow.hospital_model import (
     OUTSIDE,
@@ -31,33 +29,23 @@ from neva.flow.hospital_model import (
     HospitalModel,
     Incoming,
     InitialPatient,
-    Next,
     PatientClass,
     Route,
     Unit,
 )
 from neva.flow.lengths import (
     HALF_LIFE_DAYS,
+    LEAST_OF_A_STATE,
     LEAST_SOJOURNS,
     SHORT_DAYS,
     SHORT_HALF_LIFE_DAYS,
 )
 from neva.flow.sojourns import DISCHARGED, Sojourns
-from neva.flow.stay_length import StayLength
 
 __all__ = ["AT_ONCE", "FittedHospital", "fit_hospital"]
 
-Floats = npt.NDArray[np.float64]
-
-#: The exit of those who left within a day of coming to the unit: at any hour.
-AT_ONCE: Final = "discharged the same day"
 #: Arrivals are counted over so many weeks, up to now.
 ARRIVAL_WEEKS: Final = 8
-#: Fewer ended sojourns of a class in a unit after another: told apart no more.
-_LEAST: Final = 20
-_KNOTS: Final = 51
-#: Of the hours of the week, this much of a count is drawn to their mean.
-_SMOOTH: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +91,11 @@ def fit_hospital(
     Notes
     -----
     Lengths of stay are Kaplan-Meier weighted quantiles for each class, unit,
-    unit before and unit after (open ones count for as long as they were seen).
+    unit before and unit after (open ones count for as long as they were seen;
+    beyond the longest that ended, the rate of the last ends goes on).
     They hold the waits for a bed elsewhere that patients had then: where these
     were long, a simulated hospital waits twice. Discharges from stays of over
-    a day leave at the hours at which they left.
+    a day leave at the hours at which they left. As many come as are forecast.
     """
     # By time: cases are numbered by ids that differ from one import to the next.
     frame = sojourns.timed().sort("start", "end", "state")
@@ -131,8 +120,9 @@ def fit_hospital(
         group=pl.when(pl.col("class") == "elective")
         .then(pl.lit("elective"))
         .otherwise(pl.lit("unscheduled")),
-        # What happened long ago counts less, as in forecasts.
-        weight=_recency(sojourns, "end"),
+        # What happened long ago counts less, as in forecasts: among those as long in a
+        # unit, by when they came.
+        weight=_recency(sojourns, "start"),
     ).with_columns(
         to=pl.when((pl.col("next") == DISCHARGED) & (pl.col("hours") < 24))
         .then(pl.lit(AT_ONCE))
@@ -216,17 +206,12 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
         in_unit = frame.filter(group=name)
         if not in_unit.height:
             continue
-        condition = pl.col("class") == "elective"
-        counts = arrivals_of(
-            sojourns, only=condition if name == "elective" else ~condition, since=since
-        )
-        per_hour, dispersion = _week(counts)
-        level = _level(counts)
-        per_hour = tuple(level * rate for rate in per_hour)
-        if not 0.8 <= level <= 1.25:
+        week = incoming_week(sojourns, name, since=since)
+        per_hour = week.per_hour if mine.height else (0.0,)
+        if mine.height and not 0.8 <= week.level <= 1.25:
             notes.append(
-                f"arrivals of class {name} are {level:.0%} of those of the last {ARRIVAL_WEEKS} "
-                "weeks: as many as are forecast for the next seven days"
+                f"arrivals of class {name} are {week.level:.0%} of those of the last "
+                f"{ARRIVAL_WEEKS} weeks: as many as are forecast for the next seven days"
             )
         entered = mine if mine.height else firsts.filter(group=name)
         # By when they came: weights by when they left would favour units of long stays.
@@ -246,7 +231,7 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
             PatientClass(
                 name,
                 first=first,
-                arrivals=None if planned else Incoming(per_hour, dispersion=dispersion),
+                arrivals=None if planned else Incoming(per_hour, dispersion=week.dispersion),
                 electives=Electives(per_hour, rebook_days=7) if planned else None,
                 priority=1 if planned else 0,
             )
@@ -256,24 +241,6 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
     if not any(sum(c.arrivals.per_hour) for c in classes if c.arrivals) and not recent.height:
         notes.append("nobody arrived in the weeks before: the hospital only empties")
     return classes
-
-
-def _week(counts: Arrivals) -> tuple[tuple[float, ...], float]:
-    """Arrivals per hour of the local week, and the over-dispersion of days."""
-    complete = counts.complete.astype(np.float64)
-    if not len(complete):
-        begun = (counts.until - first_moment(counts.first, counts.zone)) / timedelta(hours=1)
-        return (counts.so_far / max(begun, 1.0),), 0.0
-    weekday = (counts.first.weekday() + np.arange(len(complete))) % 7
-    mean_hour = complete.mean(axis=0)
-    week = np.empty((7, 24))
-    for day in range(7):
-        mine = complete[weekday == day]
-        week[day] = (mine.sum(axis=0) + _SMOOTH * mean_hour) / (len(mine) + _SMOOTH)
-    daily = complete.sum(axis=1)
-    expected = week.sum(axis=1)[weekday]
-    excess = float(((daily - expected) ** 2 - expected).mean() / max((expected**2).mean(), 1e-9))
-    return tuple(float(x) for x in week.reshape(-1)), max(0.0, excess)
 
 
 def _recency(sojourns: Sojourns, column: str) -> pl.Expr:
@@ -289,102 +256,36 @@ def _half_life(sojourns: Sojourns) -> float:
     return SHORT_HALF_LIFE_DAYS if days < SHORT_DAYS else HALF_LIFE_DAYS
 
 
-def _level(counts: Arrivals) -> float:
-    """Arrivals forecast for the next seven days, over the mean of the weeks before."""
-    try:
-        ahead = fit_arrivals(counts, days=7).forecast(7)
-    except UsageError:
-        # Too few to forecast from: as many as there were.
-        return 1.0
-    usual = counts.daily.mean()
-    return float(ahead.mean.mean() / usual) if usual > 0 else 1.0
-
-
-def _weights(hours: Floats, late: Floats, ended: npt.NDArray[np.bool_]) -> Floats:
-    """Kaplan-Meier weight of each ended sojourn: what the open ones may still become."""
-    times = np.unique(hours[ended])
-    at_risk = len(hours) - np.searchsorted(np.sort(hours), times, side="left")
-    at_risk -= len(late) - np.searchsorted(np.sort(late), times, side="left")
-    at_risk = np.maximum(at_risk, 1)
-    ends = np.bincount(np.searchsorted(times, hours[ended]), minlength=len(times))
-    stay = np.concatenate([[1.0], np.cumprod(1 - ends / at_risk)[:-1]])
-    jump: Floats = stay / at_risk
-    weights: Floats = np.zeros(len(hours))
-    weights[ended] = jump[np.searchsorted(times, hours[ended])]
-    return weights
-
-
-def _nexts(rows: pl.DataFrame) -> tuple[Next, ...] | None:
-    """Where to, how often and after how long; None where too few ended."""
-    ended = rows["to"].is_not_null().to_numpy()
-    if ended.sum() < _LEAST:
-        return None
-    hours = rows["hours"].to_numpy()
-    lasting = _weights(hours, rows["late"].to_numpy(), ended)
-    weights: Floats = lasting * rows["weight"].to_numpy()
-    weights /= weights.sum()
-    made = []
-    to = rows["to"].to_numpy()
-    targets = sorted(set(to[ended]))
-    for target in targets:
-        mine = ended & (to == target)
-        share = min(1.0, float(weights[mine].sum()))
-        stays = hours[mine]
-        if target == DISCHARGED:
-            # They leave at a drawn hour of the day after being ready: half a day on average.
-            stays = np.asarray(np.maximum(stays - 24.0 * _even(len(stays)), 0.0))
-        made.append((target, share, _quantiles(stays, weights[mine])))
-    return tuple(Next(target, share, stay) for target, share, stay in made)
-
-
-def _even(count: int) -> Floats:
-    """Numbers spread evenly over (0, 1), in an order that follows nothing."""
-    golden = (math.sqrt(5) - 1) / 2
-    spread: Floats = np.mod(0.5 + golden * np.arange(count, dtype=np.float64), 1.0)
-    return spread
-
-
-def _quantiles(values: Floats, weights: Floats) -> StayLength:
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    cumulative = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
-    grid = np.linspace(0, 1, _KNOTS)
-    hours = np.interp(grid, cumulative, ordered)
-    # The table's own mean is that of the patients: quantiles of few cut the ends.
-    mean = float(weights @ values / weights.sum())
-    table = StayLength(tuple(float(x) for x in hours))
-    return table.times(mean / table.mean()) if table.mean() > 0 else table
-
-
 def _routes(
     frame: pl.DataFrame, classes: list[str], units: list[str], notes: list[str]
 ) -> list[Route]:
-    whole = _nexts(frame.with_columns(to=_exits_only()))
+    whole = nexts_of(frame.with_columns(to=_exits_only()))
     routes = []
     few = []
     for unit in units:
         inside = frame.filter(state=unit)
-        pooled = _nexts(inside)
+        # A unit has rates of its own from as many on as in a forecast.
+        pooled = nexts_of(inside, least=LEAST_OF_A_STATE)
         if pooled is None:
             few.append(unit)
             if whole is None:
                 left = int(frame.select(_exits_only())["to"].is_not_null().sum())
                 message = (
                     f"simulation: too few left {unit} to learn from, and too few the hospital; "
-                    f"found {left} who did; the floor is {_LEAST}; choose a longer period"
+                    f"found {left} who did; the floor is {LEAST_ENDED}; choose a longer period"
                 )
                 raise UsageError(message)
             pooled = whole
         for name in classes:
             mine = inside.filter(group=name)
-            nexts = _nexts(mine) or pooled
+            nexts = nexts_of(mine) or pooled
             assert nexts is not None
             routes.append(Route(name, unit, nexts))
             for before in sorted(mine["before"].drop_nulls().unique()):
-                after = _nexts(mine.filter(before=before))
+                after = nexts_of(mine.filter(before=before))
                 if after is not None:
                     routes.append(Route(name, unit, after, came_from=before))
-            outside = _nexts(mine.filter(pl.col("before").is_null()))
+            outside = nexts_of(mine.filter(pl.col("before").is_null()))
             if outside is not None and mine["before"].null_count() < mine.height:
                 routes.append(Route(name, unit, outside, came_from=OUTSIDE))
     if few:

@@ -178,10 +178,14 @@ class Exit:
         24 weights: the patient whose stay is over leaves at the next time of
         day drawn from them (uniform within the hour), and keeps the bed until
         then. None: at once.
+    past_hours : tuple of float or None
+        24 weights that held until the start, where `hours` are others: of
+        those there at the start, some are ready by them. None: `hours`.
     """
 
     name: str
     hours: tuple[float, ...] | None = None
+    past_hours: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         check_exit(self)
@@ -310,7 +314,8 @@ class InitialPatient:
     patient_class, unit : str
     elapsed_hours : float
         Time since they came to the unit. Their next state and the rest of
-        their stay are drawn given that it was at least as long.
+        their stay are drawn given that they are there after it: not yet ready,
+        or ready and waiting for the hour at which they leave.
     is_female, is_isolated : bool or None
         None: drawn by the shares of the class.
     came_from : str or None

@@ -58,7 +58,7 @@ from neva.flow._kernel_state import (
     new_state,
 )
 from neva.flow._model_arrays import ModelArrays
-from neva.flow._moves import comes, leave, offer_beds, stay_over
+from neva.flow._moves import await_hour, comes, leave, offer_beds, stay_over
 from neva.flow._patients import IS_PRESENT, KINDS, draw_rest, new_patient, write_row
 
 __all__ = ["KINDS", "run_replicate"]
@@ -143,8 +143,11 @@ def _begin(m, s, base, expected):  # pragma: no cover
         if m.logged:
             s.cases[s.slots[slot].case].elapsed = elapsed
         write_row(m, s, slot, IS_PRESENT, -1, unit)
-        rest = draw_rest(m, s, slot, unit, m.initial[number].came, elapsed)
-        push(s, m.start + rest, READY, s.slots[slot].case, slot)
+        rest, leaves = draw_rest(m, s, slot, unit, m.initial[number].came, elapsed)
+        if leaves >= 0.0:
+            await_hour(m, s, slot, leaves)
+        else:
+            push(s, m.start + rest, READY, s.slots[slot].case, slot)
     for group in range(m.groups.size):
         _schedule_arrival(m, s, base, expected, group)
         _schedule_elective(m, s, group)

@@ -24,6 +24,7 @@ from neva.flow.sojourns import Sojourns
 
 __all__ = [
     "HALF_LIFE_DAYS",
+    "LEAST_OF_A_STATE",
     "LEAST_SOJOURNS",
     "SHORT_DAYS",
     "SHORT_HALF_LIFE_DAYS",
@@ -42,8 +43,9 @@ LEAST_OF_A_STATE: Final = 10
 LEAST_OF_A_PHASE: Final = 100
 #: A band of time holds at least so many ends.
 _ENDS_PER_BAND: Final = 10
-#: The hour of day is learnt against so many ends that follow no clock.
-_CLOCK_PRIOR: Final = 10.0
+#: The hour of day is learnt against so many ends: of a phase, those of the whole
+#: hospital by the hour; of the whole hospital, ends that follow no clock.
+_CLOCK_PRIOR: Final = 5.0
 _WEEK_PRIOR: Final = 50.0
 #: What happened so many days ago counts half, in a long history and a short one.
 HALF_LIFE_DAYS: Final = 120.0
@@ -467,7 +469,12 @@ def _clock(counts: _Counts, states: int, *, daily: bool) -> tuple[Floats, Floats
         expected = np.einsum("pbg,pbdh->pgdh", rate, by_day, optimize=True)
         if not daily:
             in_hours = (expected * week[None, :, :, None]).sum(axis=2)
-            clock = (at.sum(axis=2) + _CLOCK_PRIOR) / (in_hours + _CLOCK_PRIOR)
+            by_hour = at.sum(axis=2)
+            # Phases that are parts of a state are counted with it.
+            common = (by_hour[:states].sum(axis=0) + _CLOCK_PRIOR) / (
+                in_hours[:states].sum(axis=0) + _CLOCK_PRIOR
+            )
+            clock = (by_hour + _CLOCK_PRIOR * common) / (in_hours + _CLOCK_PRIOR)
         # Phases that are parts of a state are counted with it.
         in_days = (expected * clock[:, :, None, :])[:states].sum(axis=(0, 3))
         week = (at[:states].sum(axis=(0, 3)) + _WEEK_PRIOR) / (in_days + _WEEK_PRIOR)

@@ -203,7 +203,8 @@ class DischargeChange(_Strict):
                 f"discharge: no such exit with hours; found {self.exit!r}; "
                 f"give one of {', '.join(timed) or 'none'}"
             )
-        return model.with_exit(self.exit, hours=self._earlier(found))
+        past = found.past_hours or found.hours
+        return model.with_exit(self.exit, hours=self._earlier(found), past_hours=past)
 
     def _earlier(self, one: Exit) -> tuple[float, ...]:
         assert one.hours is not None

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import polars as pl
 
+from neva.flow.agreement import Agreement
 from neva.flow.calibration import Calibrated
 from neva.flow.compare import Comparison, ServiceSearch
 from neva.flow.hospital_fit import FittedHospital
 from neva.reports.charts import to_svg
+from neva.reports.flow_agreement import agreement_section, agreement_words
 from neva.reports.flow_beds import mean_beds, pool_blocks, service_blocks
 from neva.reports.flow_calibration import calibration_sections, calibration_verdict
 from neva.reports.flow_charts import SCENARIOS, scenario_chart
@@ -45,6 +47,8 @@ def comparison_page(
     *,
     checked: Calibrated | None,
     check_note: str,
+    agreement: Agreement | None,
+    agreement_note: str,
     search: ServiceSearch | None,
     fitted: FittedHospital,
     made: datetime,
@@ -60,6 +64,10 @@ def comparison_page(
         Simulated against observed days; stands beside every what-if.
     check_note : str
         Why there is no check, where there is none: shown in its place.
+    agreement : Agreement or None
+        The hospital as it is beside the forecast of the same time.
+    agreement_note : str
+        Why nothing was compared, where it is missing.
     search : ServiceSearch or None
         Beds of one unit for a service.
     fitted : FittedHospital
@@ -95,12 +103,14 @@ def comparison_page(
         sections.append(Section("Checked against the past?", tuple(verdict)))
     else:
         sections += calibration_sections(checked, zone)
+    sections.append(agreement_section(agreement, agreement_note, zone))
     warm = f", after {base.warm_up_days:g} days not counted" if base.warm_up_days else ""
     return Page(
         title="What if: scenarios beside the hospital as it is",
         lead=(
             *verdict,
             *_said(comparison),
+            Text(_sentence(agreement_words(agreement, agreement_note)[0])),
             Text(
                 f"{base.replications} replications of {base.days:g} days from {start}{warm}, the "
                 f"same patients in each scenario; {NO_PROMISE}.",

@@ -310,3 +310,19 @@ def test_forecasts_do_not_depend_on_what_came_later(past):
         for s in (past, other)
     )
     assert first.distribution == pytest.approx(second.distribution)
+
+
+def test_where_few_were_discharged_the_hour_is_that_of_the_whole_hospital():
+    """Ten wards, all left between two and three in the afternoon, each by 25: not at any hour."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for case in range(250):
+        day = int(rng.integers(0, 50))
+        begin = 24.0 * day + rng.uniform(0, 24)
+        end = 24.0 * (day + int(rng.integers(2, 6))) + 14 + rng.uniform(0, 1)
+        rows.append((case, "inpatient", f"ward-{case % 10}", begin, end, "discharged"))
+    lengths = fit_lengths(sojourns_from(rows, now=24 * 60))
+    exits = lengths.clock[: len(lengths.states), 1]
+    # By itself each ward would have about twice its mean rate at that hour.
+    assert (exits[:, 14] > 10).all()
+    assert (exits[:, 20] < 0.7).all()

@@ -14,8 +14,11 @@ from tests.hospitals import new_hospital
 
 from neva.errors import UsageError
 from neva.events.hospital import open_hospital
-from neva.flow.arrivals import arrivals_of
-from neva.flow.hospital_fit import AT_ONCE, _level, _weights, fit_hospital
+from neva.flow._expected import expected_numbers, incoming_of
+from neva.flow._incoming import incoming_week
+from neva.flow._stay_tables import AT_ONCE, nexts_of, weights_of
+from neva.flow.forecast import fit_flow
+from neva.flow.hospital_fit import fit_hospital
 from neva.flow.hospital_model import OUTSIDE, Beds
 from neva.flow.simulate import simulate
 from neva.flow.simulated_log import event_log, write_hospital
@@ -93,7 +96,7 @@ def test_arrivals_are_as_many_and_begin_where_they_began(fitted, past):
     (group,) = fitted.model.classes
     counted = past.frame.group_by("case").agg(pl.col("start").min(), pl.col("state").first())
     recent = counted.filter(pl.col("start") >= past.now - timedelta(weeks=8))
-    level = _level(arrivals_of(past, since=past.now - timedelta(weeks=8)))
+    level = incoming_week(past, "unscheduled", since=past.now - timedelta(weeks=8)).level
     rate = np.mean(group.arrivals.per_hour) / level
     assert rate == pytest.approx(recent.height / (8 * 168), rel=0.03)
     error = np.sqrt(1.2 / (8 * 168))
@@ -207,7 +210,7 @@ def test_weights_are_the_steps_of_kaplan_and_meier(given_):
         leaving = sum(1 for h, d in zip(hours, ended, strict=True) if d and h == time)
         expected[time] = survival / at_risk
         survival *= 1 - leaving / at_risk
-    found = _weights(hours, late, ended)
+    found = weights_of(hours, late, ended)
     slow = [expected[h] if d else 0.0 for h, d in zip(hours, ended, strict=True)]
     assert found == pytest.approx(slow)
     assert found.sum() == pytest.approx(1 - survival)
@@ -218,10 +221,64 @@ def test_those_who_are_still_there_make_stays_longer():
     rng = np.random.default_rng(3)
     whole, cut = rng.exponential(100, 4000), rng.exponential(100, 4000)
     hours, ended = np.minimum(whole, cut), whole <= cut
-    weights = _weights(hours, np.zeros(4000), ended)
+    weights = weights_of(hours, np.zeros(4000), ended)
     median = np.interp(0.5, np.cumsum(weights[np.argsort(hours)]), np.sort(hours))
     assert median == pytest.approx(100 * np.log(2), rel=0.08)
     assert np.median(hours[ended]) < 0.6 * median
+
+
+def rows_of(starts, stays, now, half_life=20 * 24.0):
+    """Sojourns of a ward as they are known at a time, the late ones of more weight."""
+    return pl.DataFrame(
+        {
+            "hours": np.minimum(stays, now - starts),
+            "late": np.zeros(len(starts)),
+            "to": ["died" if end < now else None for end in starts + stays],
+            "weight": 0.5 ** ((now - starts) / half_life),
+        },
+        schema_overrides={"to": pl.String},
+    )
+
+
+def test_what_is_recent_weighs_more_but_long_stays_do_not():
+    """Weighted by when they ended, stays of ten days would become ones of eleven."""
+    rng = np.random.default_rng(5)
+    now, mean = 24.0 * 60, 240.0
+    starts = rng.uniform(0, now, 20_000)
+    (found,) = nexts_of(rows_of(starts, rng.exponential(mean, len(starts)), now))
+    assert found.stay.mean() == pytest.approx(mean, rel=0.03)
+    assert found.stay.quantile(0.5) == pytest.approx(mean * np.log(2), rel=0.03)
+
+
+def test_beyond_the_longest_stay_that_ended_the_rate_of_the_last_ends_goes_on():
+    """A young ward: nobody was there for longer than eight days, and stays are of ten."""
+    rng = np.random.default_rng(6)
+    now, mean = 24.0 * 8, 240.0
+    starts = rng.uniform(0, now, 4000)
+    (found,) = nexts_of(rows_of(starts, rng.exponential(mean, len(starts)), now))
+    assert found.stay.mean() == pytest.approx(mean, rel=0.2)
+    assert found.stay.hours[-1] > 2 * now
+
+
+def test_a_unit_has_rates_of_its_own_from_as_many_ends_on_as_in_a_forecast(empty):
+    """Twelve left it, after three hundred hours; the forecast tells them apart, so do we."""
+    rows = [(k, "inpatient", "a", 20 * k, 20 * k + 50, DISCHARGED) for k in range(60)]
+    rows += [(100 + k, "inpatient", "b", 20 * k, 20 * k + 300, DISCHARGED) for k in range(12)]
+    fitted = fit_hospital(empty, sojourns_from(rows, now=1300))
+    assert not any("too few left" in note for note in fitted.notes)
+    (one,) = nexts(fitted.model, "unscheduled", "b")
+    assert one.stay.mean() == pytest.approx(300 - 12, rel=0.02)
+
+
+def test_arrivals_are_those_forecast_of_each_day(past, fitted):
+    """Day by day of the week to come, of all that is known and of today so far."""
+    flow = fit_flow(past)
+    ours = incoming_of(fitted.model, past, 168).sum(axis=1)
+    theirs = expected_numbers(flow, past, 168).incoming.sum(axis=1)
+    assert ours.sum() == pytest.approx(theirs.sum(), rel=0.01)
+    for day in range(7):
+        inside = slice(24 * day, 24 * day + 24)
+        assert ours[inside].sum() == pytest.approx(theirs[inside].sum(), rel=0.02)
 
 
 # the hospital's clocks

@@ -7,7 +7,7 @@ fails one in a thousand or less (intervals of at least 99.9 %), unless said othe
 import csv
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import ciw
@@ -664,3 +664,65 @@ def test_the_most_patients_are_of_counted_time():
     assert simulate(model, days=1, **settings).figure("most_occupied", "ward").mean == 11
     later = simulate(model, days=1, warm_up_days=0.5, **settings)
     assert later.figure("most_occupied", "ward").mean == 7
+
+
+# those who are there at the start
+
+
+def there(stay, elapsed, exit_, *, patients=400):
+    """A ward without arrivals: who is there, for how long, and how they leave."""
+    model = one_ward(None, 1.0, stay)
+    return replace(
+        model,
+        exits=(exit_,),
+        classes=(replace(model.classes[0], arrivals=None),),
+        initial=(InitialPatient("all", "ward", elapsed),) * patients,
+    )
+
+
+def leaving_hours(model, start=START):
+    run = simulate(model, start=start, days=30, seed=3, replications=1, log=True)
+    log = run.replicates[0].log
+    return log["time"][log["kind"] == KINDS.index("leaves")] - run.clock.start
+
+
+EVERY_HOUR = Exit("discharged", hours=(1.0,) * 24)
+
+
+def test_who_is_ready_at_the_start_waits_no_longer_than_until_the_hour_comes():
+    """Ready after 36 hours, there for 40: they would have left within 24 of being ready."""
+    left = leaving_hours(there(StayLength.deterministic(36), 40.0, EVERY_HOUR))
+    assert len(left) == 400
+    assert left.max() <= 20.0
+    assert left.mean() == pytest.approx(10.0, abs=4 * 20 / np.sqrt(12 * 400))
+
+
+def test_those_there_at_the_start_leave_at_the_rate_of_their_whole_stay():
+    """Ready after an exponential time, then gone within a day: many are ready by now.
+
+    Of those who are there after ten days the chance to stay ten hours more is
+    that of the whole stay, told by its closed form.
+    """
+    mean, elapsed, model = 96.0, 240.0, StayLength.exponential(96.0)
+    left = leaving_hours(there(model, elapsed, EVERY_HOUR, patients=4000))
+
+    def longer(time):
+        # The time of readiness and an even wait of up to a day: a convolution.
+        waits = (np.arange(2400) + 0.5) / 100
+        return np.exp(-(time - waits) / mean).mean()
+
+    for hours in (6.0, 12.0, 24.0, 72.0):
+        expected = longer(elapsed + hours) / longer(elapsed)
+        found = (left > hours).sum() / 4000
+        assert abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / 4000) + 0.005, hours
+
+
+def test_who_is_ready_by_the_hours_of_the_past_leaves_at_the_new_ones():
+    """At two in the afternoon half are ready; from now on patients leave from eight to nine."""
+    morning = tuple(float(hour == 8) for hour in range(24))
+    exit_ = replace(EVERY_HOUR, hours=morning, past_hours=EVERY_HOUR.hours)
+    left = leaving_hours(
+        there(StayLength.deterministic(36), 48.0, exit_), start=START + timedelta(hours=14)
+    )
+    assert left.min() >= 18.0
+    assert left.max() <= 19.0

@@ -11,6 +11,7 @@ import pytest
 from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.events.schema import TIME
+from neva.flow.agreement import Agreement
 from neva.flow.bed_report import bed_report
 from neva.flow.calibration import Calibrated
 from neva.flow.compare import ServiceSearch, compare
@@ -29,12 +30,14 @@ from neva.flow.hospital_model import (
 )
 from neva.flow.stay_length import StayLength
 from neva.flow.trajectories import trajectories
+from neva.reports.flow_agreement import agreement_words
 from neva.reports.flow_pages import (
     comparison_page,
     evaluation_page,
     forecast_page,
     trajectories_page,
 )
+from neva.reports.pages import Text
 
 MADE = datetime(2021, 3, 1, 8, tzinfo=UTC)
 BANNER = "Invented patients: no figure says anything of a real one"
@@ -147,10 +150,13 @@ def check(share=1.0):
     )  # fmt: skip
 
 
-def whatif(compared, fitted, *, checked=None, note="not checked: too few days", search=None):
+def whatif(
+    compared, fitted, *, checked=None, note="not checked: too few days", search=None,
+    agreement=None, agreement_note="too few left",
+):  # fmt: skip
     return comparison_page(
         compared, checked=checked, check_note=note, search=search, fitted=fitted, made=MADE,
-        synthetic=True,
+        synthetic=True, agreement=agreement, agreement_note=agreement_note,
     )  # fmt: skip
 
 
@@ -342,3 +348,61 @@ def test_a_page_is_written_whole(tmp_path, pages):
     pages["forecast"].write(file)
     assert file.read_text(encoding="utf-8") == pages["forecast"].to_html()
     assert [one.name for one in file.parent.iterdir()] == ["page.html"]
+
+
+# beside the forecast
+
+
+def agreeing(**changes):
+    """A simulation beside a forecast: the whole hospital agrees, one ward differs."""
+    row = {
+        "place": "all", "hours": 24, "time": BEGIN + timedelta(hours=24), "simulated": 20.2,
+        "simulated_lower": 20.0, "simulated_upper": 20.4, "simulated_q05": 14.0,
+        "simulated_q95": 27.0, "forecast": 20.0, "forecast_q05": 13.0, "forecast_q95": 27.0,
+        "margin": 3.5, "difference": 0.2, "verdict": "agrees", "arrivals": 0.1, "stays_here": 0.1,
+        "stays_to_come": 0.0, "beds": 0.0, "entries": 0.0, "other": 0.0, "reasons": [], "here_now": 18,
+        "here_forecast": 12.0, "here_simulated": 12.1, "come_forecast": 8.0, "come_simulated": 8.1,
+        "unlimited": 20.2,
+    }  # fmt: skip
+    ward = {
+        **row, "place": EVIL, "simulated": 4.0, "forecast": 9.0, "difference": -5.0, "beds": -5.0,
+        "verdict": "differs", "reasons": ["beds"], "unlimited": 9.0, **changes,
+    }  # fmt: skip
+    return Agreement(pl.DataFrame([row, ward], strict=False), BEGIN, 100, 1, True, "data-7@3", ())
+
+
+def section(page):
+    (found,) = [one for one in page.sections if one.title == "Does the forecast say the same?"]
+    return found
+
+
+def test_a_what_if_says_whether_the_forecast_says_the_same(compared, fitted):
+    page = whatif(compared, fitted, checked=check(), agreement=agreeing())
+    text = plain(page)
+    assert "1 of 2 numbers of patients agree and 1 differs (2 places, 24 h ahead" in text
+    assert "beds: some find no bed here; with beds for all it would be 9.0: −5.00" in text
+    assert any("1 of 2 numbers of patients agree" in one.text for one in page.lead)
+    assert [one.kind for one in section(page).blocks if isinstance(one, Text)] == ["plain", "small"]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("arrivals", "the forecast expects 8.0 by then, the simulation 8.1: −5.00"),
+        ("stays_here", "the forecast expects 12.0 here then, the simulation 12.1: −5.00"),
+        ("stays_to_come", "lengths of stay of those who come by then: −5.00"),
+        ("entries", "what was entered, which the simulation does not look at: −5.00"),
+        ("other", "not explained: −5.00"),
+    ],
+)
+def test_each_reason_of_a_difference_is_said_with_its_figures(part, said):
+    words = agreement_words(agreeing(beds=0.0, reasons=[part], **{part: -5.0}), "")
+    assert said in words[-1]
+
+
+def test_nothing_compared_never_looks_like_agreement(compared, fitted):
+    page = whatif(compared, fitted, checked=check(), agreement_note="too few left")
+    assert any("Not compared with the forecast: too few left" in one.text for one in page.lead)
+    (only,) = section(page).blocks
+    assert only.kind == "warning"
+    assert "agree" not in plain(page).replace("Does the forecast say the same?", "")

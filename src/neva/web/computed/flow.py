@@ -17,6 +17,7 @@ from neva.events.hospital import Hospital
 from neva.events.synthetic import is_synthetic
 from neva.flow import (
     BASE,
+    FittedHospital,
     OccupancyForecast,
     apply_scenario,
     arrivals_of,
@@ -27,6 +28,7 @@ from neva.flow import (
     fit_hospital,
     forecast_document,
     forecast_hospital,
+    hospital_agreement,
     known_sojourns,
     read_forecast_document,
 )
@@ -181,7 +183,8 @@ def what_if(
     -------
     dict
         ``rows``: figures of each scenario with intervals, and paired
-        differences from the hospital as it is.
+        differences from the hospital as it is; ``agreement``: that hospital
+        beside its forecast, or why there is none in ``agreement_note``.
     """
     known = known_sojourns(hospital, at, by="unit")
     snapshot = hospital.snapshot(as_of=at)
@@ -203,6 +206,7 @@ def what_if(
         replications=replications,
         progress=None if progress is None else (lambda done: progress(done, many, "simulation")),
     )
+    compared, not_compared = _agreement(hospital, fitted, seed, progress)
     return {
         "base": BASE,
         "scenarios": list(models),
@@ -213,5 +217,24 @@ def what_if(
         "identity": known.identity,
         "notes": list(fitted.notes),
         "rows": made.frame.to_dicts(),
+        "agreement": compared,
+        "agreement_note": not_compared,
         "synthetic": is_synthetic(snapshot),
     }
+
+
+def _agreement(
+    hospital: Hospital, fitted: FittedHospital, seed: int, progress: Progress | None
+) -> tuple[dict[str, Any] | None, str]:
+    """The hospital as it is beside its forecast; where there is none, why."""
+    tick = None if progress is None else (lambda done, of: progress(done, of, "forecast"))
+    try:
+        made = hospital_agreement(hospital, fitted, seed=seed, progress=tick)
+    except UsageError as error:
+        return None, str(error)
+    rows = made.frame.with_columns(pl.col("time").map_elements(_iso, return_dtype=pl.String))
+    return {"replications": made.replications, "rows": rows.to_dicts()}, ""
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat()

@@ -19,6 +19,7 @@ from neva.flow.simulation_run import FIGURES
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
+from neva.web.views.agreement import agreement_of
 
 __all__ = ["add_to", "fan", "forecast_of", "routes"]
 
@@ -431,7 +432,12 @@ def scenario(asked: Asked) -> ViewModel:
                 }
             )
     rows.sort(key=lambda row: (not row["differs"],))
-    data |= {"start": datetime.fromisoformat(content["start"]), "notes": content["notes"]}
+    compared, agreeing = agreement_of(asked, content)
+    data |= {
+        "start": datetime.fromisoformat(content["start"]),
+        "notes": content["notes"],
+        "agreement": compared,
+    }
     return ViewModel(
         words("What if: %(name)s", name=found.name),
         data,
@@ -450,6 +456,7 @@ def scenario(asked: Asked) -> ViewModel:
                 ),
                 rows,
             ),
+            *agreeing,
         ),
         {},
         (
