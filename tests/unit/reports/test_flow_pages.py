@@ -360,7 +360,8 @@ def agreeing(**changes):
         "simulated_lower": 20.0, "simulated_upper": 20.4, "simulated_q05": 14.0,
         "simulated_q95": 27.0, "forecast": 20.0, "forecast_q05": 13.0, "forecast_q95": 27.0,
         "margin": 3.5, "difference": 0.2, "verdict": "agrees", "arrivals": 0.1, "stays_here": 0.1,
-        "stays_to_come": 0.0, "beds": 0.0, "entries": 0.0, "other": 0.0, "reasons": [], "here_now": 18,
+        "stays_to_come": 0.0, "beds": 0.0, "entries": 0.0, "other": 0.0, "reasons": [],
+        "here_now": 18,
         "here_forecast": 12.0, "here_simulated": 12.1, "come_forecast": 8.0, "come_simulated": 8.1,
         "unlimited": 20.2,
     }  # fmt: skip
