@@ -34,9 +34,8 @@ def asked(units=None, language="en"):
     return SimpleNamespace(
         words=language_of(language, "UTC"),
         viewer=SimpleNamespace(units=units),
-        server=SimpleNamespace(
-            unit_titles=lambda: UNITS, may_see=lambda own, place: place in own
-        ),
+        unit_titles=UNITS,
+        server=SimpleNamespace(may_see=lambda own, place: place in own),
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from neva.web.server import Server
 from neva.web.settings import WebSettings
 from neva.web.sign_in import local_path
 from neva.web.sign_in import routes as sign_in_routes
+from neva.web.turns import Turns
 from neva.web.views import (
     data,
     decisions,
@@ -103,6 +104,7 @@ def create_application(
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
+    application.add_middleware(Turns)
     application.add_middleware(OurBugs)
     application.add_middleware(metrics.middleware)
     application.add_middleware(Headers, base_url=settings.base_url)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from importlib.metadata import version as installed
 from typing import Any, Final, Literal
@@ -181,6 +181,17 @@ class Asked:
     def sees_large_counts_only(self) -> bool:
         """Whether small counts, and what would give them away, are withheld."""
         return self.shown == LARGE_COUNTS
+
+    @cached_property
+    def unit_titles(self) -> dict[str, str]:
+        """The units' names by unit."""
+        return self.server.unit_titles()
+
+    def unit_title(self, unit: str | None) -> str:
+        """Name a unit by its title."""
+        if unit is None:
+            return self.words("unit not known")
+        return self.unit_titles.get(unit, unit)
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """Read a number of the query, kept within its limits; what is none is told."""

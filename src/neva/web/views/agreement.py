@@ -94,7 +94,7 @@ def _row(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
         "differs": words("differ"),
         "undecided": words("too close to tell"),
     }
-    place, titles = row["place"], {"all": words("whole hospital"), **asked.server.unit_titles()}
+    place, titles = row["place"], {"all": words("whole hospital"), **asked.unit_titles}
     return {
         "place": titles.get(place, place),
         "time": datetime.fromisoformat(row["time"]),

@@ -20,10 +20,6 @@ def _reason(asked: Asked, code: str) -> str:
     return asked.words(known[1]) if known is not None else code
 
 
-def _unit(asked: Asked, unit: str) -> str:
-    return asked.server.unit_titles().get(unit, unit)
-
-
 def _said(asked: Asked, kind: str, value: str | None) -> str | None:
     """Say in words what an entry of a kind says."""
     words = asked.words
@@ -35,7 +31,7 @@ def _said(asked: Asked, kind: str, value: str | None) -> str | None:
     if wanted in ("reason", "isolation"):
         return _reason(asked, value)
     if wanted == "unit":
-        return _unit(asked, value)
+        return asked.unit_title(value)
     if wanted == "ceiling" and value in CEILINGS:
         return words(CEILINGS[value][1])
     return value

@@ -116,7 +116,7 @@ def place_title(asked: Asked, place: str) -> str:
     """Name a place: the whole hospital, a unit by its title, or a state."""
     if place == "all":
         return asked.words("whole hospital")
-    return asked.server.unit_titles().get(place, place)
+    return asked.unit_titles.get(place, place)
 
 
 def _visible(asked: Asked, place: str) -> bool:
@@ -338,7 +338,7 @@ def scenarios(asked: Asked) -> ViewModel:
     """List what-ifs, and a form for a new one."""
     words = asked.words
     saved = asked.server.state.scenarios.all()
-    units = sorted(asked.server.unit_titles())
+    units = sorted(asked.unit_titles)
     copied = asked.query.get("copy", "")
     text = next((one.text for one in saved if one.id == copied), "")
     return ViewModel(

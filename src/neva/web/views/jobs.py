@@ -227,7 +227,7 @@ def accounts(asked: Asked) -> ViewModel:
         words("Accounts"),
         {
             "roles": list(ROLES),
-            "units": sorted(asked.server.unit_titles()),
+            "units": sorted(asked.unit_titles),
             "accounts": [
                 {"name": one.name, "shown": one.shown, "role": one.role,
                  "units": list(one.units) if one.units is not None else [],
@@ -282,11 +282,11 @@ def cancel(
 def _put(request: Request, form: Mapping[str, Any], name: str, *, new: bool) -> Response:
     asked = asked_of(request)
     units = [one.strip() for one in str(form.get("units", "")).split(",") if one.strip()]
-    unknown = sorted(set(units) - set(asked.server.unit_titles()))
+    unknown = sorted(set(units) - set(asked.unit_titles))
     if unknown:
         message = (
             f"account: a unit is not known; found {unknown[0][:40]!r}; choose among "
-            f"{', '.join(sorted(asked.server.unit_titles()))[:300]}"
+            f"{', '.join(sorted(asked.unit_titles))[:300]}"
         )
         raise BadInputError(message)
     disabled = bool(form.get("disabled"))

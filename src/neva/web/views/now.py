@@ -21,7 +21,6 @@ __all__ = [
     "reason_of",
     "seen_board",
     "tasks_of",
-    "unit_title",
 ]
 
 #: Chances from which on a group of units is marked.
@@ -117,13 +116,6 @@ def patient_labels(
         subject: people[subject].label if subject in people else str(subject)
         for subject in subjects
     }
-
-
-def unit_title(asked: Asked, unit: str | None) -> str:
-    """Name a unit by its title."""
-    if unit is None:
-        return asked.words("unit not known")
-    return asked.server.unit_titles().get(unit, unit)
 
 
 def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
@@ -264,8 +256,8 @@ def _waiting_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Tab
         [
             {
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": unit_title(asked, row["unit"]),
-                "wanted": unit_title(asked, row["wanted"]),
+                "unit": asked.unit_title(row["unit"]),
+                "wanted": asked.unit_title(row["wanted"]),
                 "how": hows.get(row["how"], row["how"]),
                 "priority": priorities.get(row["priority"], row["priority"]),
                 "side_room": row["side_room"],
@@ -302,7 +294,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": unit_title(asked, row["unit"]),
+                "unit": asked.unit_title(row["unit"]),
                 "state": states.get(row["state"], row["state"]),
                 "delay": reason_of(asked, row["delay"]),
                 "_class": "warning" if row["state"] == "overdue" else "",
@@ -346,7 +338,7 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
         [
             {
                 "patient": labels[int(one["subject_id"])],
-                "unit": unit_title(asked, one["unit"]),
+                "unit": asked.unit_title(one["unit"]),
                 "urgency": urgencies.get(one["urgency"], one["urgency"]),
                 "title": words("observations overdue")
                 if one["urgency"].startswith("unobserved")
@@ -383,7 +375,7 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
     for row in seen:
         key = (
             kinds.get(row["kind"], row["kind"]),
-            unit_title(asked, row["unit"] or row["from_unit"]),
+            asked.unit_title(row["unit"] or row["from_unit"]),
         )
         counts[key] = counts.get(key, 0) + 1
     return Table(
@@ -417,7 +409,7 @@ def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Ta
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": unit_title(asked, row["unit"]),
+                "unit": asked.unit_title(row["unit"]),
                 "_class": "warning" if row["at_risk"] else "",
             }
             for row in _patients(asked, board.electives)

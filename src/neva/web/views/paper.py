@@ -52,7 +52,7 @@ def sheets(asked: Asked) -> ViewModel:
     )
     return ViewModel(
         words("Paper"),
-        {"units": sorted(asked.server.unit_titles())},
+        {"units": sorted(asked.unit_titles)},
         (
             Table(
                 "sheets",

@@ -324,7 +324,7 @@ def pathways(asked: Asked) -> ViewModel:
     metric = asked.choice("metric", METRICS, "steps and median")
     chosen = _selected(asked)
     log = chosen.log
-    units = sorted(asked.server.unit_titles())
+    units = sorted(asked.unit_titles)
     titles = {"map": words("Map"), "statistics": words("Statistics"), "cases": words("Cases")}
     outcomes = sorted(set(chosen.whole.cases["outcome"].drop_nulls().unique().to_list()))
     data: dict[str, Any] = {
@@ -586,7 +586,7 @@ def compare(asked: Asked) -> ViewModel:
         "kind": kind,
         "not_on_the_map": _not_on_the_map(asked, kind),
         "all_codes": _link(asked, path="/pathways/compare", activities_of="codes"),
-        "units": sorted(asked.server.unit_titles()),
+        "units": sorted(asked.unit_titles),
         "outcomes": sorted(set(whole.cases["outcome"].drop_nulls().unique().to_list())),
         "labels": sorted(whole.labels)[:2000],
         "error": "",

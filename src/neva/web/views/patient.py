@@ -19,7 +19,7 @@ from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.programmes import installed
 from neva.web.views.entered import entered_rows, entered_table
-from neva.web.views.now import board_of, patient_labels, unit_title
+from neva.web.views.now import board_of, patient_labels
 from neva.web.views.patient_values import (
     code_title,
     latest_values,
@@ -145,7 +145,7 @@ def patient(asked: Asked) -> ViewModel:
             "born": row.get("birth_date"),
             "died": row.get("death"),
             "stay": None if chosen is None else chosen["stay_id"],
-            "unit": unit_title(asked, moves["unit"][-1])
+            "unit": asked.unit_title(moves["unit"][-1])
             if moves.height and moves["end"][-1] is None
             else None,
             "bed": moves["bed"][-1] if moves.height and moves["end"][-1] is None else None,
@@ -211,7 +211,7 @@ def _stay_table(asked: Asked, stays: pl.DataFrame, moves: pl.DataFrame) -> Table
                 **row,
                 "units": ", ".join(
                     dict.fromkeys(
-                        unit_title(asked, unit)
+                        asked.unit_title(unit)
                         for unit in moves.filter(pl.col("stay_id") == row["stay_id"])["unit"]
                         if unit is not None
                     )
@@ -225,7 +225,7 @@ def _stay_table(asked: Asked, stays: pl.DataFrame, moves: pl.DataFrame) -> Table
 
 def _move_table(asked: Asked, moves: pl.DataFrame, stay: Mapping[str, Any] | None) -> Table:
     words = asked.words
-    titles = asked.server.unit_titles()
+    titles = asked.unit_titles
     mine = moves if stay is None else moves.filter(pl.col("stay_id") == stay["stay_id"])
     return Table(
         "movements",

@@ -24,7 +24,7 @@ from neva.state.entries import new_entry
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
 from neva.web.views.entered import entered_rows, entered_table
-from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of, unit_title
+from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of
 
 __all__ = ["add_to", "routes"]
 
@@ -46,7 +46,7 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
         rows.append(
             {
                 "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                "unit": unit_title(asked, one["unit"]),
+                "unit": asked.unit_title(one["unit"]),
                 "summary": one["summary"]
                 if words.code != "ru" or not one.get("title_ru")
                 else f"{one['title_ru']}: {one['summary']}",
@@ -110,7 +110,7 @@ def work_list(asked: Asked) -> ViewModel:
             [
                 {
                     "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": unit_title(asked, one["unit"]),
+                    "unit": asked.unit_title(one["unit"]),
                     "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
                     "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
                     "hours_left": None if one["minutes_left"] is None else one["minutes_left"] / 60,
@@ -138,7 +138,7 @@ def work_list(asked: Asked) -> ViewModel:
                 {
                     **one,
                     "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": unit_title(asked, one["unit"]),
+                    "unit": asked.unit_title(one["unit"]),
                     "last_observed": None
                     if one["last_observed"] is None
                     else datetime.fromisoformat(one["last_observed"]),
@@ -172,7 +172,7 @@ def work_list(asked: Asked) -> ViewModel:
                 {
                     "stay": str(row["stay_id"]),
                     "label": labels[row["subject_id"]],
-                    "unit": unit_title(asked, row["unit"]),
+                    "unit": asked.unit_title(row["unit"]),
                 }
                 for row in patients
             ],
@@ -188,7 +188,7 @@ def work_list(asked: Asked) -> ViewModel:
             ],
             "priorities": [{"id": one, "title": words(one)} for one in PRIORITIES],
             "wards": [
-                {"id": row["unit"], "title": unit_title(asked, row["unit"])}
+                {"id": row["unit"], "title": asked.unit_title(row["unit"])}
                 for row in board.units.iter_rows(named=True)
             ],
             "entries": [row for row in entered if row["id"]],
@@ -240,7 +240,7 @@ def _long_table(asked: Asked, board: Any, labels: dict[int, str], where: dict[in
             {
                 **row,
                 "patient": labels.get(row["subject_id"], str(row["subject_id"])),
-                "unit": unit_title(asked, row["unit"]),
+                "unit": asked.unit_title(row["unit"]),
                 "delay": reason_of(asked, row["delay"]) or words("no reason recorded"),
                 "_class": "warning" if row["delay"] is None else "",
                 "_href": f"/patient/{row['subject_id']}",
