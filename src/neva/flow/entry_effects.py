@@ -122,8 +122,8 @@ class EntryEffects:
         and how many were expected ``by_lengths_alone`` and ``with_entries``.
     now, first : datetime
         Nothing later was looked at; the first day that was.
-    moments : int
-        How many.
+    moments, patients : int
+        How many; and of how many patients something was entered then.
 
     Notes
     -----
@@ -143,6 +143,12 @@ class EntryEffects:
     now: datetime
     first: datetime
     moments: int
+    patients: int
+
+    @property
+    def surest(self) -> float:
+        """The highest chance that so many patients can speak for: the rule of succession."""
+        return 1.0 - 1.0 / (self.patients + 2)
 
     def drawn(self, rng: np.random.Generator) -> EntryEffects:
         """Return effects that the same past might have given."""

@@ -110,7 +110,7 @@ def learn_entries(
     seen = _landmarks(rows, entered, sojourns, plain)
     moments = sorted(rows["moment"].unique())
     later = moments[-max(1, len(moments) // 3)]
-    effects = _fitted(seen, plain, sojourns.now)
+    effects = _fitted(seen, plain, sojourns.now, patients)
     if judge:
         effects = replace(effects, reliability=_reliability(seen, plain, later))
     return effects, (
@@ -207,7 +207,7 @@ def _hours_of_week(moment: datetime, steps: int, zone: str) -> Numbers:
     return np.array([24 * time.weekday() + time.hour for time in middle], dtype=np.int64)
 
 
-def _fitted(seen: _Landmarks, lengths: LengthModel, now: datetime) -> EntryEffects:
+def _fitted(seen: _Landmarks, lengths: LengthModel, now: datetime, patients: int) -> EntryEffects:
     """Fit the effects to landmarks, without saying how reliable entries were."""
     steps = seen.leave.shape[1]
     cells = cells_of(seen.rows, steps, lengths.step_hours)[seen.at_risk]
@@ -230,6 +230,7 @@ def _fitted(seen: _Landmarks, lengths: LengthModel, now: datetime) -> EntryEffec
         now=now,
         first=moments[0],
         moments=len(moments),
+        patients=patients,
     )
 
 
@@ -322,7 +323,7 @@ def _reliability(seen: _Landmarks, lengths: LengthModel, later: datetime) -> pl.
     span = pl.duration(hours=REACH_HOURS)
     is_before = frame.select(pl.col("moment") + span <= pl.lit(later, dtype=TIME)).to_series()
     before = _taken(seen, is_before.to_numpy())
-    effects = _fitted(before, lengths, later) if before.rows.height else None
+    effects = _fitted(before, lengths, later, 0) if before.rows.height else None
     alone = _within_a_day(seen, lengths, None)
     both = _within_a_day(seen, lengths, effects) if effects is not None else None
     until, date = pl.col("until"), pl.col("date_kind")

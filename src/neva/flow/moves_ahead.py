@@ -191,7 +191,8 @@ def moves_ahead(
     flat = means.reshape(len(means), states * steps)
     leaving = _counted(gone, np.zeros((0, states * steps)), np.zeros(0))
     arriving = _counted(there, flat, shapes)
-    out_of_all = np.clip(1.0 - each.sum(axis=1), 0.0, 1.0)
+    surest = 1.0 if effects is None else effects.surest
+    out_of_all = np.clip(1.0 - each.sum(axis=1), 0.0, surest)
     exits = np.einsum("ps,pt->st", own.astype(float), out_of_all)
     without: Any = None
     if effects is not None:

@@ -145,6 +145,8 @@ def test_a_confirmed_patient_leaves_more_surely_and_both_chances_are_shown(
     chosen = end.filter(pl.col("subject_id").is_in(due))
     assert chosen.height >= 3
     assert chosen["leaves_hospital"].mean() > 0.7
+    # No entry makes sure: not more so than the patients it was learnt from.
+    assert moves.patients["leaves_hospital"].max() <= effects.surest < 1
     assert chosen["leaves_hospital_by_lengths"].mean() < 0.5
     plain = moves_ahead(model, known, steps=24)
     alone = plain.patients.filter(pl.col("time") == known.now + 24 * HOUR)

@@ -144,7 +144,7 @@ def _horizon_row(
         if alone is not None and abs(alone[k] - place["mean"][k]) >= 0.5:
             text += "; " + words(
                 "without entries %(n)s",
-                n=words.number(alone[k] - place["mean"][k] + place["q50"][k]),
+                n=words.number(alone[k] - place["mean"][k] + place["q50"][k], 0),
             )
         chance = None if place["beyond"] is None else place["beyond"][k]
         if chance is not None:
@@ -272,16 +272,31 @@ def _entries(asked: Asked, rows: list[Mapping[str, Any]]) -> Table:
         (
             Column("entry", words("entered")),
             Column("seen", words("seen, once a day"), "number"),
-            Column("patients", words("patients"), "number"),
             Column("share", words("came true"), "share", 0),
-            Column("lower", words("from"), "share", 0),
-            Column("upper", words("to"), "share", 0),
-            Column("judged", words("on the newest third of the days"), "number"),
-            Column("judged_came_true", words("came true there"), "number"),
+            Column("range", words("95 % interval")),
+            Column("judged", words("in the newest third")),
             Column("by_lengths_alone", words("expected by length of stay alone"), "number", 1),
             Column("with_entries", words("expected with what was entered"), "number", 1),
         ),
-        [{**row, "entry": names.get(row["entry"], row["entry"])} for row in rows],
+        [
+            {
+                **row,
+                "entry": names.get(row["entry"], row["entry"]),
+                "range": None
+                if row["lower"] is None
+                else words(
+                    "%(low)s to %(high)s",
+                    low=words.share(row["lower"], 0),
+                    high=words.share(row["upper"], 0),
+                ),
+                "judged": words(
+                    "%(n)s of %(all)s came true",
+                    n=words.number(row["judged_came_true"]),
+                    all=words.number(row["judged"]),
+                ),
+            }
+            for row in rows
+        ],
     )
 
 
