@@ -89,7 +89,7 @@ SERVER = """
 import uvicorn
 from neva.decisions.cards import hash_of
 from neva.web.application import create_application
-from neva.web.settings import WebSettings
+from neva.state.settings import WebSettings
 
 os.sched_setaffinity(0, {int(sys.argv[4])})
 port, began = int(sys.argv[3]), time.time()
@@ -125,7 +125,7 @@ CLIENT = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
 import httpx
-from neva.decisions.prefetch import needs_of
+from neva.cds.prefetch import needs_of
 from tests.charts import Charts
 
 cores = {int(one) for one in sys.argv[4].split(",")}

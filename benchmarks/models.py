@@ -15,8 +15,8 @@ import sys
 COMMON = """
 import json, resource, sys, time
 import numpy as np
-from neva.decisions.members import fitted_member
-from neva.decisions.splits import grouped_folds
+from neva.models.members import fitted_member
+from neva.models.splits import grouped_folds
 from neva.statistics import prediction_figures as figures
 
 points = int(sys.argv[1])

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
+from neva.cds.fhir_server import FhirServers
+from neva.cds.service import Bedside
 from neva.decisions.cards import hash_of
-from neva.decisions.fhir_server import FhirServers
+from neva.state.settings import WebSettings
 from neva.web.application import create_application
-from neva.web.bedside import Bedside
-from neva.web.settings import WebSettings
 
 
 class Served:

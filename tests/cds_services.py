@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from neva.decisions.client_keys import ClientKeys, Clients, VerifyingKey
-from neva.decisions.client_tokens import Unauthorised, verify
-from neva.decisions.conformance_requests import Signer
+from neva.cds.client_keys import ClientKeys, Clients, VerifyingKey
+from neva.cds.client_tokens import Unauthorised, verify
+from neva.cds.conformance.requests import Signer
 from tests.signing_keys import private_key
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from neva.decisions.prefetch import Needs
+from neva.cds.prefetch import Needs
 from neva.events.schema import OPEN_END
 from neva.events.snapshot import Snapshot
 from neva.sources import export_fhir as fhir

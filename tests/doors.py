@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 
 from neva.events.people import write_people
 from neva.state import ROLES, State, accounts, open_state
+from neva.state.settings import WebSettings
 from neva.web.application import create_application
-from neva.web.settings import WebSettings
 from neva.web.worker import work_forever
 from tests.hospitals import new_hospital, take
 

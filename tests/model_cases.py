@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from neva.decisions.cases import Cases
-from neva.decisions.landmarks import Landmark
-from neva.decisions.models import Candidate, Comparator, MemberPlan, ModelPlan
 from neva.definitions.language import case, events, missing, stay, subject
 from neva.definitions.writing import feature
+from neva.models.cases import Cases
+from neva.models.declaration import Candidate, Comparator, MemberPlan, ModelPlan
+from neva.models.landmarks import Landmark
 
 LDH = feature("demo.ldh", events("X//ldh").last().value("U/L"), version="1.0.0", title="LDH")
 AGE = feature("demo.age", subject.age_at(stay.start), version="1.0.0", title="Age")

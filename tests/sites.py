@@ -12,11 +12,11 @@ import httpx
 import uvicorn
 
 from neva.events.hospital import create_hospital
+from neva.state.settings import WebSettings
 from neva.synthesis import Plan, synthesise
 from neva.web.application import create_application
 from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
 from neva.web.serving import start_workers
-from neva.web.settings import WebSettings
 
 #: Pages that have results of the worker.
 WITH_RESULTS = (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import uvicorn
 
+from neva.state.settings import WebSettings
 from neva.web.application import create_application
-from neva.web.settings import WebSettings
 
 
 class Told(uvicorn.Server):

@@ -6,8 +6,8 @@ from pathlib import Path
 import typer
 
 from neva.cli.decide import app
-from neva.decisions.families import load_family
-from neva.decisions.model_evaluation import FIGURES
+from neva.models.evaluation import FIGURES
+from neva.models.families import load_family
 from neva.statistics.models import model_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 from tests.signing_keys import jwk
 
-from neva.decisions.client_tokens import read_clients
-from neva.decisions.conformance_checks import CHECKS
+from neva.cds.client_tokens import read_clients
+from neva.cds.conformance.checks import CHECKS
 from neva.state import ACTIONS, open_state
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.charts import Charts
 
-from neva.decisions.bedside import bedside_record
-from neva.decisions.prefetch import PATIENT, needs_of
+from neva.cds.prefetch import PATIENT, needs_of
+from neva.cds.record import bedside_record
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.local_time import microseconds
 from neva.definitions.programme import load_programme

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from neva.decisions.recalibration import KINDS, fit_recalibration
 from neva.errors import UsageError
+from neva.models.recalibration import KINDS, fit_recalibration
 from neva.statistics import prediction_figures as figures
 from neva.statistics.calibration import logistic_recalibration
 
@@ -157,7 +157,7 @@ def test_recalibration_makes_its_own_data_calibrated(case):
 
 @given(predicted(smallest=6), st.sampled_from(KINDS))
 def test_recalibration_keeps_the_order_and_survives_json(case, kind):
-    from neva.decisions.recalibration import RecalibrationMap
+    from neva.models.recalibration import RecalibrationMap
 
     y, p, _ = case
     x = np.sort(np.log(p / (1 - p)))

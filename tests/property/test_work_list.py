@@ -14,9 +14,9 @@ from tests.charts import Charts
 from tests.people import People, hour
 from tests.rule_tables import record, rules
 
-from neva.decisions.cds_hooks import Services
-from neva.decisions.cds_requests import read_request
-from neva.decisions.prefetch import MOST_ENTRIES
+from neva.cds.hooks import Services
+from neva.cds.prefetch import MOST_ENTRIES
+from neva.cds.requests import read_request
 from neva.decisions.work_list import Feed, ObservationPlan, feeds_work_list, work_list
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.language import events, now

@@ -9,6 +9,7 @@ from tests.charts import Charts
 from tests.people import People, hour
 from tests.property.test_engines_agree import differences
 
+from neva.cds.service import ABOUT_THE_CALL
 from neva.decisions.moments import placed
 from neva.decisions.replay import cards_of, replay
 from neva.definitions.binding import bind
@@ -17,7 +18,6 @@ from neva.definitions.programme import load_programme
 from neva.definitions.run import answer, points_of
 from neva.events.hospital import create_hospital
 from neva.synthesis import Plan, synthesise
-from neva.web.bedside import ABOUT_THE_CALL
 
 SERVICE = "neva-patient-view"
 

@@ -11,18 +11,18 @@ import pytest
 from tests.hospitals import NOW, new_hospital, take_csv
 from tests.shared_data import shared
 
-from neva.decisions.families import load_family
-from neva.decisions.landmarks import landmark_points
-from neva.decisions.made_here import PLAIN_HERE, RECALIBRATED_HERE
-from neva.decisions.model_artefact import load_artefact, save_artefact
-from neva.decisions.model_card import model_card
-from neva.decisions.model_report import report_of_family, report_of_model
-from neva.decisions.model_runs import cases_at
-from neva.decisions.training import Settings, resample
-from neva.decisions.two_faces import two_faces
 from neva.definitions.language import events, stay, subject
 from neva.definitions.points import EachStay
 from neva.definitions.run import answer
+from neva.models.artefact import load_artefact, save_artefact
+from neva.models.card import model_card
+from neva.models.families import load_family
+from neva.models.first_and_last import two_faces
+from neva.models.landmarks import landmark_points
+from neva.models.made_here import PLAIN_HERE, RECALIBRATED_HERE
+from neva.models.report import report_of_family, report_of_model
+from neva.models.runs import cases_at
+from neva.models.training import Settings, resample
 from neva.programmes.covid19.mortality import three_marker_rule
 
 FILE = "time_series_375_prerpocess_en.xlsx"

@@ -10,14 +10,14 @@ from tests.model_cases import demo_plan
 from tests.people import People, hour
 from tests.unit.decisions.test_model_artefact import trained
 
-from neva.decisions.model_artefact import artefact_hash, load_artefact, save_artefact
-from neva.decisions.model_rules import PROBABILITY, predicted, replay_model, rule_of_model
 from neva.decisions.replay import cards_of
 from neva.decisions.replay_figures import figures, sweep
 from neva.definitions.points import EveryHours
 from neva.definitions.run import answer, points_of
 from neva.errors import UsageError
 from neva.events.hospital import create_hospital
+from neva.models.artefact import artefact_hash, load_artefact, save_artefact
+from neva.models.rules import PROBABILITY, predicted, replay_model, rule_of_model
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +130,8 @@ def test_a_locked_model_is_only_asked_in_silence(model, tmp_path, locked):
     from fastapi.testclient import TestClient
 
     from neva.decisions.cards import hash_of
+    from neva.state.settings import WebSettings
     from neva.web.application import create_application
-    from neva.web.settings import WebSettings
 
     now = hour(100)
     create_hospital(tmp_path / "hospital", zone="UTC", now=now)

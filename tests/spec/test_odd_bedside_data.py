@@ -24,7 +24,7 @@ from tests.bedside_patients import (
 from tests.bedsides import served
 from tests.hospitals import new_hospital
 
-from neva.decisions.cds_requests import read_request
+from neva.cds.requests import read_request
 
 NOTE = "Some of what was sent could not be read"
 NEWS2 = "acute-care.news2-emergency"

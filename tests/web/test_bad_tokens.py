@@ -12,7 +12,7 @@ from tests.bedside_patients import NOW as CALLED
 from tests.doors import NOW, build, csrf_of, doors
 from tests.signing_keys import private_key
 
-from neva.decisions.conformance_requests import Signer
+from neva.cds.conformance.requests import Signer
 from neva.web.access import COOKIES
 
 SEED = 20260101

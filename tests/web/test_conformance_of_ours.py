@@ -22,7 +22,7 @@ from tests.bedside_patients import (
 from tests.bedsides import served
 from tests.hospitals import new_hospital
 
-from neva.decisions.conformance import verify_service
+from neva.cds.conformance.verify import verify_service
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,10 @@ from tests.doors import (
 from neva.errors import ConflictError, UsageError
 from neva.pathways.drawing import MAP_STYLE
 from neva.state.attempts import FREE, FREE_OF_ADDRESS, LONGEST_FOR_OTHERS
+from neva.state.settings import WebSettings
 from neva.web import passwords
 from neva.web.access import ACCESS, PUBLIC, ROLES, may
 from neva.web.headers import POLICY
-from neva.web.settings import WebSettings
 from neva.web.sign_in import local_path
 
 #: For machines: they have no session.

@@ -16,8 +16,8 @@ from tests.bedside_patients import (
 from tests.bedsides import served
 from tests.hospitals import new_hospital
 
-from neva.decisions.cds_hooks import Services
-from neva.decisions.fhir_server import FhirServers, stays_under
+from neva.cds.fhir_server import FhirServers, stays_under
+from neva.cds.hooks import Services
 
 SERVER = "https://fhir.example/r4"
 TOKEN = "example-token"

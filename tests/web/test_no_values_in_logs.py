@@ -12,8 +12,8 @@ from tests.bedside_patients import NOW, PATIENT, SERVICE, bundle, call, prefetch
 from tests.bedsides import served
 from tests.command_line import CANARY
 
-from neva.decisions.fhir_server import FhirServers
-from neva.web import bedside as bedside_module
+from neva.cds import service as bedside_module
+from neva.cds.fhir_server import FhirServers
 from neva.web.errors import places_of
 
 SERVER = "https://fhir.example/r4"

@@ -7,10 +7,10 @@ import pytest
 from tests.bedside_patients import NOW, SERVICE, STEROID, call, cards_by_rule
 from tests.bedsides import served
 
+from neva.cds.service import STATES_FOR
 from neva.decisions.cards import hash_of
 from neva.errors import ConflictError
 from neva.web.application import create_application
-from neva.web.bedside import STATES_FOR
 
 DAY = timedelta(days=1)
 

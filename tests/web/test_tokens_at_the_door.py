@@ -12,9 +12,9 @@ from tests.bedsides import served
 from tests.hospitals import new_hospital
 from tests.signing_keys import jwk, private_key
 
-from neva.decisions.conformance_requests import Signer
+from neva.cds.conformance.requests import Signer
+from neva.state.settings import WebSettings
 from neva.web.application import create_application
-from neva.web.settings import WebSettings
 
 BASE = "http://127.0.0.1:8321/cds-services"
 SIGNER = Signer("https://ehr.example/", "p384", "ES384", private_key("p384"))

@@ -16,11 +16,11 @@ from tests.hospitals import new_hospital
 
 from neva.events.hospital import open_hospital
 from neva.state import connection, open_state
+from neva.state.settings import WebSettings
 from neva.web import worker
 from neva.web.computed import kinds
 from neva.web.server import SILENT_AFTER
 from neva.web.serving import start_workers
-from neva.web.settings import WebSettings
 from neva.web.worker import HourlyCensus, Results, work_forever
 
 NOW = datetime(2026, 1, 1, 8, tzinfo=UTC)

@@ -12,7 +12,7 @@ from neva.cli.console import Json, tell
 from neva.errors import BadInputError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from neva.decisions.conformance_requests import Signer
+    from neva.cds.conformance.requests import Signer
 
 __all__ = ["add_to"]
 
@@ -42,7 +42,7 @@ def _prefetch(path: Path | None) -> dict[str, Any]:
 
 
 def _signer(key: Path | None, kid: str | None, issuer: str | None) -> Signer | None:
-    from neva.decisions.conformance_requests import read_signer
+    from neva.cds.conformance.requests import read_signer
 
     if key is None and kid is None and issuer is None:
         return None
@@ -85,7 +85,7 @@ def cds_verify(
 
     import httpx
 
-    from neva.decisions.conformance import TIMEOUT_SECONDS, verify_service
+    from neva.cds.conformance.verify import TIMEOUT_SECONDS, verify_service
 
     signer = _signer(key, kid, issuer)
     data = _prefetch(prefetch)

@@ -121,8 +121,8 @@ def explain(
 
     Example: neva decide explain covid19.steroid-on-oxygen
     """
+    from neva.cds.prefetch import needs_of
     from neva.decisions.cards import hash_of
-    from neva.decisions.prefetch import needs_of
     from neva.definitions.explain import explain as in_words
 
     one = rule_named(rule, programme)
@@ -217,9 +217,9 @@ def state(
 
 def _rule_of(folder: Path, name: str, to: str) -> Rule:
     """Return the rule of a saved model; a locked one is not made live."""
-    from neva.decisions.families import load_for_use
-    from neva.decisions.model_artefact import artefact_hash
-    from neva.decisions.model_rules import rule_of_model
+    from neva.models.artefact import artefact_hash
+    from neva.models.families import load_for_use
+    from neva.models.rules import rule_of_model
 
     model = load_for_use(folder)
     if model.id != name:

@@ -13,7 +13,7 @@ from neva.errors import UsageError
 from neva.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from neva.decisions.model_report import ModelReport
+    from neva.models.report import ModelReport
 
 __all__ = ["add_to"]
 
@@ -35,7 +35,7 @@ CARD = "MODEL-CARD.md"
 
 
 def _settings(folds: int, repeats: int, seed: int) -> Any:
-    from neva.decisions.training import Settings
+    from neva.models.training import Settings
 
     if repeats < 1:
         message = f"--repeats: at least 1 is needed; found {repeats}; give for example 3"
@@ -62,10 +62,10 @@ def train(
 
     Example: neva decide train tongji --model covid19.mortality --out mortality --repeats 1
     """
-    from neva.decisions.families import load_family
-    from neva.decisions.model_artefact import save_artefact
-    from neva.decisions.model_card import model_card
-    from neva.decisions.model_runs import train as make
+    from neva.models.artefact import save_artefact
+    from neva.models.card import model_card
+    from neva.models.families import load_family
+    from neva.models.runs import train as make
 
     family = load_family(model)
     plan = family.at(at)
@@ -168,8 +168,8 @@ def evaluate(
         )  # fmt: skip
         card = str(folder / CARD) if (folder / CARD).is_file() else None
     else:
-        from neva.decisions.families import load_family
-        from neva.decisions.model_report import report_of_family
+        from neva.models.families import load_family
+        from neva.models.report import report_of_family
 
         card = None
         family = load_family(model)
@@ -188,7 +188,7 @@ def evaluate(
         from neva.reports.model_page import model_page
 
         if card is None and report.trained is not None:
-            from neva.decisions.model_card import model_card
+            from neva.models.card import model_card
 
             beside = out.with_name(f"{out.stem}-card.md")
             write_whole(beside, model_card(report.trained))
@@ -219,8 +219,8 @@ def evaluate(
 def _saved(
     snapshot: Any, folder: Path, *, used: dict[str, Any], resamples: int, seed: int
 ) -> ModelReport:
-    from neva.decisions.families import family_names, load_family, load_for_use
-    from neva.decisions.model_report import report_of_model
+    from neva.models.families import family_names, load_family, load_for_use
+    from neva.models.report import report_of_model
 
     wrong = [name for name, value in used.items() if value]
     if wrong:

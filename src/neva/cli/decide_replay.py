@@ -127,8 +127,8 @@ def replay(
     judging = _judging(outcome)
     delays = _delays(delay)
     if model is not None:
-        from neva.decisions.families import load_for_use
-        from neva.decisions.model_rules import replay_model
+        from neva.models.families import load_for_use
+        from neva.models.rules import replay_model
 
         made = replay_model(
             snapshot,

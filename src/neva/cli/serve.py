@@ -91,8 +91,8 @@ def serve(
     """
     from neva.definitions.programme import programme_names
     from neva.errors import UsageError
+    from neva.state.settings import WebSettings
     from neva.web.application import create_application
-    from neva.web.settings import WebSettings
 
     if clock not in ("wall", "data"):
         message = f"--clock: there are wall and data; found {clock!r}; give one of them"

@@ -38,7 +38,7 @@ def worker(
     """
     from neva.definitions.programme import programme_names
     from neva.events.hospital import open_hospital
-    from neva.web.settings import WebSettings
+    from neva.state.settings import WebSettings
     from neva.web.worker import work_forever
 
     open_hospital(hospital)  # a wrong path is told before anything is made in it

@@ -15,7 +15,7 @@ from neva.statistics.disclosure import (
 
 __all__ = ["shared_burden", "shared_card", "shared_replay"]
 
-#: Sections of a model card (see :mod:`neva.decisions.model_card`) that count patients by group.
+#: Sections of a model card (see :mod:`neva.models.card`) that count patients by group.
 _COUNTING: Final = (
     "Participants",
     "Sample size",
@@ -89,7 +89,7 @@ def shared_card(card: str, unsaid: str) -> str:
     Parameters
     ----------
     card : str
-        Markdown, as :mod:`neva.decisions.model_card` writes it.
+        Markdown, as :mod:`neva.models.card` writes it.
     unsaid : str
         What stands there instead.
 

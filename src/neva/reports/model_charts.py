@@ -7,7 +7,7 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
-from neva.decisions.model_evaluation import ModelEvaluation
+from neva.models.evaluation import ModelEvaluation
 from neva.reports.charts import _data
 from neva.reports.flow_charts import INK, LINE, themed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from neva.decisions.model_evaluation import MAIN
-from neva.decisions.model_report import ModelReport, left_out_in_words
+from neva.models.evaluation import MAIN
+from neva.models.report import ModelReport, left_out_in_words
 from neva.reports.charts import to_svg
 from neva.reports.model_charts import SERIES, landmark_chart
 from neva.reports.model_sections import (

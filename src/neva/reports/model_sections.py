@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.decisions.model_evaluation import MAIN, ModelEvaluation
-from neva.decisions.model_report import AtLandmark, ModelReport
-from neva.decisions.two_faces import Faces
+from neva.models.evaluation import MAIN, ModelEvaluation
+from neva.models.first_and_last import Faces
+from neva.models.report import AtLandmark, ModelReport
 from neva.reports.charts import to_svg
 from neva.reports.model_charts import SERIES, calibration_chart, decision_chart
 from neva.reports.pages import Cell, Figure, Panel, Table, Text

@@ -5,7 +5,7 @@ arguments that returns an unfitted estimator of scikit-learn. Regressors predict
 the mean of a count; the spread around it is measured by whoever uses the
 model. Classifiers predict the probability of an outcome. A name with a dot,
 such as ``covid19.mortality``, is no estimator but a family of models of a
-programme (:mod:`neva.decisions.families`).
+programme (:mod:`neva.models.families`).
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from neva.decisions.cds_hooks import Preconditions
-from neva.decisions.client_tokens import Unauthorised
+from neva.cds.client_tokens import Unauthorised
+from neva.cds.hooks import Preconditions
+from neva.cds.service import Bedside
 from neva.errors import BadInputError, ConflictError, NotFoundError
-from neva.web.bedside import Bedside
 
 __all__ = ["MOST_BYTES", "cds_router"]
 

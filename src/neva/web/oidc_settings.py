@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from neva.errors import BadInputError, NotFoundError
-from neva.web.settings import is_loopback
+from neva.state.settings import is_loopback
 
 __all__ = ["OidcSettings", "Place", "RoleOf", "read_oidc_settings"]
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from neva.cds.service import Bedside
 from neva.census import units_above
 from neva.errors import ConflictError
 from neva.events.hospital import Hospital
@@ -16,10 +17,9 @@ from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.flow.operations import newest_recorded
 from neva.state import State
+from neva.state.settings import WebSettings
 from neva.web.access import Forbidden, Viewer
-from neva.web.bedside import Bedside
 from neva.web.passwords import PasswordChecks
-from neva.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from neva.web.identity import Identities, Person

@@ -16,8 +16,8 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from neva.state.settings import WebSettings
 from neva.web.heartbeat import end_with_parent, log_failure
-from neva.web.settings import WebSettings
 from neva.web.worker import work_forever
 
 __all__ = ["WorkerProcesses", "exit_on_sigterm", "serve_forever", "start_workers"]

@@ -24,7 +24,7 @@ from neva.errors import ConflictError, NotFoundError
 from neva.sources.workbooks import write_as_csv
 from neva.state import State, job_key
 from neva.state.jobs import Job
-from neva.web.settings import WebSettings
+from neva.state.settings import WebSettings
 from neva.web.worker import results_folder
 from neva.whole_files import write_whole
 

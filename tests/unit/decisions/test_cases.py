@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 from tests.csv_tables import imported
 
-from neva.decisions.cases import cases_of, matrix
-from neva.decisions.landmarks import Landmark, landmark_points
-from neva.decisions.models import Candidate, Comparator, MemberPlan, ModelPlan
 from neva.definitions.language import case, events, missing, stay, subject
 from neva.definitions.writing import feature
 from neva.errors import BadInputError, UsageError
+from neva.models.cases import cases_of, matrix
+from neva.models.declaration import Candidate, Comparator, MemberPlan, ModelPlan
+from neva.models.landmarks import Landmark, landmark_points
 
 MAPPING = """
 neva: 1

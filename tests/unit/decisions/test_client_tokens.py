@@ -21,8 +21,8 @@ from tests.signing_keys import (
     with_hmac,
 )
 
-from neva.decisions.client_keys import ALGORITHMS
-from neva.decisions.client_tokens import REASONS, Client, Unauthorised, read_clients, verify
+from neva.cds.client_keys import ALGORITHMS
+from neva.cds.client_tokens import REASONS, Client, Unauthorised, read_clients, verify
 from neva.errors import BadInputError, NotFoundError
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

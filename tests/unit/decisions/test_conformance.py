@@ -15,13 +15,13 @@ from tests.command_line import CANARY
 from tests.signing_keys import ALGORITHM_BY_KEY, jwk, private_key
 
 from neva import cli
+from neva.cds.conformance.answers import judge_answer, judge_discovery
+from neva.cds.conformance.checks import CHECKS
+from neva.cds.conformance.hooks import HOOK_TOKENS
+from neva.cds.conformance.report import Findings
+from neva.cds.conformance.requests import hook_request, prefetch_for, read_signer
+from neva.cds.conformance.verify import service_base, verify_service
 from neva.cli import cds_verify
-from neva.decisions.conformance import service_base, verify_service
-from neva.decisions.conformance_answers import judge_answer, judge_discovery
-from neva.decisions.conformance_checks import CHECKS
-from neva.decisions.conformance_hooks import HOOK_TOKENS
-from neva.decisions.conformance_report import Findings
-from neva.decisions.conformance_requests import hook_request, prefetch_for, read_signer
 from neva.errors import BadInputError, NotFoundError, UsageError
 
 

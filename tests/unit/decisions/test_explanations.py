@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from neva.decisions.explanations import contributions, predict
-from neva.decisions.hazard import DiscreteTimeHazard
-from neva.decisions.members import TreeMember, fitted_member
-from neva.decisions.recalibration import RecalibrationMap, fit_recalibration
-from neva.decisions.training import Ensemble
 from neva.definitions.language import events, stay, subject
 from neva.definitions.writing import feature
+from neva.models.explanations import contributions, predict
+from neva.models.hazard import DiscreteTimeHazard
+from neva.models.members import TreeMember, fitted_member
+from neva.models.recalibration import RecalibrationMap, fit_recalibration
+from neva.models.training import Ensemble
 
 NAMES = ("a", "b", "c")
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.base import is_classifier
 
-from neva.decisions.estimators import boosted_trees, logistic_regression
-from neva.decisions.hazard import DiscreteTimeHazard, person_periods
 from neva.errors import UsageError
+from neva.models.estimators import boosted_trees, logistic_regression
+from neva.models.hazard import DiscreteTimeHazard, person_periods
 from neva.statistics.models import load_model, model_names
 
 

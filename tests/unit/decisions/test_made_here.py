@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from tests.model_cases import demo_cases, demo_plan
 
-from neva.decisions import model_report, model_runs
-from neva.decisions.made_here import PLAIN_HERE, RECALIBRATED_HERE, predictions_made_here
-from neva.decisions.model_report import report_of_model
-from neva.decisions.training import Settings
+from neva.models import report as model_report
+from neva.models import runs as model_runs
+from neva.models.made_here import PLAIN_HERE, RECALIBRATED_HERE, predictions_made_here
+from neva.models.report import report_of_model
+from neva.models.training import Settings
 
 
 @pytest.fixture(scope="module")

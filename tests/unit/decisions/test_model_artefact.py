@@ -8,16 +8,16 @@ import polars as pl
 import pytest
 from tests.model_cases import AGE, LDH, MALE, demo_cases, demo_plan
 
-from neva.decisions import model_artefact
-from neva.decisions.local_recalibration import recalibrate
-from neva.decisions.model_artefact import load_artefact, save_artefact
-from neva.decisions.model_runs import TrainedModel, judge
-from neva.decisions.models import Candidate, MemberPlan
-from neva.decisions.training import Settings
-from neva.decisions.tree_text import checked_trees
 from neva.definitions.language import events
 from neva.definitions.writing import feature
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
+from neva.models import artefact as model_artefact
+from neva.models.artefact import load_artefact, save_artefact
+from neva.models.declaration import Candidate, MemberPlan
+from neva.models.local_recalibration import recalibrate
+from neva.models.runs import TrainedModel, judge
+from neva.models.training import Settings
+from neva.models.tree_text import checked_trees
 
 QUICK = Settings(outer=3, inner=3, repeats=1, seed=2)
 HERE = {one.id: one for one in (LDH, AGE, MALE)}
@@ -26,7 +26,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 def trained(cases=None, plan=None) -> TrainedModel:
     """Train on cases as they are, without a hospital."""
-    from neva.decisions import model_runs
+    from neva.models import runs as model_runs
 
     given = demo_cases(90) if cases is None else cases
     with pytest.MonkeyPatch.context() as patch:
@@ -139,7 +139,7 @@ def test_types_that_a_model_may_not_hold_are_refused(tmp_path, mixed):
     from dataclasses import replace
     from pathlib import PurePosixPath
 
-    from neva.decisions.members import LinearMember
+    from neva.models.members import LinearMember
 
     (first, columns), (second, rest) = mixed.model.ensemble.members
     assert isinstance(second, LinearMember)

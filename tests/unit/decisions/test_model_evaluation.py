@@ -3,8 +3,8 @@ import polars as pl
 import pytest
 from tests.model_cases import demo_cases
 
-from neva.decisions.model_evaluation import FIGURES, evaluate_predictions
 from neva.errors import UsageError
+from neva.models.evaluation import FIGURES, evaluate_predictions
 from neva.statistics.calibration import brier_score, c_statistic
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neva.decisions.splits import check_split, grouped_folds, temporal_split
 from neva.errors import UsageError
+from neva.models.splits import check_split, grouped_folds, temporal_split
 
 
 @given(st.integers(4, 40), st.integers(2, 4), st.integers(0, 5))

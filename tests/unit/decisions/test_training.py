@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 from tests.model_cases import demo_cases, demo_plan
 
-from neva.decisions import training
-from neva.decisions.later_patients import judge_later
-from neva.decisions.models import Candidate, MemberPlan
-from neva.decisions.splits import check_split
-from neva.decisions.training import Settings, fit, resample, tune
 from neva.errors import UsageError
+from neva.models import training
+from neva.models.declaration import Candidate, MemberPlan
+from neva.models.later_patients import judge_later
+from neva.models.splits import check_split
+from neva.models.training import Settings, fit, resample, tune
 
 QUICK = Settings(outer=3, inner=3, repeats=1, seed=2)
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 import pytest
 from tests.model_cases import demo_cases, demo_plan
 
-from neva.decisions import model_runs
-from neva.decisions.model_card import model_card
-from neva.decisions.model_report import AtLandmark, ModelReport
-from neva.decisions.training import Settings
+from neva.models import runs as model_runs
+from neva.models.card import model_card
+from neva.models.report import AtLandmark, ModelReport
+from neva.models.training import Settings
 from neva.reports.model_charts import calibration_chart, decision_chart
 from neva.reports.model_page import model_page
 

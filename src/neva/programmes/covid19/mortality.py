@@ -10,9 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from neva.decisions.families import ModelFamily, TwoFaces
-from neva.decisions.landmarks import Landmark
-from neva.decisions.models import Candidate, Comparator, MemberPlan, ModelPlan
 from neva.definitions.documents import Feature
 from neva.definitions.language import (
     Boolean,
@@ -28,6 +25,9 @@ from neva.definitions.language import (
     subject,
 )
 from neva.definitions.writing import feature
+from neva.models.declaration import Candidate, Comparator, MemberPlan, ModelPlan
+from neva.models.families import ModelFamily, TwoFaces
+from neva.models.landmarks import Landmark
 
 __all__ = ["family", "three_marker_class", "three_marker_rule"]
 

@@ -16,10 +16,10 @@ from neva.reports.paper import Paper, Person
 from neva.reports.paper_reviews import board_report_sheet
 from neva.reports.paper_wards import write_downtime
 from neva.state import State
+from neva.state.settings import WebSettings
 from neva.web.access import Viewer
 from neva.web.identity import Identities
 from neva.web.languages import chosen, language_of
-from neva.web.settings import WebSettings
 
 __all__ = ["board_report", "write_census"]
 

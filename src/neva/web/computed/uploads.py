@@ -10,7 +10,7 @@ from neva.events.hospital import Hospital
 from neva.sources.intake import OnChange, import_delivery
 from neva.sources.preview import opened
 from neva.state import State
-from neva.web.settings import WebSettings
+from neva.state.settings import WebSettings
 from neva.web.uploads import Uploads
 
 __all__ = ["import_upload"]
