@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from neva.events.schema import TIME
-from neva.flow.forecast import fit_flow, forecast_flow
-from neva.flow.sojourns import Sojourns
+from neva.flow.forecast.forecast import fit_flow, forecast_flow
+from neva.flow.stays.sojourns import Sojourns
 from neva.statistics.distributions import sum_of_bernoullis
 
 UNITS = [f"unit-{k:02}" for k in range(20)]

@@ -26,7 +26,7 @@ import ciw
 import numpy as np
 import simpy
 
-from neva.flow.hospital_model import (
+from neva.flow.simulation.hospital_model import (
     Beds,
     Exit,
     HospitalModel,
@@ -36,9 +36,9 @@ from neva.flow.hospital_model import (
     Route,
     Unit,
 )
-from neva.flow.kernel import KINDS
-from neva.flow.simulate import simulate
-from neva.flow.stay_length import StayLength
+from neva.flow.simulation.kernel import KINDS
+from neva.flow.simulation.simulate import simulate
+from neva.flow.stays.stay_length import StayLength
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from neva.flow.hospital_model import (
+from neva.flow.simulation.hospital_model import (
     Beds,
     Exit,
     HospitalModel,
@@ -12,7 +12,7 @@ from neva.flow.hospital_model import (
     Route,
     Unit,
 )
-from neva.flow.stay_length import StayLength
+from neva.flow.stays.stay_length import StayLength
 
 START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
 

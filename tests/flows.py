@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from neva.events.schema import TIME
-from neva.flow.sojourns import Sojourns
+from neva.flow.stays.sojourns import Sojourns
 
 BEGIN = datetime(2021, 1, 4, tzinfo=UTC)  # a Monday
 

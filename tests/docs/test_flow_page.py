@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from neva.flow.scenarios import Change, Scenario, read_scenario
+from neva.flow.simulation.scenarios import Change, Scenario, read_scenario
 
 PAGE = Path("docs/flow-simulation.md")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 from tests.hospitals import new_hospital, take_csv
 
-from neva.flow.sojourns import sojourns_of
+from neva.flow.stays.sojourns import sojourns_of
 
 COHORT = Path(__file__).parents[2] / "src/neva/sources/data/israel-covid/covid_hosp_data.csv"
 

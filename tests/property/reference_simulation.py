@@ -11,9 +11,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neva.flow import _draws
-from neva.flow._draws import COMES, FIRST, GAP, GAPS, ISOLATION, LEAVING, ROUTE, SEX, STAY
-from neva.flow._model_arrays import (
+from neva.flow.simulation import _draws
+from neva.flow.simulation._draws import (
+    COMES,
+    FIRST,
+    GAP,
+    GAPS,
+    ISOLATION,
+    LEAVING,
+    ROUTE,
+    SEX,
+    STAY,
+)
+from neva.flow.simulation._model_arrays import (
     Clock,
     arrival_edges,
     arrival_rates,
@@ -21,7 +31,7 @@ from neva.flow._model_arrays import (
     cumulative_arrivals,
     elective_list,
 )
-from neva.flow.hospital_model import OUTSIDE, HospitalModel
+from neva.flow.simulation.hospital_model import OUTSIDE, HospitalModel
 
 READY, LEAVE, BED_STEP, ELECTIVE, REBOOKED, ARRIVAL = range(6)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.reference_simulation import Reference
 
-from neva.flow.hospital_model import (
+from neva.flow.simulation.hospital_model import (
     BedChange,
     Beds,
     Electives,
@@ -21,9 +21,9 @@ from neva.flow.hospital_model import (
     Surge,
     Unit,
 )
-from neva.flow.kernel import KINDS
-from neva.flow.simulate import simulate
-from neva.flow.stay_length import StayLength
+from neva.flow.simulation.kernel import KINDS
+from neva.flow.simulation.simulate import simulate
+from neva.flow.stays.stay_length import StayLength
 
 UNITS = ("ed", "ward", "icu")
 EXITS = ("discharged", "died")

@@ -8,12 +8,12 @@ from tests.flow_models import START, five_units
 
 from neva.errors import UsageError
 from neva.events.hospital import open_hospital
-from neva.flow.calibration import calibrate
-from neva.flow.evaluation import counts_at
-from neva.flow.hospital_model import Beds
-from neva.flow.simulate import simulate
-from neva.flow.simulated_log import event_log, write_hospital
-from neva.flow.sojourns import known_sojourns
+from neva.flow.forecast.evaluation import counts_at
+from neva.flow.simulation.calibration import calibrate
+from neva.flow.simulation.hospital_model import Beds
+from neva.flow.simulation.simulate import simulate
+from neva.flow.simulation.simulated_log import event_log, write_hospital
+from neva.flow.stays.sojourns import known_sojourns
 
 ZONE = "Europe/Berlin"
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)

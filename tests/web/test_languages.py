@@ -15,8 +15,8 @@ from neva.events.operational_codes import (
     PRIORITIES,
 )
 from neva.events.schema import REASONS
-from neva.flow.compare import WHOLE
-from neva.flow.simulation_run import FIGURES
+from neva.flow.simulation.compare import WHOLE
+from neva.flow.simulation.simulation_run import FIGURES
 from neva.sources.column_looks import LOOKS, WHYS
 from neva.state import ROLES
 from neva.web.languages import Language, preferred

@@ -15,8 +15,8 @@ from neva.errors import UsageError
 from neva.events.hospital import open_hospital
 
 if TYPE_CHECKING:
-    from neva.flow.evaluation import Evaluation
-    from neva.flow.sojourns import Sojourns
+    from neva.flow.forecast.evaluation import Evaluation
+    from neva.flow.stays.sojourns import Sojourns
 
 __all__ = ["add_to"]
 
@@ -335,7 +335,7 @@ def _hospital(
         holidays_of,
         known_sojourns,
     )
-    from neva.flow.entry_history import history_of_origins
+    from neva.flow.forecast.entry_history import history_of_origins
 
     store = open_hospital(path)
     snapshot = store.snapshot()

@@ -15,7 +15,7 @@ from neva.events.hospital import Hospital, open_hospital
 
 if TYPE_CHECKING:
     from neva.flow import Agreement, FittedHospital
-    from neva.flow.calibration import Calibrated
+    from neva.flow.simulation.calibration import Calibrated
 
 __all__ = ["add_to"]
 
@@ -207,7 +207,7 @@ def _width_words(reached: bool | None, asked: float | None) -> list[str]:
 
 
 def _half_width(text: str) -> Any:
-    from neva.flow.simulate import HalfWidth
+    from neva.flow.simulation.simulate import HalfWidth
 
     name, _, number = text.partition("=")
     figure, _, unit = name.partition(":")

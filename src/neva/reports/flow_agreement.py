@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from neva.flow.agreement import Agreement
+from neva.flow.simulation.agreement import Agreement
 from neva.reports.flow_words import ahead, hours_ahead, listed, local, place_name, signed
 from neva.reports.pages import Cell, Details, Section, Table, Text
 from neva.reports.words import number

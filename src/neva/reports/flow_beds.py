@@ -7,7 +7,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from neva.flow.compare import Comparison, ServiceSearch, highest_occupancy, refusal_by_pool
+from neva.flow.simulation.compare import (
+    Comparison,
+    ServiceSearch,
+    highest_occupancy,
+    refusal_by_pool,
+)
 from neva.reports.charts import to_svg
 from neva.reports.flow_charts import pool_chart, search_chart
 from neva.reports.pages import Cell, Details, Figure, Panel, Table, Text

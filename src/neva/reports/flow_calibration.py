@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.flow.calibration import ALL, Calibrated
+from neva.flow.simulation.calibration import ALL, Calibrated
 from neva.reports.charts import to_svg
 from neva.reports.flow_charts import hours_chart, noons_chart
 from neva.reports.flow_words import listed, local, place_name

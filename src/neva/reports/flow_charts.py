@@ -13,10 +13,10 @@ import altair as alt
 import polars as pl
 
 from neva.events.schema import TIME
-from neva.flow.calibration import Calibrated
-from neva.flow.compare import Comparison, ServiceSearch
-from neva.flow.forecast import OccupancyForecast
-from neva.flow.trajectories import Trajectories
+from neva.flow.forecast.forecast import OccupancyForecast
+from neva.flow.simulation.calibration import Calibrated
+from neva.flow.simulation.compare import Comparison, ServiceSearch
+from neva.flow.stays.trajectories import Trajectories
 from neva.reports.charts import COLOURS, DASHES, _data
 from neva.statistics.distributions import quantiles
 
@@ -250,7 +250,7 @@ def pool_chart(pools: pl.DataFrame) -> dict[str, Any]:
     Parameters
     ----------
     pools : polars.DataFrame
-        See :func:`neva.flow.compare.refusal_by_pool`.
+        See :func:`neva.flow.simulation.compare.refusal_by_pool`.
     """
     ends = pools.filter(pl.col("beds") == pl.col("beds").min()).with_columns(
         label=pl.format("{} % full", (100 * pl.col("occupancy")).round(0).cast(pl.Int64))

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.flow.agreement import Agreement
-from neva.flow.calibration import Calibrated
-from neva.flow.compare import Comparison, ServiceSearch
-from neva.flow.hospital_fit import FittedHospital
+from neva.flow.simulation.agreement import Agreement
+from neva.flow.simulation.calibration import Calibrated
+from neva.flow.simulation.compare import Comparison, ServiceSearch
+from neva.flow.simulation.hospital_fit import FittedHospital
 from neva.reports.charts import to_svg
 from neva.reports.flow_agreement import agreement_section, agreement_words
 from neva.reports.flow_beds import mean_beds, pool_blocks, service_blocks

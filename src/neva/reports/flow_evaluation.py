@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from neva.flow.evaluation import Evaluation
+from neva.flow.forecast.evaluation import Evaluation
 from neva.reports.charts import to_svg
 from neva.reports.flow_reliability import clock_figure, reliability_blocks
 from neva.reports.flow_score_charts import (

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from neva.flow.bed_report import BedReport
-from neva.flow.forecast import OccupancyForecast
+from neva.flow.forecast.bed_report import BedReport
+from neva.flow.forecast.forecast import OccupancyForecast
 from neva.reports.charts import to_svg
 from neva.reports.flow_charts import fan_chart
 from neva.reports.flow_comparison import comparison_page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neva.flow.evaluation import Evaluation
+from neva.flow.forecast.evaluation import Evaluation
 from neva.reports.charts import to_svg
 from neva.reports.flow_score_charts import clock_chart, histogram_chart, levels_chart
 from neva.reports.flow_words import hours_ahead

@@ -27,7 +27,7 @@ def skill_chart(skills: pl.DataFrame, place: str) -> dict[str, Any]:
     Parameters
     ----------
     skills : polars.DataFrame
-        See :meth:`neva.flow.evaluation.Evaluation.skills`.
+        See :meth:`neva.flow.forecast.evaluation.Evaluation.skills`.
     place : str
     """
     mine = skills.filter(pl.col("place") == place, pl.col("skill").is_finite()).sort(

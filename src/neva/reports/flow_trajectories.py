@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from neva.flow.trajectories import Trajectories
+from neva.flow.stays.trajectories import Trajectories
 from neva.reports.charts import to_svg
 from neva.reports.flow_charts import MOST_STATES, incidence_chart, occupation_chart
 from neva.reports.flow_words import listed, local

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from neva.flow.bed_board import BedBoard
+from neva.operations.bed_board import BedBoard
 from neva.reports.paper import Column, Paper, Part, Sheet
 from neva.reports.paper_words import spread, words_for, words_of_change
 from neva.reports.words import number, share

@@ -11,11 +11,11 @@ from typing import Any, Final
 import polars as pl
 
 from neva.events.hospital import Hospital
-from neva.flow.bed_board import BedBoard, bed_board
+from neva.operations.bed_board import BedBoard, bed_board
+from neva.operations.ward_sheets import WardSheet, ward_sheet
 from neva.reports.paper import Column, Paper, Part, Sheet
 from neva.reports.paper_beds import board_warnings
 from neva.reports.paper_words import words_for
-from neva.reports.ward_sheets import WardSheet, ward_sheet
 from neva.reports.words import number
 
 __all__ = ["KEPT", "downtime_sheet", "handover_sheet", "write_downtime"]

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 from neva.cds.service import Bedside
 from neva.census import units_above
+from neva.census.current_entries import newest_recorded
 from neva.errors import ConflictError
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
-from neva.flow.operations import newest_recorded
 from neva.state import State
 from neva.state.settings import WebSettings
 from neva.web.access import Forbidden, Viewer

@@ -2,8 +2,8 @@
 
 from tests.command_line import CommandLine
 
+from neva.census.current_entries import current_entries
 from neva.events.hospital import open_hospital
-from neva.flow.operations import current_entries
 
 
 def test_a_hospital_is_made_with_operations(tmp_path, capsys, monkeypatch):

@@ -9,11 +9,11 @@ import pytest
 from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.errors import UsageError
-from neva.flow._expected import expected_numbers, incoming_of
-from neva.flow.agreement import HORIZONS, PARTS, _reasons, agreement
-from neva.flow.forecast import fit_flow, forecast_flow
-from neva.flow.hospital_fit import FittedHospital, fit_hospital
-from neva.flow.hospital_model import (
+from neva.flow.forecast.forecast import fit_flow, forecast_flow
+from neva.flow.simulation._expected import expected_numbers, incoming_of
+from neva.flow.simulation.agreement import HORIZONS, PARTS, _reasons, agreement
+from neva.flow.simulation.hospital_fit import FittedHospital, fit_hospital
+from neva.flow.simulation.hospital_model import (
     Beds,
     Exit,
     HospitalModel,
@@ -24,7 +24,7 @@ from neva.flow.hospital_model import (
     Route,
     Unit,
 )
-from neva.flow.stay_length import StayLength
+from neva.flow.stays.stay_length import StayLength
 
 PER_DAY, STAY, DAYS = 24.0, 96.0, 80
 

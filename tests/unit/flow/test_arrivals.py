@@ -14,8 +14,8 @@ from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.errors import UsageError
 from neva.events.clock import first_moment
-from neva.flow import arrivals as inside
-from neva.flow.arrivals import (
+from neva.flow.forecast import arrivals as inside
+from neva.flow.forecast.arrivals import (
     LEAST_ARRIVALS,
     LEAST_DAYS,
     Arrivals,
@@ -24,7 +24,7 @@ from neva.flow.arrivals import (
     fit_arrivals,
     holidays_of,
 )
-from neva.flow.forecast import FlowModel, _coming, fit_flow, forecast_flow
+from neva.flow.forecast.forecast import FlowModel, _coming, fit_flow, forecast_flow
 from neva.statistics.counts import CountRegression
 from neva.statistics.models import load_model
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import poisson as scipy_poisson
 
 from neva.errors import UsageError
-from neva.flow.baselines import (
+from neva.flow.forecast.baselines import (
     ARRIVAL_BASELINES,
     ets,
     expected_change,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from neva.flow.bed_report import HORIZONS, bed_report
-from neva.flow.forecast import OccupancyForecast
+from neva.flow.forecast.bed_report import HORIZONS, bed_report
+from neva.flow.forecast.forecast import OccupancyForecast
 
 ISSUED = datetime(2024, 1, 1, 6, tzinfo=UTC)
 PLACES = ("a", "b", "clinic", "house", "all")

@@ -7,7 +7,7 @@ from tests.hospitals import take
 
 from neva.census import units_above
 from neva.errors import UsageError
-from neva.flow.beds import beds_at
+from neva.flow.simulation.beds import beds_at
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 

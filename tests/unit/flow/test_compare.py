@@ -15,7 +15,7 @@ from tests.flow_models import START, five_units, one_ward
 from tests.shared_data import shared
 
 from neva.errors import UsageError
-from neva.flow.compare import (
+from neva.flow.simulation.compare import (
     BASE,
     beds_for_service,
     compare,
@@ -24,10 +24,10 @@ from neva.flow.compare import (
     refusal_by_beds,
     refusal_by_pool,
 )
-from neva.flow.hospital_model import Beds, Unit
-from neva.flow.simulate import simulate
-from neva.flow.simulated_log import event_log
-from neva.flow.stay_length import StayLength
+from neva.flow.simulation.hospital_model import Beds, Unit
+from neva.flow.simulation.simulate import simulate
+from neva.flow.simulation.simulated_log import event_log
+from neva.flow.stays.stay_length import StayLength
 
 SETTINGS = {"start": START, "days": 30, "seed": 4, "replications": 12, "warm_up_days": 5}
 

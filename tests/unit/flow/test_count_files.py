@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from neva.errors import BadInputError, UsageError
-from neva.flow.count_files import read_counts
+from neva.flow.forecast.count_files import read_counts
 
 
 @pytest.fixture

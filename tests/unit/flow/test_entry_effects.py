@@ -9,11 +9,11 @@ from scipy.special import expit, logit
 from tests.flows import BEGIN, invented
 
 from neva.events.schema import TIME
-from neva.flow import entry_learning as inside
-from neva.flow.entry_history import ENTRY_ROWS, EntryHistory, past_moments
-from neva.flow.entry_learning import learn_entries
-from neva.flow.forecast import fit_flow, forecast_flow
-from neva.flow.moves_ahead import moves_ahead
+from neva.flow.forecast import entry_learning as inside
+from neva.flow.forecast.entry_history import ENTRY_ROWS, EntryHistory, past_moments
+from neva.flow.forecast.entry_learning import learn_entries
+from neva.flow.forecast.forecast import fit_flow, forecast_flow
+from neva.flow.forecast.moves_ahead import moves_ahead
 
 HOUR = timedelta(hours=1)
 

@@ -9,15 +9,15 @@ import pytest
 from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.errors import UsageError
-from neva.flow import _walking
-from neva.flow import forecast as inside
-from neva.flow.entry_effects import EntryOdds
-from neva.flow.evaluation import counts_at
-from neva.flow.forecast import ArrivalGroup, FlowModel, fit_flow, forecast_flow
-from neva.flow.lengths import fit_lengths
-from neva.flow.present import Present, follow_each, present_of, tables
-from neva.flow.rolling import evaluate_flow
-from neva.flow.widening import Widening, learn_widening, widened
+from neva.flow.forecast import forecast as inside
+from neva.flow.forecast.entry_effects import EntryOdds
+from neva.flow.forecast.evaluation import counts_at
+from neva.flow.forecast.forecast import ArrivalGroup, FlowModel, fit_flow, forecast_flow
+from neva.flow.forecast.present import Present, follow_each, present_of, tables
+from neva.flow.forecast.rolling import evaluate_flow
+from neva.flow.forecast.widening import Widening, learn_widening, widened
+from neva.flow.stays import _walking
+from neva.flow.stays.lengths import fit_lengths
 from neva.statistics.distributions import sum_of_bernoullis
 
 

@@ -7,8 +7,8 @@ import pytest
 from tests.flows import invented
 
 from neva.errors import BadInputError
-from neva.flow.forecast import fit_flow, forecast_flow
-from neva.flow.forecast_document import forecast_document, read_forecast_document
+from neva.flow.forecast.document import forecast_document, read_forecast_document
+from neva.flow.forecast.forecast import fit_flow, forecast_flow
 
 
 @pytest.fixture(scope="module")

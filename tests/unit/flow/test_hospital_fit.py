@@ -14,15 +14,15 @@ from tests.hospitals import new_hospital
 
 from neva.errors import UsageError
 from neva.events.hospital import open_hospital
-from neva.flow._expected import expected_numbers, incoming_of
-from neva.flow._incoming import incoming_week
-from neva.flow._stay_tables import AT_ONCE, nexts_of, weights_of
-from neva.flow.forecast import fit_flow
-from neva.flow.hospital_fit import fit_hospital
-from neva.flow.hospital_model import OUTSIDE, Beds
-from neva.flow.simulate import simulate
-from neva.flow.simulated_log import event_log, write_hospital
-from neva.flow.sojourns import DISCHARGED, known_sojourns
+from neva.flow.forecast.forecast import fit_flow
+from neva.flow.simulation._expected import expected_numbers, incoming_of
+from neva.flow.simulation._incoming import incoming_week
+from neva.flow.simulation._stay_tables import AT_ONCE, nexts_of, weights_of
+from neva.flow.simulation.hospital_fit import fit_hospital
+from neva.flow.simulation.hospital_model import OUTSIDE, Beds
+from neva.flow.simulation.simulate import simulate
+from neva.flow.simulation.simulated_log import event_log, write_hospital
+from neva.flow.stays.sojourns import DISCHARGED, known_sojourns
 
 DAYS = 240
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,8 +4,16 @@ import pytest
 from tests.flow_models import five_units, one_ward
 
 from neva.errors import UsageError
-from neva.flow.hospital_model import Beds, Electives, Exit, Incoming, InitialPatient, Next, Unit
-from neva.flow.stay_length import StayLength
+from neva.flow.simulation.hospital_model import (
+    Beds,
+    Electives,
+    Exit,
+    Incoming,
+    InitialPatient,
+    Next,
+    Unit,
+)
+from neva.flow.stays.stay_length import StayLength
 
 DAY = StayLength.deterministic(24)
 

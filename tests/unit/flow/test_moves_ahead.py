@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from tests.flows import invented
 
-from neva.flow.forecast import fit_flow, forecast_flow
-from neva.flow.moves_ahead import MovesAhead, moves_ahead
+from neva.flow.forecast.forecast import fit_flow, forecast_flow
+from neva.flow.forecast.moves_ahead import MovesAhead, moves_ahead
 
 
 @pytest.fixture(scope="module")

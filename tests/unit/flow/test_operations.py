@@ -8,11 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hospitals import event, new_hospital, take
 
+from neva.census.current_entries import (
+    current_entries,
+    newest_recorded,
+    open_stays,
+    planned_admissions,
+)
 from neva.definitions.run import answer
 from neva.events.codes import FOLLOW_UP_END
 from neva.events.operational_codes import KINDS
 from neva.events.schema import TIME
-from neva.flow.operations import current_entries, newest_recorded, open_stays, planned_admissions
 from neva.programmes.acute_care import programme
 from neva.sources.entered import Entry, append_entries
 

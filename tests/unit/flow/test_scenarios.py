@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.flow_models import START, five_units
 
 from neva.errors import BadInputError, UsageError
-from neva.flow._model_arrays import Clock, beds_at
-from neva.flow.hospital_model import Electives, Exit
-from neva.flow.scenarios import Scenario, apply_scenario, read_scenario
-from neva.flow.simulate import simulate
-from neva.flow.simulated_log import event_log
+from neva.flow.simulation._model_arrays import Clock, beds_at
+from neva.flow.simulation.hospital_model import Electives, Exit
+from neva.flow.simulation.scenarios import Scenario, apply_scenario, read_scenario
+from neva.flow.simulation.simulate import simulate
+from neva.flow.simulation.simulated_log import event_log
 
 DAY = 24
 #: Weights of the hours of leaving: most in the afternoon.

@@ -11,9 +11,9 @@ from neva.census import census, of_movements, of_stays
 from neva.errors import ConflictError, UsageError
 from neva.events.hospital import open_hospital
 from neva.events.synthetic import is_synthetic
-from neva.flow.hospital_model import InitialPatient
-from neva.flow.simulate import simulate
-from neva.flow.simulated_log import event_log, write_hospital
+from neva.flow.simulation.hospital_model import InitialPatient
+from neva.flow.simulation.simulate import simulate
+from neva.flow.simulation.simulated_log import event_log, write_hospital
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 20

@@ -17,7 +17,7 @@ from scipy import optimize, stats
 from tests.flow_models import START, five_units, one_ward
 
 from neva.errors import UsageError
-from neva.flow.hospital_model import (
+from neva.flow.simulation.hospital_model import (
     Beds,
     Electives,
     Exit,
@@ -29,10 +29,10 @@ from neva.flow.hospital_model import (
     Route,
     Unit,
 )
-from neva.flow.kernel import KINDS
-from neva.flow.simulate import HalfWidth, simulate
-from neva.flow.simulated_log import event_log
-from neva.flow.stay_length import StayLength
+from neva.flow.simulation.kernel import KINDS
+from neva.flow.simulation.simulate import HalfWidth, simulate
+from neva.flow.simulation.simulated_log import event_log
+from neva.flow.stays.stay_length import StayLength
 
 SHARED = Path(os.environ.get("NEVA_SHARED", Path(__file__).resolve().parents[4] / "shared"))
 

@@ -9,7 +9,7 @@ from tests.hospitals import NOW, new_hospital, take, take_csv
 from tests.shared_data import shared
 
 from neva.errors import UsageError
-from neva.flow.sojourns import sojourns_of
+from neva.flow.stays.sojourns import sojourns_of
 
 BEGIN = datetime(2020, 5, 1, 8, tzinfo=UTC)
 

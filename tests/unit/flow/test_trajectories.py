@@ -10,8 +10,8 @@ from tests.hospitals import new_hospital, take_csv
 from tests.multistate_data import numbers
 
 from neva.errors import UsageError
-from neva.flow.sojourns import Sojourns, sojourns_of
-from neva.flow.trajectories import trajectories
+from neva.flow.stays.sojourns import Sojourns, sojourns_of
+from neva.flow.stays.trajectories import trajectories
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
@@ -252,7 +252,7 @@ def test_incidence_of_deaths_and_discharges_is_that_of_cmprsk(cohort):
 @pytest.mark.parametrize("state", ["moderate", "severe"])
 @pytest.mark.parametrize("spent", [0, 7])
 def test_remaining_days_are_restricted_means_of_survfit(cohort, state, spent):
-    from neva.flow.remaining import remaining_stay
+    from neva.flow.stays.remaining import remaining_stay
 
     sojourned, mean, error = R["remaining"][f"{state}{spent}"]
     table = remaining_stay(cohort.sojourns, spent_days=(spent,), horizon_days=30)

@@ -11,14 +11,14 @@ import pytest
 from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.events.schema import TIME
-from neva.flow.agreement import Agreement
-from neva.flow.bed_report import bed_report
-from neva.flow.calibration import Calibrated
-from neva.flow.compare import ServiceSearch, compare
-from neva.flow.evaluation import ScoreBook
-from neva.flow.forecast import OccupancyForecast
-from neva.flow.hospital_fit import FittedHospital
-from neva.flow.hospital_model import (
+from neva.flow.forecast.bed_report import bed_report
+from neva.flow.forecast.evaluation import ScoreBook
+from neva.flow.forecast.forecast import OccupancyForecast
+from neva.flow.simulation.agreement import Agreement
+from neva.flow.simulation.calibration import Calibrated
+from neva.flow.simulation.compare import ServiceSearch, compare
+from neva.flow.simulation.hospital_fit import FittedHospital
+from neva.flow.simulation.hospital_model import (
     Beds,
     Exit,
     HospitalModel,
@@ -28,8 +28,8 @@ from neva.flow.hospital_model import (
     Route,
     Unit,
 )
-from neva.flow.stay_length import StayLength
-from neva.flow.trajectories import trajectories
+from neva.flow.stays.stay_length import StayLength
+from neva.flow.stays.trajectories import trajectories
 from neva.reports.flow_agreement import agreement_words
 from neva.reports.flow_pages import (
     comparison_page,

@@ -8,7 +8,7 @@ import pytest
 
 from neva.decisions.work_list import UNOBSERVED, Feed, Task, WorkList
 from neva.events.schema import TIME
-from neva.reports.ward_sheets import URGENCY, attention_list, ward_sheet
+from neva.operations.ward_sheets import URGENCY, attention_list, ward_sheet
 
 NOW = datetime(2024, 3, 5, 7, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

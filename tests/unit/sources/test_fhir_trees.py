@@ -14,7 +14,7 @@ from tests.fhir_files import Deliveries, at, encounter, part, patient, place, po
 from tests.hospitals import new_hospital
 
 from neva.census import intervals
-from neva.flow.sojourns import sojourns_of
+from neva.flow.stays.sojourns import sojourns_of
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ from neva.flow import (
     known_sojourns,
     read_forecast_document,
 )
-from neva.flow.entry_history import history_of_origins
-from neva.flow.moves_ahead import MovesAhead
-from neva.flow.scenarios import scenario_of
+from neva.flow.forecast.entry_history import history_of_origins
+from neva.flow.forecast.moves_ahead import MovesAhead
+from neva.flow.simulation.scenarios import scenario_of
 from neva.whole_files import write_whole
 
 __all__ = ["evaluation", "forecast", "read_forecast", "read_moves", "save_forecast", "what_if"]

@@ -31,7 +31,7 @@ def _measures(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 
 
 def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.flow.moves_ahead import hospital_moves_ahead
+    from neva.flow.forecast.moves_ahead import hospital_moves_ahead
     from neva.web.computed.flow import forecast, save_forecast
     from neva.whole_files import write_whole
 

@@ -10,7 +10,7 @@ from typing import Any
 from neva.definitions.programme import load_programme
 from neva.errors import UsageError
 from neva.events.hospital import Hospital
-from neva.flow.bed_board import bed_board
+from neva.operations.bed_board import bed_board
 from neva.quality import run_measures
 from neva.reports.paper import Paper, Person
 from neva.reports.paper_reviews import board_report_sheet

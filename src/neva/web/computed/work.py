@@ -12,9 +12,9 @@ from neva.decisions.cards import hash_of
 from neva.decisions.work_list import work_list
 from neva.definitions.programme import load_programme, programme_names
 from neva.events.hospital import Hospital
-from neva.flow.bed_board import bed_board
+from neva.operations.bed_board import bed_board
+from neva.operations.ward_sheets import open_clocks, ward_sheet
 from neva.programmes.acute_care.outcomes import observation_plan
-from neva.reports.ward_sheets import open_clocks, ward_sheet
 from neva.state import State
 
 __all__ = ["work"]
@@ -58,7 +58,7 @@ def work(
     -------
     dict
         ``tasks``, ``clocks``, ``unobserved``, ``attention`` (lists of rows; the
-        columns of :class:`neva.reports.ward_sheets.WardSheet`), ``looked_at``,
+        columns of :class:`neva.operations.ward_sheets.WardSheet`), ``looked_at``,
         ``banner``, ``rules`` (the live ones).
     """
     tell = progress or (lambda _done, _of, _words: None)

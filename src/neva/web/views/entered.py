@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from neva.events.operational_codes import CEILINGS, DELAY_REASONS, ISOLATION_KINDS, KINDS
-from neva.flow.bed_board import BedBoard
+from neva.operations.bed_board import BedBoard
 from neva.web.pages import Asked, Column, Table
 
 __all__ = ["entered_rows", "entered_table"]

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neva.errors import BadInputError
-from neva.flow.baselines import BY_LENGTHS, EXPECTED_CHANGE, PERSISTENCE
-from neva.flow.rolling import WEEKDAY_HOUR
-from neva.flow.scenarios import scenario_of
-from neva.flow.simulation_run import FIGURES
+from neva.flow.forecast.baselines import BY_LENGTHS, EXPECTED_CHANGE, PERSISTENCE
+from neva.flow.forecast.rolling import WEEKDAY_HOUR
+from neva.flow.simulation.scenarios import scenario_of
+from neva.flow.simulation.simulation_run import FIGURES
 from neva.web.charts import drawn
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of

@@ -19,7 +19,7 @@ from neva.events.operational_codes import (
     KINDS,
     PRIORITIES,
 )
-from neva.flow.bed_board import BedBoard
+from neva.operations.bed_board import BedBoard
 from neva.state.entries import new_entry
 from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of

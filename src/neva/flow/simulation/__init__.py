@@ -1,0 +1,1 @@
+"""What if: the hospital drawn patient by patient, with beds."""

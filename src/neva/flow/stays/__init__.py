@@ -1,0 +1,1 @@
+"""Where patients go, how long they stay."""
