@@ -42,7 +42,7 @@ from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from neva.events.hospital import create_hospital
-from neva.sources.intake import import_delivery
+from neva.intake.importing import import_delivery
 kind, source, mapping, folder = sys.argv[1:5]
 now = datetime.now(UTC)
 hospital = create_hospital(Path(folder), zone="UTC", now=now)

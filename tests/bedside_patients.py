@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from neva.sources.fhir_codes import system_url
+from neva.sources.fhir.codes import system_url
 from tests.command_line import CANARY
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)

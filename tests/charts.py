@@ -10,7 +10,7 @@ import polars as pl
 from neva.cds.prefetch import Needs
 from neva.events.schema import OPEN_END
 from neva.events.snapshot import Snapshot
-from neva.sources import export_fhir as fhir
+from neva.exports import fhir
 
 
 def _known(revisions: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None:

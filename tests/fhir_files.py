@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from neva.events.hospital import Hospital
-from neva.sources.fhir import open_fhir
-from neva.sources.intake import ImportSummary, import_delivery
+from neva.intake.importing import ImportSummary, import_delivery
+from neva.sources.fhir.source import open_fhir
 from tests.hospitals import new_hospital
 
 #: After everything that is told in the tests.

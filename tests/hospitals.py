@@ -8,8 +8,8 @@ from typing import Any, Literal
 import polars as pl
 
 from neva.events.hospital import Hospital, create_hospital
-from neva.sources.csv import open_csv
-from neva.sources.intake import ImportSummary, OnChange, import_delivery
+from neva.intake.importing import ImportSummary, OnChange, import_delivery
+from neva.sources.csv.source import open_csv
 from neva.sources.rows import Delivery, Rows, conform
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

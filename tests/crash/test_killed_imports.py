@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from neva.events.hospital import create_hospital
-from neva.sources.csv import open_csv
-from neva.sources.intake import import_delivery
+from neva.intake.importing import import_delivery
+from neva.sources.csv.source import open_csv
 
 ROWS = 200
 SEED = 20260101

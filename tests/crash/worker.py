@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from neva.events.hospital import open_hospital
-from neva.sources.csv import open_csv
-from neva.sources.intake import import_delivery
+from neva.intake.importing import import_delivery
+from neva.sources.csv.source import open_csv
 
 
 def work() -> None:

@@ -54,8 +54,8 @@ def invented(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tongji(tmp_path_factory):
     """The hospital that examples of models name, imported once."""
-    from neva.sources.csv import open_csv
-    from neva.sources.intake import import_delivery
+    from neva.intake.importing import import_delivery
+    from neva.sources.csv.source import open_csv
 
     folder = tmp_path_factory.mktemp("tongji") / "tongji"
     hospital = create_hospital(folder, zone="Asia/Shanghai", now=datetime.now(UTC))

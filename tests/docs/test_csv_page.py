@@ -10,8 +10,8 @@ import pytest
 from tests.csv_tables import assert_shows, imported
 
 from neva.events.schema import REASONS
-from neva.sources import csv_mapping
-from neva.sources.csv import ready_mappings
+from neva.sources.csv import mapping as csv_mapping
+from neva.sources.csv.source import ready_mappings
 
 DOCS = Path(__file__).parents[2] / "docs" / "sources"
 PAGE = (DOCS / "csv.md").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_every_reason_of_the_quarantine_is_listed_with_its_meaning():
 
 def test_the_json_schema_is_up_to_date():
     made = subprocess.run(
-        [sys.executable, "-m", "neva.sources.csv_mapping"],
+        [sys.executable, "-m", "neva.sources.csv.mapping"],
         capture_output=True, text=True, check=True, encoding="utf-8",
     ).stdout  # fmt: skip
     assert (DOCS / "csv-mapping.schema.json").read_text(encoding="utf-8") == made

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neva.events.clock import read_iso
-from neva.sources.csv_fields import Fields
-from neva.sources.csv_mapping import Mapping, Time
+from neva.sources.csv.fields import Fields
+from neva.sources.csv.mapping import Mapping, Time
 
 MAPPING = Mapping.model_validate(
     {"neva": 1, "name": "m", "tables": [{"recorded": {"after": "time"}}]}

@@ -21,11 +21,11 @@ from tests.hospitals import NOW
 
 from neva.errors import NevaError
 from neva.events.hospital import Hospital, create_hospital, open_hospital
-from neva.sources.csv import open_csv
-from neva.sources.fhir import open_fhir
-from neva.sources.intake import import_delivery
+from neva.intake.importing import import_delivery
+from neva.sources.csv.source import open_csv
+from neva.sources.fhir.source import open_fhir
 from neva.sources.meds import open_meds
-from neva.sources.omop import open_omop
+from neva.sources.omop.source import open_omop
 from neva.sources.xes import open_xes
 
 _GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "sources"

@@ -13,13 +13,13 @@ from tests.shared_data import shared
 from tests.stored import Stored, delivered_as, stored
 
 from neva.events.schema import ORDER, ROWS, TABLES
-from neva.sources.export import export_csv
-from neva.sources.export_fhir import export_fhir
-from neva.sources.export_meds import export_meds
-from neva.sources.export_xes import export_xes
-from neva.sources.fhir import open_fhir
+from neva.exports.fhir import export_fhir
+from neva.exports.meds import export_meds
+from neva.exports.rows import export_csv
+from neva.exports.xes import export_xes
+from neva.sources.fhir.source import open_fhir
 from neva.sources.meds import open_meds
-from neva.sources.omop import open_omop
+from neva.sources.omop.source import open_omop
 from neva.sources.xes import open_xes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sources"

@@ -663,7 +663,7 @@ def test_an_archive_that_needs_a_password_is_told(refused, tmp_path):
 
 
 def test_an_archive_that_fills_a_disk_is_refused(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("neva.sources._files._ALWAYS_UNPACKED", 2**20)
+    monkeypatch.setattr("neva.files.opening._ALWAYS_UNPACKED", 2**20)
     spaces = b"<log>" + b" " * 2**22 + b"</log>"
     assert "too much" in refused("xes", zipped(tmp_path / "a.zip", in_xes=spaces))
     packed = gzip.compress(gzip.compress(spaces))

@@ -417,7 +417,7 @@ def whole(tmp_path_factory):
 
 def _split(folder, rows, monkeypatch=None):
     if monkeypatch is not None:
-        monkeypatch.setattr("neva.sources.csv_files.BATCH_ROWS", rows)
+        monkeypatch.setattr("neva.sources.csv.files.BATCH_ROWS", rows)
     mapping = long(table="fill_down: [patient]")
     file = "patient,time,what,value\n" + FILLED
     hospital = imported(folder, mapping, {"a.csv": file}, zone="Europe/Berlin")

@@ -14,8 +14,8 @@ from neva.definitions.run import answer
 from neva.errors import BadInputError
 from neva.events.checks import check_hospital
 from neva.events.ends import ends_unknown
-from neva.sources.fhir import open_fhir
-from neva.sources.intake import import_delivery
+from neva.intake.importing import import_delivery
+from neva.sources.fhir.source import open_fhir
 
 
 @pytest.fixture

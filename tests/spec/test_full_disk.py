@@ -10,9 +10,9 @@ import pytest
 
 from neva.errors import BadInputError, ConflictError
 from neva.events.hospital import create_hospital
+from neva.files.whole import disk_problem, whole_file, write_whole
 from neva.state import open_state
 from neva.synthesis import Plan, synthesise
-from neva.whole_files import disk_problem, whole_file, write_whole
 
 #: What writes a file or a folder, `{out}`.
 WRITING = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.shared_data import shared
 
-from neva.sources.csv import ready_mappings
+from neva.sources.csv.source import ready_mappings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sources"
 

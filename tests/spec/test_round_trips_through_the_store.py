@@ -31,9 +31,9 @@ def hospitals(tmp_path_factory):
     from datetime import UTC, datetime
 
     from neva.events.hospital import create_hospital
-    from neva.sources.fhir import open_fhir
-    from neva.sources.intake import import_delivery
-    from neva.sources.omop import open_omop
+    from neva.intake.importing import import_delivery
+    from neva.sources.fhir.source import open_fhir
+    from neva.sources.omop.source import open_omop
     from neva.sources.xes import open_xes
 
     now = datetime(2026, 1, 1, tzinfo=UTC)

@@ -118,8 +118,8 @@ def mimic(tmp_path_factory):
     from datetime import UTC, datetime
 
     from neva.events.hospital import create_hospital
-    from neva.sources.intake import import_delivery
-    from neva.sources.omop import open_omop
+    from neva.intake.importing import import_delivery
+    from neva.sources.omop.source import open_omop
 
     source = shared("data", "mimic-iv-demo-omop")
     folder = tmp_path_factory.mktemp("mimic") / "hospital"

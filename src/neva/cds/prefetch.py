@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from neva.decisions.rules import Hook, Rule
 from neva.definitions import model as m
-from neva.sources.fhir_codes import system_url
+from neva.sources.fhir.codes import system_url
 
 __all__ = ["ENCOUNTERS", "PATIENT", "SORTED", "Need", "Needs", "kinds_of_system", "needs_of"]
 

@@ -23,10 +23,10 @@ from neva.definitions.local_time import FOREVER, microseconds
 from neva.definitions.timeline import Person, Row, Stay, Timeline
 from neva.events.measurement_units import ucum_of
 from neva.events.schema import STATUSES
-from neva.sources.fhir_codes import Context, moment
-from neva.sources.fhir_context import Gathering
-from neva.sources.fhir_reading import RowsByTable
-from neva.sources.fhir_resources import HANDLED, rows_of
+from neva.sources.fhir.codes import Context, moment
+from neva.sources.fhir.context import Gathering
+from neva.sources.fhir.reading import RowsByTable
+from neva.sources.fhir.resources import HANDLED, rows_of
 
 __all__ = ["BedsideRecord", "Sent", "bedside_record", "id_of"]
 

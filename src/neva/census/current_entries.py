@@ -23,7 +23,7 @@ from neva.events.operational_codes import (
 )
 from neva.events.schema import TABLES, TIME, Columns, attribute
 from neva.events.snapshot import Snapshot
-from neva.sources.entered import ENTERED
+from neva.intake.entered import ENTERED
 
 __all__ = [
     "ENTRIES",

@@ -31,7 +31,7 @@ from neva.cli import (
     worker,
 )
 from neva.errors import NevaError
-from neva.whole_files import disk_problem
+from neva.files.whole import disk_problem
 
 __all__ = ["app", "main"]
 

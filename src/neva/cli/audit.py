@@ -11,7 +11,7 @@ import typer
 
 from neva.cli.console import Json, now, tell
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
-from neva.whole_files import whole_file, write_whole
+from neva.files.whole import whole_file, write_whole
 
 if TYPE_CHECKING:
     from neva.state import Head, State

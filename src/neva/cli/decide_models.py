@@ -10,7 +10,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, table, tell
 from neva.errors import UsageError
-from neva.whole_files import write_whole
+from neva.files.whole import write_whole
 
 if TYPE_CHECKING:
     from neva.models.report import ModelReport

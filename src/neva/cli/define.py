@@ -11,7 +11,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 from neva.errors import ConflictError, NotFoundError, UsageError
-from neva.whole_files import whole_file
+from neva.files.whole import whole_file
 
 __all__ = ["app"]
 

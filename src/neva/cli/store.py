@@ -97,7 +97,7 @@ def import_(
 
     Example: neva import csv sepsis.csv --mapping sepsis --into hospital --zone Europe/Amsterdam
     """
-    from neva.sources.intake import import_delivery
+    from neva.intake.importing import import_delivery
     from neva.sources.settings import read_settings
 
     if replace and extend:
@@ -169,10 +169,10 @@ def export(
 
     Example: neva export meds hospital out
     """
-    from neva.sources.export import export_csv
-    from neva.sources.export_fhir import export_fhir
-    from neva.sources.export_meds import export_meds
-    from neva.sources.export_xes import export_xes
+    from neva.exports.fhir import export_fhir
+    from neva.exports.meds import export_meds
+    from neva.exports.rows import export_csv
+    from neva.exports.xes import export_xes
 
     exports = {"csv": export_csv, "fhir": export_fhir, "meds": export_meds, "xes": export_xes}
     if kind not in exports:

@@ -276,7 +276,7 @@ def _plain(value: Any) -> Any:
 
 def _resource(one: Any, subject: str, stay: str | None) -> dict[str, Any]:
     """A draft order without a dose."""
-    from neva.sources.fhir_codes import SYSTEM_URLS
+    from neva.sources.fhir.codes import SYSTEM_URLS
 
     system, _, code = one.code.partition("//")
     coding = {"code": code, "display": one.display}

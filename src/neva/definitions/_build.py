@@ -19,7 +19,7 @@ from neva.definitions._syntax import FROM_FILES, WORDS, checked_tree
 from neva.definitions.codelists import Codelist
 from neva.definitions.documents import Document, from_json, to_json
 from neva.errors import BadInputError, NevaError, UsageError
-from neva.limits import limit_resources
+from neva.files.limits import limit_resources
 
 #: Seconds of computing, and bytes of memory beyond what the start has taken.
 CPU_SECONDS = 5

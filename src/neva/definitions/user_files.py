@@ -34,7 +34,7 @@ from neva.definitions._build import OUTPUT_BYTES
 from neva.definitions.codelists import Codelist, flatten
 from neva.definitions.documents import Document, from_json, library
 from neva.errors import BadInputError, ConflictError, NotFoundError
-from neva.sources.yaml_lines import Document as YamlDocument
+from neva.files.yaml_lines import Document as YamlDocument
 
 __all__ = ["FILE_BYTES", "SECONDS", "UserDefinitions", "read_user_files"]
 

@@ -29,7 +29,7 @@ from neva.errors import BadInputError, NotFoundError
 from neva.events import check_catalogue
 from neva.events.check_catalogue import CATALOGUE, Check
 from neva.events.snapshot import Snapshot
-from neva.whole_files import write_whole
+from neva.files.whole import write_whole
 
 __all__ = ["Checked", "Measured", "check_hospital", "read_thresholds"]
 

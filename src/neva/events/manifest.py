@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from neva.errors import BadInputError, NotFoundError
-from neva.whole_files import write_whole
+from neva.files.whole import write_whole
 
 __all__ = ["Manifest", "current_version", "read_manifest", "versions", "write_manifest"]
 

@@ -11,7 +11,7 @@ import polars as pl
 from neva.errors import BadInputError, NotFoundError, UsageError
 from neva.events.hospital import Hospital
 from neva.events.schema import Columns
-from neva.whole_files import whole_file
+from neva.files.whole import whole_file
 
 __all__ = ["PEOPLE", "people_path", "read_people", "read_people_file", "write_people"]
 

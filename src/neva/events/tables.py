@@ -25,7 +25,7 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 
 from neva.events.schema import ATTRIBUTES, RETRACTIONS, Columns
-from neva.whole_files import disk_problem
+from neva.files.whole import disk_problem
 
 __all__ = [
     "append",

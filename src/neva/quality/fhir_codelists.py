@@ -12,7 +12,7 @@ from neva.definitions import model as m
 from neva.definitions.codelists import Codelist
 from neva.definitions.documents import Document
 from neva.quality.fhir_words import BASE_URL, Resource, canonical, extension, resource_id
-from neva.sources.fhir_codes import system_url
+from neva.sources.fhir.codes import system_url
 
 __all__ = ["codelist_to_fhir", "codelists_by_id"]
 

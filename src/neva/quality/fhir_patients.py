@@ -11,6 +11,7 @@ from neva.definitions.documents import Measure
 from neva.events.clock import zone_named
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
+from neva.exports.fhir import resource_kind
 from neva.quality.cases import Decision, decisions
 from neva.quality.fhir_counts import in_period, population_counts, statuses_of
 from neva.quality.fhir_report_parts import (
@@ -24,7 +25,6 @@ from neva.quality.fhir_report_parts import (
 )
 from neva.quality.fhir_words import BASE_URL, Resource, extension, own_concept
 from neva.quality.measuring import MeasureRun
-from neva.sources.export_fhir import resource_kind
 
 __all__ = ["individual_reports", "subject_list_report"]
 
@@ -154,7 +154,7 @@ def individual_reports(
     list of dict
         One ``MeasureReport`` of type ``individual`` for each case: counts are
         1 or 0, ``evaluatedResource`` names the resources as
-        :func:`neva.sources.export_fhir.export_fhir` writes them, each with the
+        :func:`neva.exports.fhir.export_fhir` writes them, each with the
         part that it decided. A record that contradicts itself gives a report
         with the status ``error``.
 

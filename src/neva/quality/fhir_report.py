@@ -16,6 +16,7 @@ from typing import Any
 from neva.errors import UsageError
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
+from neva.exports.rows import Exported, replacing
 from neva.quality.fhir_measure import measure_to_fhir
 from neva.quality.fhir_patients import individual_reports, subject_list_report
 from neva.quality.fhir_report_parts import Kind, Period
@@ -23,7 +24,6 @@ from neva.quality.fhir_reported import ReportedMeasure, report_from_fhir
 from neva.quality.fhir_summary import BELOW, summary_report
 from neva.quality.fhir_words import BASE_URL, Resource
 from neva.quality.measuring import MeasureRun
-from neva.sources.export import Exported, replacing
 
 __all__ = [
     "ReportedMeasure",

@@ -13,13 +13,13 @@ from neva.definitions.programme import load_programme
 from neva.definitions.record import record_definitions
 from neva.events.hospital import create_hospital, open_hospital
 from neva.flow import BedReport, bed_report, beds_at, forecast_hospital
+from neva.intake.importing import ImportSummary, import_delivery
 from neva.pathways import Activity, ActivityFile
 from neva.quality.measuring import run_measures
 from neva.reports.flow_pages import forecast_page
 from neva.reports.replay_page import replay_page
 from neva.reports.report import Report, make_report
-from neva.sources.csv import open_csv
-from neva.sources.intake import ImportSummary, import_delivery
+from neva.sources.csv.source import open_csv
 from neva.synthesis import Plan, synthesise
 
 __all__ = [

@@ -13,8 +13,8 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Final, Literal
 
+from neva.files.whole import write_whole
 from neva.reports.laying_out import templates_of
-from neva.whole_files import write_whole
 
 __all__ = [
     "SYNTHETIC",

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from neva.files.whole import write_whole
 from neva.reports.laying_out import templates_of
 from neva.reports.paper_words import Words, plain
-from neva.whole_files import write_whole
 
 __all__ = ["Column", "Paper", "Part", "Person", "Sheet"]
 

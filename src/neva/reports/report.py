@@ -20,6 +20,7 @@ from neva.events.checks import Checked, check_hospital, read_thresholds
 from neva.events.schema import REASONS
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
+from neva.files.whole import write_whole
 from neva.pathways import (
     ActivityFile,
     ActivityLog,
@@ -39,7 +40,6 @@ from neva.reports import charts, findings
 from neva.reports.laying_out import templates_of
 from neva.reports.quality_pages import MOST_CASES, page
 from neva.reports.words import duration, number, share
-from neva.whole_files import write_whole
 
 __all__ = ["Report", "make_report"]
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from neva.errors import BadInputError, UsageError
 from neva.events.clock import to_utc, zone_named
 from neva.events.schema import ROWS, TIME
-from neva.sources._files import existing, stem_of
+from neva.files.opening import existing, stem_of
 from neva.sources._frames import ALWAYS, attributes_from_columns, quarantined
 from neva.sources._times import repeated_hours
 from neva.sources.rows import Delivery, Rows, conform

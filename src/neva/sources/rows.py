@@ -18,7 +18,7 @@ import polars as pl
 
 from neva.events.schema import ROWS
 
-__all__ = ["Delivery", "Rows", "Source", "conform"]
+__all__ = ["Delivery", "Rows", "Source", "conform", "refused_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +107,15 @@ def conform(table: str, columns: Mapping[str, Any] | pl.DataFrame) -> pl.DataFra
     return frame.select(
         pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in ROWS[table].items()
+    )
+
+
+def refused_rows(table: str, rows: pl.DataFrame, reason: str, name: str) -> pl.DataFrame:
+    """Give the quarantine rows for delivered rows that are refused for one reason."""
+    return rows.select(
+        "file",
+        "row",
+        table=pl.lit(table),
+        field=pl.lit(name),
+        reason=pl.lit(reason),
     )

@@ -18,7 +18,7 @@ import polars as pl
 from neva.errors import BadInputError, UsageError
 from neva.events.clock import in_order, read_iso, zone_named
 from neva.events.schema import TIME
-from neva.sources._files import existing, is_zip, opened, opened_in_zip, stem_of
+from neva.files.opening import existing, is_zip, opened, opened_in_zip, stem_of
 from neva.sources._frames import (
     BATCH,
     attributes_from_lists,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
-from neva.whole_files import disk_problem
+from neva.files.whole import disk_problem
 
 __all__ = ["connect", "reading", "writing"]
 

@@ -13,12 +13,12 @@ import polars as pl
 from neva.errors import ConflictError, NotFoundError
 from neva.events.hospital import Hospital, open_hospital
 from neva.events.synthetic import SYNTHETIC_SOURCE
-from neva.sources.entered import ENTERED
-from neva.sources.intake import ImportSummary, import_delivery
+from neva.files.whole import whole_file, write_whole
+from neva.intake.entered import ENTERED
+from neva.intake.importing import ImportSummary, import_delivery
 from neva.synthesis.generation import Generation
 from neva.synthesis.measures import as_text
 from neva.synthesis.plan import Plan
-from neva.whole_files import whole_file, write_whole
 
 __all__ = ["TRUTH", "Synthesis", "deterioration", "plan_of", "synthesise", "truth"]
 

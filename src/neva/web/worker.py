@@ -22,11 +22,11 @@ import polars as pl
 
 from neva.errors import NevaError, NotFoundError
 from neva.events.hospital import Hospital, open_hospital
+from neva.files.whole import write_whole
 from neva.state import State, job_key, open_state, state_of
 from neva.state.jobs import Job
 from neva.state.settings import WebSettings
 from neva.web.heartbeat import BEAT_EVERY, Heartbeat, log_failure, place_of
-from neva.whole_files import write_whole
 
 __all__ = ["Cancelled", "Result", "Results", "WorkContext", "results_folder", "work_forever"]
 

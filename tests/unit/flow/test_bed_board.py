@@ -13,9 +13,9 @@ from neva.errors import UsageError
 from neva.events.schema import OPEN_END
 from neva.flow.forecast.forecast import OccupancyForecast
 from neva.flow.forecast.moves_ahead import MovesAhead
+from neva.intake.entered import Entry, append_entries
 from neva.operations._board_places import groups_table
 from neva.operations.bed_board import BoardSettings, bed_board, last_time, next_times
-from neva.sources.entered import Entry, append_entries
 
 NOW = datetime(2024, 3, 5, 7, 0, tzinfo=UTC)  # a Tuesday, 10:00 in Moscow
 DAY = timedelta(days=1)

@@ -18,8 +18,8 @@ from neva.definitions.run import answer
 from neva.events.codes import FOLLOW_UP_END
 from neva.events.operational_codes import KINDS
 from neva.events.schema import TIME
+from neva.intake.entered import Entry, append_entries
 from neva.programmes.acute_care import programme
-from neva.sources.entered import Entry, append_entries
 
 NOW = datetime(2024, 3, 5, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)

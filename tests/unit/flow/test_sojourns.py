@@ -171,8 +171,8 @@ def test_sojourns_of_a_real_hospital_add_up_to_its_census(tmp_path):
     from neva.census import of_movements
 
     hospital = new_hospital(tmp_path, zone="UTC")
-    from neva.sources.intake import import_delivery
-    from neva.sources.omop import open_omop
+    from neva.intake.importing import import_delivery
+    from neva.sources.omop.source import open_omop
 
     folder = shared("data", "mimic-iv-demo-omop")
     delivery = open_omop(folder, zone="UTC")

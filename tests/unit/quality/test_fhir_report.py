@@ -231,7 +231,7 @@ def test_individual_reports_name_what_decided(snapshot, run):
 
 
 def test_what_decided_stands_in_the_export(snapshot, run, tmp_path):
-    from neva.sources.export_fhir import export_fhir
+    from neva.exports.fhir import export_fhir
 
     export_fhir(snapshot, tmp_path / "out")
     known = set()

@@ -9,7 +9,7 @@ from tests.hospitals import event, new_hospital, take
 from neva.errors import BadInputError
 from neva.events.operational_codes import KINDS
 from neva.events.schema import OPEN_END
-from neva.sources.entered import Entry, append_entries, entries_to_events
+from neva.intake.entered import Entry, append_entries, entries_to_events
 
 AT = datetime(2020, 5, 3, 9, 30, tzinfo=UTC)
 LATER = AT + timedelta(hours=5)

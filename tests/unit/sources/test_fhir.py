@@ -11,9 +11,9 @@ from tests.shared_data import shared
 
 from neva.errors import BadInputError, NotFoundError
 from neva.events.schema import REASONS, ROWS
-from neva.sources.fhir import open_fhir
-from neva.sources.fhir_codes import Context, codings, fhir_coding
-from neva.sources.fhir_resources import HANDLED, rows_of
+from neva.sources.fhir.codes import Context, codings, fhir_coding
+from neva.sources.fhir.resources import HANDLED, rows_of
+from neva.sources.fhir.source import open_fhir
 
 OBSERVATION = {
     "resourceType": "Observation",
@@ -93,7 +93,7 @@ def test_every_shape_of_file_gives_the_same_event(tmp_path, name, content):
 
 
 def test_a_large_bundle_is_read_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr("neva.sources.fhir_files._SMALL", 64)
+    monkeypatch.setattr("neva.sources.fhir.files._SMALL", 64)
     many = [{**OBSERVATION, "id": str(number)} for number in range(10)]
     path = write(tmp_path, bundle(*many), "large.json")
     assert counts(path, batch=3)["events", "Observation"] == 10
@@ -121,14 +121,14 @@ def test_unreadable_file_is_refused_without_quoting_it(tmp_path, name, content, 
 
 @pytest.mark.parametrize("content", ["CANARY " * 100, '{"a": "' + "CANARY" * 100, "{}" + " " * 500])
 def test_large_garbage_is_refused_without_quoting_it(tmp_path, monkeypatch, content):
-    monkeypatch.setattr("neva.sources.fhir_files._SMALL", 64)
+    monkeypatch.setattr("neva.sources.fhir.files._SMALL", 64)
     with pytest.raises(BadInputError) as caught:
         counts(write(tmp_path, content, "a.json"))
     assert "CANARY" not in str(caught.value)
 
 
 def test_a_line_too_long_is_no_ndjson(tmp_path, monkeypatch):
-    monkeypatch.setattr("neva.sources.fhir_files._LONGEST_LINE", 64)
+    monkeypatch.setattr("neva.sources.fhir.files._LONGEST_LINE", 64)
     with pytest.raises(BadInputError, match="longer than"):
         counts(write(tmp_path, json.dumps(OBSERVATION), "a.ndjson"))
 

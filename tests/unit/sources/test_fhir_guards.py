@@ -7,9 +7,9 @@ from tests.bedsides import served
 from tests.fhir_files import Deliveries, bundle, encounter, patient, place, potassium
 from tests.hospitals import new_hospital
 
-from neva.sources.fhir_codes import Context
-from neva.sources.fhir_guards import unknown_modifier
-from neva.sources.fhir_resources import rows_of
+from neva.sources.fhir.codes import Context
+from neva.sources.fhir.guards import unknown_modifier
+from neva.sources.fhir.resources import rows_of
 
 
 @pytest.fixture

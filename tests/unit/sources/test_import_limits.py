@@ -11,7 +11,7 @@ from tests.hospitals import NOW, event, new_hospital, take, take_csv
 from tests.shared_data import shared
 
 from neva.errors import BadInputError
-from neva.sources.csv_fields import exact_duration
+from neva.sources.csv.fields import exact_duration
 
 MAPPING = """neva: 1
 name: ward

@@ -9,10 +9,10 @@ from tests.hospitals import NOW, new_hospital, take_csv
 from tests.shared_data import shared
 
 from neva.errors import BadInputError
-from neva.sources.column_looks import LOOKS, WHYS, encoding_of, separator_of
-from neva.sources.mapping_guess import guess_mapping
-from neva.sources.preview import check_mapping_text, preview
-from neva.sources.sample import first_lines
+from neva.intake.preview import check_mapping_text, preview
+from neva.sources.guess.columns import LOOKS, WHYS, encoding_of, separator_of
+from neva.sources.guess.mapping import guess_mapping
+from neva.sources.guess.sample import first_lines
 
 
 def written(folder: Path, text: str, *, name="rows.csv", encoding="utf-8") -> Path:

@@ -7,7 +7,7 @@ from tests.shared_data import shared
 
 from neva.errors import BadInputError, NotFoundError, UsageError
 from neva.events.clock import to_utc
-from neva.sources.omop import open_omop
+from neva.sources.omop.source import open_omop
 
 PERSON = "person_id,gender_concept_id,year_of_birth\n1,8507,1950\n"
 

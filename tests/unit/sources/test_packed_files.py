@@ -5,10 +5,10 @@ import gzip
 import pytest
 
 from neva.errors import BadInputError
-from neva.sources import _files
-from neva.sources.csv import open_csv
-from neva.sources.fhir import open_fhir
-from neva.sources.omop import open_omop
+from neva.files import opening as _files
+from neva.sources.csv.source import open_csv
+from neva.sources.fhir.source import open_fhir
+from neva.sources.omop.source import open_omop
 from neva.sources.xes import open_xes
 
 MAPPING = """

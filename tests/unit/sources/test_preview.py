@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from neva.errors import MappingError
-from neva.sources.preview import check_mapping_text, preview
+from neva.intake.preview import check_mapping_text, preview
 
 MAPPING = """neva: 1
 name: ward

@@ -10,8 +10,8 @@ from tests.hospitals import NOW
 from neva.census.current_entries import current_entries
 from neva.events.hospital import create_hospital
 from neva.events.operational_codes import DELAY_REASONS, ISOLATION_KINDS, OPERATIONAL_CODES
+from neva.intake.entered import Entry, append_entries
 from neva.operations.bed_board import bed_board
-from neva.sources.entered import Entry, append_entries
 from neva.synthesis import Plan, plan_of, synthesise, truth
 from neva.synthesis.generation import Generation
 

@@ -23,7 +23,7 @@ from neva.events.synthetic import SYNTHETIC_SOURCE
 from neva.flow.simulation._model_arrays import UNLIMITED, bed_steps
 from neva.flow.simulation.kernel import KINDS
 from neva.flow.simulation.simulation_run import SimulationRun
-from neva.sources.intake import ImportSummary, import_delivery
+from neva.intake.importing import ImportSummary, import_delivery
 from neva.sources.rows import Delivery, Rows
 
 __all__ = ["EVENT_CODES", "SimulatedLog", "event_log", "write_hospital"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neva.events.hospital import Hospital
-from neva.sources.entered import Entry, append_entries
+from neva.intake.entered import Entry, append_entries
 from neva.state import State
 
 __all__ = ["flush"]

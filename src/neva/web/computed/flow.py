@@ -15,6 +15,7 @@ from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.events.hospital import Hospital
 from neva.events.synthetic import is_synthetic
+from neva.files.whole import write_whole
 from neva.flow import (
     BASE,
     FittedHospital,
@@ -35,7 +36,6 @@ from neva.flow import (
 from neva.flow.forecast.entry_history import history_of_origins
 from neva.flow.forecast.moves_ahead import MovesAhead
 from neva.flow.simulation.scenarios import scenario_of
-from neva.whole_files import write_whole
 
 __all__ = ["evaluation", "forecast", "read_forecast", "read_moves", "save_forecast", "what_if"]
 

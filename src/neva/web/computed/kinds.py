@@ -31,9 +31,9 @@ def _measures(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 
 
 def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    from neva.files.whole import write_whole
     from neva.flow.forecast.moves_ahead import hospital_moves_ahead
     from neva.web.computed.flow import forecast, save_forecast
-    from neva.whole_files import write_whole
 
     at = _at(parameters)
     content, made = forecast(context.hospital, at, progress=context.progress)

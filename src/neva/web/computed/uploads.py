@@ -7,8 +7,8 @@ from datetime import UTC
 from typing import Any
 
 from neva.events.hospital import Hospital
-from neva.sources.intake import OnChange, import_delivery
-from neva.sources.preview import opened
+from neva.intake.importing import OnChange, import_delivery
+from neva.intake.preview import opened
 from neva.state import State
 from neva.state.settings import WebSettings
 from neva.web.uploads import Uploads
@@ -40,7 +40,7 @@ def import_upload(
     upload : str
         Its id.
     on_change : {"refuse", "replace", "extend"}
-        As of :func:`neva.sources.intake.import_delivery`.
+        As of :func:`neva.intake.importing.import_delivery`.
     actor : str
         Who asked for it.
     progress : callable

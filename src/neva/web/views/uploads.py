@@ -18,10 +18,10 @@ from fastapi.responses import RedirectResponse
 
 from neva.errors import BadInputError, ConflictError, NotFoundError
 from neva.events.schema import REASONS
-from neva.sources.column_looks import LOOKS, WHYS
-from neva.sources.guess_writing import slug
-from neva.sources.mapping_guess import guess_mapping
-from neva.sources.preview import preview
+from neva.intake.preview import preview
+from neva.sources.guess.columns import LOOKS, WHYS
+from neva.sources.guess.mapping import guess_mapping
+from neva.sources.guess.writing import slug
 from neva.web.forms import posted_text
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
 from neva.web.receiving import received

@@ -1,0 +1,1 @@
+"""Ways out of a hospital: rows, FHIR, MEDS, XES."""

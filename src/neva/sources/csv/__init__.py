@@ -1,0 +1,1 @@
+"""Tables of any hospital: CSV, Excel and Parquet, through a mapping."""

@@ -1,0 +1,1 @@
+"""FHIR R4: resources, bundles, histories and bulk exports as rows."""

@@ -1,0 +1,1 @@
+"""A first mapping of a table, proposed from its columns and values."""

@@ -1,0 +1,1 @@
+"""The OMOP common data model, 5.3 and 5.4, as rows."""
