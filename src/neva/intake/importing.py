@@ -27,7 +27,7 @@ from neva.intake import reconcile
 from neva.intake.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.intake.deletions import Withdrawn, withdrawn
 from neva.intake.merges import Moved, moved
-from neva.intake.nested_movements import innermost
+from neva.sources.nested_movements import innermost
 from neva.intake.staging import Stage
 from neva.sources.rows import Delivery, conform, refused_rows
 
