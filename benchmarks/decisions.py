@@ -56,8 +56,8 @@ told(seconds, found.alerts.height, points=asked, per_second=asked / seconds)
 REFERENCE = """
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.local_time import microseconds
-from neva.definitions.reference import Place, Point, evaluate
-from neva.definitions.timeline import timelines
+from neva.definitions.reference.engine import Place, Point, evaluate
+from neva.definitions.reference.timeline import timelines
 snapshot = open_hospital(place).snapshot()
 few = points_of(snapshot, EveryHours(hours=1)).sample(size, seed=1)
 outputs = {

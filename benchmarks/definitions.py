@@ -23,7 +23,7 @@ from neva.definitions.language import *
 from neva.definitions.points import EachStay
 from neva.definitions.programme import load_programme
 from neva.definitions.run import answer
-from neva.definitions.warehouse import DuckWarehouse
+from neva.definitions.relational.warehouse import DuckWarehouse
 from neva.definitions.writing import measure
 from neva.events.hospital import create_hospital, open_hospital
 from neva.quality import run_measures
@@ -67,9 +67,9 @@ fast = time.perf_counter() - began
 subjects = snapshot.stays().select("subject_id").unique().sort("subject_id").head(500).collect()
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.local_time import microseconds
-from neva.definitions.reference import Place, Point, evaluate
+from neva.definitions.reference.engine import Place, Point, evaluate
 from neva.definitions.run import points_of
-from neva.definitions.timeline import timelines
+from neva.definitions.reference.timeline import timelines
 few = points_of(snapshot, EachStay()).join(subjects, on="subject_id", how="semi")
 people = timelines(snapshot, few["subject_id"].to_list())
 hospital_place = Place(snapshot.zone, *hierarchy_of(snapshot))
@@ -112,9 +112,9 @@ told(began, answer(snapshot, outputs, population=at).frame.height)
 BEDSIDE = """
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.local_time import microseconds
-from neva.definitions.reference import Place, Point, evaluate
+from neva.definitions.reference.engine import Place, Point, evaluate
 from neva.definitions.run import points_of
-from neva.definitions.timeline import timelines
+from neva.definitions.reference.timeline import timelines
 snapshot = open_hospital(place).snapshot()
 programme = load_programme("covid19")
 outputs = {one.id: one.status for one in programme.measures}

@@ -7,7 +7,7 @@ import pytest
 
 from neva.definitions.documents import STATUSES
 from neva.definitions.programme import load_programme
-from neva.quality.fhir_counts import population_counts
+from neva.quality.fhir.counts import population_counts
 
 PAGE = (Path(__file__).parents[2] / "docs" / "quality-fhir.md").read_text(encoding="utf-8")
 TABLE = re.search(r"## Statuses and populations\n\n(.*?)\n\n", PAGE, re.S)[1].splitlines()

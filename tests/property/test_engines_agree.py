@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.definition_strategies import definitions, hospitals, points, snapshot_of
 
 from neva.definitions import model as m
-from neva.definitions.columnar import missing_words
+from neva.definitions.columnar.engine import missing_words
 from neva.definitions.run import answer
 
 #: Several definitions are asked of each hospital: a plan costs more than an answer.

@@ -12,9 +12,9 @@ from tests.fhir_rules import validated
 
 from neva.definitions.documents import Measure, Named, content_hash
 from neva.definitions.model import Flag, Text
-from neva.quality.fhir_measure import measure_to_fhir
-from neva.quality.fhir_measure_reading import measure_from_fhir
-from neva.quality.fhir_report import report_from_fhir, subject_list_report, summary_report
+from neva.quality.fhir.measure import measure_to_fhir
+from neva.quality.fhir.measure_reading import measure_from_fhir
+from neva.quality.fhir.report import report_from_fhir, subject_list_report, summary_report
 from neva.quality.measuring import CASES, MeasureRun, Sources
 
 DEFINITIONS = Definitions()

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neva.quality.funnel import binomial_limits, funnel_proportions, funnel_ratios, poisson_limits
+from neva.quality.comparison.funnel import (
+    binomial_limits,
+    funnel_proportions,
+    funnel_ratios,
+    poisson_limits,
+)
 
 units = st.lists(st.tuples(st.integers(0, 300), st.floats(0.5, 300)), min_size=1, max_size=15).map(
     lambda rows: pl.DataFrame(

@@ -13,7 +13,7 @@ from neva.cds.record import bedside_record
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.local_time import microseconds
 from neva.definitions.programme import load_programme
-from neva.definitions.reference import Place, Point, evaluate
+from neva.definitions.reference.engine import Place, Point, evaluate
 from neva.events.hospital import create_hospital
 from neva.synthesis import Plan, synthesise
 

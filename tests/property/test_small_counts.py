@@ -26,14 +26,14 @@ from neva.pathways import (
 )
 from neva.pathways.disclosure import first_day, shared_log
 from neva.quality import figures, run_measures
-from neva.quality.control_charts import measure_chart
+from neva.quality.charts.control_charts import measure_chart
 from neva.quality.disclosure import (
     shared_figure,
     shared_periods,
     shared_strata,
     shared_units,
 )
-from neva.reports.quality_pages import chart_of
+from neva.reports.pages.quality import chart_of
 from neva.statistics.disclosure import FEWEST, WITHHELD, withheld_parts
 
 

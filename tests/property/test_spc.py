@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.property import reference_spc as reference
 
-from neva.quality.control_charts import count_chart, g_chart
-from neva.quality.run_charts import run_chart
-from neva.quality.run_length import _first_signals, false_alarm_share, in_control_run_length
-from neva.quality.spc import Limits, special_causes, xmr
+from neva.quality.charts.control_charts import count_chart, g_chart
+from neva.quality.charts.run_charts import run_chart
+from neva.quality.charts.run_length import _first_signals, false_alarm_share, in_control_run_length
+from neva.quality.charts.spc import Limits, special_causes, xmr
 
 # Steps of a few sizes make runs, trends and near points much more often than
 # independent draws would.

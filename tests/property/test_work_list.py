@@ -20,7 +20,7 @@ from neva.cds.requests import read_request
 from neva.decisions.work_list import Feed, ObservationPlan, feeds_work_list, work_list
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.language import events, now
-from neva.definitions.reference import Place
+from neva.definitions.reference.engine import Place
 from neva.events.hospital import create_hospital
 from neva.programmes.acute_care.outcomes import HOURS_BY_SCORE, observation_plan
 from neva.synthesis import Plan, synthesise

@@ -9,7 +9,7 @@ from tests.people import People, hour
 
 from neva.definitions.programme import load_programme
 from neva.quality import run_measures
-from neva.reports.quality_pages import page
+from neva.reports.pages.quality import page
 
 
 @pytest.mark.parametrize("engine", ["relational", "reference"])

@@ -8,7 +8,7 @@ from tests.people import People, hour
 
 from neva.definitions.programme import load_programme
 from neva.quality import MeasureRun, decisions, run_measures
-from neva.reports.quality_pages import page
+from neva.reports.pages.quality import page
 
 ON = "covid19.steroid-when-on-oxygen"
 OFF = "covid19.no-steroid-without-oxygen"

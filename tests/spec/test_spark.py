@@ -26,8 +26,8 @@ from neva.definitions.language import (
     value,
 )
 from neva.definitions.programme import load_programme
+from neva.definitions.relational.warehouse import SparkWarehouse
 from neva.definitions.run import answer
-from neva.definitions.warehouse import SparkWarehouse
 from neva.events.hospital import create_hospital
 from neva.events.snapshot import Snapshot
 from neva.quality import run_measures

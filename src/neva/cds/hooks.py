@@ -23,7 +23,7 @@ from neva.decisions.cards import Card, Finding, card_of, finding_of, hash_of
 from neva.decisions.rules import HOOKS, Hook, Rule
 from neva.decisions.suppression import is_quiet
 from neva.definitions.local_time import microseconds, moment
-from neva.definitions.reference import Place, Point, defect_of, evaluate
+from neva.definitions.reference.engine import Place, Point, defect_of, evaluate
 from neva.errors import NotFoundError
 from neva.models.fitted_model import Model
 from neva.models.rules import predicted

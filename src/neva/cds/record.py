@@ -20,7 +20,7 @@ from typing import Any, Final
 from neva.cds.prefetch import ENCOUNTERS, MOST_ENTRIES, PATIENT, SORTED, Needs
 from neva.definitions import model as m
 from neva.definitions.local_time import FOREVER, microseconds
-from neva.definitions.timeline import Person, Row, Stay, Timeline
+from neva.definitions.reference.timeline import Person, Row, Stay, Timeline
 from neva.events.measurement_units import ucum_of
 from neva.events.schema import STATUSES
 from neva.sources.fhir.codes import Context, moment

@@ -15,7 +15,7 @@ from neva.decisions.cards import hash_of
 from neva.decisions.rules import Rule
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.programme import load_programme
-from neva.definitions.reference import Place
+from neva.definitions.reference.engine import Place
 from neva.errors import BadInputError
 from neva.events.hospital import open_hospital
 from neva.events.identities import Pseudonyms

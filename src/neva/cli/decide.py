@@ -123,7 +123,7 @@ def explain(
     """
     from neva.cds.prefetch import needs_of
     from neva.decisions.cards import hash_of
-    from neva.definitions.explain import explain as in_words
+    from neva.definitions.words.explain import explain as in_words
 
     one = rule_named(rule, programme)
     parts = {

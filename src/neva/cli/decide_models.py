@@ -185,7 +185,7 @@ def evaluate(
                 progress=update,
             )
     if out is not None:
-        from neva.reports.model_page import model_page
+        from neva.reports.pages.model import model_page
 
         if card is None and report.trained is not None:
             from neva.models.card import model_card

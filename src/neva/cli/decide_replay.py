@@ -152,7 +152,7 @@ def replay(
         else {}
     )
     if out is not None:
-        from neva.reports.replay_page import replay_page
+        from neva.reports.pages.replay import replay_page
 
         replay_page(made, found, shared, sweeps, made=now()).write(out)
     content = {

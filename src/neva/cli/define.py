@@ -128,7 +128,7 @@ def explain(
 
     Example: neva define explain covid19.steroid-when-on-oxygen --language ru
     """
-    from neva.definitions.explain import explain as say
+    from neva.definitions.words.explain import explain as say
 
     said = {one.id: say(one, language) for one in _documents(name, codelists)}
     tell(as_json, said, lambda: "\n\n\n".join(said.values()))

@@ -143,7 +143,7 @@ def _trajectories(
         return None, str(error)
     if out is not None:
         from neva.events.synthetic import is_synthetic
-        from neva.reports.flow_pages import trajectories_page
+        from neva.reports.pages.flow import trajectories_page
 
         trajectories_page(found, made=now(), synthetic=is_synthetic(snapshot)).write(out)
     notes = [f"{state}: nobody was seen to leave" for state in found.never_left]

@@ -93,7 +93,7 @@ def forecast(
     report = bed_report(made, beds, above=units_above(snapshot))
     synthetic = is_synthetic(snapshot)
     if out is not None:
-        from neva.reports.flow_pages import forecast_page
+        from neva.reports.pages.flow import forecast_page
 
         forecast_page(report, made=now(), synthetic=synthetic).write(out)
     content = {
@@ -201,7 +201,7 @@ def evaluate(
                 hourly, seed, tick,
             )  # fmt: skip
     if out is not None:
-        from neva.reports.flow_pages import evaluation_page
+        from neva.reports.pages.flow import evaluation_page
 
         evaluation_page(judged, made=now(), synthetic=synthetic).write(out)
     content = {

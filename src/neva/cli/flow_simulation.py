@@ -127,7 +127,7 @@ def simulate(
     """
     from neva.flow import apply_scenario, event_log, read_scenario, write_hospital
     from neva.flow import simulate as simulated
-    from neva.reports.flow_agreement import agreement_words
+    from neva.reports.pages.flow_agreement import agreement_words
 
     base = _base(hospital, as_of)
     model, name = base.fitted.model, "as it is"
@@ -244,7 +244,7 @@ def compare(
     """
     from neva.flow import BASE, apply_scenario, beds_for_service, read_scenario, refusal_by_pool
     from neva.flow import compare as compared
-    from neva.reports.flow_agreement import agreement_words
+    from neva.reports.pages.flow_agreement import agreement_words
 
     base = _base(hospital, as_of)
     models = {BASE: base.fitted.model}
@@ -271,7 +271,7 @@ def compare(
     checked, why = _check(base, as_of, check_days, seed)
     agreement, not_compared = _compared(base, seed)
     if out is not None:
-        from neva.reports.flow_pages import comparison_page
+        from neva.reports.pages.flow import comparison_page
 
         comparison_page(
             made, checked=checked, check_note=why, agreement=agreement,

@@ -222,7 +222,7 @@ def _write(frame: pl.DataFrame, path: Path, run: Any) -> None:
 def _write_fhir(
     snapshot: Snapshot, run: Any, folder: Path, period: tuple[date, date] | None
 ) -> None:
-    from neva.quality.fhir_report import write_reports
+    from neva.quality.fhir.report import write_reports
 
     write_reports(run, snapshot, folder, period=period)
 
@@ -342,9 +342,9 @@ def chart(
         --measure antibiotics-1-hour-from-triage --out chart.svg
     """
     from neva.errors import NotFoundError
-    from neva.reports.charts import to_svg
-    from neva.reports.quality_charts import control_chart, funnel_chart, interval_chart
-    from neva.reports.quality_pages import about, chart_of, funnel_of, units_of
+    from neva.reports.charts.drawing import to_svg
+    from neva.reports.charts.quality import control_chart, funnel_chart, interval_chart
+    from neva.reports.pages.quality import about, chart_of, funnel_of, units_of
 
     if kind not in ("control", "funnel", "units") or language not in ("en", "ru"):
         message = (

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from neva.decisions.rules import LONGEST_SUMMARY, Input, Rule
 from neva.definitions.documents import content_hash
-from neva.definitions.explain import explain
+from neva.definitions.words.explain import explain
 
 __all__ = ["Card", "Finding", "Reading", "card_of", "finding_of", "hash_of"]
 

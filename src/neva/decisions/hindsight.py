@@ -13,7 +13,7 @@ import polars as pl
 
 from neva.decisions.outcomes import Outcome
 from neva.decisions.rules import Rule
-from neva.definitions.columnar import missing_words
+from neva.definitions.columnar.engine import missing_words
 from neva.definitions.local_time import FOREVER, moment
 from neva.definitions.points import EachStay
 from neva.definitions.run import Engine, answer

@@ -23,7 +23,7 @@ from neva.decisions.rules import Rule
 from neva.decisions.suppression import shown
 from neva.definitions import model as m
 from neva.definitions.binding import Binding, bind
-from neva.definitions.columnar import Delays, missing_words
+from neva.definitions.columnar.engine import Delays, missing_words
 from neva.definitions.documents import Feature
 from neva.definitions.run import Answers, Engine, answer
 from neva.errors import UsageError

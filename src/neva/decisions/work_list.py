@@ -19,7 +19,7 @@ import polars as pl
 from neva.decisions.cards import card_of, finding_of
 from neva.decisions.rules import Hook, Rule
 from neva.definitions.binding import bind
-from neva.definitions.columnar import missing_words
+from neva.definitions.columnar.engine import missing_words
 from neva.definitions.run import Engine, answer
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot

@@ -16,9 +16,8 @@ import polars as pl
 
 from neva.definitions import model as m
 from neva.definitions.binding import Binding, bind, hierarchy_of
-from neva.definitions.columnar import Delays, answer_points, missing_words
+from neva.definitions.columnar.engine import Delays, answer_points, missing_words
 from neva.definitions.local_time import FOREVER, LocalClock, clock_of, microseconds
-from neva.definitions.plan import POINT_COLUMNS, Plan, plan_key
 from neva.definitions.points import (
     AtEach,
     EachStay,
@@ -27,7 +26,7 @@ from neva.definitions.points import (
     points_of_stays,
     points_of_subjects,
 )
-from neva.definitions.reference import (
+from neva.definitions.reference.engine import (
     DEFECTS,
     MOST_DAYS,
     Place,
@@ -36,10 +35,11 @@ from neva.definitions.reference import (
     evaluate,
     rows_of,
 )
-from neva.definitions.relational import compile_plan
+from neva.definitions.reference.timeline import Timeline, timelines
+from neva.definitions.relational.compiler import compile_plan
+from neva.definitions.relational.plan import POINT_COLUMNS, Plan, plan_key
+from neva.definitions.relational.warehouse import DuckWarehouse, Warehouse
 from neva.definitions.revisions import revised
-from neva.definitions.timeline import Timeline, timelines
-from neva.definitions.warehouse import DuckWarehouse, Warehouse
 from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
@@ -73,7 +73,7 @@ class Answers:
     errors : polars.DataFrame
         Points that were not evaluated, because what is known of the patient
         contradicts itself: ``point_id``, ``subject_id``, ``stay_id``,
-        ``reason`` (a key of ``neva.definitions.reference.DEFECTS``).
+        ``reason`` (a key of ``neva.definitions.reference.engine.DEFECTS``).
     units : dict of str to str
         Units of the numbers, by output.
     engine : str
@@ -329,7 +329,7 @@ def answer(
     engine : {"relational", "reference", "columnar"}
         The relational one for a hospital, the reference for few patients, the
         columnar one for many points of the same patients (a replay); it does
-        not know every word (:func:`neva.definitions.columnar.missing_words`).
+        not know every word (:func:`neva.definitions.columnar.engine.missing_words`).
     warehouse : Warehouse, optional
         Where the relational engine runs; DuckDB by default.
     binding : Binding, optional

@@ -27,8 +27,8 @@ from neva.intake import reconcile
 from neva.intake.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.intake.deletions import Withdrawn, withdrawn
 from neva.intake.merges import Moved, moved
-from neva.sources.nested_movements import innermost
 from neva.intake.staging import Stage
+from neva.sources.nested_movements import innermost
 from neva.sources.rows import Delivery, conform, refused_rows
 
 __all__ = ["MOST_REFUSED", "ImportSummary", "OnChange", "import_delivery"]

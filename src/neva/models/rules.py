@@ -29,7 +29,7 @@ from neva.decisions.rules import UNIT, Input, Rule
 from neva.decisions.suppression import shown
 from neva.definitions import model as m
 from neva.definitions.binding import bind
-from neva.definitions.columnar import Delays, missing_words
+from neva.definitions.columnar.engine import Delays, missing_words
 from neva.definitions.documents import Feature
 from neva.definitions.points import EveryHours
 from neva.definitions.run import Engine, answer, points_of

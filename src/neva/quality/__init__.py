@@ -1,11 +1,16 @@
 """Was the treatment good: measures, charts over time, comparison of units."""
 
 from neva.quality.cases import Decision, decisions
-from neva.quality.control_charts import count_chart, g_chart, measure_chart, t_chart
-from neva.quality.fhir_codelists import codelist_to_fhir
-from neva.quality.fhir_measure import measure_to_fhir
-from neva.quality.fhir_measure_reading import measure_from_fhir
-from neva.quality.fhir_report import (
+from neva.quality.charts.control_charts import count_chart, g_chart, measure_chart, t_chart
+from neva.quality.charts.run_charts import RunChart, run_chart
+from neva.quality.charts.spc import ControlChart, xmr
+from neva.quality.comparison.funnel import Funnel, funnel_proportions, funnel_ratios
+from neva.quality.comparison.risk_adjustment import ExpectedModel, observed_expected, recalibrate
+from neva.quality.comparison.sequential import risk_adjusted_cusum, vlad
+from neva.quality.fhir.codelists import codelist_to_fhir
+from neva.quality.fhir.measure import measure_to_fhir
+from neva.quality.fhir.measure_reading import measure_from_fhir
+from neva.quality.fhir.report import (
     ReportedMeasure,
     individual_reports,
     report_from_fhir,
@@ -14,12 +19,7 @@ from neva.quality.fhir_report import (
     write_reports,
 )
 from neva.quality.figures import Figures, exclusion_counts, figures, suppressed
-from neva.quality.funnel import Funnel, funnel_proportions, funnel_ratios
 from neva.quality.measuring import MeasureRun, run_measures
-from neva.quality.risk_adjustment import ExpectedModel, observed_expected, recalibrate
-from neva.quality.run_charts import RunChart, run_chart
-from neva.quality.sequential import risk_adjusted_cusum, vlad
-from neva.quality.spc import ControlChart, xmr
 
 __all__ = [
     "ControlChart",

@@ -13,8 +13,8 @@ from neva.definitions import model as m
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.documents import Measure
 from neva.definitions.local_time import microseconds, moment
-from neva.definitions.reference import DEFECTS, Place, Point, defect_of, evaluate, rows_of
-from neva.definitions.timeline import Row, Timeline, timelines
+from neva.definitions.reference.engine import DEFECTS, Place, Point, defect_of, evaluate, rows_of
+from neva.definitions.reference.timeline import Row, Timeline, timelines
 from neva.errors import NotFoundError
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot

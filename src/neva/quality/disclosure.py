@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from neva.definitions.documents import Measure
-from neva.quality.fhir_counts import component_counts
+from neva.quality.fhir.counts import component_counts
 from neva.quality.figures import exclusion_counts, figures, period_of_case
 from neva.quality.measuring import MeasureRun
 from neva.statistics.disclosure import (

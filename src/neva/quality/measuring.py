@@ -19,8 +19,8 @@ from neva.definitions.binding import Binding, bind
 from neva.definitions.documents import Measure, content_hash
 from neva.definitions.points import EachStay, EachSubject
 from neva.definitions.programme import Programme
+from neva.definitions.relational.warehouse import Warehouse
 from neva.definitions.run import Engine, answer, points_of
-from neva.definitions.warehouse import Warehouse
 from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.events.schema import TIME

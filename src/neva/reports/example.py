@@ -16,8 +16,8 @@ from neva.flow import BedReport, bed_report, beds_at, forecast_hospital
 from neva.intake.importing import ImportSummary, import_delivery
 from neva.pathways import Activity, ActivityFile
 from neva.quality.measuring import run_measures
-from neva.reports.flow_pages import forecast_page
-from neva.reports.replay_page import replay_page
+from neva.reports.pages.flow import forecast_page
+from neva.reports.pages.replay import replay_page
 from neva.reports.report import Report, make_report
 from neva.sources.csv.source import open_csv
 from neva.synthesis import Plan, synthesise

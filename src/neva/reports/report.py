@@ -36,9 +36,10 @@ from neva.pathways import (
 )
 from neva.pathways.log import NO_UNIT
 from neva.quality.measuring import MeasureRun
-from neva.reports import charts, findings
+from neva.reports.charts import drawing as charts
 from neva.reports.laying_out import templates_of
-from neva.reports.quality_pages import MOST_CASES, page
+from neva.reports.pages import findings
+from neva.reports.pages.quality import MOST_CASES, page
 from neva.reports.words import duration, number, share
 
 __all__ = ["Report", "make_report"]

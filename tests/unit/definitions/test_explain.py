@@ -7,10 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.definition_strategies import definitions
 
 from neva.definitions import model as m
-from neva.definitions._explain_words import WORDS, amount, count, number
-from neva.definitions._said import LONGEST
 from neva.definitions.documents import codelists_of, content_hash
-from neva.definitions.explain import explain
 from neva.definitions.language import (
     all_of,
     at,
@@ -38,6 +35,9 @@ from neva.definitions.language import (
     number as number_of,
 )
 from neva.definitions.programme import load_programme, programme_names
+from neva.definitions.words._said import LONGEST
+from neva.definitions.words._texts import WORDS, amount, count, number
+from neva.definitions.words.explain import explain
 from neva.definitions.writing import feature, measure, named, score
 from neva.errors import UsageError
 

@@ -16,8 +16,8 @@ from neva.definitions.language import (
     true_or_unknown,
 )
 from neva.definitions.local_time import HOUR
-from neva.definitions.reference import Place, Point, evaluate
-from neva.definitions.timeline import Row, Timeline
+from neva.definitions.reference.engine import Place, Point, evaluate
+from neva.definitions.reference.timeline import Row, Timeline
 
 NOW = 400_000 * HOUR
 PLACE = Place("Europe/Moscow")

@@ -15,9 +15,9 @@ from neva.definitions.model import Flag, Text
 from neva.definitions.programme import load_programme
 from neva.definitions.writing import measure, named
 from neva.errors import BadInputError, UsageError
-from neva.quality.fhir_codelists import codelist_to_fhir
-from neva.quality.fhir_measure import measure_to_fhir
-from neva.quality.fhir_measure_reading import measure_from_fhir
+from neva.quality.fhir.codelists import codelist_to_fhir
+from neva.quality.fhir.measure import measure_to_fhir
+from neva.quality.fhir.measure_reading import measure_from_fhir
 
 MEASURES = [
     one for name in ("covid19", "sepsis", "stroke") for one in load_programme(name).measures

@@ -14,7 +14,7 @@ from tests.hospitals import NOW
 from neva.definitions.programme import load_programme
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 from neva.events.hospital import create_hospital
-from neva.quality.fhir_report import (
+from neva.quality.fhir.report import (
     individual_reports,
     report_from_fhir,
     subject_list_report,
@@ -247,7 +247,7 @@ def test_what_decided_stands_in_the_export(snapshot, run, tmp_path):
 
 
 def test_a_record_that_contradicts_itself_is_an_error(snapshot, run, monkeypatch):
-    from neva.quality import fhir_patients
+    from neva.quality.fhir import patients as fhir_patients
 
     case = run.of(STEROID).row(0, named=True)
     real = fhir_patients.decisions

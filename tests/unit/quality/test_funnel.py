@@ -7,7 +7,7 @@ from scipy import stats
 from tests.shared_data import shared
 
 from neva.errors import UsageError
-from neva.quality.funnel import (
+from neva.quality.comparison.funnel import (
     binomial_limits,
     funnel_proportions,
     funnel_ratios,

@@ -9,7 +9,12 @@ from pydantic import ValidationError
 from scipy import special, stats
 
 from neva.errors import UsageError
-from neva.quality.risk_adjustment import ExpectedModel, Period, observed_expected, recalibrate
+from neva.quality.comparison.risk_adjustment import (
+    ExpectedModel,
+    Period,
+    observed_expected,
+    recalibrate,
+)
 
 YEAR = Period(start=date(2023, 1, 1), end=date(2024, 1, 1))
 SPRING = Period(start=date(2023, 3, 1), end=date(2023, 6, 1))

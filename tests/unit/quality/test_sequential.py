@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neva.errors import UsageError
-from neva.quality.sequential import (
+from neva.quality.comparison.sequential import (
     cusum_limit_for_arl,
     cusum_run_length,
     cusum_weights,

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from neva.errors import UsageError
-from neva.quality.control_charts import count_chart, g_chart, measure_chart, t_chart
-from neva.quality.icons import VARIATION_ICONS, assurance_icon, variation_icon
-from neva.quality.run_charts import run_chart
-from neva.quality.spc import Limits, special_causes, xmr
+from neva.quality.charts.control_charts import count_chart, g_chart, measure_chart, t_chart
+from neva.quality.charts.icons import VARIATION_ICONS, assurance_icon, variation_icon
+from neva.quality.charts.run_charts import run_chart
+from neva.quality.charts.spc import Limits, special_causes, xmr
 
 LETTERS = {"outside": "o", "trend": "t", "two-of-three": "n", "shift": "s", "none": "."}
 

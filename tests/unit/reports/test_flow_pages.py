@@ -30,14 +30,14 @@ from neva.flow.simulation.hospital_model import (
 )
 from neva.flow.stays.stay_length import StayLength
 from neva.flow.stays.trajectories import trajectories
-from neva.reports.flow_agreement import agreement_words
-from neva.reports.flow_pages import (
+from neva.reports.pages.flow import (
     comparison_page,
     evaluation_page,
     forecast_page,
     trajectories_page,
 )
-from neva.reports.pages import Text
+from neva.reports.pages.flow_agreement import agreement_words
+from neva.reports.pages.page import Text
 
 MADE = datetime(2021, 3, 1, 8, tzinfo=UTC)
 BANNER = "Invented patients: no figure says anything of a real one"

@@ -8,8 +8,8 @@ from neva.models import runs as model_runs
 from neva.models.card import model_card
 from neva.models.report import AtLandmark, ModelReport
 from neva.models.training import Settings
-from neva.reports.model_charts import calibration_chart, decision_chart
-from neva.reports.model_page import model_page
+from neva.reports.charts.models import calibration_chart, decision_chart
+from neva.reports.pages.model import model_page
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

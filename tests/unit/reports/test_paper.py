@@ -12,12 +12,12 @@ from neva.errors import UsageError
 from neva.events.hospital import create_hospital
 from neva.operations.bed_board import bed_board
 from neva.operations.ward_sheets import ward_sheet
-from neva.reports import paper_reviews
-from neva.reports.paper import Column, Paper, Part, Person, Sheet
-from neva.reports.paper_beds import bed_meeting_sheet, discharge_sheet, long_stay_sheet
-from neva.reports.paper_reviews import deaths_of, mortality_sheet
-from neva.reports.paper_wards import downtime_sheet, handover_sheet, write_downtime
-from neva.reports.paper_words import plain
+from neva.reports.paper import reviews as paper_reviews
+from neva.reports.paper.beds import bed_meeting_sheet, discharge_sheet, long_stay_sheet
+from neva.reports.paper.reviews import deaths_of, mortality_sheet
+from neva.reports.paper.sheet import Column, Paper, Part, Person, Sheet
+from neva.reports.paper.wards import downtime_sheet, handover_sheet, write_downtime
+from neva.reports.paper.words import plain
 from neva.synthesis import Plan, synthesise
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from neva.quality.control_charts import g_chart, measure_chart, t_chart
-from neva.quality.funnel import funnel_proportions, funnel_ratios
-from neva.quality.icons import ASSURANCE_ICONS, VARIATION_ICONS
-from neva.quality.sequential import risk_adjusted_cusum, vlad
-from neva.quality.spc import xmr
-from neva.reports.charts import to_svg
-from neva.reports.quality_charts import (
+from neva.quality.charts.control_charts import g_chart, measure_chart, t_chart
+from neva.quality.charts.icons import ASSURANCE_ICONS, VARIATION_ICONS
+from neva.quality.charts.spc import xmr
+from neva.quality.comparison.funnel import funnel_proportions, funnel_ratios
+from neva.quality.comparison.sequential import risk_adjusted_cusum, vlad
+from neva.reports.charts.drawing import to_svg
+from neva.reports.charts.quality import (
     About,
     calibration_chart,
     control_chart,
@@ -24,9 +24,9 @@ from neva.reports.quality_charts import (
     interval_chart,
     sequential_chart,
 )
-from neva.reports.quality_drawing import kept_apart
-from neva.reports.quality_icons import icon_svg
-from neva.reports.quality_words import TEXTS
+from neva.reports.charts.quality_drawing import kept_apart
+from neva.reports.charts.quality_icons import icon_svg
+from neva.reports.pages.quality_words import TEXTS
 from neva.statistics.calibration import calibration
 from neva.statistics.intervals import proportion_interval
 

@@ -17,9 +17,9 @@ from neva.events.clock import end_of_day, start_of_day, zone_named
 from neva.events.codes import FOLLOW_UP_END
 from neva.events.schema import ROWS, TIME, Columns
 from neva.files.opening import existing
-from neva.sources.nested_movements import innermost
 from neva.sources._frames import ALWAYS, BATCH, new_codes, quarantined
 from neva.sources._times import whole_last_days
+from neva.sources.nested_movements import innermost
 from neva.sources.omop.events import EVENT_TABLES, Concepts, events_of, moments, warned_hours
 from neva.sources.omop.tables import CdmFolder, find_tables, not_whole, unpacked
 from neva.sources.rows import Delivery, Rows, conform

@@ -12,9 +12,9 @@ from neva.errors import UsageError
 from neva.events.hospital import Hospital
 from neva.operations.bed_board import bed_board
 from neva.quality import run_measures
-from neva.reports.paper import Paper, Person
-from neva.reports.paper_reviews import board_report_sheet
-from neva.reports.paper_wards import write_downtime
+from neva.reports.paper.reviews import board_report_sheet
+from neva.reports.paper.sheet import Paper, Person
+from neva.reports.paper.wards import write_downtime
 from neva.state import State
 from neva.state.settings import WebSettings
 from neva.web.access import Viewer

@@ -9,14 +9,16 @@ from typing import Any, Final
 import polars as pl
 
 from neva.definitions.documents import Measure
-from neva.definitions.explain import explain
 from neva.definitions.programme import load_programme
 from neva.definitions.record import record_definitions
-from neva.definitions.reference import DEFECTS
+from neva.definitions.reference.engine import DEFECTS
+from neva.definitions.words.explain import explain
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.quality import MeasureRun, exclusion_counts, figures, run_measures
+from neva.quality.charts.spc import ControlChart
+from neva.quality.comparison.funnel import Funnel
 from neva.quality.disclosure import (
     shared_components,
     shared_exclusions,
@@ -25,13 +27,11 @@ from neva.quality.disclosure import (
     shared_strata,
     shared_units,
 )
-from neva.quality.funnel import Funnel
-from neva.quality.spc import ControlChart
-from neva.reports.charts import to_svg
-from neva.reports.quality_charts import control_chart, funnel_chart
-from neva.reports.quality_drawing import About
-from neva.reports.quality_icons import icon_svg
-from neva.reports.quality_pages import (
+from neva.reports.charts.drawing import to_svg
+from neva.reports.charts.quality import control_chart, funnel_chart
+from neva.reports.charts.quality_drawing import About
+from neva.reports.charts.quality_icons import icon_svg
+from neva.reports.pages.quality import (
     FEWEST_PERIODS,
     about,
     chart_of,

@@ -14,7 +14,7 @@ from neva.decisions.cards import hash_of
 from neva.decisions.disclosure import shared_burden, shared_card
 from neva.decisions.log_figures import feedback_by_period
 from neva.decisions.rules import Rule
-from neva.definitions.explain import explain
+from neva.definitions.words.explain import explain
 from neva.errors import BadInputError, NotFoundError
 from neva.statistics.disclosure import WITHHELD, is_small
 from neva.web.charts import drawn

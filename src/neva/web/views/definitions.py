@@ -8,8 +8,8 @@ from typing import Any
 
 from neva.decisions.rules import Rule
 from neva.definitions.documents import codelists_of, content_hash, to_json
-from neva.definitions.explain import explain
 from neva.definitions.record import known_definitions
+from neva.definitions.words.explain import explain
 from neva.errors import NotFoundError
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 from neva.web.programmes import installed

@@ -19,10 +19,10 @@ from neva.errors import BadInputError
 from neva.operations.ward_sheets import open_clocks, ward_sheet
 from neva.programmes.acute_care.outcomes import observation_plan
 from neva.quality.measuring import run_measures
-from neva.reports.paper import Paper, Person, Sheet
-from neva.reports.paper_beds import bed_meeting_sheet, discharge_sheet, long_stay_sheet
-from neva.reports.paper_reviews import deaths_of, mortality_sheet
-from neva.reports.paper_wards import downtime_sheet, handover_sheet
+from neva.reports.paper.beds import bed_meeting_sheet, discharge_sheet, long_stay_sheet
+from neva.reports.paper.reviews import deaths_of, mortality_sheet
+from neva.reports.paper.sheet import Paper, Person, Sheet
+from neva.reports.paper.wards import downtime_sheet, handover_sheet
 from neva.web.access import may
 from neva.web.headers import POLICY
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of

@@ -1,0 +1,1 @@
+"""The engine for many points of the same patients."""

@@ -1,0 +1,1 @@
+"""Change over time: control charts, run charts and what they say."""

@@ -1,0 +1,1 @@
+"""FHIR Measure and MeasureReport, both ways."""

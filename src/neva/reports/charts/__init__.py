@@ -1,0 +1,1 @@
+"""Vega-Lite drawings as SVG."""
