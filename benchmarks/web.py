@@ -146,7 +146,7 @@ def run(stays: int = 54_000) -> list[dict]:
         worker = subprocess.Popen(
             ["taskset", "-c", "1", sys.executable, "-c",
              ("import sys; from pathlib import Path; from neva.state.settings import WebSettings; "
-              "from neva.web.worker import work_forever; "
+              "from neva.jobs.worker import work_forever; "
               "work_forever(WebSettings(Path(sys.argv[1]), clock='data'))"), str(place)]
         )  # fmt: skip
         try:

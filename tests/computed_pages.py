@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from neva.events.hospital import create_hospital
+from neva.jobs.worker import work_forever
 from neva.state.settings import WebSettings
 from neva.synthesis import Plan, synthesise
 from neva.web.application import create_application
 from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
-from neva.web.worker import work_forever
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PAGES = (

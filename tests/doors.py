@@ -16,10 +16,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from neva.events.people import write_people
+from neva.jobs.worker import work_forever
 from neva.state import ROLES, State, accounts, open_state
 from neva.state.settings import WebSettings
 from neva.web.application import create_application
-from neva.web.worker import work_forever
 from tests.hospitals import new_hospital, take
 
 NOW = datetime(2026, 1, 1, 8, tzinfo=UTC)

@@ -7,9 +7,9 @@ import pytest
 
 from neva.errors import UsageError
 from neva.events.hospital import create_hospital
+from neva.jobs import flow
+from neva.languages.language import language_of
 from neva.synthesis import Plan, synthesise
-from neva.web.computed import flow
-from neva.web.languages import language_of
 from neva.web.views.agreement import agreement_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

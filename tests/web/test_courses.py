@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neva.languages.language import Language
 from neva.web.courses import Point, course, small_course, steps_of_time, steps_of_values
-from neva.web.languages import Language
 
 _WORDS = Language("en", "Europe/Berlin")
 _VALUES = st.floats(-1e6, 1e6, allow_nan=False).map(lambda one: round(one, 3))

@@ -79,7 +79,7 @@ def patients(computed_site):
 
 
 def clinician():
-    from neva.web.access import Viewer
+    from neva.access.viewer import Viewer
 
     return Viewer("test", "", "clinician", None, "", "")
 

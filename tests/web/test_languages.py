@@ -17,9 +17,9 @@ from neva.events.operational_codes import (
 from neva.events.schema import REASONS
 from neva.flow.simulation.compare import WHOLE
 from neva.flow.simulation.simulation_run import FIGURES
+from neva.languages.language import Language, preferred
 from neva.sources.guess.columns import LOOKS, WHYS
 from neva.state import ROLES
-from neva.web.languages import Language, preferred
 from neva.web.views.jobs import TOLD
 from neva.web.views.patient import PURPOSES
 

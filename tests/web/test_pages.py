@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tests.computed_pages import PAGES, SHEETS, sign_in
 
+from neva.languages import language as languages
 from neva.state.settings import WebSettings
-from neva.web import languages
 from neva.web.access import ACCESS
 from neva.web.application import create_application
 from neva.web.demonstration import PROGRAMMES

@@ -7,7 +7,7 @@ from tests.doors import csrf_of, doors
 from tests.hospitals import new_hospital, take
 
 from neva.events.hospital import open_hospital
-from neva.web.computed.entered import flush
+from neva.jobs.entered import flush
 
 NOW = datetime(2026, 1, 1, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -11,8 +11,8 @@ from tests.hospitals import new_hospital
 from tests.shared_data import shared
 
 from neva.events.hospital import open_hospital
-from neva.web.uploads import MOST_WAITING, Uploads
-from neva.web.worker import work_forever
+from neva.jobs.kept_uploads import MOST_WAITING, Uploads
+from neva.jobs.worker import work_forever
 
 WARD = (
     "Patient;Date;What;Result;Unit\n"
@@ -378,7 +378,7 @@ def test_a_file_is_deleted_on_demand_and_after_a_day(made, analyst):
 def test_a_cancelled_import_writes_nothing_and_can_be_tried_again(made, analyst, monkeypatch):
     where = sent(analyst, WARD)
     try_it(analyst, where)
-    from neva.web import worker
+    from neva.jobs import worker
 
     told = worker.WorkContext.progress
 
@@ -400,7 +400,7 @@ def test_a_cancelled_import_writes_nothing_and_can_be_tried_again(made, analyst,
 def test_a_worker_lost_after_the_commit_imports_nothing_twice(made, analyst, monkeypatch):
     where = sent(analyst, WARD)
     try_it(analyst, where)
-    from neva.web.uploads import Upload
+    from neva.jobs.kept_uploads import Upload
 
     def lost(self, done):
         raise KeyboardInterrupt

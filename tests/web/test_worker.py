@@ -15,12 +15,13 @@ from tests.hospitals import new_hospital
 
 from neva.errors import BadInputError
 from neva.events.hospital import open_hospital
+from neva.jobs import kinds
+from neva.jobs.results import Results
+from neva.jobs.worker import work_forever
 from neva.state import open_state
 from neva.state.jobs import GONE_AFTER, MOST_TRIES
 from neva.state.settings import WebSettings
-from neva.web.computed import kinds
 from neva.web.server import RETRY_AFTER
-from neva.web.worker import Results, work_forever
 
 NOW = datetime(2026, 1, 1, 8, tzinfo=UTC)
 

@@ -15,13 +15,13 @@ from tests.doors import doors
 from tests.hospitals import new_hospital
 
 from neva.events.hospital import open_hospital
+from neva.jobs import kinds, worker
+from neva.jobs.results import Results
+from neva.jobs.worker import HourlyCensus, work_forever
 from neva.state import connection, open_state
 from neva.state.settings import WebSettings
-from neva.web import worker
-from neva.web.computed import kinds
 from neva.web.server import SILENT_AFTER
 from neva.web.serving import start_workers
-from neva.web.worker import HourlyCensus, Results, work_forever
 
 NOW = datetime(2026, 1, 1, 8, tzinfo=UTC)
 
@@ -163,7 +163,7 @@ def test_errors_of_the_census_and_of_the_sweep_do_not_end_a_worker(
         raise ValueError(CANARY)
 
     monkeypatch.setattr(HourlyCensus, "write_if_due", fails)
-    monkeypatch.setattr("neva.web.uploads.HourlySweep.if_due", fails)
+    monkeypatch.setattr("neva.jobs.kept_uploads.HourlySweep.if_due", fails)
     monkeypatch.setitem(kinds.KINDS, "work", lambda context, parameters: {})
     asked = want(settings, state)
     with caplog.at_level(logging.ERROR):

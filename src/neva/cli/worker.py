@@ -38,8 +38,8 @@ def worker(
     """
     from neva.definitions.programme import programme_names
     from neva.events.hospital import open_hospital
+    from neva.jobs.worker import work_forever
     from neva.state.settings import WebSettings
-    from neva.web.worker import work_forever
 
     open_hospital(hospital)  # a wrong path is told before anything is made in it
     settings = WebSettings(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
 from fastapi import Request
 
+from neva.access.viewer import Viewer
 from neva.errors import NevaError
 from neva.state.accounts import ROLES
 from neva.web.wallboards import WALLBOARD_COOKIE, is_of_a_wallboard
@@ -24,7 +24,6 @@ __all__ = [
     "SHOWN",
     "Forbidden",
     "SignInFirst",
-    "Viewer",
     "cookie_name",
     "guard",
     "may",
@@ -49,29 +48,6 @@ class SignInFirst(NevaError):  # noqa: N818
     def __init__(self, where: str) -> None:
         super().__init__("sign in: nobody is signed in; found no session; sign in first")
         self.where = where
-
-
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Somebody who is signed in.
-
-    Attributes
-    ----------
-    account, name : str
-        Under which they sign in, and what pages call them.
-    role : str
-        One of :data:`ROLES`.
-    units : tuple of str or None
-        Whose patients they may see; None: all.
-    session, csrf : str
-    """
-
-    account: str
-    name: str
-    role: str
-    units: tuple[str, ...] | None
-    session: str
-    csrf: str
 
 
 _ALL: Final = frozenset(ROLES)

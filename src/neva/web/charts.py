@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from neva.web.languages import Language
+from neva.languages.language import Language
 
 __all__ = ["drawn"]
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from neva.web.languages import Language
+from neva.languages.language import Language
 
 __all__ = ["Point", "course", "small_course", "steps_of_time", "steps_of_values"]
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from neva.decisions.cards import hash_of
 from neva.definitions.programme import load_programme
+from neva.jobs.heartbeat import end_with_parent
 from neva.state import ROLES, State, open_state, state_of
 from neva.state.settings import WebSettings
-from neva.web.heartbeat import end_with_parent
 
 __all__ = ["PASSWORD", "prepare", "serve_demonstration"]
 

@@ -24,11 +24,12 @@ import jinja2
 from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
+from neva.access.viewer import Viewer
 from neva.errors import NotFoundError
+from neva.languages.language import LANGUAGES, Language, chosen, current, language_of, preferred
 from neva.reports.laying_out import templates_of
 from neva.statistics.disclosure import WITHHELD
-from neva.web.access import LARGE_COUNTS, PATIENTS, REFRESH, Viewer, may, shown, viewer_of
-from neva.web.languages import LANGUAGES, Language, chosen, current, language_of, preferred
+from neva.web.access import LARGE_COUNTS, PATIENTS, REFRESH, may, shown, viewer_of
 from neva.web.server import Server
 
 __all__ = [

@@ -18,10 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from neva.errors import BadInputError, NevaError
+from neva.jobs.kept_uploads import Upload, Uploads, safe_name
 from neva.sources.guess.sample import LONGEST_LINE
 from neva.web.access import viewer_of
 from neva.web.forms import check_token
-from neva.web.uploads import Upload, Uploads, safe_name
 
 __all__ = ["received"]
 

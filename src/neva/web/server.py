@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from neva.access.viewer import Viewer
 from neva.cds.service import Bedside
 from neva.census import units_above
 from neva.census.current_entries import newest_recorded
@@ -18,13 +19,13 @@ from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.state import State
 from neva.state.settings import WebSettings
-from neva.web.access import Forbidden, Viewer
+from neva.web.access import Forbidden
 from neva.web.passwords import PasswordChecks
 
 if TYPE_CHECKING:
-    from neva.web.identity import Identities, Person
-    from neva.web.uploads import Uploads
-    from neva.web.worker import Result, Results
+    from neva.access.identities import Identities, Person
+    from neva.jobs.kept_uploads import Uploads
+    from neva.jobs.results import Result, Results
 
 __all__ = ["RETRY_AFTER", "Server"]
 
@@ -82,21 +83,21 @@ class Server:
     @cached_property
     def results(self) -> Results:
         """What the worker has computed."""
-        from neva.web.worker import Results
+        from neva.jobs.results import Results
 
         return Results(self.settings, self.state, self.hospital)
 
     @cached_property
     def uploads(self) -> Uploads:
         """Files that people sent and have not imported yet."""
-        from neva.web.uploads import Uploads
+        from neva.jobs.kept_uploads import Uploads
 
         return Uploads(self.settings, self.state)
 
     @cached_property
     def identities(self) -> Identities:
         """Names and record numbers, for those who treat."""
-        from neva.web.identity import Identities
+        from neva.access.identities import Identities
 
         return Identities(self.hospital, self.state)
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from neva.jobs.heartbeat import end_with_parent, log_failure
+from neva.jobs.worker import work_forever
 from neva.state.settings import WebSettings
-from neva.web.heartbeat import end_with_parent, log_failure
-from neva.web.worker import work_forever
 
 __all__ = ["WorkerProcesses", "exit_on_sigterm", "serve_forever", "start_workers"]
 

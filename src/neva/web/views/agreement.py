@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from neva.web.languages import Language
+from neva.languages.language import Language
 from neva.web.pages import Asked, Column, Table
 
 __all__ = ["agreement_of"]
@@ -19,7 +19,7 @@ def agreement_of(asked: Asked, content: Mapping[str, Any]) -> tuple[dict[str, An
     ----------
     asked : Asked
     content : mapping
-        Of :func:`neva.web.computed.flow.what_if`; results of earlier versions
+        Of :func:`neva.jobs.flow.what_if`; results of earlier versions
         hold no comparison, and are said to hold none.
     """
     words = asked.words

@@ -10,8 +10,8 @@ from typing import Any, Final
 import polars as pl
 
 from neva.events.operational_codes import DELAY_REASONS
+from neva.jobs.flow import read_forecast, read_moves
 from neva.operations.bed_board import BedBoard, bed_board
-from neva.web.computed.flow import read_forecast, read_moves
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import polars as pl
 
+from neva.languages.language import Language
 from neva.web.courses import Point, course, small_course
-from neva.web.languages import Language
 from neva.web.pages import Asked, Column, Figure, Table
 
 __all__ = ["code_title", "latest_values", "range_text", "unit_text", "value_charts", "value_text"]

@@ -19,13 +19,13 @@ from fastapi.responses import RedirectResponse
 from neva.errors import BadInputError, ConflictError, NotFoundError
 from neva.events.schema import REASONS
 from neva.intake.preview import preview
+from neva.jobs.kept_uploads import Upload, mapping_hash
 from neva.sources.guess.columns import LOOKS, WHYS
 from neva.sources.guess.mapping import guess_mapping
 from neva.sources.guess.writing import slug
 from neva.web.forms import posted_text
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
 from neva.web.receiving import received
-from neva.web.uploads import Upload, mapping_hash
 
 __all__ = ["add_to", "routes"]
 

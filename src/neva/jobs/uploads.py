@@ -9,9 +9,9 @@ from typing import Any
 from neva.events.hospital import Hospital
 from neva.intake.importing import OnChange, import_delivery
 from neva.intake.preview import opened
+from neva.jobs.kept_uploads import Uploads
 from neva.state import State
 from neva.state.settings import WebSettings
-from neva.web.uploads import Uploads
 
 __all__ = ["import_upload"]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from neva.web.worker import WorkContext
+    from neva.jobs.context import WorkContext
 
 __all__ = ["KINDS"]
 
@@ -18,7 +18,7 @@ def _at(parameters: Mapping[str, Any]) -> datetime:
 
 
 def _measures(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.quality import measures_of_programme
+    from neva.jobs.quality import measures_of_programme
 
     content, cases = measures_of_programme(
         context.hospital,
@@ -33,7 +33,7 @@ def _measures(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
     from neva.files.whole import write_whole
     from neva.flow.forecast.moves_ahead import hospital_moves_ahead
-    from neva.web.computed.flow import forecast, save_forecast
+    from neva.jobs.flow import forecast, save_forecast
 
     at = _at(parameters)
     content, made = forecast(context.hospital, at, progress=context.progress)
@@ -44,13 +44,13 @@ def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 
 
 def _evaluation(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.flow import evaluation
+    from neva.jobs.flow import evaluation
 
     return evaluation(context.hospital, _at(parameters), progress=context.progress)
 
 
 def _what_if(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.flow import what_if
+    from neva.jobs.flow import what_if
 
     return what_if(
         context.hospital,
@@ -63,7 +63,7 @@ def _what_if(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, A
 
 
 def _work_list(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.work import work
+    from neva.jobs.work import work
 
     return work(
         context.hospital,
@@ -75,13 +75,13 @@ def _work_list(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str,
 
 
 def _replay(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.replays import replay_of_rules
+    from neva.jobs.replays import replay_of_rules
 
     return replay_of_rules(context.hospital, context.settings.programmes, progress=context.progress)
 
 
 def _board_report(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.papers import board_report
+    from neva.jobs.papers import board_report
 
     return board_report(
         context.hospital,
@@ -93,25 +93,25 @@ def _board_report(context: WorkContext, parameters: Mapping[str, Any]) -> dict[s
 
 
 def _flush(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.entered import flush
+    from neva.jobs.entered import flush
 
     return flush(context.hospital, context.state)
 
 
 def _activity_log(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.store import activity_log_of
+    from neva.jobs.store import activity_log_of
 
     return activity_log_of(context.hospital, str(parameters["kind"]))
 
 
 def _checks(context: WorkContext, _: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.store import checks_of
+    from neva.jobs.store import checks_of
 
     return checks_of(context.hospital)
 
 
 def _import(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from neva.web.computed.uploads import import_upload
+    from neva.jobs.uploads import import_upload
 
     return import_upload(
         context.hospital,

@@ -14,11 +14,11 @@ from typing import Final
 
 import polars as pl
 
+from neva.access.viewer import Viewer
 from neva.census import units_above
 from neva.events.hospital import Hospital
 from neva.events.people import read_people
 from neva.state import State
-from neva.web.access import Viewer
 
 __all__ = ["Identities", "Person"]
 

@@ -46,7 +46,7 @@ _NEAR: Final = timedelta(days=200)
 def _catalogue(code: str) -> Catalog:
     if code == LANGUAGES[0]:
         return Catalog(locale="en")
-    with (resources.files("neva.web") / "locale" / f"{code}.po").open("rb") as file:
+    with (resources.files("neva.languages") / "locale" / f"{code}.po").open("rb") as file:
         return read_po(file, locale=code)
 
 

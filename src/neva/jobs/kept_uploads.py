@@ -22,11 +22,11 @@ from typing import Any, Final
 
 from neva.errors import ConflictError, NotFoundError
 from neva.files.whole import write_whole
+from neva.jobs.results import results_folder
 from neva.sources.csv.workbooks import write_as_csv
 from neva.state import State, job_key
 from neva.state.jobs import Job
 from neva.state.settings import WebSettings
-from neva.web.worker import results_folder
 
 __all__ = ["KEPT_FOR", "MOST_WAITING", "Upload", "Uploads", "safe_name", "uploads_folder"]
 

@@ -7,9 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from neva.access.identities import Identities
+from neva.access.viewer import Viewer
 from neva.definitions.programme import load_programme
 from neva.errors import UsageError
 from neva.events.hospital import Hospital
+from neva.languages.language import chosen, language_of
 from neva.operations.bed_board import bed_board
 from neva.quality import run_measures
 from neva.reports.paper.reviews import board_report_sheet
@@ -17,9 +20,6 @@ from neva.reports.paper.sheet import Paper, Person
 from neva.reports.paper.wards import write_downtime
 from neva.state import State
 from neva.state.settings import WebSettings
-from neva.web.access import Viewer
-from neva.web.identity import Identities
-from neva.web.languages import chosen, language_of
 
 __all__ = ["board_report", "write_census"]
 

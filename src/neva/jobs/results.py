@@ -1,0 +1,204 @@
+"""What long work left: files found again by what was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from neva.events.hospital import Hospital
+from neva.files.whole import write_whole
+from neva.state import State, job_key
+from neva.state.jobs import Job
+from neva.state.settings import WebSettings
+
+__all__ = ["Result", "Results", "results_folder"]
+
+#: So many results of a kind are kept.
+_KEPT: Final = 40
+#: Names what results look like: it changes with the code that makes them.
+_FORMAT: Final = hashlib.sha256(
+    b"".join(one.read_bytes() for one in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()[:16]
+
+
+def results_folder(hospital: Path) -> Path:
+    """Return the folder of results: ``results`` in the hospital, or NEVA_RESULTS."""
+    place = os.environ.get("NEVA_RESULTS", "").strip()
+    return Path(place) if place else hospital / "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job left.
+
+    Attributes
+    ----------
+    id, kind : str
+    parameters : dict
+    version : str
+        Of the data that it was made from.
+    made : datetime
+        Aware.
+    content : dict
+    """
+
+    id: str
+    kind: str
+    parameters: dict[str, Any]
+    version: str
+    made: datetime
+    content: dict[str, Any]
+    folder: Path
+
+    def attachment(self, name: str) -> Path:
+        """Return the path of a file that the job left beside."""
+        return self.folder / f"{self.id}.{name}"
+
+    def cases(self) -> pl.DataFrame:
+        """Return the table that the job left beside."""
+        return pl.read_parquet(self.attachment("cases.parquet"))
+
+
+class Results:
+    """Results of one hospital, found again by what was asked.
+
+    Parameters
+    ----------
+    settings : WebSettings
+    state : State
+    hospital : Hospital
+    """
+
+    def __init__(self, settings: WebSettings, state: State, hospital: Hospital) -> None:
+        self._settings, self._state, self._hospital = settings, state, hospital
+        self.folder = results_folder(settings.hospital)
+        self._read: dict[str, Result] = {}
+        self._lock = threading.Lock()
+
+    def version(self) -> str:
+        """Name the data as they are."""
+        return f"{self._hospital.settings.hospital}@{self._hospital.manifest().version}"
+
+    def key(self, kind: str, parameters: Mapping[str, Any]) -> str:
+        """Name a result of the data as they are, and of the rules as they are."""
+        # Which definitions made a figure is recorded in a table of its own: that
+        # one was written changes no other figure.
+        tables = self._hospital.manifest().tables
+        data = {name: version for name, version in tables.items() if name != "definitions"}
+        more = job_key("data", data, self._hospital.settings.hospital)
+        if kind == "work-list":
+            more += job_key(
+                "rules", {one.rule: [one.state, one.hash] for one in self._state.rules.all()}
+            )
+        return job_key(kind, parameters, more + _FORMAT)
+
+    def _load(self, id_: str) -> Result | None:
+        with self._lock:
+            if id_ in self._read:
+                return self._read[id_]
+        path = self.folder / f"{id_}.json"
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if held.get("format") != _FORMAT:
+            return None  # written by another version of Neva
+        found = Result(
+            id_, held["kind"], held["parameters"], held["version"],
+            datetime.fromisoformat(held["made"]), held["content"], self.folder,
+        )  # fmt: skip
+        with self._lock:
+            while len(self._read) >= _KEPT:
+                self._read.pop(next(iter(self._read)))
+            self._read[id_] = found
+        return found
+
+    def find(self, kind: str, parameters: Mapping[str, Any]) -> Result | None:
+        """Return the result for exactly this and the data as they are, or None."""
+        return self._load(self.key(kind, parameters))
+
+    def latest(self, kind: str, parameters: Mapping[str, Any]) -> Result | None:
+        """Return the newest result of a kind whose parameters but the time are these."""
+        wanted = _without_time(parameters)
+        pointer = self.folder / f"latest-{job_key(kind, wanted)}"
+        try:
+            return self._load(pointer.read_text(encoding="utf-8").strip())
+        except OSError:
+            return None
+
+    def has_of(self, job: Job) -> bool:
+        """Say whether a job has already left its result, whole."""
+        found = self._load(job.key)
+        return found is not None and found.made >= job.at
+
+    def forget(self, result: Result) -> None:
+        """Drop a result whose files are gone; it is computed anew."""
+        with self._lock:
+            self._read.pop(result.id, None)
+        (self.folder / f"{result.id}.json").unlink(missing_ok=True)
+
+    def want(self, kind: str, parameters: Mapping[str, Any], *, actor: str) -> Job:
+        """Queue the job of a result, once."""
+        return self._state.jobs.add(
+            kind,
+            parameters,
+            key=self.key(kind, parameters),
+            actor=actor,
+            at=self._settings.now(),
+        )
+
+    def running(self, kind: str, parameters: Mapping[str, Any]) -> str | None:
+        """Return the id of the job under way for this, or None."""
+        job = self._state.jobs.last(self.key(kind, parameters))
+        return job.id if job is not None and job.is_under_way else None
+
+    def failed(self, kind: str, parameters: Mapping[str, Any]) -> Job | None:
+        """Return the last job for this if it failed or was cancelled."""
+        job = self._state.jobs.last(self.key(kind, parameters))
+        return job if job is not None and job.state in ("failed", "cancelled") else None
+
+    def keep(self, id_: str, kind: str, parameters: Mapping[str, Any], version: str,
+             content: Mapping[str, Any], made: datetime) -> None:  # fmt: skip
+        """Write a result, whole or not at all, and drop the oldest of its kind."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        held = {
+            "format": _FORMAT,
+            "kind": kind,
+            "parameters": dict(parameters),
+            "version": version,
+            "made": made.isoformat(),
+            "content": content,
+        }
+        text = json.dumps(held, ensure_ascii=False, default=_plain)
+        write_whole(self.folder / f"{id_}.json", text, private=True)
+        write_whole(
+            self.folder / f"latest-{job_key(kind, _without_time(parameters))}", id_, private=True
+        )
+        self._prune()
+
+    def _prune(self) -> None:
+        named = sorted(
+            self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        )
+        for path in named[_KEPT * 4 :]:
+            for one in self.folder.glob(path.name.removesuffix(".json") + ".*"):
+                one.unlink(missing_ok=True)
+
+
+def _without_time(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in parameters.items() if name not in ("at", "after")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
