@@ -10,6 +10,7 @@ import polars as pl
 import typer
 
 from neva.cli import decide_models, decide_replay
+from neva.cli._rules import rule_named, rules_of
 from neva.cli.console import AsOf, HospitalPath, Json, moment, now, snapshot_of, table, tell
 from neva.errors import ConflictError, NotFoundError, UsageError
 
@@ -30,31 +31,6 @@ Programmes = Annotated[
     list[str] | None,
     typer.Option("--programme", metavar="NAME", help="whose rules; all installed by default"),
 ]
-
-
-def rules_of(programmes: list[str] | None) -> dict[str, Rule]:
-    """Return the rules of programmes, all installed ones by default, by id."""
-    from neva.definitions.programme import load_programme, programme_names
-
-    names = programmes or programme_names()
-    return {rule.id: rule for name in names for rule in load_programme(name).rules}
-
-
-def rule_named(name: str, programmes: list[str] | None = None) -> Rule:
-    """Return a rule by its id.
-
-    Raises
-    ------
-    NotFoundError
-        No programme has it.
-    """
-    found = rules_of(programmes)
-    if name not in found:
-        message = (
-            f"rule: there is none of this id; found {name!r}; there are {', '.join(sorted(found))}"
-        )
-        raise NotFoundError(message)
-    return found[name]
 
 
 def _user() -> str:

@@ -119,7 +119,7 @@ def replay(
 
     Example: neva decide replay hospital --rule acute-care.news2-emergency
     """
-    from neva.cli.decide import rule_named, rules_of
+    from neva.cli._rules import rule_named, rules_of
     from neva.decisions import replay_figures as figures
     from neva.decisions.replay import replay as run
 
@@ -223,7 +223,7 @@ def log(
 
     Example: neva decide log hospital
     """
-    from neva.cli.decide import rules_of
+    from neva.cli._rules import rules_of
     from neva.decisions.log_figures import feedback_by_period, replay_of_log
     from neva.decisions.replay_figures import figures
     from neva.state import read_state, state_of

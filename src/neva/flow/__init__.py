@@ -46,6 +46,7 @@ from neva.flow.simulation.scenarios import Scenario, apply_scenario, read_scenar
 from neva.flow.simulation.simulate import HalfWidth, simulate
 from neva.flow.simulation.simulated_log import SimulatedLog, event_log, write_hospital
 from neva.flow.simulation.simulation_run import SimulationRun
+from neva.flow.stays.landmark import Landmark, landmark
 from neva.flow.stays.lengths import LengthModel, fit_lengths
 from neva.flow.stays.sojourns import Sojourns, known_sojourns, sojourns_of
 from neva.flow.stays.trajectories import Trajectories, trajectories
@@ -64,6 +65,7 @@ __all__ = [
     "FlowModel",
     "HalfWidth",
     "HospitalModel",
+    "Landmark",
     "LengthModel",
     "MovesAhead",
     "OccupancyForecast",
@@ -98,6 +100,7 @@ __all__ = [
     "hospital_agreement",
     "hospital_moves_ahead",
     "known_sojourns",
+    "landmark",
     "learn_widening",
     "moves_ahead",
     "open_stays",

@@ -10,6 +10,7 @@ from tests.hospitals import new_hospital, take_csv
 from tests.multistate_data import numbers
 
 from neva.errors import UsageError
+from neva.flow.stays.landmark import landmark
 from neva.flow.stays.sojourns import Sojourns, sojourns_of
 from neva.flow.stays.trajectories import trajectories
 
@@ -172,7 +173,7 @@ def test_too_little_to_estimate_from_is_said():
 def test_landmark_by_hand():
     """On day 98 one is in the ward since two days: then comes what came to others after day 2."""
     found = trajectories(sojourns(FOUR), horizon_days=7, floor=4)
-    later = found.landmark(day(98))
+    later = landmark(found, day(98))
     assert later.at == day(98)
     assert later.groups.rows() == [("ward", 2.0, 1, 2)]
     # After day 2: 1 of 2 goes home on day 3; on day 4 one comes back, and so on.
@@ -181,7 +182,7 @@ def test_landmark_by_hand():
     np.testing.assert_allclose(later.expected.sum(axis=1), 1)
     assert later.few == 1
     with pytest.raises(UsageError, match="later than what is known"):
-        found.landmark(day(200))
+        landmark(found, day(200))
 
 
 def test_landmark_looks_at_nothing_later():
@@ -190,8 +191,8 @@ def test_landmark_looks_at_nothing_later():
     past = [(k, "ward", s, s + 3 + k % 5, "home") for k, s in enumerate(starts)]
     rows = [(c, st, s, min(e, 100), n if e <= 100 else None) for c, st, s, e, n in past]
     early = [(c, st, s, min(e, 60), n if e < 60 else None) for c, st, s, e, n in past if s < 60]
-    one = trajectories(sojourns(rows)).landmark(day(60))
-    two = trajectories(sojourns(early, now=60)).landmark()
+    one = landmark(trajectories(sojourns(rows)), day(60))
+    two = landmark(trajectories(sojourns(early, now=60)))
     assert one.groups.equals(two.groups)
     np.testing.assert_allclose(one.probability, two.probability)
 
@@ -199,7 +200,7 @@ def test_landmark_looks_at_nothing_later():
 def test_nobody_present_is_said():
     found = trajectories(sojourns(FOUR[:-1]), horizon_days=7, floor=4)
     with pytest.raises(UsageError, match="nobody is present"):
-        found.landmark()
+        landmark(found)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,7 @@ def test_remaining_days_are_restricted_means_of_survfit(cohort, state, spent):
 )
 def test_a_week_later_about_as_many_are_still_there_as_a_landmark_says(cohort, date, missed):
     """In March patients began to be sent home sooner: nothing seen by then could tell."""
-    found = cohort.landmark(datetime(2020, *date, 21, tzinfo=UTC))
+    found = landmark(cohort, datetime(2020, *date, 21, tzinfo=UTC))
     frame = cohort.sojourns.frame
     then = found.at + timedelta(days=7)
     here = frame.filter(pl.col("start") <= found.at, pl.col("end") > found.at)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,6 @@ from neva.statistics.multistate import (
     nelson_aalen,
 )
 from neva.statistics.transitions import CENSORED, Transitions
-
-if TYPE_CHECKING:
-    from neva.flow.stays.landmark import Landmark
 
 __all__ = ["FLOOR", "Trajectories", "trajectories"]
 
@@ -158,15 +154,6 @@ class Trajectories:
             self.sojourns, spent_days=spent_days, horizon_days=self.horizon_days,
             floor=self.floor, level=self.level,
         )  # fmt: skip
-
-    def landmark(self, at: datetime | None = None) -> Landmark:
-        """Return where those who are present at a time will be.
-
-        See :func:`neva.flow.stays.landmark.landmark`.
-        """
-        from neva.flow.stays.landmark import landmark
-
-        return landmark(self, at)
 
 
 def trajectories(

@@ -1,0 +1,111 @@
+"""The house stays in order: no circle of imports, no crowded room, no overlong file."""
+
+import ast
+from collections import Counter, defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2] / "src"
+
+#: Circles that are there by design: what holds whom, and why.
+KNOWN_CIRCLES = (
+    # The checks of a model name the types that they check.
+    {"neva.flow.simulation._model_checks", "neva.flow.simulation.hospital_model"},
+    # A log makes itself from a frame, and is kept on disk; a map draws itself.
+    {"neva.pathways.artefacts", "neva.pathways.encoding", "neva.pathways.log"},
+    {"neva.pathways.detail", "neva.pathways.drawing", "neva.pathways.map"},
+    # The state gives out its tables, and each table asks the state for a connection.
+    {"neva.state.accounts", "neva.state.attempts", "neva.state.audit", "neva.state.card_log",
+     "neva.state.database", "neva.state.entries", "neva.state.feedback", "neva.state.jobs",
+     "neva.state.proposals", "neva.state.rule_states", "neva.state.sessions",
+     "neva.state.tokens", "neva.state.work_items", "neva.state.workers"},
+)  # fmt: skip
+MOST_FILES = 25
+MOST_LINES = 600
+#: Longer files, and why they are one.
+LONG = {
+    "neva/definitions/model.py": "a dictionary: one node after another",
+    "neva/definitions/language.py": "the words of the language, one after another",
+    "neva/definitions/reference/engine.py": "one method for each node",
+    "neva/definitions/relational/compiler.py": "one method for each node",
+    "neva/sources/omop/source.py": "one table of the model after another",
+    "neva/programmes/covid19/measures.py": "one measure after another",
+    "neva/intake/reconcile.py": "late states could be a file of their own",
+    "neva/flow/forecast/forecast.py": "those to come could be a file of their own",
+    "neva/web/views/pathways.py": "one table of the page after another",
+}
+
+
+def modules():
+    found = {}
+    for path in sorted(ROOT.glob("neva/**/*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(found):
+    """Every import, also those for types and those made late."""
+    graph = defaultdict(set)
+    for name, path in found.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                graph[name] |= {one.name for one in node.names if one.name in found}
+            elif isinstance(node, ast.ImportFrom) and node.module in found and not node.level:
+                for one in node.names:
+                    inner = f"{node.module}.{one.name}"
+                    graph[name].add(inner if inner in found else node.module)
+    return graph
+
+
+def circles(graph, names):
+    """Strongly connected parts of two and more modules (Tarjan 1972)."""
+    number, lowest, stack, found = {}, {}, [], []
+
+    def visit(name):
+        number[name] = lowest[name] = len(number)
+        stack.append(name)
+        for other in graph[name] - {name}:
+            if other not in number:
+                visit(other)
+            if other in stack:
+                lowest[name] = min(lowest[name], lowest[other])
+        if lowest[name] == number[name]:
+            part = set()
+            while name not in part:
+                part.add(stack.pop())
+            if len(part) > 1:
+                found.append(part)
+
+    for name in names:
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_imports_run_in_no_circle_but_those_that_are_known():
+    found = modules()
+    assert [part for part in circles(imports(found), found) if part not in KNOWN_CIRCLES] == []
+
+
+def test_a_circle_would_be_found():
+    graph = defaultdict(set, {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()})
+    assert circles(graph, "abcd") == [{"a", "b", "c"}]
+
+
+def test_no_room_holds_more_files_than_a_reader_finds():
+    counted = Counter(path.parent for path in modules().values() if path.name != "__init__.py")
+    assert {str(room): many for room, many in counted.items() if many > MOST_FILES} == {}
+
+
+def test_a_long_file_has_a_reason():
+    long = {
+        str(path.relative_to(ROOT))
+        for path in modules().values()
+        if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES
+    }
+    assert long == set(LONG)
+
+
+def test_every_room_says_what_it_is():
+    for path in ROOT.glob("neva/**/__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
