@@ -8,7 +8,7 @@ import pytest
 from tests.bedsides import Served
 from tests.model_cases import demo_plan
 from tests.people import People, hour
-from tests.unit.decisions.test_model_artefact import trained
+from tests.unit.models.test_artefact import trained
 
 from neva.decisions.replay import cards_of
 from neva.decisions.replay_figures import figures, sweep
