@@ -13,11 +13,6 @@ KNOWN_CIRCLES = (
     # A log makes itself from a frame, and is kept on disk; a map draws itself.
     {"neva.pathways.artefacts", "neva.pathways.encoding", "neva.pathways.log"},
     {"neva.pathways.detail", "neva.pathways.drawing", "neva.pathways.map"},
-    # The state gives out its tables, and each table asks the state for a connection.
-    {"neva.state.accounts", "neva.state.attempts", "neva.state.audit", "neva.state.card_log",
-     "neva.state.database", "neva.state.entries", "neva.state.feedback", "neva.state.jobs",
-     "neva.state.proposals", "neva.state.rule_states", "neva.state.sessions",
-     "neva.state.tokens", "neva.state.work_items", "neva.state.workers"},
 )  # fmt: skip
 MOST_FILES = 25
 MOST_LINES = 600

@@ -19,7 +19,10 @@ from neva.state import tables
 from neva.state.columns import required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.attempts import Devices
+    from neva.state.audit import Audit
+    from neva.state.database import Database
+    from neva.state.sessions import Sessions
 
 __all__ = ["ROLES", "SHORTEST_PASSWORD", "Account", "Accounts"]
 
@@ -79,20 +82,23 @@ def _account(row: Any) -> Account:
 class Accounts:
     """The accounts of a state."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit, sessions: Sessions, devices: Devices):
+        self._database = database
+        self._audit = audit
+        self._sessions = sessions
+        self._devices = devices
         self._nobody: str | None = None
 
     def all(self) -> list[Account]:
         """Return every account, by name."""
         table = tables.accounts
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(table).order_by(table.c.name)).all()
         return [_account(row) for row in rows]
 
     def get(self, name: str) -> Account | None:
         """Return an account, or None."""
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = self._row(connection, name)
         return None if row is None else _account(row)
 
@@ -154,7 +160,7 @@ class Accounts:
         if password is not None:
             values["password"] = self._hashed(password)
         table = tables.accounts
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             known = self._row(connection, name)
             if new is True and known is not None:
                 message = "account: the name is taken; found an account; choose another name"
@@ -171,9 +177,9 @@ class Accounts:
                     self._leave_an_administrator(connection, known)
                 connection.execute(table.update().where(table.c.name == name).values(**values))
             if disabled or (known is not None and password is not None):
-                self._state.sessions.end_all(name, within=connection)
-                self._state.devices.forget_all(name, within=connection)
-            self._state.audit.append(
+                self._sessions.end_all(name, within=connection)
+                self._devices.forget_all(name, within=connection)
+            self._audit.append(
                 at=at,
                 actor=actor,
                 action="account-changed",
@@ -275,7 +281,7 @@ class Accounts:
 
         An unknown name takes as long as a wrong password: who guesses learns nothing.
         """
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = self._row(connection, name)
         if self._nobody is None:
             with _AT_ONCE:

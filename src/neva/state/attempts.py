@@ -16,7 +16,7 @@ from neva.state import tables
 from neva.state.columns import utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.database import Database
 
 __all__ = ["Attempts", "Devices"]
 
@@ -83,8 +83,8 @@ class Attempts:
     which nothing that happens elsewhere touches.
     """
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database):
+        self._database = database
 
     def begin(
         self, name: str, address: str, *, at: datetime, device: str | None = None
@@ -111,12 +111,12 @@ class Attempts:
         """
         now = utc(at)
         own, others = self._keys(name, address, device)
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             # Whoever does not wait is refused without a write.
             wait = _left(self._count(connection, own, now), now)
         if wait:
             return wait
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             self._forget(connection, now)
             count = self._count(connection, own, now)
             wait = _left(count, now)
@@ -144,7 +144,7 @@ class Attempts:
         table = tables.attempts
         own, _ = self._keys(name, address, device)
         known = (own, _hash("name", name.lower()))
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(table.delete().where(table.c.what.in_(known)))
             if device is None:
                 key = _hash("address", address)
@@ -219,8 +219,8 @@ def _left(count: _Count, now: datetime) -> timedelta:
 class Devices:
     """Devices at which accounts have signed in; of a device's token only a hash is kept."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database):
+        self._database = database
 
     def knows(self, token: str | None, account: str, *, at: datetime) -> bool:
         """Say whether an account has signed in at a device, and has kept its password since."""
@@ -235,7 +235,7 @@ class Devices:
         )
         if account is not None:
             chosen = chosen.where(table.c.account == account)
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             return connection.execute(chosen.limit(1)).first()
 
     def remember(self, token: str | None, account: str, *, at: datetime) -> str:
@@ -258,7 +258,7 @@ class Devices:
         if not token or self._find(token, None, at) is None:
             token = secrets.token_urlsafe(32)
         table, device = tables.devices, _hash("device", token)
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(table.delete().where(table.c.until <= utc(at)))
             connection.execute(
                 table.delete().where(table.c.device == device, table.c.account == account)
@@ -286,5 +286,5 @@ class Devices:
     def forget_all(self, account: str, *, within: sa.Connection | None = None) -> None:
         """Forget every device of an account: at its next sign-in each is a strange one."""
         table = tables.devices
-        with self._state.writing(within) as connection:
+        with self._database.writing(within) as connection:
             connection.execute(table.delete().where(table.c.account == account))

@@ -27,7 +27,7 @@ from neva.state.audit_chain import (
 from neva.state.columns import canonical_json, clean, moment_text, required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.database import Database
 
 __all__ = ["ACTIONS", "Audit", "AuditRow"]
 
@@ -111,8 +111,8 @@ class _Waiting:
 class Audit:
     """The audit of a state."""
 
-    def __init__(self, state: State, keys: AuditKeys | None):
-        self._state = state
+    def __init__(self, database: Database, keys: AuditKeys | None):
+        self._database = database
         self._keys = keys
         self._coming, self._turn = threading.Lock(), threading.Lock()
         self._waiting: list[_Waiting] = []
@@ -192,7 +192,7 @@ class Audit:
                 with self._coming:
                     group, self._waiting = self._waiting, []
                 try:
-                    with self._state.transaction() as connection:
+                    with self._database.transaction() as connection:
                         heads = self._chained(connection, group)
                 except BaseException:
                     for one in group:
@@ -202,7 +202,7 @@ class Audit:
                     one.head = head
         if waits.head is None:
             message = (
-                f"{self._state.where}: the audit could not be written; found the error of the "
+                f"{self._database.where}: the audit could not be written; found the error of the "
                 "request beside this one; try again"
             )
             raise ConflictError(message)
@@ -218,7 +218,7 @@ class Audit:
         before, previous, seal = last or (0, ORIGIN, PLAIN)
         if seal != PLAIN and self._keys is None:
             message = (
-                f"{self._state.where}: its audit is sealed with a key; found none; set "
+                f"{self._database.where}: its audit is sealed with a key; found none; set "
                 "NEVA_AUDIT_KEY to the file of the key"
             )
             raise ConflictError(message)
@@ -238,7 +238,7 @@ class Audit:
 
     def head(self) -> Head:
         """Return the last row's number and hash, to be noted elsewhere."""
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             last = connection.execute(
                 sa.select(tables.audit.c.number, tables.audit.c.hash)
                 .order_by(tables.audit.c.number.desc())
@@ -266,7 +266,7 @@ class Audit:
         """
         at = sa.type_coerce(tables.audit.c.at, sa.Text).label("at")
         columns = [at if column.name == "at" else column for column in tables.audit.c]
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = (dict(row._mapping) for row in _in_batches(connection, sa.select(*columns)))
             return chain_findings(rows, self._keys, expected_head)
 
@@ -281,7 +281,7 @@ class Audit:
             chosen = chosen.where(tables.audit.c.number >= first)
         if last is not None:
             chosen = chosen.where(tables.audit.c.number <= last)
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             for row in _in_batches(connection, chosen):
                 yield AuditRow(**row._mapping)
 
@@ -299,7 +299,7 @@ class Audit:
         names = ("number", "at", "actor", "role", "action", "subject", "stay", "why", "details")
         schema: dict[str, Any] = dict.fromkeys(names, pl.String)
         schema |= {"number": pl.Int64, "at": pl.Datetime("us", "UTC")}
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(*(table.c[name] for name in names))
                 .where(table.c.at >= utc(first), table.c.at < utc(last))

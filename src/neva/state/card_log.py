@@ -15,7 +15,8 @@ from neva.state import tables
 from neva.state.columns import required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
 
 __all__ = ["CardEntry", "CardLog"]
 
@@ -108,8 +109,9 @@ def _row(entry: CardEntry) -> dict[str, Any]:
 class CardLog:
     """The log of cards."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit):
+        self._database = database
+        self._audit = audit
 
     def record(
         self,
@@ -145,9 +147,9 @@ class CardLog:
             return 0
         subjects = {row["subject"] for row in rows}
         stays = {row["stay"] for row in rows}
-        with self._state.writing(within) as connection:
+        with self._database.writing(within) as connection:
             connection.execute(tables.cards.insert(), rows)
-            self._state.audit.append(
+            self._audit.append(
                 at=at or max(row["now"] for row in rows),
                 actor=actor,
                 role=role,
@@ -199,7 +201,7 @@ class CardLog:
             )
             .order_by(table.c.now, table.c.id)
         )
-        with self._state.reading(within) as connection:
+        with self._database.reading(within) as connection:
             rows = connection.execute(chosen).all()
         return {rule: (now, severity) for rule, now, severity in rows}
 
@@ -213,7 +215,7 @@ class CardLog:
             Boolean, the others String.
         """
         table = tables.cards
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(*(table.c[name] for name in SCHEMA))
                 .where(table.c.now >= utc(first), table.c.now < utc(last))

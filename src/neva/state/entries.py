@@ -17,7 +17,8 @@ from neva.state import tables
 from neva.state.columns import canonical_json, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
 
 __all__ = ["Entries", "StoredEntry", "new_entry"]
 
@@ -90,8 +91,9 @@ def new_entry() -> str:
 class Entries:
     """The entries of a state."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit):
+        self._database = database
+        self._audit = audit
 
     def add(
         self,
@@ -109,7 +111,7 @@ class Entries:
         at: datetime,
     ) -> None:
         """Keep an entry; audited, without its value."""
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 tables.entries.insert().values(
                     id=id,
@@ -125,7 +127,7 @@ class Entries:
                     flushed=False,
                 )
             )
-            self._state.audit.append(
+            self._audit.append(
                 at=at,
                 actor=actor,
                 role=role,
@@ -145,7 +147,7 @@ class Entries:
         NotFoundError
         """
         table = tables.entries
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == entry)).first()
             if row is None:
                 message = "entry: there is none of that id; found none; see the list of entries"
@@ -157,7 +159,7 @@ class Entries:
                 .where(table.c.id == entry)
                 .values(withdrawn_at=utc(at), withdrawn_by=actor, flushed=False)
             )
-            self._state.audit.append(
+            self._audit.append(
                 at=at,
                 actor=actor,
                 role=role,
@@ -172,14 +174,14 @@ class Entries:
     def get(self, entry: str) -> StoredEntry | None:
         """Return an entry, or None."""
         table = tables.entries
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == entry)).first()
         return None if row is None else _entry(row)
 
     def actors(self, entries: Sequence[str]) -> dict[str, str]:
         """Return who made some entries, by their ids."""
         table = tables.entries
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(table.c.id, table.c.actor).where(table.c.id.in_(entries))
             ).all()
@@ -188,7 +190,7 @@ class Entries:
     def unflushed(self) -> list[StoredEntry]:
         """Return entries that the store does not have yet, or not as withdrawn."""
         table = tables.entries
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(table).where(table.c.flushed.is_(False)).order_by(table.c.at, table.c.id)
             ).all()
@@ -197,7 +199,7 @@ class Entries:
     def flushed(self, entries: Sequence[StoredEntry]) -> None:
         """Say that the store has these, exactly as they are here."""
         table = tables.entries
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             for one in entries:
                 same = (
                     table.c.withdrawn_at.is_(None)

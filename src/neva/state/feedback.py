@@ -19,7 +19,8 @@ from neva.state import tables
 from neva.state.columns import clean, moment_text, required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
 
 __all__ = ["Feedback", "FeedbackEntry", "FeedbackReceipt"]
 
@@ -147,8 +148,9 @@ class FeedbackReceipt:
 class Feedback:
     """The feedback on all cards."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit):
+        self._database = database
+        self._audit = audit
 
     def record(
         self,
@@ -202,7 +204,7 @@ class Feedback:
             else FeedbackEntry.read(entry, f"feedback[{k}]")
             for k, entry in enumerate(entries)
         ]
-        with self._state.writing(within) as connection:
+        with self._database.writing(within) as connection:
             given = _given_cards(connection, read, service, client, tenant)
             for number, entry in enumerate(read):
                 _check(entry, given.get(entry.card), at, f"feedback[{number}]")
@@ -210,7 +212,7 @@ class Feedback:
             _refuse_too_many(connection, read)
             receipt = FeedbackReceipt(new=new, repeated=len(read) - new)
             if read:
-                self._state.audit.append(
+                self._audit.append(
                     at=at,
                     actor=actor,
                     role=role,
@@ -256,7 +258,7 @@ class Feedback:
         }
         known = sa.exists().where(tables.cards.c.card == table.c.card).label("card_known")
         stored = [name for name in schema if name != "card_known"]
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(*(table.c[name] for name in stored), known)
                 .where(table.c.received >= utc(first), table.c.received < utc(last))

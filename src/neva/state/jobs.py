@@ -17,7 +17,8 @@ from neva.state import tables
 from neva.state.columns import utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
 
 __all__ = ["Job", "Jobs", "job_key"]
 
@@ -111,8 +112,9 @@ def _running(job: str, tries: int | None) -> list[sa.ColumnElement[bool]]:
 class Jobs:
     """The jobs of a state."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit):
+        self._database = database
+        self._audit = audit
 
     def add(
         self, kind: str, parameters: Mapping[str, Any], *, key: str, actor: str, at: datetime
@@ -123,11 +125,11 @@ class Jobs:
             table.c.key == key, table.c.state.in_(["queued", "running"])
         )
         # Every page that waits for a result asks: it is no reason to write.
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(under_way).first()
         if row is not None:
             return _job(row)
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute(under_way).first()
             if row is None:
                 connection.execute(table.delete().where(table.c.at < utc(at) - KEPT_FOR))
@@ -157,7 +159,7 @@ class Jobs:
         ------
         NotFoundError
         """
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sa.select(tables.jobs).where(tables.jobs.c.id == job)).first()
         if row is None:
             message = "job: there is none of that id; found none; see the list of jobs"
@@ -167,7 +169,7 @@ class Jobs:
     def last(self, key: str) -> Job | None:
         """Return the newest job of a key."""
         table = tables.jobs
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 sa.select(table).where(table.c.key == key).order_by(table.c.at.desc()).limit(1)
             ).first()
@@ -176,7 +178,7 @@ class Jobs:
     def newest(self, most: int = 100) -> list[Job]:
         """Return the newest jobs, newest first."""
         table = tables.jobs
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(table).order_by(table.c.at.desc()).limit(most)
             ).all()
@@ -191,7 +193,7 @@ class Jobs:
         that has happened too often.
         """
         table, now = tables.jobs, utc(at)
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             lost = sa.and_(
                 table.c.state == "running",
                 sa.or_(table.c.beat.is_(None), table.c.beat < now - GONE_AFTER),
@@ -254,7 +256,7 @@ class Jobs:
             for name, value in (("done", done), ("of", of), ("words", words))
             if value is not None
         }
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 table.update().where(*_running(job, tries)).values(**values)
             )
@@ -283,7 +285,7 @@ class Jobs:
     ) -> None:
         """End a running job: ``done``, ``failed`` or ``cancelled``; `tries` as in :meth:`beat`."""
         table = tables.jobs
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 table.update()
                 .where(*_running(job, tries))
@@ -293,13 +295,13 @@ class Jobs:
     def cancel(self, job: str, *, actor: str, at: datetime) -> None:
         """Cancel a job that is queued or running; audited."""
         table = tables.jobs
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 table.update()
                 .where(table.c.id == job, table.c.state.in_(["queued", "running"]))
                 .values(state="cancelled", ended=utc(at))
             )
-            self._state.audit.append(
+            self._audit.append(
                 at=at,
                 actor=actor,
                 action="job-cancelled",
@@ -311,7 +313,7 @@ class Jobs:
     def log(self, job: str) -> list[tuple[datetime, str]]:
         """Return what a job has told, oldest first."""
         table = tables.job_log
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(table.c.at, table.c.words).where(table.c.job == job).order_by(table.c.id)
             ).all()

@@ -14,7 +14,9 @@ from neva.state import tables
 from neva.state.columns import required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
+    from neva.state.rule_states import RuleStates
 
 __all__ = ["Proposal", "Proposals", "SavedScenario", "SavedScenarios"]
 
@@ -48,8 +50,10 @@ class Proposal:
 class Proposals:
     """The proposals of a state."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit, rules: RuleStates):
+        self._database = database
+        self._audit = audit
+        self._rules = rules
 
     def make(
         self,
@@ -67,7 +71,7 @@ class Proposals:
         why = required_words(reason, "reason")
         table = tables.proposals
         new = uuid.uuid4().hex
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 table.update()
                 .where(table.c.rule == rule, table.c.answer.is_(None))
@@ -85,7 +89,7 @@ class Proposals:
                     at=utc(at),
                 )
             )
-            self._state.audit.append(
+            self._audit.append(
                 at=at,
                 actor=actor,
                 role=role,
@@ -111,7 +115,7 @@ class Proposals:
         chosen = sa.select(table).where(table.c.answer.is_(None)).order_by(table.c.at)
         if rule is not None:
             chosen = chosen.where(table.c.rule == rule)
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             return [Proposal(**row._mapping) for row in connection.execute(chosen).all()]
 
     def answer(
@@ -126,7 +130,7 @@ class Proposals:
         NotFoundError
         """
         table = tables.proposals
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             found = self._get(connection, proposal)
             if found.answer is not None:
                 message = "proposal: already answered; found an answer; propose it anew"
@@ -146,7 +150,7 @@ class Proposals:
                 )
             )
             if confirm:
-                self._state.rules.change(
+                self._rules.change(
                     found.rule,
                     found.version,
                     found.hash,
@@ -158,7 +162,7 @@ class Proposals:
                     reason=f"{found.reason} (proposed by {found.actor})",
                 )
             else:
-                self._state.audit.append(
+                self._audit.append(
                     at=at,
                     actor=actor,
                     role=role,
@@ -185,8 +189,8 @@ class SavedScenario:
 class SavedScenarios:
     """The what-ifs of a state."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database):
+        self._database = database
 
     def save(
         self, name: str, text: str, *, hospital: str, actor: str, at: datetime
@@ -200,7 +204,7 @@ class SavedScenarios:
             "actor": actor,
             "at": utc(at),
         }
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(tables.scenarios.insert().values(**made))
         return SavedScenario(**made)
 
@@ -212,7 +216,7 @@ class SavedScenarios:
         NotFoundError
         """
         table = tables.scenarios
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == scenario)).first()
         if row is None:
             message = "what-if: there is none of that id; found none; see the list of what-ifs"
@@ -222,6 +226,6 @@ class SavedScenarios:
     def all(self) -> list[SavedScenario]:
         """Return all, the newest first."""
         table = tables.scenarios
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(table).order_by(table.c.at.desc())).all()
         return [SavedScenario(**row._mapping) for row in rows]

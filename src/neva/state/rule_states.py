@@ -16,7 +16,8 @@ from neva.state import tables
 from neva.state.columns import LONGEST_KEY, required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
 
 __all__ = ["NEXT", "RuleState", "RuleStates"]
 
@@ -63,19 +64,20 @@ class RuleState:
 class RuleStates:
     """The states of all rules."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit):
+        self._database = database
+        self._audit = audit
 
     def state_of(self, rule_id: str, *, within: Connection | None = None) -> RuleState | None:
         """Return the state of a rule; None if it was never seen."""
         table = tables.rule_states
-        with self._state.reading(within) as connection:
+        with self._database.reading(within) as connection:
             row = connection.execute(sa.select(table).where(table.c.rule == rule_id)).first()
         return RuleState(**row._mapping) if row else None
 
     def all(self) -> list[RuleState]:
         """Return the states of all rules, by id."""
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(tables.rule_states)).all()
         return sorted((RuleState(**row._mapping) for row in rows), key=lambda one: one.rule)
 
@@ -130,7 +132,7 @@ class RuleStates:
             reason=required_words(reason, "reason"),
         )
         table = tables.rule_states
-        with self._state.writing(within) as connection:
+        with self._database.writing(within) as connection:
             old = self.state_of(new.rule, within=connection)
             _may_follow(old, new)
             values = {name: getattr(new, name) for name in RuleState.__slots__}
@@ -152,7 +154,7 @@ class RuleStates:
                     "reason": new.reason,
                 },
             )
-            self._state.audit.append(
+            self._audit.append(
                 at=at,
                 actor=actor,
                 role=role,
@@ -185,7 +187,7 @@ class RuleStates:
         chosen = sa.select(*(table.c[name] for name in names)).order_by(table.c.id)
         if rule_id is not None:
             chosen = chosen.where(table.c.rule == rule_id)
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = [tuple(row) for row in connection.execute(chosen)]
         return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -17,7 +17,7 @@ from neva.state import tables
 from neva.state.columns import required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.database import Database
 
 __all__ = ["Session", "Sessions"]
 
@@ -59,8 +59,8 @@ def _csrf(token: str) -> str:
 class Sessions:
     """The sessions of a state; of a token only its hash is kept."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database):
+        self._database = database
 
     def begin(self, account: str, *, at: datetime) -> tuple[str, Session]:
         """Begin a session with a new token.
@@ -74,7 +74,7 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         made = Session(_id(token), account, _csrf(token))
         table = tables.sessions
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(table.delete().where(table.c.ends < utc(at)))
             connection.execute(tables.purposes.delete().where(tables.purposes.c.until < utc(at)))
             connection.execute(
@@ -101,7 +101,7 @@ class Sessions:
             A person asks. What a page asks by itself keeps no session alive.
         """
         table = tables.sessions
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == _id(token))).first()
         now = utc(at)
         if row is None or row.ends <= now or row.seen + IDLE <= now:
@@ -110,14 +110,14 @@ class Sessions:
             # Whoever reads does not wait for those who write: the next look notes it.
             with (
                 contextlib.suppress(ConflictError),
-                self._state.transaction(wait=_PATIENCE) as connection,
+                self._database.transaction(wait=_PATIENCE) as connection,
             ):
                 connection.execute(table.update().where(table.c.id == row.id).values(seen=now))
         return Session(row.id, row.account, _csrf(token))
 
     def end(self, session: str) -> None:
         """End a session, and what it was allowed."""
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             table, held = tables.sessions, tables.purposes
             connection.execute(table.delete().where(table.c.id == session))
             connection.execute(held.delete().where(held.c.session == session))
@@ -125,7 +125,7 @@ class Sessions:
     def end_all(self, account: str, *, within: sa.Connection | None = None) -> None:
         """End every session of an account, and what they were allowed."""
         table, held = tables.sessions, tables.purposes
-        with self._state.writing(within) as connection:
+        with self._database.writing(within) as connection:
             of_account = sa.select(table.c.id).where(table.c.account == account)
             connection.execute(held.delete().where(held.c.session.in_(of_account)))
             connection.execute(table.delete().where(table.c.account == account))
@@ -136,7 +136,7 @@ class Sessions:
         """Keep why somebody looks at a patient in this session."""
         words = required_words(purpose, "purpose", longest=200)
         table = tables.purposes
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 table.delete().where(table.c.session == session, table.c.subject == str(subject))
             )
@@ -150,7 +150,7 @@ class Sessions:
     def purpose_of(self, session: str, subject: int, *, at: datetime) -> str | None:
         """Return the purpose that was stated for a patient and still holds."""
         table = tables.purposes
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 sa.select(table.c.purpose, table.c.until).where(
                     table.c.session == session, table.c.subject == str(subject)

@@ -14,7 +14,7 @@ from neva.state import tables
 from neva.state.columns import utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.database import Database
 
 __all__ = ["Tokens"]
 
@@ -28,8 +28,8 @@ class Tokens:
     Only a hash of issuer and jti is kept.
     """
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database):
+        self._database = database
 
     def take(self, issuer: str, jti: str, expires: datetime, now: datetime) -> bool:
         """Use a token, once.
@@ -53,7 +53,7 @@ class Tokens:
             return False
         table = tables.tokens
         name = hashlib.sha256(json.dumps([issuer, jti]).encode()).hexdigest()
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(table.delete().where(table.c.expires < utc(now) - FORGOTTEN_AFTER))
             is_sqlite = connection.dialect.name == "sqlite"
             insert = (sqlite.insert if is_sqlite else postgresql.insert)(table)
@@ -64,7 +64,7 @@ class Tokens:
 
     def count(self) -> int:
         """Return how many are remembered."""
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             return connection.execute(
                 sa.select(sa.func.count()).select_from(tables.tokens)
             ).scalar_one()

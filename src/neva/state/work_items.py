@@ -15,7 +15,8 @@ from neva.state import tables
 from neva.state.columns import LONGEST_KEY, required_words, utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.audit import Audit
+    from neva.state.database import Database
 
 __all__ = ["WorkItem", "WorkItems"]
 
@@ -60,8 +61,9 @@ class WorkItems:
     one that comes again is a new one. What is cleared stays cleared.
     """
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database, audit: Audit):
+        self._database = database
+        self._audit = audit
 
     def acknowledge(
         self,
@@ -148,7 +150,7 @@ class WorkItems:
         within: Connection | None = None,
     ) -> WorkItem | None:
         """Return the item; None if nobody has touched it."""
-        with self._state.reading(within) as connection:
+        with self._database.reading(within) as connection:
             row = connection.execute(
                 sa.select(tables.work_items).where(_is_item(rule_id, str(stay_id), since))
             ).first()
@@ -169,13 +171,13 @@ class WorkItems:
         chosen = sa.select(table).order_by(table.c.since, table.c.rule, table.c.stay)
         if not include_cleared:
             chosen = chosen.where(table.c.state != "cleared")
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             rows = [tuple(row) for row in connection.execute(chosen)]
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def _change(self, new: WorkItem, *, role: str | None, within: Connection | None) -> WorkItem:
         table = tables.work_items
-        with self._state.writing(within) as connection:
+        with self._database.writing(within) as connection:
             old = self.of(new.rule, new.stay, new.since, within=connection)
             if old is not None and old.state == "cleared":
                 message = (
@@ -193,7 +195,7 @@ class WorkItems:
             else:
                 is_item = _is_item(new.rule, new.stay, new.since)
                 connection.execute(table.update().where(is_item).values(values))
-            self._state.audit.append(
+            self._audit.append(
                 at=new.at,
                 actor=new.actor,
                 role=role,

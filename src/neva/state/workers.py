@@ -11,7 +11,7 @@ from neva.state import tables
 from neva.state.columns import utc
 
 if TYPE_CHECKING:
-    from neva.state.database import State
+    from neva.state.database import Database
 
 __all__ = ["Workers"]
 
@@ -22,13 +22,13 @@ _KEPT_FOR: Final = timedelta(days=1)
 class Workers:
     """The workers of a state."""
 
-    def __init__(self, state: State):
-        self._state = state
+    def __init__(self, database: Database):
+        self._database = database
 
     def beat(self, worker: str, *, at: datetime) -> None:
         """Say that a worker is alive."""
         table, now = tables.workers, utc(at)
-        with self._state.transaction() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 table.update().where(table.c.name == worker).values(seen=now)
             )
@@ -38,7 +38,7 @@ class Workers:
 
     def last_seen(self) -> datetime | None:
         """Return when any worker was last heard of, or None if none was."""
-        with self._state.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 sa.select(tables.workers.c.seen).order_by(tables.workers.c.seen.desc()).limit(1)
             ).first()
