@@ -178,9 +178,9 @@ class Plan:
 @lru_cache(maxsize=1)
 def _compiler() -> str:
     """Name the compiler by its source: a plan of another one is not taken from a cache."""
-    folder = Path(__file__).parent
-    names = ("model.py", "plan.py", "questions.py", "relational.py", "scalars.py", "warehouse.py")
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+    here = Path(__file__).parent
+    files = [here.with_name("model.py"), *sorted(here.glob("*.py"))]
+    return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()
 
 
 def plan_key(outputs: Mapping[str, Any], clock: LocalClock, dialect: str) -> str:
