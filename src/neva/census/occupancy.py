@@ -202,4 +202,5 @@ def _time_spent(starts: np.ndarray, ends: np.ndarray, grid: np.ndarray) -> np.nd
         result: np.ndarray = count * (grid - grid[0]) - sums[count]
         return result
 
-    return before(starts) - before(ends)
+    found: np.ndarray = before(starts) - before(ends)
+    return found

@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from neva.compiled import compiled
 
 __all__ = ["is_quiet", "shown"]
 
@@ -45,7 +46,7 @@ def is_quiet(
     return within and not (last_severity is not None and severity > last_severity)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _walk(group: Any, now: Any, severity: Any, quiet: int, out: Any) -> None:
     last, worst = np.int64(0), 0.0
     has = False

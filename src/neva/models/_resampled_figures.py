@@ -72,19 +72,21 @@ def mean_over(repeats: Floats, figure: Callable[[Floats, Floats], Floats]) -> Fi
     distinct = [repeats[0]] if (repeats == repeats[0]).all() else list(repeats)
 
     def found(weights: Floats) -> Floats:
-        return np.mean([figure(one, weights) for one in distinct], axis=0)
+        found: Floats = np.mean([figure(one, weights) for one in distinct], axis=0)
+        return found
 
     return found
 
 
 def alerts_a_hundred_days(flagged: Bools, days: Floats, weights: Floats) -> Floats:
     exposed = weights @ days
-    return np.divide(
+    found: Floats = np.divide(
         100 * (weights @ flagged.astype(np.float64)),
         exposed,
         out=np.full(len(weights), np.nan),
         where=exposed > 0,
     )
+    return found
 
 
 def of_predictions(

@@ -78,7 +78,7 @@ def person_periods(
     return np.vstack(kept_rows), np.concatenate(kept_outcomes)
 
 
-class DiscreteTimeHazard(ClassifierMixin, BaseEstimator):
+class DiscreteTimeHazard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Probability of an outcome within a horizon, from hazards of periods.
 
     ``1 - product over periods (1 - hazard)``, with what is known now taken as

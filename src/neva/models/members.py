@@ -204,4 +204,5 @@ def fitted_member(
 
 def probability(log_odds: Floats) -> Floats:
     """Return probabilities, never exactly 0 or 1."""
-    return np.clip(np.asarray(special.expit(log_odds)), _NEAREST, 1 - _NEAREST)
+    found: Floats = np.clip(np.asarray(special.expit(log_odds)), _NEAREST, 1 - _NEAREST)
+    return found

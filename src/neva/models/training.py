@@ -79,7 +79,8 @@ class Ensemble:
     def raw_log_odds(self, X: Floats) -> Floats:  # noqa: N803
         """Return log-odds before recalibration, shape (n,)."""
         parts = [member.log_odds(X[:, list(columns)]) for member, columns in self.members]
-        return np.mean(parts, axis=0)
+        found: Floats = np.mean(parts, axis=0)
+        return found
 
     def log_odds(self, X: Floats) -> Floats:  # noqa: N803
         """Return log-odds, shape (n,)."""
@@ -284,7 +285,8 @@ def compared(
     assert comparator.rule is not None
     answers = cases.frame[comparator.rule.id].cast(pl.Float64).to_numpy()
     if comparator.kind == "yes-no":
-        return np.nan_to_num(answers[test], nan=0.0)
+        result: Floats = np.nan_to_num(answers[test], nan=0.0)
+        return result
     y, share = cases.outcome[train], np.empty(int(test.sum()))
     inside = answers[train]
     for value in np.unique(answers[test]):

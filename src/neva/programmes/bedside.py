@@ -78,7 +78,9 @@ class Inputs:
         # A reading at the very start of oxygen is what it was started for.
         before = readings.until(current).after(first_known(_ended_before(current), _long_ago()))
         after = readings.since(first_known(oxygen.last().end_time, _long_ago()))
-        return case((self.on_oxygen, before.last().value("%")), otherwise=after.last().value("%"))
+        last, otherwise = before.last().value("%"), after.last().value("%")
+        found: Quantity = case((self.on_oxygen, last), otherwise=otherwise)
+        return found
 
     @property
     def comorbidities(self) -> Quantity:
@@ -87,7 +89,7 @@ class Inputs:
             case((events(one).until(now).exists(), number(1)), otherwise=number(0))
             for one in codes.comorbidities.values()
         ]
-        total = parts[0]
+        total: Quantity = parts[0]
         for part in parts[1:]:
             total = total + part
         return total

@@ -83,7 +83,8 @@ def glomerular_filtration(creatinine: Quantity, at: Time) -> Any:
             * (142 * factor)
         )
         # Least and greatest pass over what is missing; a missing input must not.
-        return case((ratio.is_known(), made), otherwise=ratio)
+        found: Quantity = case((ratio.is_known(), made), otherwise=ratio)
+        return found
 
     return case(
         (subject.sex == "female", rate(0.7, -0.241, 1.012)),

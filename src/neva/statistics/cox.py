@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -300,7 +300,7 @@ def _independent(information: Floats, names: Sequence[str]) -> None:
         raise UsageError(message)
 
 
-def _baseline(increments: tuple[npt.NDArray, ...], stratum: int, scale: Floats) -> Baseline:
+def _baseline(increments: tuple[npt.NDArray[Any], ...], stratum: int, scale: Floats) -> Baseline:
     stratum_of, times, hazard, variance, means = increments[:5]
     here = np.flatnonzero(stratum_of == stratum)[::-1]
     return Baseline(
@@ -311,7 +311,7 @@ def _baseline(increments: tuple[npt.NDArray, ...], stratum: int, scale: Floats) 
     )
 
 
-def _score_residuals(rows: _Rows, beta: Floats, increments: tuple[npt.NDArray, ...]) -> Floats:
+def _score_residuals(rows: _Rows, beta: Floats, increments: tuple[npt.NDArray[Any], ...]) -> Floats:
     """What each row adds to the gradient, times its weight, shape (n, p).
 
     An event minus its expected covariates, minus what was expected of the row

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neva.compiled import compiled
 from neva.errors import UsageError
 
 __all__ = [
@@ -42,7 +43,7 @@ TAIL = 1e-13
 _LEAF = 64
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def direct(first: Any, second: Any) -> Any:
     """Convolve (a kernel for kernels)."""
     if len(first) < len(second):
@@ -95,7 +96,7 @@ def sum_of_counts(counts: Sequence[Probabilities]) -> Probabilities:
     return level[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _bernoullis(chances: Any) -> Any:
     """One by one into leaves, leaves joined by a binary counter of equal sizes."""
     count = len(chances)
@@ -161,7 +162,7 @@ def sum_of_bernoullis(chances: npt.ArrayLike) -> Probabilities:
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def bernoulli_window(chances: Any, tail: float) -> Any:
     """Sum one patient at a time, within the window that matters (a kernel for kernels)."""
     patients = len(chances)
@@ -186,7 +187,7 @@ def bernoulli_window(chances: Any, tail: float) -> Any:
     return now[: high + 1]
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@compiled(cache=True, nogil=True, parallel=True)
 def _windowed(chances: Any, tail: float, size: int) -> Any:
     columns = chances.shape[1]
     result = np.zeros((columns, size))
@@ -222,7 +223,7 @@ def sums_of_bernoullis(chances: npt.ArrayLike, *, tail: float = TAIL) -> Probabi
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def compound(shapes: Any, means: Any, tail: float, longest: int) -> Any:
     """Panjer's recursion for a sum of negative binomials (and Poissons: shape inf)."""
     start = 0.0
@@ -330,7 +331,7 @@ def scaled(counts: Probabilities, ratio: float) -> Probabilities:
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def scaled_mixture(counts: Any, ratios: Any, tail: float, size: int) -> Any:
     """Average a count with its mean multiplied by each ratio (a kernel for kernels).
 
@@ -357,7 +358,7 @@ def scaled_mixture(counts: Any, ratios: Any, tail: float, size: int) -> Any:
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _binomial(trials: int, keep: float) -> Any:
     """Binomial probabilities, those that matter; by ratios from the likeliest on."""
     result = np.zeros(trials + 1)
@@ -383,7 +384,7 @@ def _binomial(trials: int, keep: float) -> Any:
     return result[: last + 1] / total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def thinned(counts: Any, keep: float) -> Any:
     """Keep each of the counted with a probability below 1 (a kernel for kernels).
 

@@ -145,7 +145,8 @@ class TransitionProbabilities:
         if self.covariance is None:
             message = "probabilities: covariance was not asked for; estimate with covariance=True"
             raise UsageError(message)
-        return np.maximum(np.einsum("khjhj->khj", self.covariance), 0)
+        found: Floats = np.maximum(np.einsum("khjhj->khj", self.covariance), 0)
+        return found
 
     def limits(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return confidence limits (log-log), each of shape (k, states, states)."""

@@ -102,7 +102,8 @@ def patient_weights(
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    found: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return found
 
 
 def _by_value(y: Floats, x: Floats, w: Floats, *, falling: bool) -> tuple[Floats, Floats]:

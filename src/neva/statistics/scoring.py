@@ -83,7 +83,8 @@ def crps(forecasts: npt.ArrayLike, observed: npt.ArrayLike) -> Floats:
     at = np.arange(matrix.shape[1])
     inside: Floats = ((cumulative - (counts[:, None] <= at)) ** 2).sum(axis=1)
     # An observation beyond the last count kept: the cumulative stays at 1.
-    return inside + np.maximum(counts - matrix.shape[1], 0)
+    found: Floats = inside + np.maximum(counts - matrix.shape[1], 0)
+    return found
 
 
 def expected_crps(forecasts: npt.ArrayLike) -> Floats:

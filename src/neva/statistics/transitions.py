@@ -211,7 +211,8 @@ class Transitions:
     @property
     def absorbing(self) -> npt.NDArray[np.bool_]:
         """Whether nobody was ever at risk in a state, shape (states,)."""
-        return np.bincount(self.origin, minlength=self.states) == 0
+        found: npt.NDArray[np.bool_] = np.bincount(self.origin, minlength=self.states) == 0
+        return found
 
     def present(self, time: float) -> Floats:
         """Weight in each state just after a time, shape (states,).

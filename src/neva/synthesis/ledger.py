@@ -283,7 +283,10 @@ class Ledger:
     @staticmethod
     def days(at_least: int, count: Any) -> npt.NDArray[np.int64]:
         """Turn a number of days into a whole number of doses."""
-        return np.maximum(at_least, np.asarray(count) // DAY).astype(np.int64)
+        found: npt.NDArray[np.int64] = np.maximum(at_least, np.asarray(count) // DAY).astype(
+            np.int64
+        )
+        return found
 
 
 def units_of() -> pl.Expr:

@@ -220,7 +220,8 @@ def _result_delay(rng: np.random.Generator, time: Times) -> Times:
     usual = rng.integers(40 * 60, 170 * 60, len(time))
     late = rng.integers(12 * 3600, 96 * 3600, len(time))
     is_late = rng.random(len(time)) < MISSING["late_result"]
-    return time + np.where(is_late, late, usual) * SECOND
+    found: Times = time + np.where(is_late, late, usual) * SECOND
+    return found
 
 
 def laboratory(ledger: Ledger, zone: str) -> None:

@@ -64,7 +64,8 @@ class Plan:
     @property
     def days(self) -> int:
         """Length of the span from the first day to the data cut, in whole days."""
-        return max(7, round(_DAYS_AT_1000 * (self.stays / 1000) ** _GROWTH_IN_TIME))
+        found: int = max(7, round(_DAYS_AT_1000 * (self.stays / 1000) ** _GROWTH_IN_TIME))
+        return found
 
     @property
     def begins(self) -> datetime:

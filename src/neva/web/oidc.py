@@ -149,7 +149,9 @@ class Provider:
             if self._about_at is not None and abs(now - self._about_at) < READ_EVERY:
                 return self._about
             issuer = self.settings.issuer
-            about = self._get(issuer.rstrip("/") + "/.well-known/openid-configuration")
+            about: Mapping[str, Any] = self._get(
+                issuer.rstrip("/") + "/.well-known/openid-configuration"
+            )
             if about.get("issuer") != issuer:
                 message = "the provider calls itself otherwise than the settings do"
                 raise ProviderError(message)

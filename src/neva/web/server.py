@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from neva.access.viewer import Viewer
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from neva.jobs.results import Result, Results
 
 __all__ = ["RETRY_AFTER", "Server"]
+
+Made = TypeVar("Made")
 
 #: Data older than this turn the page red.
 STALE_AFTER: Final = timedelta(minutes=60)
@@ -138,20 +140,20 @@ class Server:
         self.snapshot()
         return self.kept(("whole",), self.hospital.snapshot)
 
-    def kept(self, key: tuple[Any, ...], make: Callable[[], Any], *, most: int = 64) -> Any:
+    def kept(self, key: tuple[Any, ...], make: Callable[[], Made], *, most: int = 64) -> Made:
         """Return something made of the current version, made once and kept in memory.
 
         Who asks for what another one is making waits for that.
         """
         with self._lock:
             if key in self._kept:
-                return self._kept[key]
+                return cast("Made", self._kept[key])
             version = self._version
             making = self._making.setdefault((version, key), threading.Lock())
         with making:
             with self._lock:
                 if self._version == version and key in self._kept:
-                    return self._kept[key]
+                    return cast("Made", self._kept[key])
             try:
                 made = make()
                 with self._lock:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numba as nb
 import numpy as np
+
+from neva.compiled import compiled
 
 FIRST: Final = 0
 LAST: Final = 1
@@ -27,7 +28,7 @@ OPEN: Final = 2**62
 _HOUR: Final = 3_600_000_000
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@compiled(cache=True, nogil=True, inline="always")
 def _below(time: Any, start: int, end: int, limit: int) -> int:
     """Return the first of the rows [start, end) whose time is not before a limit."""
     while start < end:
@@ -39,7 +40,7 @@ def _below(time: Any, start: int, end: int, limit: int) -> int:
     return start
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@compiled(cache=True, nogil=True, inline="always")
 def _taken(
     r: int,
     low: int,
@@ -67,7 +68,7 @@ def _taken(
     return bool(end[r] > low)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def pick(
     which: int,
     n: int,
@@ -129,7 +130,7 @@ def pick(
             out[p] = best
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def aggregate(
     how: int,
     first_row: Any,

@@ -659,7 +659,7 @@ class _Compiler:
             }.get(which, lambda t, s=sign: [t.position.asc() if s > 0 else t.position.desc()])
             ranked = selected.mutate(
                 rank_of=ibis.row_number().over(
-                    ibis.window(group_by=["point_id", "frame"], order_by=order(selected))
+                    ibis.window(group_by=["point_id", "frame"], order_by=order(selected))  # type: ignore[no-untyped-call]
                 )
             )
             picks: dict[str, list[tuple[int, int]]] = {}

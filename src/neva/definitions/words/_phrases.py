@@ -90,7 +90,8 @@ class Phrases:
             self.first.discard(node.digest)
             said = self.say(node, case, whole=True)
             return replace(said, text=self.word("part.mark", said.text, name))
-        return getattr(self, f"_{type(node).__name__.lower()}")(node, case)
+        found: Said = getattr(self, f"_{type(node).__name__.lower()}")(node, case)
+        return found
 
     # -------------------------------------------------------------- constants
 

@@ -354,7 +354,8 @@ def _features(
 
     def level(until: npt.NDArray[np.int64], width: int) -> Floats:
         begin = np.maximum(until - width, 0)
-        return (sums[until] - sums[begin] + 0.5) / np.maximum(until - begin, 1)
+        found: Floats = (sums[until] - sums[begin] + 0.5) / np.maximum(until - begin, 1)
+        return found
 
     week, before = level(last, 7), level(np.maximum(last - 7, 1), 7)
     month = level(last, 28)

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neva.compiled import compiled
 from neva.flow.forecast.forecast import OccupancyForecast
 from neva.statistics.distributions import TAIL, scaled_mixture
 
@@ -125,7 +126,7 @@ def learn_widening(
     return Widening(spread, used)
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@compiled(cache=True, nogil=True, parallel=True)
 def _widen(distributions: Any, ratios: Any, tail: float) -> Any:
     columns, size = distributions.shape
     result = np.zeros((columns, size))

@@ -107,7 +107,8 @@ def _hours(counts: Arrivals) -> Floats:
     by_weekday = np.stack([complete[weekday == day].sum(axis=0) for day in range(7)])
     everyday = by_weekday.sum(axis=0) / by_weekday.sum()
     mixed: Floats = by_weekday + PROFILE_PRIOR * everyday
-    return mixed / mixed.sum(axis=1, keepdims=True)
+    found: Floats = mixed / mixed.sum(axis=1, keepdims=True)
+    return found
 
 
 def _week(counts: Arrivals) -> tuple[Floats, float]:

@@ -363,7 +363,8 @@ def _simulated(
         done += 1
         if progress is not None:
             progress(done, 4)
-        return np.einsum("ps,rsh->rph", member, _at(run, sojourns.states, hours))
+        found: Floats = np.einsum("ps,rsh->rph", member, _at(run, sojourns.states, hours))
+        return found
 
     first = counted(model, _FIRST_REPLICATIONS)
     wanted = _replications(first, margin, most)

@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from neva.compiled import compiled
 from neva.statistics.distributions import bernoulli_window, compound, direct, scaled_mixture
 
 #: A patient of whom something was entered leaves, and goes where a bed was asked for, with
@@ -20,13 +21,13 @@ LEAST_LEAVING = 1e-5
 LEAST_WANTED = 1e-3
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _band(band_of: Any, phase: int, age: float, last: int) -> int:
     """Band of a step that begins at `age`: the one of its middle."""
     return int(band_of[phase, min(int(2 * age + 1 + 1e-9), last)])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _chances(
     p: int, band: int, hour: int, chance: Any, moving: Any, share: Any, ways: Any,
     leaving: float, wanted: int, there: float, elsewhere: float, moved: Any,
@@ -64,7 +65,7 @@ def _chances(
     return float(leave * leaving / total)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def follow_all(
     phase: Any, age: Any, leaving: Any, wanted: Any, there: Any, elsewhere: Any,
     band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
@@ -136,7 +137,7 @@ def follow_all(
     return present
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _walk(
     p: int, age: float, begin: int, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
     state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
@@ -183,7 +184,7 @@ def _walk(
             break
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@compiled(cache=True, nogil=True, parallel=True)
 def onward_of(
     band_of: Any, chance: Any, moving: Any, share: Any, ways: Any, state_of: Any,
     phase_of: Any, clock: Any,
@@ -217,7 +218,7 @@ def onward_of(
     return onward
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@compiled(cache=True, nogil=True, parallel=True)
 def follow_each(
     phase: Any, age: Any, band_of: Any, chance: Any, moving: Any, share: Any, ways: Any,
     state_of: Any, phase_of: Any, clock: Any, block_of: Any, block_ends: Any, onward: Any,
@@ -235,7 +236,7 @@ def follow_each(
     return result
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@compiled(cache=True, nogil=True, parallel=True)
 def count_distributions(
     chances: Any, means: Any, shapes: Any, ratios: Any, tail: float, size: int
 ) -> Any:

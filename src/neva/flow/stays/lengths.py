@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from neva.compiled import compiled
 from neva.errors import UsageError
 from neva.events.schema import TIME
 from neva.flow.stays.sojourns import Sojourns
@@ -184,7 +184,7 @@ class LengthModel:
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(cache=True, nogil=True)
 def _exposures(
     phase: Any, entry: Any, leave: Any, hour: Any, ago: Any, half_life: float, band_of: Any,
     bands: int, daily: bool,

@@ -67,9 +67,10 @@ def _last_observed(inputs: Inputs) -> Time:
 
 def reviewed(inputs: Inputs) -> Boolean:
     """Whether a clinician's review is recorded at or after the last observation."""
-    return first_known(
+    found: Boolean = first_known(
         events("CARE//clinical-review").since(_last_observed(inputs)).exists(), False
     )
+    return found
 
 
 def news2_inputs(inputs: Inputs) -> tuple[Input, ...]:

@@ -112,16 +112,18 @@ def _value(name: str, which: Which) -> Quantity:
 def _age() -> Quantity:
     """Years: from the birth date, or as the source states them."""
     stated = events("TONGJI//age").last().value("a")
-    return first_known(subject.age_at(stay.start), stated)
+    found: Quantity = first_known(subject.age_at(stay.start), stated)
+    return found
 
 
 def _sex() -> Boolean:
     """Whether male; missing for other or unknown."""
-    return case(
+    found: Boolean = case(
         (subject.sex == "male", number(1) == 1),
         (subject.sex == "female", number(1) == 0),
         otherwise=missing(number(1) == 1),
     )
+    return found
 
 
 def _branches(which: Which) -> tuple[Boolean, Boolean, Boolean]:

@@ -36,12 +36,13 @@ __all__ = ["rules"]
 
 def _covid() -> Boolean:
     """Adults in hospital with SARS-CoV-2 detected from 14 days before admission on."""
-    return (
+    found: Boolean = (
         (stay.kind == "inpatient")
         & (subject.age_at(now) >= 18)
         & _detected().exists()
         & open_adult_stay()
     )
+    return found
 
 
 def _detected() -> Any:

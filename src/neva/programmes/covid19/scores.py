@@ -130,7 +130,8 @@ def spline(of: Quantity, terms: tuple[float, ...]) -> Quantity:
         ) / width[1]
         total = total + shape * weight
     # Taking the greatest passes over what is missing: a missing input must not.
-    return case((of.is_missing(), Quantity(_missing())), otherwise=total)
+    found: Quantity = case((of.is_missing(), Quantity(_missing())), otherwise=total)
+    return found
 
 
 def _bare(of: Quantity, unit: str) -> Quantity:

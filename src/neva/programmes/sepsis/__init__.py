@@ -217,4 +217,5 @@ def _back(ended: Time) -> Time:
 def _at_risk(each: str, triaged: Boolean, ended: Time) -> Boolean:
     if each == "subject":
         return events(registration).exists() & ended.is_known()
-    return triaged & stay.end.is_known() & (stay.outcome != "died")
+    found: Boolean = triaged & stay.end.is_known() & (stay.outcome != "died")
+    return found

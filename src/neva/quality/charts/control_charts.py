@@ -107,7 +107,8 @@ def _between_periods(z: FloatArray) -> FloatArray:
     counted = known.sum() - np.r_[0, known] - np.r_[known, 0]
     rest = np.maximum(amounts.sum() - before - after, 0.0)
     mean = np.divide(rest, counted, out=np.zeros_like(rest), where=counted > 0)
-    return np.maximum(mean / MEAN_RANGE, 1.0)
+    found: FloatArray = np.maximum(mean / MEAN_RANGE, 1.0)
+    return found
 
 
 def _is_over_dispersed(counts: FloatArray, sizes: FloatArray, *, is_proportion: bool) -> bool:

@@ -35,7 +35,7 @@ def to_svg(specification: dict[str, Any]) -> str:
 
 
 def _data(values: list[dict[str, Any]]) -> Any:
-    return alt.Data(values=values)
+    return alt.Data(values=values)  # type: ignore[no-untyped-call]
 
 
 def _themed(chart: Any) -> dict[str, Any]:

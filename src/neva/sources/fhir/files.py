@@ -212,7 +212,8 @@ def _streamed(file: Path, stream: BinaryIO) -> Iterator[Entry]:
 
 def _items(stream: BinaryIO) -> Iterator[Any]:
     # A text that spans many reads is scanned again at each: few large reads.
-    return ijson.items(stream, "entry.item", use_float=True, buf_size=4 << 20)
+    found: Iterator[Any] = ijson.items(stream, "entry.item", use_float=True, buf_size=4 << 20)
+    return found
 
 
 def _lines(file: Path, lines: BinaryIO) -> Iterator[Entry]:
