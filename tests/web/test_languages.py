@@ -46,21 +46,22 @@ BY_NAME = {
 
 
 def catalogue():
-    with (SOURCE / "web" / "locale" / "ru.po").open("rb") as file:
+    with (SOURCE / "languages" / "locale" / "ru.po").open("rb") as file:
         return read_po(file, locale="ru")
 
 
 def files():
-    for path in sorted((SOURCE / "web").rglob("*")):
-        if path.suffix in (".py", ".html"):
-            yield path
-    yield from sorted((SOURCE / "reports").glob("paper*.py"))
+    for room in ("web", "jobs", "languages"):
+        for path in sorted((SOURCE / room).rglob("*")):
+            if path.suffix in (".py", ".html"):
+                yield path
+    yield from sorted((SOURCE / "reports" / "paper").glob("*.py"))
     yield SOURCE / "pathways" / "drawing.py"
 
 
 def texts():
     for path in files():
-        keywords = KEYWORDS | ({"self": None} if path.name == "languages.py" else {})
+        keywords = KEYWORDS | ({"self": None} if path.name == "language.py" else {})
         method = "python" if path.suffix == ".py" else "jinja2"
         with path.open("rb") as file:
             for line, message, _, _ in extract(method, file, keywords=keywords):
@@ -101,7 +102,8 @@ def test_no_translation_is_left_over():
             r'"title": "([^"]+)"',
             "".join(
                 path.read_text("utf-8")
-                for path in [*(SOURCE / "pathways").glob("*.py"), *(SOURCE / "web").rglob("*.py")]
+                for room in ("pathways", "web")
+                for path in (SOURCE / room).rglob("*.py")
             ),
         )
     ) | {
