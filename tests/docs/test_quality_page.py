@@ -16,7 +16,7 @@ def test_the_code_of_the_page_runs(capsys):
 
 
 def test_modules_of_the_page_exist():
-    named = set(re.findall(r"`((?:quality|statistics)\.[a-z_]+)`", PAGE))
+    named = set(re.findall(r"`((?:quality|statistics)\.[a-z_.]+)`", PAGE))
     assert len(named) >= 7
     for name in named:
         importlib.import_module(f"neva.{name}")
