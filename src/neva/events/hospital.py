@@ -265,11 +265,6 @@ class Writer:
     _identities: int | None = None
     dates_shifted: bool = False
 
-    @property
-    def key(self) -> bytes:
-        """The hospital's pseudonym key."""
-        return read_key(self.hospital.path / "identities" / "key")
-
     def next_batch(self) -> int:
         """Return the number that the next batch gets."""
         stored = self.snapshot().batches().select(pl.col("batch").max()).collect().item()
