@@ -13,7 +13,7 @@ from tests.doors import NOW, build, csrf_of, doors
 from tests.signing_keys import private_key
 
 from neva.cds.conformance.requests import Signer
-from neva.web.access import COOKIES
+from neva.web.security.access import COOKIES
 
 SEED = 20260101
 

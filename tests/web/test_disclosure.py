@@ -13,7 +13,7 @@ from tests.computed_pages import NOW, sign_in
 from neva.decisions.disclosure import shared_burden, shared_replay
 from neva.state import ROLES
 from neva.statistics.disclosure import FEWEST
-from neva.web.access import (
+from neva.web.security.access import (
     ACCESS,
     LARGE_COUNTS,
     NOTHING,

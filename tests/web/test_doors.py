@@ -29,10 +29,10 @@ from neva.errors import ConflictError, UsageError
 from neva.pathways.drawing import MAP_STYLE
 from neva.state.attempts import FREE, FREE_OF_ADDRESS, LONGEST_FOR_OTHERS
 from neva.state.settings import WebSettings
-from neva.web import passwords
-from neva.web.access import ACCESS, PUBLIC, ROLES, may
-from neva.web.headers import POLICY
-from neva.web.sign_in import local_path
+from neva.web.security import passwords
+from neva.web.security.access import ACCESS, PUBLIC, ROLES, may
+from neva.web.security.headers import POLICY
+from neva.web.security.sign_in import local_path
 
 #: For machines: they have no session.
 MACHINES = ("/health", "/metrics", "/favicon.ico", "/openapi.json", "/static", "/cds-services")

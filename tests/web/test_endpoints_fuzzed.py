@@ -14,7 +14,7 @@ from tests.bedsides import served
 from tests.doors import EVIL, FORMULA, build, csrf_of, doors
 from tests.hospitals import new_hospital
 
-from neva.web.access import ACCESS, may
+from neva.web.security.access import ACCESS, may
 
 ENDPOINTS = {
     "/health",

@@ -14,7 +14,7 @@ import uvicorn
 from tests.hospitals import new_hospital
 from tests.sites import free_port
 
-from neva.web import connections
+from neva.web.security import connections
 
 HALF_OPEN = 3_000
 

@@ -20,8 +20,8 @@ from tests.oidc_provider import (
 from tests.signing_keys import jwk, signed
 
 from neva.errors import BadInputError, ConflictError, NotFoundError
-from neva.web.oidc import derived, journey_of
-from neva.web.oidc_settings import read_oidc_settings
+from neva.web.security.oidc import derived, journey_of
+from neva.web.security.oidc_settings import read_oidc_settings
 
 
 @pytest.fixture(scope="module")

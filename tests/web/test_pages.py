@@ -15,9 +15,9 @@ from tests.computed_pages import PAGES, SHEETS, sign_in
 
 from neva.languages import language as languages
 from neva.state.settings import WebSettings
-from neva.web.access import ACCESS
 from neva.web.application import create_application
 from neva.web.demonstration import PROGRAMMES
+from neva.web.security.access import ACCESS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.web.test_doors import routes_of
 from neva.decisions.cards import hash_of
 from neva.jobs.kept_uploads import uploads_folder
 from neva.state import ROLES, tables
-from neva.web.access import ACCESS, PUBLIC, may
+from neva.web.security.access import ACCESS, PUBLIC, may
 
 NOBODY = "nobody"
 RULE = "covid19.steroid-on-oxygen"

@@ -4,7 +4,7 @@ import pytest
 from tests.doors import build, doors
 
 from neva.errors import BadInputError, NotFoundError
-from neva.web.access import ACCESS, PUBLIC
+from neva.web.security.access import ACCESS, PUBLIC
 from neva.web.wallboards import is_of_a_wallboard, read_wallboard_tokens
 
 TOKEN = "0123456789abcdef" * 3

@@ -20,17 +20,17 @@ from neva.cds.fhir_server import FhirServers
 from neva.cds.service import Bedside
 from neva.errors import BadInputError, ConflictError, NevaError, NotFoundError, UsageError
 from neva.state.settings import WebSettings
-from neva.web.access import Forbidden, SignInFirst, guard
 from neva.web.cds import cds_router
 from neva.web.errors import OurBugs
-from neva.web.headers import Headers
 from neva.web.metrics import Metrics
-from neva.web.oidc import oidc_routes
-from neva.web.oidc_settings import read_oidc_settings
 from neva.web.pages import Pages, ViewModel, render, words_of
+from neva.web.security.access import Forbidden, SignInFirst, guard
+from neva.web.security.headers import Headers
+from neva.web.security.oidc import oidc_routes
+from neva.web.security.oidc_settings import read_oidc_settings
+from neva.web.security.sign_in import local_path
+from neva.web.security.sign_in import routes as sign_in_routes
 from neva.web.server import Server
-from neva.web.sign_in import local_path
-from neva.web.sign_in import routes as sign_in_routes
 from neva.web.turns import Turns
 from neva.web.views import (
     data,

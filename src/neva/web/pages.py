@@ -29,7 +29,7 @@ from neva.errors import NotFoundError
 from neva.languages.language import LANGUAGES, Language, chosen, current, language_of, preferred
 from neva.reports.laying_out import templates_of
 from neva.statistics.disclosure import WITHHELD
-from neva.web.access import LARGE_COUNTS, PATIENTS, REFRESH, may, shown, viewer_of
+from neva.web.security.access import LARGE_COUNTS, PATIENTS, REFRESH, may, shown, viewer_of
 from neva.web.server import Server
 
 __all__ = [
@@ -160,7 +160,7 @@ class Asked:
     now : datetime
         Nothing later is looked at.
     shown : str
-        What the page shows to this role, by :data:`neva.web.access.SHOWN`.
+        What the page shows to this role, by :data:`neva.web.security.access.SHOWN`.
     """
 
     server: Server

@@ -20,8 +20,8 @@ from starlette.requests import ClientDisconnect
 from neva.errors import BadInputError, NevaError
 from neva.jobs.kept_uploads import Upload, Uploads, safe_name
 from neva.sources.guess.sample import LONGEST_LINE
-from neva.web.access import viewer_of
-from neva.web.forms import check_token
+from neva.web.security.access import viewer_of
+from neva.web.security.forms import check_token
 
 __all__ = ["received"]
 
@@ -263,7 +263,7 @@ async def received(
     ------
     BadInputError
         It is no form with a table.
-    neva.web.access.Forbidden
+    neva.web.security.access.Forbidden
         The form is not of this session.
     starlette.exceptions.HTTPException
         Its length is not announced (411) or too large (413).

@@ -19,8 +19,8 @@ from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.state import State
 from neva.state.settings import WebSettings
-from neva.web.access import Forbidden
-from neva.web.passwords import PasswordChecks
+from neva.web.security.access import Forbidden
+from neva.web.security.passwords import PasswordChecks
 
 if TYPE_CHECKING:
     from neva.access.identities import Identities, Person
@@ -295,7 +295,7 @@ class Server:
 
         Raises
         ------
-        neva.web.access.Forbidden
+        neva.web.security.access.Forbidden
         """
         if viewer.units is not None and not any(self.may_see(viewer.units, one) for one in units):
             raise Forbidden

@@ -144,7 +144,7 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
     """
     import uvicorn
 
-    from neva.web.connections import PatientProtocol, raise_open_files
+    from neva.web.security.connections import PatientProtocol, raise_open_files
 
     exit_on_sigterm()
     raise_open_files()

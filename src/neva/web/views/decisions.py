@@ -18,8 +18,8 @@ from neva.definitions.words.explain import explain
 from neva.errors import BadInputError, NotFoundError
 from neva.statistics.disclosure import WITHHELD, is_small
 from neva.web.charts import drawn
-from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
+from neva.web.security.forms import posted
 from neva.web.views.replayed import replay_tables, rows_of_rule, shown_rows, warned_of
 
 __all__ = ["add_to", "routes"]

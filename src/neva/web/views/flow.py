@@ -17,8 +17,8 @@ from neva.flow.forecast.rolling import WEEKDAY_HOUR
 from neva.flow.simulation.scenarios import scenario_of
 from neva.flow.simulation.simulation_run import FIGURES
 from neva.web.charts import drawn
-from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
+from neva.web.security.forms import posted
 from neva.web.views.agreement import agreement_of
 
 __all__ = ["add_to", "fan", "forecast_of", "routes"]

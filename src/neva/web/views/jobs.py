@@ -14,8 +14,8 @@ from fastapi.responses import RedirectResponse
 
 from neva.errors import BadInputError, ConflictError
 from neva.state.accounts import ROLES
-from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+from neva.web.security.forms import posted
 
 __all__ = ["add_to", "routes"]
 

@@ -23,9 +23,9 @@ from neva.reports.paper.beds import bed_meeting_sheet, discharge_sheet, long_sta
 from neva.reports.paper.reviews import deaths_of, mortality_sheet
 from neva.reports.paper.sheet import Paper, Person, Sheet
 from neva.reports.paper.wards import downtime_sheet, handover_sheet
-from neva.web.access import may
-from neva.web.headers import POLICY
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+from neva.web.security.access import may
+from neva.web.security.headers import POLICY
 from neva.web.views.now import board_of, seen_board
 
 __all__ = ["add_to", "routes"]

@@ -15,9 +15,9 @@ from neva.definitions.run import answer
 from neva.errors import BadInputError, NotFoundError
 from neva.events.snapshot import Snapshot
 from neva.web.courses import Point, course
-from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.programmes import installed
+from neva.web.security.forms import posted
 from neva.web.views.entered import entered_rows, entered_table
 from neva.web.views.now import board_of, patient_labels
 from neva.web.views.patient_values import (

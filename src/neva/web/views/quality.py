@@ -8,9 +8,9 @@ import polars as pl
 
 from neva.errors import NotFoundError
 from neva.statistics.disclosure import WITHHELD, is_small
-from neva.web.access import may
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
 from neva.web.programmes import installed, with_measures
+from neva.web.security.access import may
 
 __all__ = ["add_to", "measured"]
 

@@ -23,9 +23,9 @@ from neva.jobs.kept_uploads import Upload, mapping_hash
 from neva.sources.guess.columns import LOOKS, WHYS
 from neva.sources.guess.mapping import guess_mapping
 from neva.sources.guess.writing import slug
-from neva.web.forms import posted_text
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
 from neva.web.receiving import received
+from neva.web.security.forms import posted_text
 
 __all__ = ["add_to", "routes"]
 

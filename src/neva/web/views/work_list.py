@@ -21,8 +21,8 @@ from neva.events.operational_codes import (
 )
 from neva.operations.bed_board import BedBoard
 from neva.state.entries import new_entry
-from neva.web.forms import posted
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+from neva.web.security.forms import posted
 from neva.web.views.entered import entered_rows, entered_table
 from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of
 

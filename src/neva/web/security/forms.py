@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi import Request
 
 from neva.errors import BadInputError
-from neva.web.access import Forbidden, find_viewer
+from neva.web.security.access import Forbidden, find_viewer
 
 __all__ = ["MOST_BYTES", "posted", "posted_text", "same_origin"]
 

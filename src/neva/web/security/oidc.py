@@ -28,10 +28,10 @@ from joserfc.jwk import KeySet
 from neva.errors import ConflictError
 from neva.state import Account
 from neva.state.settings import is_loopback
-from neva.web.oidc_settings import OidcSettings, Place
 from neva.web.pages import words_of
+from neva.web.security.oidc_settings import OidcSettings, Place
+from neva.web.security.sign_in import begin_session, is_secure, local_path, sign_in_page
 from neva.web.server import Server
-from neva.web.sign_in import begin_session, is_secure, local_path, sign_in_page
 
 __all__ = ["ALGORITHMS", "Provider", "ProviderError", "oidc_routes"]
 

@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from neva.languages.language import LANGUAGES
 from neva.state.addresses import address_of
 from neva.state.attempts import DEVICE_KNOWN_FOR
-from neva.web.access import Forbidden, cookie_name, viewer_of
-from neva.web.forms import posted
 from neva.web.pages import ViewModel, render, words_of
+from neva.web.security.access import Forbidden, cookie_name, viewer_of
+from neva.web.security.forms import posted
 from neva.web.wallboards import WALLBOARD_COOKIE, is_of_a_wallboard
 
 __all__ = ["begin_session", "is_secure", "local_path", "routes", "sign_in_page"]

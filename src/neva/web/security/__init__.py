@@ -1,0 +1,1 @@
+"""What a security reviewer reads: who may see what, signing in, forms, headers, connections."""
