@@ -18,6 +18,7 @@ from neva.events.schema import REASONS
 from neva.flow.simulation.compare import WHOLE
 from neva.flow.simulation.simulation_run import FIGURES
 from neva.languages.language import Language, preferred
+from neva.reports.charts.quality_words import TEXTS
 from neva.sources.guess.columns import LOOKS, WHYS
 from neva.state import ROLES
 from neva.web.views.jobs import TOLD
@@ -41,6 +42,7 @@ BY_NAME = {
     *WHYS.values(),
     *TOLD,
     *FIGURES.values(),
+    *TEXTS.values(),
     *(one for one in WHOLE.values()),
 }
 

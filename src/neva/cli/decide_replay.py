@@ -11,6 +11,7 @@ import typer
 from neva.cli._replay_words import tables
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 from neva.errors import NotFoundError, UsageError
+from neva.languages.english import share
 
 __all__ = ["add_to"]
 
@@ -203,11 +204,13 @@ def _head(made: Any, horizon: float | None) -> str:
         words.append(f"EVERY rule is judged by one outcome, not its own: {instead}.")
     if horizon is not None:
         words.append(f"Horizon of every rule: {horizon:g} h.")
-    share = f"{made.assumed_share * 100:.1f} % of the events used have an assumed time of recording"
+    assumed = f"{share(made.assumed_share)} of the events used have an assumed time of recording"
     if made.is_optimistic:
-        words.append(f"OPTIMISTIC: {share} and count as known at once; state delays with --delay.")
+        words.append(
+            f"OPTIMISTIC: {assumed} and count as known at once; state delays with --delay."
+        )
     elif made.assumed_share:
-        words.append(f"{share}; the stated delays were added.")
+        words.append(f"{assumed}; the stated delays were added.")
     return " ".join(words)
 
 

@@ -13,6 +13,7 @@ import typer
 from neva.cli.console import AsOf, Json, moment, now, progress, table, tell
 from neva.errors import UsageError
 from neva.events.hospital import open_hospital
+from neva.languages.english import part
 
 if TYPE_CHECKING:
     from neva.flow.forecast.evaluation import Evaluation
@@ -124,7 +125,7 @@ def forecast(
         ]
         lines += [
             f"beds may run short: {row['place']}, from {_local(row['time'], zone)} on "
-            f"(chance up to {row['worst']:.0%})"
+            f"(chance up to {part(row['worst'])})"
             for row in report.short().iter_rows(named=True)
         ]
         if made.reliability is not None:

@@ -12,6 +12,7 @@ import typer
 from neva.cli.console import AsOf, Json, moment, now, progress, table, tell
 from neva.errors import UsageError
 from neva.events.hospital import Hospital, open_hospital
+from neva.languages.english import part
 
 if TYPE_CHECKING:
     from neva.flow import Agreement, FittedHospital
@@ -89,7 +90,7 @@ def _checked_words(checked: Calibrated | None, why: str) -> list[str]:
     return [
         (
             f"checked on {whole['days']} days that were not learnt from: patients at noon lay "
-            f"within the simulated 5 % to 95 % on {whole['share']:.0%} of days (all units "
+            f"within the simulated 5 % to 95 % on {part(whole['share'])} of days (all units "
             f"together); the median stay of {int(stays['inside'].sum())} of {stays.height} units "
             "lay within theirs"
         )
@@ -327,9 +328,9 @@ def compare(
 
 def _search_words(search: Any) -> list[str]:
     if search.beds is None:
-        return [f"{search.unit}: no number of beds tried serves {search.target:.0%} at once"]
+        return [f"{search.unit}: no number of beds tried serves {part(search.target)} at once"]
     return [
-        f"{search.unit}: {search.beds} beds serve {search.target:.0%} of patients at once",
+        f"{search.unit}: {search.beds} beds serve {part(search.target)} of patients at once",
         "",
         table(search.tried),
         "",

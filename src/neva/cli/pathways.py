@@ -78,9 +78,9 @@ _HOW = ("median", "mean", "p90")
 
 def _in_words(*columns: str) -> pl.Expr:
     """Write seconds as people do; for tables on the terminal."""
-    from neva.pathways.words import duration_in_words
+    from neva.languages.english import duration
 
-    return pl.col(columns).map_elements(duration_in_words, return_dtype=pl.String, skip_nulls=False)
+    return pl.col(columns).map_elements(duration, return_dtype=pl.String, skip_nulls=False)
 
 
 def _origin(log: object) -> str:
@@ -289,19 +289,19 @@ def times(
         content["within"] = found.within(within * 3600)
 
     def text() -> str:
-        from neva.pathways.words import duration_in_words
+        from neva.languages.english import duration, share
 
         lines = [f"{found.what} ({_origin(log)})", ""]
         lines += [f"{name:>22} {count:>10,}" for name, count in found.counts.items()]
         lines += [
-            f"{name:>22} {duration_in_words(value):>10}"
+            f"{name:>22} {duration(value):>10}"
             for name, value in found.summary.items()
             if name != "count"
         ]
         if within is not None:
             count = found.within(within * 3600)
             known = len(found.known)
-            part = f" ({100 * count / known:.1f} %)" if known else ""
+            part = f" ({share(count / known)})" if known else ""
             lines.append(f"within {within:g} h: {count:,} of {known:,} with both{part}")
         return "\n".join(lines)
 

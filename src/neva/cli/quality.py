@@ -13,6 +13,7 @@ from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, 
 from neva.errors import UsageError
 from neva.events.snapshot import Snapshot
 from neva.files.whole import write_whole
+from neva.languages.english import number, share
 
 __all__ = ["app"]
 
@@ -245,12 +246,8 @@ def _plan(
     return {"sql": text}, text
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _amount(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"
+def _two_decimals(value: float | None) -> str:
+    return number(value, 2)
 
 
 def _text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
@@ -258,7 +255,7 @@ def _text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
     for row in found.frame.iter_rows(named=True):
         one = run.measure(row["measure"])
         continuous = one.observation is not None
-        write = _amount if continuous else _percent
+        write = _two_decimals if continuous else share
         value = row["median"] if continuous else row["rate"]
         cells = {"measure": row["measure"]}
         if found.every != "all":
@@ -308,7 +305,7 @@ def _text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
     if assumed:
         lines.append(
             "when it became known is assumed for up to "
-            f"{_percent(max(assumed.values()))} of the rows behind a measure"
+            f"{share(max(assumed.values()))} of the rows behind a measure"
         )
     dated = [name for name, one in run.sources.items() if one.dates_only]
     if dated:
@@ -342,11 +339,12 @@ def chart(
         --measure antibiotics-1-hour-from-triage --out chart.svg
     """
     from neva.errors import NotFoundError
+    from neva.languages.language import LANGUAGES
     from neva.reports.charts.drawing import to_svg
     from neva.reports.charts.quality import control_chart, funnel_chart, interval_chart
     from neva.reports.pages.quality import about, chart_of, funnel_of, units_of
 
-    if kind not in ("control", "funnel", "units") or language not in ("en", "ru"):
+    if kind not in ("control", "funnel", "units") or language not in LANGUAGES:
         message = (
             "--kind is control, funnel or units, and --language en or ru; "
             f"found {kind!r} and {language!r}; choose from these"
@@ -355,9 +353,7 @@ def chart(
     _known(every)
     snapshot, run = run_of(hospital, as_of, programme, given, [name])
     one = run.measure(name)
-    told = about(
-        run, one, synthetic=_is_synthetic(snapshot), language=cast(Literal["en", "ru"], language)
-    )
+    told = about(run, one, synthetic=_is_synthetic(snapshot), language=language)
     frame: pl.DataFrame | None = None
     drawing: dict[str, Any] | None = None
     if kind == "control":

@@ -57,9 +57,7 @@ def board_report(
     if progress is not None:
         progress(len(loaded), len(loaded) + 1, "report")
     with chosen(words):
-        paper = Paper(
-            zone=hospital.settings.zone, words=words, when=words.weekday, language=words.code
-        )
+        paper = Paper(zone=hospital.settings.zone, words=words, when=words.weekday)
         whole, shared = (
             board_report_sheet(snapshot, runs, paper=paper, made=made, small_counts=small)
             for small in (True, False)
@@ -97,7 +95,6 @@ def write_census(hospital: Hospital, state: State, settings: WebSettings) -> Pat
             zone=hospital.settings.zone,
             words=words,
             when=lambda moment: words.weekday(moment, at),
-            language=words.code,
             names={
                 subject: Person(
                     name=person.name or "–",

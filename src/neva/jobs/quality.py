@@ -16,6 +16,7 @@ from neva.definitions.words.explain import explain
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
+from neva.languages.language import LANGUAGES, LanguageCode
 from neva.quality import MeasureRun, exclusion_counts, figures, run_measures
 from neva.quality.charts.spc import ControlChart
 from neva.quality.comparison.funnel import Funnel
@@ -49,7 +50,6 @@ CASES: Final = (
     "measure", "status", "placed", "due", "value", "interval", "unit", "excluded_by",
     "subject_id", "stay_id",
 )  # fmt: skip
-_LANGUAGES: Final = ("en", "ru")
 
 
 def _number(value: Any) -> Any:
@@ -57,12 +57,12 @@ def _number(value: Any) -> Any:
 
 
 def _drawn(
-    told: Mapping[str, About], chart: ControlChart | None, funnel: Funnel | None
+    told: Mapping[LanguageCode, About], chart: ControlChart | None, funnel: Funnel | None
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
     """Draw a measure's charts and icons in every language."""
     charts: dict[str, dict[str, str]] = {}
     icons: dict[str, dict[str, str]] = {}
-    for language in _LANGUAGES:
+    for language in LANGUAGES:
         charts[language], icons[language] = {}, {}
         if chart is not None and chart.frame.height >= FEWEST_PERIODS:
             charts[language]["control"] = to_svg(control_chart(chart, told[language]))
@@ -97,7 +97,7 @@ def _shared(
     measure: Measure,
     whole: Mapping[str, Any],
     chart: ControlChart | None,
-    told: Mapping[str, About],
+    told: Mapping[LanguageCode, About],
 ) -> dict[str, Any]:
     """Return what those who see no patients are shown in place of the same keys."""
     figure = {name: _number(value) for name, value in shared_figure(run, measure).items()}
@@ -109,12 +109,12 @@ def _shared(
         **{name: _rows_withheld(whole["rows"], whole[name]) for name in ("assumed", "dates_only")},
     }
     if WITHHELD in (figure["denominator"], figure["met"]):
-        nothing: dict[str, dict[str, str]] = {language: {} for language in _LANGUAGES}
+        nothing: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES}
         return {
             **always,
             "charts": nothing,
             "icons": nothing,
-            "period": dict.fromkeys(_LANGUAGES, WITHHELD),
+            "period": dict.fromkeys(LANGUAGES, WITHHELD),
             "points": [dict.fromkeys(_POINT, WITHHELD)],
             "units": [dict.fromkeys(_UNIT, WITHHELD)],
             "strata": [dict.fromkeys(("name", "value", "n", "met"), WITHHELD)]
@@ -148,7 +148,7 @@ def _shared(
         "every": every,
         "charts": charts,
         "icons": icons,
-        "period": dict.fromkeys(_LANGUAGES, months),
+        "period": dict.fromkeys(LANGUAGES, months),
         "points": points + ([] if periods.is_whole else [dict.fromkeys(_POINT, WITHHELD)]),
         "units": [
             {name: WITHHELD if value is None else value for name, value in row.items()}
@@ -184,7 +184,7 @@ def _measure(
     spacing = natural_period(run)
     told = {
         language: about(run, measure, synthetic=synthetic, language=language)
-        for language in _LANGUAGES
+        for language in LANGUAGES
     }
     chart = chart_of(run, measure, every=spacing)
     charts, icons = _drawn(told, chart, funnel_of(run, measure))
@@ -210,13 +210,13 @@ def _measure(
         "clock": measure.clock_title,
         "notes": list(measure.notes),
         "evidence": list(measure.evidence),
-        "words": {language: explain(measure, language) for language in _LANGUAGES},
+        "words": {language: explain(measure, language) for language in LANGUAGES},
         "better": measure.better,
         "continuous": measure.observation is not None,
         "is_share": told["en"].percent,
         "figure": figure,
         "outside": run.outside[measure.id],
-        "period": {language: period_of(run, measure, language=language) for language in _LANGUAGES}
+        "period": {language: period_of(run, measure, language=language) for language in LANGUAGES}
         if figure["population"]
         else {"en": "", "ru": ""},
         "every": spacing,

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from importlib import resources
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -27,14 +27,16 @@ __all__ = [
     "LANGUAGES",
     "UNTRANSLATED",
     "Language",
+    "LanguageCode",
     "chosen",
     "current",
     "language_of",
     "preferred",
 ]
 
+LanguageCode = Literal["en", "ru"]
 #: What the application speaks; the first is the source's own.
-LANGUAGES: Final = ("en", "ru")
+LANGUAGES: Final[tuple[LanguageCode, ...]] = ("en", "ru")
 
 #: Day before month, and a clock of 24 hours, in both languages.
 _LOCALES: Final = {"en": "en_GB", "ru": "ru_RU"}
@@ -75,7 +77,8 @@ def _day(day: date, locale: Locale) -> str:
 def _decimal(value: float, _sign: float, digits: int, locale: Locale) -> str:
     # A page holds hundreds, the same ones again and again. Minus nothing equals nothing.
     pattern = "#,##0" + ("." + "0" * digits if digits else "")
-    return format_decimal(value, format=pattern, locale=locale)
+    written = format_decimal(abs(value), format=pattern, locale=locale)
+    return f"−{written}" if value < 0 and any(one in "123456789" for one in written) else written
 
 
 class Language:
@@ -97,7 +100,7 @@ class Language:
     """
 
     def __init__(self, code: str, zone: str):
-        self.code = code if code in LANGUAGES else LANGUAGES[0]
+        self.code: LanguageCode = next((one for one in LANGUAGES if one == code), LANGUAGES[0])
         self.zone = zone
         self._locale = Locale.parse(_LOCALES[self.code])
         self._place = ZoneInfo(zone)
@@ -122,10 +125,14 @@ class Language:
         return shown % {"n": self.number(n), **values}
 
     def number(self, value: float | str | None, digits: int | None = None) -> str:
-        """Write a number; missing as a dash, withheld as such."""
+        """Write a number; missing as a dash, withheld as such.
+
+        Whole numbers have no decimals and others two, unless ``digits`` says how many.
+        What is exactly half between two is rounded to the even one.
+        """
         if isinstance(value, str):
             return self.withheld()
-        if value is None:
+        if value is None or not math.isfinite(value):
             return "–"
         if digits is None:
             digits = 0 if float(value).is_integer() else 2
@@ -142,7 +149,7 @@ class Language:
         --------
         >>> english = Language("en", "UTC")
         >>> [english.measured(one) for one in (94.0, 37.9, 0.5, 0.004, -0.0123)]
-        ['94', '37.90', '0.50', '0.004', '-0.0123']
+        ['94', '37.90', '0.50', '0.004', '−0.0123']
         """
         if float(value).is_integer():
             return self.number(value, 0)
@@ -158,23 +165,66 @@ class Language:
             return self.withheld()
         return "–" if value is None else f"{self.number(100 * value, digits)}\u00a0%"
 
+    def signed(self, value: float | None, digits: int | None = None) -> str:
+        """Write a difference with its sign; what is shown as nought has none.
+
+        Examples
+        --------
+        >>> [Language("en", "UTC").signed(one, 1) for one in (3.14, -3.14, -0.01, None)]
+        ['+3.1', '−3.1', '0.0', '–']
+        """
+        written = self.number(value, digits)
+        is_more = value is not None and value > 0 and any(one in "123456789" for one in written)
+        return f"+{written}" if is_more else written
+
     def count(self, number: int | str) -> str:
-        """Write a count; as :class:`neva.pathways.words.Words` asks."""
+        """Write a count."""
         return self.number(number, 0)
 
-    def part(self, share: float) -> str:
-        """Write a share (0-1) in whole per cent; only none is 0 % and only all is 100 %."""
+    def part(self, share: float | None) -> str:
+        r"""Write a share (0-1) in whole per cent; only none is 0 % and only all is 100 %.
+
+        Examples
+        --------
+        >>> [Language("en", "UTC").part(s) for s in (0, 0.0004, 0.123, 0.9999, 1)]
+        ['0\xa0%', '<1\xa0%', '12\xa0%', '>99\xa0%', '100\xa0%']
+        """
+        if share is None:
+            return "–"
         if 0 < share < 0.005:
             return "<" + self.share(0.01, 0)
         if 0.995 <= share < 1:
             return ">" + self.share(0.99, 0)
         return self.share(share, 0)
 
+    def chance(self, probability: float | None) -> str:
+        r"""Write a computed chance in whole per cent: never as impossible, never as certain.
+
+        Examples
+        --------
+        >>> [Language("en", "UTC").chance(p) for p in (0.0, 0.126, 0.996, 1.0, None)]
+        ['<1\xa0%', '13\xa0%', '>99\xa0%', '>99\xa0%', '–']
+        """
+        return self.part(None if probability is None else min(max(probability, 0.004), 0.996))
+
     def duration(self, seconds: float | None) -> str:
-        """Write a duration with one unit and two figures or so."""
-        if seconds is None or math.isnan(seconds):
+        """Write a duration with one unit and two figures or so.
+
+        Hours go up to two days, days up to two years; "–" where there is none.
+
+        Examples
+        --------
+        >>> english = Language("en", "UTC")
+        >>> [english.duration(s) for s in (0, 0.2, 45, 720, 5400, 259200, 900000, None)]
+        ['0 s', '<1 s', '45 s', '12 min', '1.5 h', '3 d', '10 d', '–']
+        >>> english.duration(-5400), english.duration(59.7), english.duration(3599)
+        ('−1.5 h', '1 min', '1 h')
+        """
+        if seconds is None or not math.isfinite(seconds):
             return "–"
         size = abs(seconds)
+        if 0 < size < 1:
+            return ("−" if seconds < 0 else "") + self("%(n)s s", n="<1")
         for limit, unit, text in (
             (59.5, 1.0, self("%(n)s s")),
             (59.5 * 60, 60.0, self("%(n)s min")),
@@ -221,17 +271,14 @@ class Language:
         return format_date(local, "d MMM", locale=self._locale)
 
     def hours(self, value: float | timedelta | str | None) -> str:
-        """Write a span given in hours, in minutes, hours or days."""
+        """Write a span given in hours, as a :meth:`duration`."""
         if isinstance(value, str):
             return self.withheld()
         if value is None:
             return "–"
-        hours = value.total_seconds() / 3600 if isinstance(value, timedelta) else float(value)
-        if abs(hours) < 1:
-            return self("%(n)s min", n=self.number(round(60 * hours)))
-        if abs(hours) < 48:
-            return self("%(n)s h", n=self.number(hours, 1))
-        return self("%(n)s days", n=self.number(hours / 24, 1))
+        if isinstance(value, timedelta):
+            return self.duration(value.total_seconds())
+        return self.duration(3600 * value)
 
 
 @lru_cache(maxsize=64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neva.languages.english import number, part
 from neva.models.cases import LEFT_OUT
 from neva.models.evaluation import FIGURES, ModelEvaluation
 from neva.models.fitted_model import Model
@@ -13,19 +14,11 @@ from neva.models.runs import TrainedModel
 __all__ = ["model_card"]
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
 def _with_interval(told: Mapping[str, Any], digits: int = 3) -> str:
-    value = _number(told["value"], digits)
+    value = number(told["value"], digits)
     if told.get("lower") is None:
         return value
-    return f"{value} ({_number(told['lower'], digits)} to {_number(told['upper'], digits)})"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+    return f"{value} ({number(told['lower'], digits)} to {number(told['upper'], digits)})"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -42,8 +35,8 @@ def _performance(evaluation: ModelEvaluation) -> list[str]:
     lines = [
         (
             f"{evaluation.n} cases of {evaluation.patients} patients, {evaluation.events} with the "
-            f"outcome; {evaluation.level:.0%} intervals from {evaluation.resamples} redrawings of "
-            f"patients; figures are means over {evaluation.repeats} resampling(s); threshold "
+            f"outcome; {part(evaluation.level)} intervals from {evaluation.resamples} redrawings "
+            f"of patients; figures are means over {evaluation.repeats} resampling(s); threshold "
             f"{evaluation.threshold:g}."
         ),
         "",
@@ -68,8 +61,8 @@ def _performance(evaluation: ModelEvaluation) -> list[str]:
     lines += [
         (
             f"Of {evaluation.outcomes} stays with the outcome {evaluation.flagged_outcomes} were "
-            f"flagged; median lead time {_number(lead.estimate, 1)} h "
-            f"({_number(lead.lower, 1)} to {_number(lead.upper, 1)})."
+            f"flagged; median lead time {number(lead.estimate, 1)} h "
+            f"({number(lead.lower, 1)} to {number(lead.upper, 1)})."
         ),
         "",
     ]
@@ -97,9 +90,9 @@ def _missing(evaluation: ModelEvaluation, model: Model) -> list[str]:
         [
             [
                 titles.get(row["feature"], row["feature"]),
-                _share(row["missing"]),
-                _share(row["missing_with_outcome"]),
-                _share(row["missing_without"]),
+                part(row["missing"]),
+                part(row["missing_with_outcome"]),
+                part(row["missing_without"]),
             ]
             for row in evaluation.missing.iter_rows(named=True)
         ],
@@ -200,7 +193,7 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         "",
         (
             f"Data version `{data['identity']}`; predictions made from {data['first']} to "
-            f"{data['last']}. Of the events, {_share(data['assumed_share'])} have an assumed "
+            f"{data['last']}. Of the events, {part(data['assumed_share'])} have an assumed "
             "time of becoming known."
         ),
         "",

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from neva.errors import UsageError
+from neva.languages.english import part
 from neva.pathways.map import ActivityMap
-from neva.pathways.words import share_in_words
 
 __all__ = ["Detail", "choose_paths"]
 
@@ -51,7 +51,7 @@ class Detail:
         paths = f"{self.shown:,} of {self.total:,} paths"
         if self.shown == self.total:
             return paths
-        share = share_in_words(self.shown_steps / max(self.total_steps, 1))
+        share = part(self.shown_steps / max(self.total_steps, 1))
         return f"{paths}, {share} of steps"
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 from xml.sax.saxutils import escape, quoteattr
 
+from neva.languages.english import ENGLISH
+from neva.languages.language import Language
 from neva.pathways.detail import END, START, Detail, choose_paths
 from neva.pathways.layout import place
 from neva.pathways.log import NO_UNIT
 from neva.pathways.map import ActivityMap
 from neva.pathways.shapes import Box, Layout, PathSpec, PlaceSpec, Point, Route
 from neva.pathways.text import clean, text_width, wrap
-from neva.pathways.words import ENGLISH, Words
 
 __all__ = ["MAP_STYLE", "METRICS", "Metric", "Picture", "arrange", "draw_map"]
 
@@ -119,7 +120,7 @@ def arrange(
     *,
     paths: float | None = None,
     metric: Metric = "steps and median",
-    words: Words = ENGLISH,
+    words: Language = ENGLISH,
 ) -> Picture:
     """Choose what is shown and place it.
 
@@ -130,7 +131,7 @@ def arrange(
         Share of the paths (0–1); see :func:`neva.pathways.detail.choose_paths`.
     metric : str
         What stands on a path; its width is always its steps.
-    words : Words
+    words : Language
         The language.
     """
     detail = choose_paths(of, paths)
@@ -224,7 +225,7 @@ def _path(
     most: int,
     of: ActivityMap,
     metric: Metric,
-    words: Words,
+    words: Language,
 ) -> _Path:
     stroke = _STROKE_LEAST + (_STROKE_MOST - _STROKE_LEAST) * math.sqrt(frequency / max(most, 1))
     steps = words.count(frequency)
@@ -274,7 +275,7 @@ def draw_map(
     link: Callable[[str, str | None], str] | None = None,
     title: str = "",
     metric: Metric = "steps and median",
-    words: Words = ENGLISH,
+    words: Language = ENGLISH,
 ) -> str:
     """Draw a map as SVG; see :meth:`neva.pathways.ActivityMap.to_svg`."""
     picture = arrange(of, paths=paths, metric=metric, words=words)
@@ -318,7 +319,7 @@ def draw_map(
     return "\n".join(parts) + "\n"
 
 
-def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Words) -> list[str]:
+def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Language) -> list[str]:
     counts = {"shown": words.count(detail.shown), "all": words.count(detail.total)}
     shown = words("%(shown)s of %(all)s paths", **counts)
     if detail.shown < detail.total:

@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 
 from neva.errors import UsageError
+from neva.languages.english import part
 from neva.pathways._kernels import MISSING_TIME, contains_step, in_parallel, ranges
 from neva.pathways.log import ActivityLog
 from neva.pathways.variants import find_variants
-from neva.pathways.words import share_in_words
 
 __all__ = [
     "READABLE_ACTIVITIES",
@@ -210,7 +210,7 @@ def variant_share(share: float) -> Filter:
         needed = int(np.searchsorted(np.cumsum(variants.count), wanted)) + 1 if wanted else 0
         return variants.variant_of_case < needed
 
-    return Filter(f"the most frequent variants of {share_in_words(share)} of cases", keep)
+    return Filter(f"the most frequent variants of {part(share)} of cases", keep)
 
 
 def cases_in(case_ids: Iterable[str], *, words: str = "") -> Filter:

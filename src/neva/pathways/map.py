@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from neva.languages.english import ENGLISH
+from neva.languages.language import Language
 from neva.pathways._kernels import (
     POSITION_UNIT,
     SUM_SHIFT,
@@ -21,7 +23,6 @@ from neva.pathways._kernels import (
     segment_quantiles,
     segment_sums,
 )
-from neva.pathways.words import ENGLISH, Words
 
 if TYPE_CHECKING:
     from neva.pathways.drawing import Metric
@@ -109,7 +110,7 @@ class ActivityMap:
         link: Callable[[str, str | None], str] | None = None,
         title: str = "",
         metric: Metric = "steps and median",
-        words: Words = ENGLISH,
+        words: Language = ENGLISH,
     ) -> str:
         """Draw the map.
 
@@ -127,7 +128,7 @@ class ActivityMap:
         metric : str
             What stands on a path: ``steps and median``, ``steps``, ``cases``,
             ``median``, ``mean`` or ``p90``; its width is always its steps.
-        words : Words
+        words : Language
             The language; names of activities stay as they are.
 
         Returns

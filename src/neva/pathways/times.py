@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from neva.languages.english import duration
 from neva.pathways._kernels import MISSING_TIME, first_and_last, in_parallel, ranges
-from neva.pathways.words import duration_in_words
 
 if TYPE_CHECKING:
     from neva.pathways.log import ActivityLog
@@ -124,8 +124,8 @@ class Durations:
     def __str__(self) -> str:
         summary = self.summary
         return (
-            f"{self.what}: median {duration_in_words(summary['median'])}, "
-            f"p90 {duration_in_words(summary['p90'])} ({summary['count']} of "
+            f"{self.what}: median {duration(summary['median'])}, "
+            f"p90 {duration(summary['p90'])} ({summary['count']} of "
             f"{self.counts['cases']} cases)"
         )
 

@@ -21,6 +21,7 @@ from neva.events.schema import REASONS
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.files.whole import write_whole
+from neva.languages.english import duration, number, share
 from neva.pathways import (
     ActivityFile,
     ActivityLog,
@@ -40,7 +41,6 @@ from neva.reports.charts import drawing as charts
 from neva.reports.laying_out import templates_of
 from neva.reports.pages import findings
 from neva.reports.pages.quality import MOST_CASES, page
-from neva.reports.words import duration, number, share
 
 __all__ = ["Report", "make_report"]
 

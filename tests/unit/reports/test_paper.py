@@ -10,6 +10,8 @@ from tests.hospitals import NOW as IMPORTED
 
 from neva.errors import UsageError
 from neva.events.hospital import create_hospital
+from neva.languages.english import ENGLISH
+from neva.languages.language import Language
 from neva.operations.bed_board import bed_board
 from neva.operations.ward_sheets import ward_sheet
 from neva.reports.paper import reviews as paper_reviews
@@ -17,7 +19,6 @@ from neva.reports.paper.beds import bed_meeting_sheet, discharge_sheet, long_sta
 from neva.reports.paper.reviews import deaths_of, mortality_sheet
 from neva.reports.paper.sheet import Column, Paper, Part, Person, Sheet
 from neva.reports.paper.wards import downtime_sheet, handover_sheet, write_downtime
-from neva.reports.paper.words import plain
 from neva.synthesis import Plan, synthesise
 
 
@@ -83,16 +84,29 @@ def test_everybody_present_is_on_the_census_once(board):
 def test_every_text_passes_through_words(board):
     """A translation that answers with a mark leaves no English sentence behind."""
 
-    def marked(text, **values):
-        return "¤" + re.sub(r"%\(\w+\)s", "¤", text).replace("%%", "%") if values else "¤" + text
+    class Marked(Language):
+        def __call__(self, text, /, **values):
+            marked = re.sub(r"%\(\w+\)s", "¤", text).replace("%%", "%") if values else text
+            return "¤" + marked
 
-    for name, sheet in sheets(board, Paper(zone=board.zone, words=marked)).items():
+    paper = Paper(zone=board.zone, words=Marked("en", board.zone))
+    for name, sheet in sheets(board, paper).items():
         assert sheet.title.startswith("¤"), name
         for part in sheet.parts:
             assert part.title.startswith("¤"), (name, part.title)
             assert all(one.title.startswith("¤") or not one.title for one in part.columns)
             texts = (*part.texts, *part.notes, *([part.empty] if part.empty else []))
             assert all("¤" in text for text in texts), (name, texts)
+
+
+def test_numbers_of_a_russian_sheet_are_written_in_russian(board):
+    """They were written as in English: 15,214 for 15 214, 12.3 for 12,3."""
+    russian = sheets(board, Paper(zone=board.zone, words=Language("ru", board.zone)))
+    cells = [
+        cell for one in russian.values() for part in one.parts for row in part.rows for cell in row
+    ]
+    assert any(re.search(r"\d,\d", cell) for cell in cells), cells
+    assert not any(re.fullmatch(r"\d+\.\d", cell) for cell in cells)
 
 
 def test_texts_are_escaped_everywhere():
@@ -117,7 +131,7 @@ def test_times_are_the_hospitals():
     assert Paper(zone="Europe/Moscow").time(datetime(2024, 3, 5, 22, tzinfo=UTC)) == (
         "06.03.\u00a001:00"
     )
-    assert plain("%(n)s %%", n=3) == "3 %"
+    assert ENGLISH("%(n)s %%", n=3) == "3 %"
 
 
 def test_downtime_sheets_are_the_owners_and_the_oldest_go(hospital, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from neva.definitions import model as m
 from neva.definitions.words import _texts as words
 from neva.definitions.words._said import LONGEST, Said, ladder_of
+from neva.languages.language import LanguageCode
 
 __all__ = ["Phrases"]
 
@@ -33,7 +34,7 @@ class Phrases:
         Whether a period was said whose limit may be unknown.
     """
 
-    language: words.Language
+    language: LanguageCode
     names: dict[str, tuple[str, str]] = field(default_factory=dict)
     first: set[str] = field(default_factory=set)
     unknown_windows: bool = False

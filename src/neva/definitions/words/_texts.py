@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-__all__ = ["LANGUAGES", "WORDS", "Language", "amount", "count", "number", "ordinal", "unit"]
+from neva.languages.language import LanguageCode
 
-Language = Literal["en", "ru"]
-LANGUAGES: Final[tuple[Language, ...]] = ("en", "ru")
+__all__ = ["WORDS", "amount", "count", "number", "ordinal", "unit"]
+
 
 WORDS: Final[dict[str, tuple[str, str]]] = {
     # ------------------------------------------------------------- the point
@@ -445,14 +445,14 @@ _PLURALS: Final[dict[str, tuple[tuple[str, str], tuple[str, str, str], tuple[str
 }
 
 
-def number(value: float, language: Language) -> str:
+def number(value: float, language: LanguageCode) -> str:
     """Write a number: no trailing zeros, a comma in Russian, a true minus."""
     text = f"{value:.10g}" if abs(value) < 1e10 else f"{value:g}"
     text = text.replace("-", "−") if "e" not in text else text
     return text.replace(".", ",") if language == "ru" else text
 
 
-def unit(code: str, language: Language) -> str:
+def unit(code: str, language: LanguageCode) -> str:
     """Write a UCUM unit as people do; what has no such writing stays as it is."""
     return _UNITS.get(code, (code, code))[language == "ru"]
 
@@ -466,7 +466,7 @@ def _russian_form(value: float) -> int:
     return 0 if whole % 10 == 1 else 1 if whole % 10 in (2, 3, 4) else 2
 
 
-def count(value: float, what: str, language: Language, *, genitive: bool = False) -> str:
+def count(value: float, what: str, language: LanguageCode, *, genitive: bool = False) -> str:
     """Write so many hours, minutes, days, years, points or codes.
 
     Examples
@@ -483,7 +483,7 @@ def count(value: float, what: str, language: Language, *, genitive: bool = False
     return f"{number(value, 'ru')} {russian[form]}"
 
 
-def ordinal(value: int, language: Language, *, neuter: bool = False) -> str:
+def ordinal(value: int, language: LanguageCode, *, neuter: bool = False) -> str:
     """Write 1st, 2nd, 3rd; in Russian in the genitive.
 
     Examples
@@ -498,7 +498,7 @@ def ordinal(value: int, language: Language, *, neuter: bool = False) -> str:
 
 
 def amount(
-    value: float, of: Literal["hours", "days"], language: Language, *, genitive: bool = False
+    value: float, of: Literal["hours", "days"], language: LanguageCode, *, genitive: bool = False
 ) -> str:
     """Write a duration: minutes below an hour, elapsed hours in days where they are whole.
 

@@ -23,6 +23,7 @@ from neva.definitions.words import _texts as words
 from neva.definitions.words._phrases import Phrases
 from neva.definitions.words._said import Said, labels_of
 from neva.errors import UsageError
+from neva.languages.language import LANGUAGES, LanguageCode
 
 __all__ = ["explain"]
 
@@ -58,10 +59,8 @@ def explain(definition: Any, language: str = "en") -> str:
     >>> print(explain(saturation.within(hours(24)).last().value("%") < 92))
     value (%) of the last record of “SpO2” (in the last 24 hours) < 92 %
     """
-    if language not in words.LANGUAGES:
-        message = (
-            f"language: no words in it; found {language!r}; choose {' or '.join(words.LANGUAGES)}"
-        )
+    if language not in LANGUAGES:
+        message = f"language: no words in it; found {language!r}; choose {' or '.join(LANGUAGES)}"
         raise UsageError(message)
     if isinstance(definition, Document):
         return _Page(definition, "ru" if language == "ru" else "en").text()
@@ -75,7 +74,7 @@ def explain(definition: Any, language: str = "en") -> str:
 class _Page:
     """A document, section by section."""
 
-    def __init__(self, document: Document, language: words.Language) -> None:
+    def __init__(self, document: Document, language: LanguageCode) -> None:
         self.document = document
         self.phrases = Phrases(language)
         self.lines: list[str] = []

@@ -19,7 +19,6 @@ from neva.reports.charts.quality_drawing import (
     finished,
     value_domain,
 )
-from neva.reports.pages.quality_words import number_in
 from neva.statistics.calibration import Calibration
 
 __all__ = ["calibration_chart", "interval_chart", "sequential_chart"]
@@ -97,7 +96,7 @@ def sequential_chart(display: Vlad, cusum: RiskAdjustedCusum, about: About) -> d
     }
     shown = _thinned(cusum.frame, is_signal)
     words = {
-        name: about.word(name, ratio=number_in(about.language, ratio, 2).rstrip("0").rstrip(".,"))
+        name: about.word(name, ratio=about.number(ratio, 2).rstrip("0").rstrip(".,"))
         for name, (ratio, _) in ratios.items()
     }
     scale = alt.Scale(domain=list(words.values()), range=[looks[name][0] for name in words])
@@ -139,7 +138,7 @@ def sequential_chart(display: Vlad, cusum: RiskAdjustedCusum, about: About) -> d
             alt.Chart(_data([{"value": limit}]))
             .mark_rule(color=colour, strokeDash=[2, 3], strokeWidth=1.5)
             .encode(y=cy),
-            alt.Chart(_data([{"value": limit, "text": number_in(about.language, limit, 2)}]))
+            alt.Chart(_data([{"value": limit, "text": about.number(limit, 2)}]))
             .mark_text(align="left", dx=6, fontSize=11, color="#333333")
             .encode(x=alt.value(_WIDTH), y=cy, text="text:N"),
             alt.Chart(_data([{"value": limit, "text": words[name]}]))
@@ -209,9 +208,9 @@ def calibration_chart(found: Calibration, about: About) -> dict[str, Any]:
         "calibration-numbers",
         n=found.n,
         events=found.events,
-        ratio=number_in(about.language, found.ratio, 2),
-        slope=number_in(about.language, found.recalibration.slope, 2),
-        c=number_in(about.language, found.c_statistic, 2),
+        ratio=about.number(found.ratio, 2),
+        slope=about.number(found.recalibration.slope, 2),
+        c=about.number(found.c_statistic, 2),
     )
     fewest, most = min(found.curve["n"], default=0), max(found.curve["n"], default=0)
     sizes = str(most) if fewest == most else f"{fewest}–{most}"

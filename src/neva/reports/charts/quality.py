@@ -30,7 +30,6 @@ from neva.reports.charts.quality_drawing import (
     kept_apart,
     value_domain,
 )
-from neva.reports.pages.quality_words import number_in
 
 __all__ = [
     "About",
@@ -421,8 +420,8 @@ def funnel_chart(funnel: Funnel, about: About) -> dict[str, Any]:
     )
     method = about.word(
         f"method-{funnel.method}",
-        phi=number_in(about.language, funnel.phi, 2),
-        tau2=number_in(about.language, funnel.tau2, 4),
+        phi=about.number(funnel.phi, 2),
+        tau2=about.number(funnel.tau2, 4),
     )
     drawn = alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT + 40)
     return finished(drawn, about, [method])

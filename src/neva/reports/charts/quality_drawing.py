@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import altair as alt
 
-from neva.reports.pages.quality_words import Language, number_in, number_locale, share_in, text
+from neva.languages.language import Language, LanguageCode, language_of
+from neva.reports.charts.quality_words import number_locale, text
 
 __all__ = ["About", "finished", "kept_apart", "value_domain"]
 
@@ -47,7 +48,7 @@ class About:
     period: str
     synthetic: bool
     percent: bool = False
-    language: Language = "en"
+    language: LanguageCode = "en"
 
     def word(self, key: str, **values: object) -> str:
         """Return a text in the language of the chart."""
@@ -56,10 +57,19 @@ class About:
     def value(self, number: float | None, digits: int | None = None) -> str:
         """Write a value as per cent, or with as many decimals as its size needs."""
         if self.percent:
-            return share_in(self.language, number, 1 if digits is None else digits)
+            return self.words.share(number, 1 if digits is None else digits)
         if number is not None and digits is None:
             digits = 0 if abs(number) >= 100 else 1 if abs(number) >= 10 else 2
-        return number_in(self.language, number, digits or 0)
+        return self.number(number, digits or 0)
+
+    def number(self, number: float | None, digits: int) -> str:
+        """Write a number in the language of the chart."""
+        return self.words.number(number, digits)
+
+    @property
+    def words(self) -> Language:
+        """The language of the chart."""
+        return language_of(self.language, "UTC")
 
     @property
     def axis_format(self) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from neva.languages.language import LanguageCode
 from neva.quality.charts.icons import ASSURANCE_ICONS, VARIATION_ICONS, AssuranceIcon, VariationIcon
-from neva.reports.pages.quality_words import Language, text
+from neva.reports.charts.quality_words import text
 
 __all__ = ["icon_svg"]
 
@@ -70,7 +71,7 @@ _DRAWN: Final[dict[str, tuple[str, str]]] = {
 
 
 def icon_svg(
-    icon: VariationIcon | AssuranceIcon, *, language: Language = "en", size: int = 48
+    icon: VariationIcon | AssuranceIcon, *, language: LanguageCode = "en", size: int = 48
 ) -> str:
     """Draw an icon.
 

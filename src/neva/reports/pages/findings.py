@@ -9,8 +9,8 @@ import polars as pl
 from neva.census import Census, LengthOfStay
 from neva.events.checks import Checked
 from neva.events.snapshot import Snapshot
+from neva.languages.english import duration, number, share
 from neva.pathways import ActivityLog, ActivityMap, Variants
-from neva.reports.words import duration, number, share
 
 __all__ = ["of"]
 

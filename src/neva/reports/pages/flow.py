@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from neva.flow.forecast.bed_report import BedReport
 from neva.flow.forecast.forecast import OccupancyForecast
+from neva.languages.english import chance, number, part
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow import fan_chart
 from neva.reports.pages.flow_comparison import comparison_page
 from neva.reports.pages.flow_evaluation import evaluation_page
 from neva.reports.pages.flow_trajectories import trajectories_page
-from neva.reports.pages.flow_words import ahead, chance, hours_ahead, listed, local, place_name
+from neva.reports.pages.flow_words import ahead, hours_ahead, listed, local, place_name
 from neva.reports.pages.page import Cell, Details, Figure, Page, Panel, Section, Table, Text
-from neva.reports.words import number
 
 __all__ = ["Page", "comparison_page", "evaluation_page", "forecast_page", "trajectories_page"]
 
@@ -225,7 +225,7 @@ def _entries(forecast: OccupancyForecast) -> tuple[Table | Text, ...]:
     for row in forecast.reliability.iter_rows(named=True):
         share = "–"
         if row["share"] is not None:
-            share = f"{row['share']:.0%} ({row['lower']:.0%}–{row['upper']:.0%})"
+            share = f"{part(row['share'])} ({part(row['lower'])}–{part(row['upper'])})"
         both = row["with_entries"]
         rows.append(
             (

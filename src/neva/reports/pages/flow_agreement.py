@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from neva.flow.simulation.agreement import Agreement
+from neva.languages.english import number
 from neva.reports.pages.flow_words import ahead, hours_ahead, listed, local, place_name, signed
 from neva.reports.pages.page import Cell, Details, Section, Table, Text
-from neva.reports.words import number
 
 __all__ = ["agreement_section", "agreement_words", "reason_words"]
 

@@ -13,10 +13,10 @@ from neva.flow.simulation.compare import (
     highest_occupancy,
     refusal_by_pool,
 )
+from neva.languages.english import number, part, share
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow import pool_chart, search_chart
 from neva.reports.pages.page import Cell, Details, Figure, Panel, Table, Text
-from neva.reports.words import number, share
 
 __all__ = ["mean_beds", "pool_blocks", "service_blocks"]
 
@@ -130,10 +130,11 @@ def pool_blocks(
             )
         )
     sentence = (
-        f"There is no occupancy that is right for all: at {RULE:.0%} full, a pool of {SMALL_POOL} "
-        f"beds turns away {_at_rule(pools, SMALL_POOL)} of those who come, one of {LARGE_POOL} "
-        f"beds {_at_rule(pools, LARGE_POOL)}, because in a large pool highs and lows even out."
-    ).replace("85%", "85 %")
+        f"There is no occupancy that is right for all: at {part(RULE)} full, a pool of "
+        f"{SMALL_POOL} beds turns away {_at_rule(pools, SMALL_POOL)} of those who come, one of "
+        f"{LARGE_POOL} beds {_at_rule(pools, LARGE_POOL)}, because in a large pool highs and lows "
+        "even out."
+    )
     blocks: list[Text | Table | Figure | Details] = [
         Text(sentence),
         Figure(

@@ -7,11 +7,11 @@ from typing import Any, Final
 import polars as pl
 
 from neva.flow.simulation.calibration import ALL, Calibrated
+from neva.languages.english import number, share
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow import hours_chart, noons_chart
 from neva.reports.pages.flow_words import listed, local, place_name
 from neva.reports.pages.page import Cell, Details, Figure, Panel, Section, Table, Text
-from neva.reports.words import number, share
 
 __all__ = ["calibration_sections", "calibration_verdict"]
 

@@ -11,6 +11,7 @@ from neva.flow.simulation.agreement import Agreement
 from neva.flow.simulation.calibration import Calibrated
 from neva.flow.simulation.compare import Comparison, ServiceSearch
 from neva.flow.simulation.hospital_fit import FittedHospital
+from neva.languages.english import number
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow import SCENARIOS, scenario_chart
 from neva.reports.pages.flow_agreement import agreement_section, agreement_words
@@ -26,7 +27,6 @@ from neva.reports.pages.flow_words import (
     value,
 )
 from neva.reports.pages.page import Cell, Details, Figure, Page, Panel, Section, Table, Text
-from neva.reports.words import number
 
 __all__ = ["comparison_page"]
 

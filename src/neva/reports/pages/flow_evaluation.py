@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from neva.flow.forecast.evaluation import Evaluation
+from neva.languages.english import number, part, share, signed
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow_scores import (
     SKILL_FLOOR,
@@ -16,7 +17,6 @@ from neva.reports.charts.flow_scores import (
 from neva.reports.pages.flow_reliability import clock_figure, reliability_blocks
 from neva.reports.pages.flow_words import hours_ahead, is_known, listed, local, place_name
 from neva.reports.pages.page import Cell, Details, Figure, Page, Panel, Section, Table, Text
-from neva.reports.words import number, share
 from neva.statistics.intervals import proportion_interval
 
 __all__ = ["evaluation_page"]
@@ -162,7 +162,7 @@ def _skill_blocks(
         "Right of 0 the forecast is better; 100 % would be no error at all. 95 % intervals of a "
         "block bootstrap over origins. Circle: better; diamond: the interval of the difference "
         f"holds zero; square: worse. Hollow: without an interval. "
-        f"What is below {SKILL_FLOOR:.0%} is drawn there."
+        f"What is below {part(SKILL_FLOOR)} is drawn there."
     ).replace("-100%", "−100 %")
     blocks: list[Text | Table | Figure | Details] = [Figure(tuple(panels), caption, size="medium")]
     if bare:
@@ -204,9 +204,8 @@ def _skill_blocks(
 def _skill(row: dict[str, Any]) -> str:
     if not is_known(row["skill"]):
         return "–"
-    if not is_known(row["skill_low"]):
-        return f"{row['skill']:+.0%}"
-    return f"{row['skill']:+.0%} ({row['skill_low']:+.0%} to {row['skill_high']:+.0%})"
+    skill, low, high = (signed(100 * row[one], 0) for one in ("skill", "skill_low", "skill_high"))
+    return f"{skill} %" if not is_known(row["skill_low"]) else f"{skill} % ({low} to {high})"
 
 
 def _skill_row(row: dict[str, Any], what: str) -> tuple[Cell, ...]:
@@ -218,8 +217,8 @@ def _skill_row(row: dict[str, Any], what: str) -> tuple[Cell, ...]:
         Cell(number(row["occasions"])),
         Cell(_skill(row)),
         Cell(
-            f"{row['difference']:+.2f} ({row['difference_low']:+.2f} to "
-            f"{row['difference_high']:+.2f})"
+            f"{signed(row['difference'], 2)} ({signed(row['difference_low'], 2)} to "
+            f"{signed(row['difference_high'], 2)})"
         ),
         Cell(verdict, is_text=True, is_strong=verdict != "not told apart"),
     )
@@ -240,7 +239,7 @@ def _covered(row: dict[str, Any], level: int) -> Cell:
     is_off = not low <= level / 100 <= high
     return Cell(
         share(row[f"coverage{level}"], digits=0),
-        small=f"{100 * low:.0f}–{100 * high:.0f}{' ≠' if is_off else ''}",
+        small=f"{number(100 * low, 0)}–{number(100 * high, 0)}{' ≠' if is_off else ''}",
         is_strong=is_off,
     )
 
@@ -256,7 +255,7 @@ def _score_row(row: dict[str, Any], what: str, *, with_model: bool) -> tuple[Cel
         _covered(row, 90),
         Cell(number(row["width90"], digits=1)),
         Cell(number(row["mae"], digits=2)),
-        Cell(f"{row['bias']:+.2f}".replace("-", "−")),
+        Cell(signed(row["bias"], 2)),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from neva.flow.forecast.evaluation import Evaluation
+from neva.languages.english import number, part
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow_scores import clock_chart, histogram_chart, levels_chart
 from neva.reports.pages.flow_words import hours_ahead
 from neva.reports.pages.page import Details, Figure, Panel, Table, Text
-from neva.reports.words import number
 
 __all__ = ["clock_figure", "reliability_blocks"]
 
@@ -26,7 +26,7 @@ def reliability_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Deta
         found = judged.reliability(horizon_hours=horizon)
         title = f"{hours_ahead(horizon)} ahead: {number(found.observations)} occasions"
         shares = {row["level"]: row["share"] for row in found.frame.iter_rows(named=True)}
-        said = ", ".join(f"{level:.0%}: {shares[level]:.0%}" for level in (0.25, 0.5, 0.75))
+        said = ", ".join(f"{part(level)}: {part(shares[level])}" for level in (0.25, 0.5, 0.75))
         levels.append(
             Panel(
                 to_svg(levels_chart(found)),

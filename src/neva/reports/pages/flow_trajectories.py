@@ -9,11 +9,11 @@ from typing import Final
 import polars as pl
 
 from neva.flow.stays.trajectories import Trajectories
+from neva.languages.english import number, share
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.flow import MOST_STATES, incidence_chart, occupation_chart
 from neva.reports.pages.flow_words import listed, local
 from neva.reports.pages.page import Cell, Figure, Page, Panel, Section, Table, Text
-from neva.reports.words import number, share
 
 __all__ = ["trajectories_page"]
 

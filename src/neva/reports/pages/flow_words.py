@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from neva.reports.words import number, share
+from neva.languages.english import number, share
+from neva.languages.english import signed as signed_number
 
-__all__ = ["ahead", "chance", "hours_ahead", "listed", "local", "place_name", "signed", "value"]
+__all__ = ["ahead", "hours_ahead", "listed", "local", "place_name", "signed", "value"]
 
 #: Figures that are shares: written as per cent, their differences in percentage points.
 SHARES: Final = ("occupancy", "full_share", "waited_share")
@@ -76,21 +77,6 @@ def ahead(hours: float) -> str:
     return f"in {hours_ahead(hours)}"
 
 
-def chance(probability: float) -> str:
-    """Write a chance; never as certain where it is not.
-
-    Examples
-    --------
-    >>> chance(0.126), chance(0.002), chance(0.999), chance(0.0)
-    ('13 %', '< 1 %', '> 99 %', '< 1 %')
-    """
-    if probability < 0.005:
-        return "< 1 %"
-    if probability > 0.995:
-        return "> 99 %"
-    return f"{probability:.0%}".replace("%", " %")
-
-
 def is_known(number_: float | None) -> bool:
     """Tell whether there is a number: neither missing nor NaN nor infinite."""
     return number_ is not None and math.isfinite(number_)
@@ -117,10 +103,7 @@ def signed(figure: str, amount: float | None) -> str:
         return "–"
     scaled = 100 * amount if figure in SHARES else amount
     digits = 1 if figure in SHARES or abs(scaled) >= 10 else 2
-    text = f"{abs(scaled):,.{digits}f}"
-    if not float(text.replace(",", "")):
-        return text
-    return f"{'−' if scaled < 0 else '+'}{text}"
+    return signed_number(scaled, digits)
 
 
 def place_name(place: str, what: str) -> str:

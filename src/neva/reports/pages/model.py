@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from neva.languages.english import part
 from neva.models.evaluation import MAIN
 from neva.models.report import ModelReport, left_out_in_words
 from neva.reports.charts.drawing import to_svg
@@ -94,7 +95,7 @@ def _landmarks(report: ModelReport) -> list[Any]:
         better = "higher is better" if figure == "auroc" else "lower is better"
         made.append(
             Table(
-                f"{HEAD[figure]} ({better}), with {first.level:.0%} intervals from "
+                f"{HEAD[figure]} ({better}), with {part(first.level)} intervals from "
                 f"{first.resamples} redrawings of patients",
                 (
                     Cell("evaluated at", is_text=True),

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import polars as pl
 
+from neva.languages.english import share
 from neva.models.evaluation import MAIN, ModelEvaluation
 from neva.models.first_and_last import Faces
 from neva.models.report import AtLandmark, ModelReport
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.models import SERIES, calibration_chart, decision_chart
 from neva.reports.pages.page import Cell, Figure, Panel, Table, Text
-from neva.reports.words import share
 
 __all__ = [
     "HEAD",

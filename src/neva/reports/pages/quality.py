@@ -13,6 +13,8 @@ import polars as pl
 from neva.definitions.documents import Measure
 from neva.definitions.reference.engine import DEFECTS
 from neva.events.snapshot import Snapshot
+from neva.languages.english import number, share
+from neva.languages.language import LanguageCode
 from neva.quality.cases import Decision, decisions
 from neva.quality.charts.control_charts import measure_chart
 from neva.quality.charts.spc import ControlChart
@@ -23,7 +25,6 @@ from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.quality import control_chart, funnel_chart, interval_chart
 from neva.reports.charts.quality_drawing import About
 from neva.reports.charts.quality_icons import icon_svg
-from neva.reports.words import number, share
 
 __all__ = ["about", "chart_of", "funnel_of", "page", "units_of"]
 
@@ -132,7 +133,7 @@ def _local(time: datetime | None, zone: str) -> str:
     return "–" if time is None else time.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
 
 
-def period_of(run: MeasureRun, measure: Measure, *, language: Literal["en", "ru"] = "en") -> str:
+def period_of(run: MeasureRun, measure: Measure, *, language: LanguageCode = "en") -> str:
     """Say from when to when the cases of a measure are."""
     cases = run.of(measure.id)
     between = " to " if language == "en" else " – "
@@ -145,7 +146,7 @@ def _at(cases: pl.DataFrame, which: str) -> datetime | None:
 
 
 def about(
-    run: MeasureRun, measure: Measure, *, synthetic: bool, language: Literal["en", "ru"] = "en"
+    run: MeasureRun, measure: Measure, *, synthetic: bool, language: LanguageCode = "en"
 ) -> About:
     """Say what a chart of a measure must say of itself."""
     title = measure.title_ru if language == "ru" and measure.title_ru else measure.title

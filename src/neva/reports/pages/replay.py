@@ -12,6 +12,7 @@ import polars as pl
 from neva.decisions.moments import Moments
 from neva.decisions.replay import Replay
 from neva.decisions.replay_figures import Figures
+from neva.languages.english import number, part, share
 from neva.reports.charts.drawing import _data, to_svg
 from neva.reports.charts.flow import INK, LINE, themed
 from neva.reports.pages.page import Cell, Figure, Page, Panel, Section, Table, Text
@@ -23,21 +24,13 @@ __all__ = ["replay_page"]
 _SHADES: Final = (5.0, 15.0, 30.0)
 
 
-def _number(value: Any, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _percent(value: Any) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
 def _interval(row: Mapping[str, Any], name: str, *, percent: bool = False) -> str:
     low, high = row.get(f"{name}_lower"), row.get(f"{name}_upper")
     if low is None or high is None:
         return ""
     if percent:
-        return f"{100 * low:.0f} to {100 * high:.0f} %"
-    return f"{low:,.1f} to {high:,.1f}"
+        return f"{number(100 * low, 0)} to {part(high)}"
+    return f"{number(low, 1)} to {number(high, 1)}"
 
 
 def _hours(hours: float) -> str:
@@ -117,19 +110,19 @@ def _by_day(
         tuple(
             (
                 _rule(row, titles),
-                Cell(f"{row['stays']:,}", small=f"{_number(row['patient_days'], 0)} days"),
+                Cell(f"{row['stays']:,}", small=f"{number(row['patient_days'], 0)} days"),
                 Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
                 Cell(
-                    _number(row["cards_per_100_days"]),
+                    number(row["cards_per_100_days"], 1),
                     small=_interval(row, "cards_per_100_days"),
                     shade=sum((row["cards_per_100_days"] or 0) >= limit for limit in _SHADES),
                     is_strong=True,
                 ),
                 Cell(
                     f"{row['stays_with_card']:,}",
-                    small=f"{_number(row['cards_per_stay_with_card'])} cards each",
+                    small=f"{number(row['cards_per_stay_with_card'], 1)} cards each",
                 ),
-                Cell(_percent(row["unknown_share"])),
+                Cell(part(row["unknown_share"])),
             )
             for row in rows
         ),
@@ -158,11 +151,11 @@ def _by_moment(
                 Cell(f"{row['moments']:,}", small=f"of {row['recorded']:,}"),
                 Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
                 Cell(
-                    _number(row["cards_per_100_moments"]),
+                    number(row["cards_per_100_moments"], 1),
                     small=_interval(row, "cards_per_100_moments"),
                     is_strong=True,
                 ),
-                Cell(_percent(row["unknown_share"])),
+                Cell(part(row["unknown_share"])),
             )
             for row in rows
         ),
@@ -195,7 +188,7 @@ def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], 
         base.mark_rule(color=INK, strokeWidth=1.6).encode(x=x("lower"), x2="upper:Q", y=y),
         base.mark_point(filled=True, size=60, color=LINE, opacity=1).encode(x=x("value"), y=y),
     )
-    said = "; ".join(f"{one['rule']} {_number(one['value'])}" for one in points)
+    said = "; ".join(f"{one['rule']} {number(one['value'], 1)}" for one in points)
     return Figure(
         (Panel(to_svg(themed(chart, (460, max(80, 30 * len(points))))), f"Burden: {said}."),),
         "Dots are rates, lines their 95 % intervals over patients.",
@@ -203,8 +196,8 @@ def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], 
     )
 
 
-def _of(number: int, share: Any) -> str:
-    return f"{_percent(share)} of {number:,}" if number else "none to judge"
+def _of(count: int, rate: Any) -> str:
+    return f"{part(rate)} of {number(count)}" if count else "none to judge"
 
 
 def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
@@ -232,10 +225,10 @@ def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
                 is_strong=True,
             ),
             Cell(
-                _number(row["lead_hours"]),
+                number(row["lead_hours"], 1),
                 small=(
-                    f"{_number(row['lead_hours_lower_quartile'])} to "
-                    f"{_number(row['lead_hours_upper_quartile'])}"
+                    f"{number(row['lead_hours_lower_quartile'], 1)} to "
+                    f"{number(row['lead_hours_upper_quartile'], 1)}"
                     if row["lead_hours"] is not None
                     else ""
                 ),
@@ -342,7 +335,7 @@ def _sweeps(result: Replay, sweeps: Mapping[str, pl.DataFrame]) -> list[Any]:
             ),
         )
         said = "; ".join(
-            f"from {one['threshold']}: {_number(one['burden'])} cards, {_percent(one['caught'])}"
+            f"from {one['threshold']}: {number(one['burden'], 1)} cards, {part(one['caught'])}"
             for one in points
         )
         panels.append(Panel(to_svg(themed(chart, (330, 260))), f"{said}.", titles[name]))
@@ -398,7 +391,7 @@ def _units(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             Cell(row["unit"], is_text=True),
             Cell(f"{row['cards']:,}", small=f"{row['quiet']:,} held back"),
             Cell(f"{row['stays_with_card']:,}"),
-            Cell(_percent(row.get("ppv")), small=_interval(row, "ppv", percent=True))
+            Cell(part(row.get("ppv")), small=_interval(row, "ppv", percent=True))
             if row.get("outcome") is not None
             else Cell("", small="warns of no outcome"),
         )
@@ -465,19 +458,19 @@ def replay_page(
     ]
     if instead is not None:
         lead.append(Text(instead, "warning"))
-    share = f"{100 * result.assumed_share:.1f} %"
+    assumed = share(result.assumed_share)
     if figures.optimistic:
         lead.append(
             Text(
-                f"Optimistic: the time of recording of {share} of the events used is assumed, and "
-                "they count as known at once. Lead times are too long by what recording took.",
+                f"Optimistic: the time of recording of {assumed} of the events used is assumed, "
+                "and they count as known at once. Lead times are too long by what recording took.",
                 "warning",
             )
         )
     elif result.assumed_share:
         told = ", ".join(f"{code} {hours:g} h" for code, hours in result.delays.items())
         lead.append(
-            Text(f"Recording is assumed for {share} of the events used; delays: {told}.", "small")
+            Text(f"Recording is assumed for {assumed} of the events used; delays: {told}.", "small")
         )
     sections = [Section("What it would have cost", tuple(_burden(result, figures)))]
     for title, blocks in (
@@ -499,7 +492,7 @@ def replay_page(
             ("asked", "; ".join(_asked(result, kind) for kind in figures.kinds)),
             ("outcomes", instead or "what each rule warns of"),
             ("recording assumed", share),
-            ("intervals", f"{figures.level:.0%}; cards and PPV over patients, others exact"),
+            ("intervals", f"{part(figures.level)}; cards and PPV over patients, others exact"),
             ("validated", "not validated here: figures of the past on the data at hand"),
         ),
         made=made,

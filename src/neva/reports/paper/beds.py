@@ -10,24 +10,8 @@ import polars as pl
 from neva.operations.bed_board import BedBoard
 from neva.reports.paper.sheet import Column, Paper, Part, Sheet
 from neva.reports.paper.words import spread, words_for, words_of_change
-from neva.reports.words import number, share
 
 __all__ = ["bed_meeting_sheet", "board_warnings", "discharge_sheet", "long_stay_sheet"]
-
-
-def chance(value: float | None) -> str:
-    """Write a chance without false certainty: none is 0 or 100 %.
-
-    Examples
-    --------
-    >>> chance(0.9999), chance(0.0001), chance(0.5), chance(None)
-    ('> 99 %', '< 1 %', '50 %', '–')
-    """
-    if value is None:
-        return "–"
-    if value > 0.99:
-        return "> 99 %"
-    return "< 1 %" if value < 0.01 else share(value, digits=0)
 
 
 def board_warnings(board: BedBoard, paper: Paper) -> tuple[str, ...]:
@@ -41,7 +25,7 @@ def board_warnings(board: BedBoard, paper: Paper) -> tuple[str, ...]:
             words(
                 "The data are old: nothing was recorded for %(hours)s hours. "
                 "Do not rely on this sheet.",
-                hours=number(board.age_minutes / 60, digits=1),
+                hours=words.number(board.age_minutes / 60, digits=1),
             )
         )
     if unknown["patients_without_unit"]:
@@ -84,15 +68,15 @@ def _lead(board: BedBoard, paper: Paper) -> tuple[str, ...]:
             "By %(time)s all can be placed with a chance of %(chance)s in the tightest group, "
             "%(group)s (%(expected)s expected, %(beds)s beds).",
             time=row["horizon"],
-            chance=chance(row["lowest"]),
+            chance=words.chance(row["lowest"]),
             group=row["shortest"],
-            expected=number(row["expected"], digits=1),
+            expected=words.number(row["expected"], digits=1),
             beds=row["usable"],
         )
         if row["lowest_with_waiting"] < row["lowest"]:
             line += " " + words(
                 "If all who wait now came on top: %(least)s.",
-                least=chance(row["lowest_with_waiting"]),
+                least=words.chance(row["lowest_with_waiting"]),
             )
         lines.append(line)
     return tuple(lines)
@@ -127,14 +111,16 @@ def _units_part(board: BedBoard, paper: Paper) -> Part:
             if unit["side_rooms"] is None
             else words("%(free)s of %(all)s", free=unit["side_rooms_free"], all=unit["side_rooms"])
         )
-        cells = [unit["title"], number(unit["present"])]
-        cells += [number(unit[name]) for name in ("usable", "closed", "free", "over", "reserved")]
+        cells = [unit["title"], words.number(unit["present"])]
+        cells += [
+            words.number(unit[name]) for name in ("usable", "closed", "free", "over", "reserved")
+        ]
         cells.append(side)
         for row in outlook.get(unit["unit"], []):
             cells += [
-                spread(row["coming"], row["coming_low"], row["coming_high"]),
-                spread(row["leaving"], row["leaving_low"], row["leaving_high"]),
-                chance(row["short"]),
+                spread(words, row["coming"], row["coming_low"], row["coming_high"]),
+                spread(words, row["leaving"], row["leaving_low"], row["leaving_high"]),
+                words.chance(row["short"]),
             ]
         rows.append(tuple(cells))
     return Part(
@@ -172,16 +158,19 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
     for (group,), part in known.group_by("group", maintain_order=True):
         at = {row["horizon"]: row for row in part.iter_rows(named=True)}
         first = next(iter(at.values()))
-        cells = [str(group), *(number(first[name]) for name in ("present", "usable", "waiting"))]
+        cells = [
+            str(group),
+            *(words.number(first[name]) for name in ("present", "usable", "waiting")),
+        ]
         for name in horizons:
             row = at.get(name)
             cells += (
                 ["–", "–", "–"]
                 if row is None
                 else [
-                    spread(row["expected"], row["expected_low"], row["expected_high"]),
-                    chance(row["placed"]),
-                    chance(row["placed_with_waiting"]),
+                    spread(words, row["expected"], row["expected_low"], row["expected_high"]),
+                    words.chance(row["placed"]),
+                    words.chance(row["placed_with_waiting"]),
                 ]
             )
         rows.append(tuple(cells))
@@ -220,7 +209,7 @@ def _waiting_rows(board: BedBoard, paper: Paper, title: str) -> Part:
             coded.get(row["priority"] or "", coded[row["how"]]),
             words("yes") if row["side_room"] else "",
             paper.time(row["since"]),
-            number(row["hours"], digits=1),
+            words.number(row["hours"], digits=1),
         )
         for row in board.waiting.iter_rows(named=True)
     )
@@ -272,7 +261,7 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
             paper.who(row["subject_id"]), _named(titles, row["unit"]), row["bed"] or "–",
             coded[row["state"]], paper.time(row["expected"]), paper.time(row["fit_since"]),
             coded.get(row["delay"], row["delay"]) if row["delay"] else "",
-            chance(row["leaves_today"]), chance(row["leaves_today_by_lengths"]),
+            words.chance(row["leaves_today"]), words.chance(row["leaves_today_by_lengths"]),
             *([""] if to_write else []),
         )
         for row in board.discharges.iter_rows(named=True)
@@ -297,17 +286,17 @@ def _electives_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
     words, titles = paper.words, _titles(board)
     title = words(
         "Planned admissions of the next %(hours)s hours",
-        hours=number(board.settings.elective_hours),
+        hours=words.number(board.settings.elective_hours),
     )
     if not with_rows:
         at_risk = board.electives.filter(pl.col("at_risk").fill_null(value=False)).height
-        planned, risky = number(board.electives.height), number(at_risk)
+        planned, risky = words.number(board.electives.height), words.number(at_risk)
         text = words("%(n)s planned, %(at_risk)s of them at risk.", n=planned, at_risk=risky)
         return Part(title=title, texts=(text,))
     rows = tuple(
         (
             paper.who(row["subject_id"]), _named(titles, row["unit"]), paper.time(row["time"]),
-            chance(row["short"]), words("at risk") if row["at_risk"] else "",
+            words.chance(row["short"]), words("at risk") if row["at_risk"] else "",
         )
         for row in board.electives.iter_rows(named=True)
     )  # fmt: skip
@@ -340,9 +329,9 @@ def _long_part(board: BedBoard, paper: Paper, *, whole: bool) -> Part:
         (
             paper.who(row["subject_id"]),
             f"{_named(titles, row['unit'])}\n{row['bed'] or ''}".strip(),
-            number(row["days"], digits=0),
+            words.number(row["days"], digits=0),
             words("%(time)s\n(%(days)s days)", time=paper.time(row["fit_since"]),
-                  days=number(row["days_fit"], digits=0)) if row["fit_since"] else "–",
+                  days=words.number(row["days_fit"], digits=0)) if row["fit_since"] else "–",
             coded.get(row["delay"], row["delay"]) if row["delay"] else words("no reason recorded"),
             paper.time(row["expected"]), "",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
 from markupsafe import Markup, escape
@@ -25,7 +25,6 @@ from neva.reports.charts.quality import control_chart
 from neva.reports.charts.quality_icons import icon_svg
 from neva.reports.pages.quality import FEWEST_PERIODS, about, chart_of, natural_period
 from neva.reports.paper.sheet import Column, Paper, Part, Sheet
-from neva.reports.words import number, share
 from neva.statistics.disclosure import WITHHELD
 
 __all__ = ["board_report_sheet", "deaths_of", "mortality_sheet"]
@@ -188,7 +187,7 @@ def mortality_sheet(
         parts.append(
             Part(
                 title=words("Died %(time)s after %(days)s days", time=paper.time(row["end"]),
-                            days=number(row["days"], digits=1)),
+                            days=words.number(row["days"], digits=1)),
                 columns=columns,
                 rows=(
                     (words("patient"), paper.who(row["subject_id"])),
@@ -233,10 +232,6 @@ def mortality_sheet(
         synthetic=is_synthetic(snapshot),
         paper=paper,
     )  # fmt: skip
-
-
-def _language(paper: Paper) -> Literal["en", "ru"]:
-    return "ru" if paper.language == "ru" else "en"
 
 
 def _icons_in_words(paper: Paper) -> dict[str, str]:
@@ -299,7 +294,7 @@ def board_report_sheet(
     unsaid = words("not shown: few patients")
 
     def count(value: Any) -> str:
-        return unsaid if value == WITHHELD else number(value)
+        return unsaid if value == WITHHELD else words.number(value)
 
     said = _icons_in_words(paper)
     parts: list[Part] = []
@@ -320,7 +315,7 @@ def board_report_sheet(
             )
             continuous = measure.observation is not None
             found = row["median"] if continuous else row["rate"]
-            told = about(run, measure, synthetic=synthetic, language=_language(paper))
+            told = about(run, measure, synthetic=synthetic, language=paper.words.code)
 
             def write(
                 of: float | str | None,
@@ -328,7 +323,7 @@ def board_report_sheet(
             ) -> str:
                 if isinstance(of, str):
                     return unsaid
-                return share(of) if percent else number(of, digits=1)
+                return words.share(of) if percent else words.number(of, digits=1)
 
             limits = "–"
             if not {None, WITHHELD} & {found, row["low"], row["high"]}:

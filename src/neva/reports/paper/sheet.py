@@ -18,8 +18,9 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from neva.files.whole import write_whole
+from neva.languages.english import ENGLISH
+from neva.languages.language import Language
 from neva.reports.laying_out import templates_of
-from neva.reports.paper.words import Words, plain
 
 __all__ = ["Column", "Paper", "Part", "Person", "Sheet"]
 
@@ -106,21 +107,18 @@ class Paper:
     ----------
     zone : str
         The hospital's.
-    words : callable
-        gettext with values: ``words("text %(n)s", n=3)``.
+    words : Language
+        Of the document: texts, numbers, shares.
     names : mapping of int to Person
         By ``subject_id``; empty: pseudonyms.
     when : callable, optional
         Writes a time; by default day, month and hour in the hospital's zone.
-    language : str
-        Of the document.
     """
 
     zone: str
-    words: Words = plain
+    words: Language = ENGLISH
     names: Mapping[int, Person] = field(default_factory=dict)
     when: Callable[[datetime], str] | None = None
-    language: str = "en"
 
     def time(self, moment: datetime | None) -> str:
         """Write a time; missing as a dash."""
@@ -198,7 +196,7 @@ class Sheet:
         html: str = environment.get_template("paper.html").render(
             sheet=self,
             nonce=nonce,
-            language=self.paper.language,
+            language=self.paper.words.code,
             mark=words("SYNTHETIC: invented patients") if self.synthetic else "",
             foot=words(
                 "%(title)s · as of %(time)s", title=self.title, time=self.paper.whole_time(self.of)
@@ -221,7 +219,7 @@ class Sheet:
         write_whole(path, self.to_html(), private=True)
 
 
-def _origin(sheet: Sheet, words: Words) -> str:
+def _origin(sheet: Sheet, words: Language) -> str:
     told = words("data %(identity)s", identity=sheet.identity)
     if sheet.definitions:
         told += " · " + words("definitions %(version)s", version=sheet.definitions)

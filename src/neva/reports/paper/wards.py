@@ -16,7 +16,6 @@ from neva.operations.ward_sheets import WardSheet, ward_sheet
 from neva.reports.paper.beds import board_warnings
 from neva.reports.paper.sheet import Column, Paper, Part, Sheet
 from neva.reports.paper.words import words_for
-from neva.reports.words import number
 
 __all__ = ["KEPT", "downtime_sheet", "handover_sheet", "write_downtime"]
 
@@ -117,7 +116,7 @@ def handover_sheet(
                         *(task["title"] for task in todo),
                         *(
                             words("observations %(hours)s h overdue",
-                                  hours=number(one["hours_overdue"], digits=1))
+                                  hours=words.number(one["hours_overdue"], digits=1))
                             for one in late.get(stay, [])
                         ),
                         *_entry_lines(mine, paper, "isolation", "bed-request"),

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from neva.languages.language import Language
 
-from neva.reports.words import number
-
-__all__ = ["Words", "plain", "words_for", "words_of_change", "words_of_urgency"]
-
-#: ``words("text %(n)s", n=3)``: gettext with the values put in.
-Words = Callable[..., str]
+__all__ = ["spread", "words_for", "words_of_change", "words_of_urgency"]
 
 
-def plain(text: str, **values: Any) -> str:
-    """Leave a text in English and put its values in.
-
-    Examples
-    --------
-    >>> plain("%(n)s beds of %(of)s", n=3, of=10)
-    '3 beds of 10'
-    """
-    return text % values if values else text
-
-
-def words_for(words: Words) -> dict[str, str]:
+def words_for(words: Language) -> dict[str, str]:
     """Return every operational code, state and value of entries in words."""
     return {
         "DELAY//care-package-assessment": words("assessment for a care package"),
@@ -64,7 +47,7 @@ def words_for(words: Words) -> dict[str, str]:
     }
 
 
-def words_of_change(words: Words) -> dict[str, str]:
+def words_of_change(words: Language) -> dict[str, str]:
     """Return the kinds of changes since a handover in words."""
     return {
         "admission": words("new stays, emergency visits included"),
@@ -75,7 +58,7 @@ def words_of_change(words: Words) -> dict[str, str]:
     }
 
 
-def words_of_urgency(words: Words) -> dict[str, str]:
+def words_of_urgency(words: Language) -> dict[str, str]:
     """Return the places of the attention list in words."""
     return {
         "critical-overdue": words("critical, past its deadline"),
@@ -90,10 +73,8 @@ def words_of_urgency(words: Words) -> dict[str, str]:
     }
 
 
-def spread(mean: float | None, low: float | None, high: float | None) -> str:
+def spread(words: Language, mean: float | None, low: float | None, high: float | None) -> str:
     """Write an expected number with its limits; missing as a dash."""
-    if mean is None:
-        return "–"
-    if low is None or high is None:
-        return number(mean, digits=1)
-    return f"{number(mean, digits=1)} ({number(low)}–{number(high)})"
+    if mean is None or low is None or high is None:
+        return words.number(mean, 1)
+    return f"{words.number(mean, 1)} ({words.number(low)}–{words.number(high)})"

@@ -83,7 +83,6 @@ def _paper(asked: Asked, subjects: list[int], why: str) -> Paper:
             for subject, person in people.items()
         },
         when=lambda moment: words.weekday(moment, asked.now),
-        language=words.code,
     )
 
 
