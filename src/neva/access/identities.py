@@ -100,7 +100,7 @@ class Identities:
         self._synthetic = is_synthetic(snapshot)
         self._version = manifest.version
 
-    def _seen(
+    def _visible_to_units(
         self, subjects: Sequence[int], units: tuple[str, ...], placed: Mapping[int, str | None]
     ) -> list[int]:
         """Keep whom somebody of these units may see: who was in one, or is expected in one."""
@@ -147,7 +147,7 @@ class Identities:
         if viewer.role != "clinician" or not subjects:
             return {}
         if viewer.units is not None:
-            subjects = self._seen(subjects, viewer.units, placed or {})
+            subjects = self._visible_to_units(subjects, viewer.units, placed or {})
             if not subjects:
                 return {}
         with self._lock:

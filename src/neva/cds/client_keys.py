@@ -137,14 +137,16 @@ def read_clients(path: Path) -> Clients:
     content = _parsed(path)
     known = {"clients", "leeway_seconds", "lifetime_seconds"}
     if not isinstance(content, dict) or set(content) - known or "clients" not in content:
-        _refuse(path, "must hold 'clients'", "other words", f"known are {', '.join(sorted(known))}")
+        _refuse_key(
+            path, "must hold 'clients'", "other words", f"known are {', '.join(sorted(known))}"
+        )
     found = content["clients"]
     if not isinstance(found, list) or not found:
-        _refuse(path, "clients: must be a list", "none", "write at least one")
+        _refuse_key(path, "clients: must be a list", "none", "write at least one")
     clients = [_client(path, f"clients[{k}]", one) for k, one in enumerate(found)]
     by_issuer = {client.issuer: client for client in clients}
     if len(by_issuer) < len(clients):
-        _refuse(path, "two clients have one issuer", f"{len(clients)} clients", "join them")
+        _refuse_key(path, "two clients have one issuer", f"{len(clients)} clients", "join them")
     return Clients(
         by_issuer,
         _seconds(path, content, "leeway_seconds", LEEWAY_SECONDS, LONGEST_LEEWAY_SECONDS),
@@ -152,7 +154,7 @@ def read_clients(path: Path) -> Clients:
     )
 
 
-def _refuse(path: Path, what: str, found: str, do: str) -> Never:
+def _refuse_key(path: Path, what: str, found: str, do: str) -> Never:
     message = f"{path}: {what}; found {found}; {do}"
     raise BadInputError(message)
 
@@ -176,7 +178,7 @@ def _parsed(path: Path) -> Any:
 def _seconds(path: Path, content: dict[str, Any], name: str, usual: int, most: int) -> int:
     value = content.get(name, usual)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        _refuse(path, f"{name}: must be a whole number", "another value", f"write 0 to {most}")
+        _refuse_key(path, f"{name}: must be a whole number", "another value", f"write 0 to {most}")
     return int(value)
 
 
@@ -184,22 +186,24 @@ def _client(path: Path, where: str, one: Any) -> ClientKeys:
     known = {"issuer", "name", "jwks", "jku", "audiences", "tenants"}
     if not isinstance(one, dict) or set(one) - known or not {"issuer", "jwks"} <= set(one):
         do = f"issuer and jwks are needed; known are {', '.join(sorted(known))}"
-        _refuse(path, f"{where}: not a client", "other words", do)
+        _refuse_key(path, f"{where}: not a client", "other words", do)
     for name in ("issuer", "name", "jku"):
         if name in one and (not isinstance(one[name], str) or not one[name]):
-            _refuse(path, f"{where}.{name}: must be text", "another value", "write it in quotes")
+            _refuse_key(
+                path, f"{where}.{name}: must be text", "another value", "write it in quotes"
+            )
     jwks = one["jwks"]
     source = path
     if isinstance(jwks, str):
         source = path.parent / jwks
         jwks = _parsed(source)
     if not isinstance(jwks, dict) or not isinstance(jwks.get("keys"), list) or not jwks["keys"]:
-        _refuse(source, f"{where}: not a JWK Set", "no list of keys", 'write {"keys": [...]}')
+        _refuse_key(source, f"{where}: not a JWK Set", "no list of keys", 'write {"keys": [...]}')
     keys: dict[str, VerifyingKey] = {}
     for k, jwk in enumerate(jwks["keys"]):
         kid, key = _key(source, f"{where}: keys[{k}]", jwk)
         if kid in keys:
-            _refuse(source, f"{where}: two keys have one kid", "it twice", "name them apart")
+            _refuse_key(source, f"{where}: two keys have one kid", "it twice", "name them apart")
         keys[kid] = key
     return ClientKeys(
         issuer=one["issuer"],
@@ -214,28 +218,28 @@ def _client(path: Path, where: str, one: Any) -> ClientKeys:
 def _texts(path: Path, where: str, value: Any) -> frozenset[str]:
     values = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(one, str) and one for one in values):
-        _refuse(path, f"{where}: must be a list of texts", "another value", "write [a, b]")
+        _refuse_key(path, f"{where}: must be a list of texts", "another value", "write [a, b]")
     return frozenset(values)
 
 
 def _key(path: Path, where: str, jwk: Any) -> tuple[str, VerifyingKey]:
     if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str) or not jwk["kid"]:
-        _refuse(path, f"{where}: a key needs a kid", "none", "ask the client for its JWK Set")
+        _refuse_key(path, f"{where}: a key needs a kid", "none", "ask the client for its JWK Set")
     if set(jwk) & {"d", "p", "q", "k"}:
         do = "ask the client for its public keys, and tell it that this one is no longer secret"
-        _refuse(path, f"{where}: only public keys belong here", "a private or shared one", do)
+        _refuse_key(path, f"{where}: only public keys belong here", "a private or shared one", do)
     kind, curve = jwk.get("kty"), jwk.get("crv") if jwk.get("kty") != "RSA" else None
     allowed = ALGORITHMS.get((kind, curve)) if isinstance(kind, str) else None
     if allowed is None:
         do = "known are RSA, EC (P-256, P-384, P-521) and OKP (Ed25519, Ed448)"
-        _refuse(path, f"{where}: not a key that can sign", "another type or curve", do)
+        _refuse_key(path, f"{where}: not a key that can sign", "another type or curve", do)
     uses = jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
-        _refuse(path, f"{where}: the key is not for signatures", "another use", "leave it out")
+        _refuse_key(path, f"{where}: the key is not for signatures", "another use", "leave it out")
     if "alg" in jwk:
         if jwk["alg"] not in allowed:
             do = f"this type of key goes with {', '.join(allowed)}"
-            _refuse(path, f"{where}: alg does not fit the key", "another algorithm", do)
+            _refuse_key(path, f"{where}: alg does not fit the key", "another algorithm", do)
         allowed = (jwk["alg"],)
     try:
         key = get_default_algorithms()[allowed[0]].from_jwk(dict(jwk))
@@ -244,5 +248,5 @@ def _key(path: Path, where: str, jwk: Any) -> tuple[str, VerifyingKey]:
         raise BadInputError(message) from None
     if kind == "RSA" and key.key_size < SHORTEST_RSA_BITS:
         do = f"ask for one of at least {SHORTEST_RSA_BITS:,} bits"
-        _refuse(path, f"{where}: the RSA key is too short", f"{key.key_size:,} bits", do)
+        _refuse_key(path, f"{where}: the RSA key is too short", f"{key.key_size:,} bits", do)
     return jwk["kid"], VerifyingKey(frozenset(allowed), key)

@@ -138,7 +138,7 @@ def verify(
     key's type and be asymmetric. ``crit`` and ``b64`` are refused: this
     reader knows no extension.
     """
-    header, claims, signed, signature = _read(authorization)
+    header, claims, signed, signature = _parts_of_token(authorization)
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in _ALL_ALGORITHMS:
         raise Unauthorised("algorithm")
@@ -169,7 +169,9 @@ def verify(
     return Client(client.issuer, client.name, tenant)
 
 
-def _read(authorization: str | None) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+def _parts_of_token(
+    authorization: str | None,
+) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
     """Take a token apart: header, claims, what was signed, signature."""
     if not authorization:
         raise Unauthorised("absent")
@@ -222,7 +224,7 @@ def _object(data: bytes) -> dict[str, Any]:
     return content
 
 
-def _number(claims: dict[str, Any], name: str) -> float:
+def _numeric_claim(claims: dict[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Unauthorised("claims")
@@ -233,8 +235,8 @@ def _number(claims: dict[str, Any], name: str) -> float:
 
 def _times(claims: dict[str, Any], clients: Clients, now: datetime) -> datetime:
     """Check the times; return when the token is refused for its age."""
-    expires, issued = _number(claims, "exp"), _number(claims, "iat")
-    begins = _number(claims, "nbf") if "nbf" in claims else issued
+    expires, issued = _numeric_claim(claims, "exp"), _numeric_claim(claims, "iat")
+    begins = _numeric_claim(claims, "nbf") if "nbf" in claims else issued
     at, leeway = now.timestamp(), clients.leeway_seconds
     if expires <= issued:
         raise Unauthorised("claims")

@@ -282,7 +282,7 @@ class Services:
         return now.astimezone(ZoneInfo(self.place.zone)).date()
 
     def _record(self, service: Service, request: Request, now: datetime) -> BedsideRecord:
-        made = self._read(service, request, request.prefetch, {}, now)
+        made = self._record_of_request(service, request, request.prefetch, {}, now)
         if made.absent and self.fhir_servers.allows(request.fhir_server):
             assert request.fhir_server is not None  # an allowed one
             fetched = self.fhir_servers.fetch(
@@ -294,13 +294,13 @@ class Services:
                 now=now,
             )
             prefetch = {**request.prefetch, **fetched.prefetch}
-            made = self._read(service, request, prefetch, fetched.since_by_key, now)
+            made = self._record_of_request(service, request, prefetch, fetched.since_by_key, now)
         wanted = {one.key for one in service.needs.searches}
         if PATIENT in made.absent or (wanted and wanted <= set(made.absent)):
             raise Preconditions
         return made
 
-    def _read(
+    def _record_of_request(
         self,
         service: Service,
         request: Request,

@@ -168,7 +168,7 @@ def _until(row: Mapping[str, Any]) -> int:
     return FOREVER + 1 if withdrawn is None else microseconds(withdrawn)
 
 
-def _refused(row: Mapping[str, Any], start: str) -> str | None:
+def _reason_of_refusal(row: Mapping[str, Any], start: str) -> str | None:
     """Say why a row is refused, by the reasons of a bulk import."""
     if row.get(start) is None and row.get("precision") != "none":
         return "time-missing"
@@ -288,7 +288,7 @@ class _Reader:
     def finish(self) -> None:
         """Make the timeline of what was taken."""
         for read in self.resources.values():
-            self._rows(read)
+            self._store_rows(read)
         self.timeline.sort()
         now = microseconds(self.now)
         self.is_dead = self.is_dead or any(
@@ -305,7 +305,7 @@ class _Reader:
         is_sorted = all(one >= following for one, following in pairwise(times))
         return times[-1] + 1 if kind in SORTED and times and is_sorted else FOREVER + 1
 
-    def _rows(self, read: _Read) -> None:
+    def _store_rows(self, read: _Read) -> None:
         tables, kind, key = read.tables, read.kind, read.key
         for row in tables.get("events", ()):
             if row["code"] == "FHIR//deceased":
@@ -314,7 +314,7 @@ class _Reader:
         for row in tables.get("stays", ()):
             self._stay(row)
         for row in tables.get("movements", ()):
-            if (reason := _refused(row, "start")) is not None:
+            if (reason := _reason_of_refusal(row, "start")) is not None:
                 self.unreadable[reason] += 1
                 continue
             self.timeline.rows.append(_thing(row, "movements"))
@@ -330,7 +330,7 @@ class _Reader:
             )
 
     def _event(self, row: Mapping[str, Any], kind: str, key: str) -> None:
-        reason = _refused(row, "time")
+        reason = _reason_of_refusal(row, "time")
         if reason is not None:
             self.unreadable[reason] += 1
             return
@@ -345,7 +345,7 @@ class _Reader:
         self.timeline.rows.append(made)
 
     def _stay(self, row: Mapping[str, Any]) -> None:
-        if (reason := _refused(row, "start")) is not None:
+        if (reason := _reason_of_refusal(row, "start")) is not None:
             self.unreadable[reason] += 1
             return
         number = id_of("Encounter", row["stay"])

@@ -56,7 +56,7 @@ class Request:
     access_token: str | None = field(default=None, repr=False)
 
 
-def _refuse(place: str, wanted: str) -> BadInputError:
+def _request_error(place: str, wanted: str) -> BadInputError:
     # What was found is not said: it may be a patient's.
     return BadInputError(
         f"request: {place} must be {wanted}; found something else or nothing; see the hook's "
@@ -64,21 +64,21 @@ def _refuse(place: str, wanted: str) -> BadInputError:
     )
 
 
-def _text(holder: Mapping[str, Any], name: str, place: str, *, longest: int = 2048) -> str:
+def _required_text(holder: Mapping[str, Any], name: str, place: str, *, longest: int = 2048) -> str:
     value = holder.get(name)
     if not isinstance(value, str) or not value.strip() or len(value) > longest:
-        raise _refuse(f"{place}{name}", "a text that is not empty")
+        raise _request_error(f"{place}{name}", "a text that is not empty")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _refuse(f"{place}{name}", "whole characters") from None
+        raise _request_error(f"{place}{name}", "whole characters") from None
     if "\x00" in value:
-        raise _refuse(f"{place}{name}", "a text without NUL")
+        raise _request_error(f"{place}{name}", "a text without NUL")
     return value
 
 
 def _id(holder: Mapping[str, Any], name: str) -> str:
-    text = _text(holder, name, "context.", longest=LONGEST_ID)
+    text = _required_text(holder, name, "context.", longest=LONGEST_ID)
     # Some clients send a reference where the specification wants an id.
     return text.rsplit("/", 1)[-1] or text
 
@@ -89,7 +89,7 @@ def _drafts(hook: Hook, context: Mapping[str, Any]) -> tuple[Any, ...]:
         return ()
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
-        raise _refuse("context.draftOrders.entry", "an array")
+        raise _request_error("context.draftOrders.entry", "an array")
     found = [one.get("resource") for one in entries if isinstance(one, Mapping)]
     if hook != "order-select":
         return tuple(found)
@@ -118,40 +118,40 @@ def read_request(content: Any, hook: Hook) -> Request:
         and never its content.
     """
     if not isinstance(content, Mapping):
-        raise _refuse("the body", "an object")
-    if _text(content, "hook", "") != hook:
-        raise _refuse("hook", f"{hook}, the hook of this service")
-    instance = _text(content, "hookInstance", "", longest=LONGEST_ID)
+        raise _request_error("the body", "an object")
+    if _required_text(content, "hook", "") != hook:
+        raise _request_error("hook", f"{hook}, the hook of this service")
+    instance = _required_text(content, "hookInstance", "", longest=LONGEST_ID)
     context = content.get("context")
     if not isinstance(context, Mapping):
-        raise _refuse("context", "an object")
+        raise _request_error("context", "an object")
     for name, kind in CONTEXT[hook].items():
         if not isinstance(context.get(name), kind):
-            raise _refuse(f"context.{name}", _WORDS[kind])
+            raise _request_error(f"context.{name}", _WORDS[kind])
     prefetch = content.get("prefetch")
     if prefetch is not None and not isinstance(prefetch, Mapping):
-        raise _refuse("prefetch", "an object")
+        raise _request_error("prefetch", "an object")
     server = content.get("fhirServer")
     if server is not None:
-        server = _text(content, "fhirServer", "")
+        server = _required_text(content, "fhirServer", "")
     authorization = content.get("fhirAuthorization")
     token = None
     if authorization is not None:
         if not isinstance(authorization, Mapping):
-            raise _refuse("fhirAuthorization", "an object")
+            raise _request_error("fhirAuthorization", "an object")
         if server is None:
-            raise _refuse("fhirServer", "given where fhirAuthorization is")
-        token = _text(authorization, "access_token", "fhirAuthorization.", longest=100_000)
+            raise _request_error("fhirServer", "given where fhirAuthorization is")
+        token = _required_text(authorization, "access_token", "fhirAuthorization.", longest=100_000)
         if not _TOKEN.fullmatch(token):
-            raise _refuse("fhirAuthorization.access_token", "a bearer token")
+            raise _request_error("fhirAuthorization.access_token", "a bearer token")
         bearer = authorization.get("token_type")
         if not isinstance(bearer, str) or bearer.lower() != "bearer":
-            raise _refuse("fhirAuthorization.token_type", "Bearer")
+            raise _request_error("fhirAuthorization.token_type", "Bearer")
     encounter = context.get("encounterId")
     return Request(
         hook=hook,
         hook_instance=instance,
-        user=_text(context, "userId", "context.", longest=LONGEST_ID),
+        user=_required_text(context, "userId", "context.", longest=LONGEST_ID),
         patient=_id(context, "patientId"),
         encounter=None if encounter is None else _id(context, "encounterId"),
         drafts=_drafts(hook, context),

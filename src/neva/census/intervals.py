@@ -172,7 +172,7 @@ def units_above(snapshot: Seen) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _made(
+def _intervals_of_rows(
     rows: pl.DataFrame, snapshot: Seen, what: str, placeless: int = 0, *, touching: bool = False
 ) -> Intervals:
     days = rows.height > 0 and bool((rows["precision"] == "day").any())
@@ -210,7 +210,9 @@ def of_movements(snapshot: Seen, *, parents: bool = True) -> Intervals:
         known = placed.join(above, on="unit", how="inner").drop("unit")
         alone = named.join(above, left_on="place", right_on="unit", how="anti")
         named = pl.concat([known.select(alone.columns), alone])
-    return _made(named, snapshot, "patients by unit", rows.height - placed.height, touching=True)
+    return _intervals_of_rows(
+        named, snapshot, "patients by unit", rows.height - placed.height, touching=True
+    )
 
 
 def of_stays(snapshot: Seen) -> Intervals:
@@ -227,7 +229,7 @@ def of_stays(snapshot: Seen) -> Intervals:
         )
         .collect()
     )
-    return _made(rows, snapshot, "patients by kind of stay")
+    return _intervals_of_rows(rows, snapshot, "patients by kind of stay")
 
 
 def of_events(snapshot: Seen, codes: Iterable[str]) -> Intervals:
@@ -256,4 +258,4 @@ def of_events(snapshot: Seen, codes: Iterable[str]) -> Intervals:
         )
         .collect()
     )
-    return _made(rows, snapshot, "patients by state")
+    return _intervals_of_rows(rows, snapshot, "patients by state")

@@ -52,7 +52,7 @@ def _password() -> str:
     return first
 
 
-def _told(account: Account) -> dict[str, Any]:
+def _account_fields(account: Account) -> dict[str, Any]:
     return {
         "account": account.name,
         "name": account.shown,
@@ -118,7 +118,7 @@ def add(
             at=now(),
             new=True,
         )
-    tell(as_json, _told(made), f"made: {_line(made)}")
+    tell(as_json, _account_fields(made), f"made: {_line(made)}")
 
 
 @app.command("list")
@@ -130,7 +130,7 @@ def list_(hospital: HospitalPath, as_json: Json = False) -> None:
     with _open(hospital) as state:
         found = state.accounts.all()
     text = "\n".join(map(_line, found)) or "no accounts; make one with 'neva accounts add'"
-    tell(as_json, [_told(one) for one in found], text)
+    tell(as_json, [_account_fields(one) for one in found], text)
 
 
 @app.command()
@@ -157,7 +157,7 @@ def change(
     if enable:
         given["disabled"] = False
     changed = _changed(hospital, name, given)
-    tell(as_json, _told(changed), f"changed: {_line(changed)}")
+    tell(as_json, _account_fields(changed), f"changed: {_line(changed)}")
 
 
 @app.command()
@@ -167,7 +167,7 @@ def disable(hospital: HospitalPath, name: Name, as_json: Json = False) -> None:
     Example: neva accounts disable hospital dr.adams
     """
     changed = _changed(hospital, name, {"disabled": True})
-    tell(as_json, _told(changed), f"disabled: {_line(changed)}")
+    tell(as_json, _account_fields(changed), f"disabled: {_line(changed)}")
 
 
 @app.command()
@@ -179,4 +179,4 @@ def password(hospital: HospitalPath, name: Name, as_json: Json = False) -> None:
     Example: neva accounts password hospital dr.adams
     """
     changed = _changed(hospital, name, {"password": _password()})
-    tell(as_json, _told(changed), f"password changed: {_line(changed)}")
+    tell(as_json, _account_fields(changed), f"password changed: {_line(changed)}")

@@ -72,19 +72,20 @@ def snapshot_of(
     return hospital, hospital.snapshot(as_of=at, version=version)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, pl.DataFrame):
-        return [_plain(row) for row in value.iter_rows(named=True)]
+        return [_json_value(row) for row in value.iter_rows(named=True)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: _json_value(getattr(value, field.name))
+            for field in dataclasses.fields(value)
         }
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     return value
@@ -93,7 +94,7 @@ def _plain(value: Any) -> Any:
 def tell(as_json: bool, content: Any, text: str | Callable[[], str]) -> None:
     """Print a result: `content` as JSON, or `text` for people."""
     if as_json:
-        sys.stdout.write(json.dumps(_plain(content), ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(json.dumps(_json_value(content), ensure_ascii=False, indent=1) + "\n")
     else:
         sys.stdout.write((text if isinstance(text, str) else text()).rstrip() + "\n")
 

@@ -213,7 +213,7 @@ def evaluate(
         "verdicts": report.verdicts(),
         "page": out,
     }
-    tell(as_json, content, lambda: _text(report, out, synthetic))
+    tell(as_json, content, lambda: _report_text(report, out, synthetic))
 
 
 def _saved(
@@ -234,7 +234,7 @@ def _saved(
     return report_of_model(snapshot, model, family, resamples=resamples, seed=seed)
 
 
-def _text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
+def _report_text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
     lines = [
         f"{report.title} ({report.identity})",
         *(["invented patients: no figure says anything of a real one"] if synthetic else []),

@@ -134,7 +134,7 @@ def explain(
     tell(as_json, said, lambda: "\n\n\n".join(said.values()))
 
 
-def _number(text: str, option: str) -> float:
+def _option_number(text: str, option: str) -> float:
     try:
         found = float(text.removesuffix("h"))
     except ValueError:
@@ -159,9 +159,9 @@ def _population(given: str | None, documents: list[Any]) -> Any:
     if given in ("start", "end"):
         return EachStay(at="start" if given == "start" else "end")
     if name == "every-hours":
-        return EveryHours(hours=_number(hours, "--population every-hours"))
+        return EveryHours(hours=_option_number(hours, "--population every-hours"))
     if given.startswith("start+"):
-        after = _number(given.removeprefix("start+"), "--population start+")
+        after = _option_number(given.removeprefix("start+"), "--population start+")
         return EachStay(at="start", hours_after_start=after)
     message = (
         f"--population: no such population; found {given!r}; write each-stay, each-subject, start, "

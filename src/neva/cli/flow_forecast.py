@@ -193,7 +193,7 @@ def evaluate(
             update(done)
 
         if hospital.is_file():
-            judged, synthetic = _counts(
+            judged, synthetic = _judge_counts(
                 hospital, columns, zone, first, ahead, holidays, model, ets, hourly, seed, tick
             )
         else:
@@ -272,7 +272,7 @@ def _days_ahead(ahead: list[int]) -> list[int]:
     return [hours // 24 for hours in ahead]
 
 
-def _counts(
+def _judge_counts(
     file: Path,
     columns: str,
     zone: str,

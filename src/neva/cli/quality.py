@@ -162,7 +162,7 @@ def measure(
         "refused": run.refused,
         "synthetic": _is_synthetic(snapshot),
     }
-    tell(as_json, content, lambda: _text(snapshot, run, found, _of_period(whole, period)))
+    tell(as_json, content, lambda: _figures_text(snapshot, run, found, _of_period(whole, period)))
 
 
 def _day(text: str | None, option: str) -> date | None:
@@ -250,7 +250,7 @@ def _two_decimals(value: float | None) -> str:
     return number(value, 2)
 
 
-def _text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
+def _figures_text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
     rows = []
     for row in found.frame.iter_rows(named=True):
         one = run.measure(row["measure"])
@@ -453,7 +453,7 @@ def explain(
         for one in found:
             parts.append(f"{one.measure}: {one.status}")
             parts.append(f"patient {one.subject_id}, stay {one.stay_id or '–'}")
-            parts += [f"  {part}: {_said(value)}" for part, value in one.parts.items()]
+            parts += [f"  {part}: {_value_text(value)}" for part, value in one.parts.items()]
             parts.append(table(_local(one.events.drop("event_id"), run.zone)))
             parts.append("")
         return "\n".join(parts)
@@ -461,7 +461,7 @@ def explain(
     tell(as_json, found, text)
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, bool):

@@ -240,7 +240,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
                 f"hospital {store.settings.hospital}, version {snapshot.version}, "
                 f"zone {store.settings.zone}"
             ),
-            f"from {_time(manifest.first)} to {_time(last)} UTC",
+            f"from {_time_text(manifest.first)} to {_time_text(last)} UTC",
             *(["synthetic: invented patients"] if synthetic else []),
             "",
             *(f"{name:>14} {number:>14,}" for name, number in counts.items()),
@@ -253,7 +253,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
     tell(as_json, content, text)
 
 
-def _time(value: object) -> str:
+def _time_text(value: object) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if value is not None else "–"
 
 

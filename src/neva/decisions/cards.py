@@ -53,7 +53,7 @@ class Reading:
 
     def words(self, zone: ZoneInfo) -> str:
         """Its value as shown, with its unit; times are the zone's."""
-        text = _said(self.value, self.input.of.type.unit, zone)
+        text = _value_text(self.value, self.input.of.type.unit, zone)
         return f"at least {text}" if self.at_least and self.value is not None else text
 
 
@@ -164,7 +164,7 @@ _PRINTED: Final = {
 }
 
 
-def _said(value: Any, unit: str | None, zone: ZoneInfo) -> str:
+def _value_text(value: Any, unit: str | None, zone: ZoneInfo) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, bool):
@@ -265,7 +265,7 @@ def _detail(finding: Finding, now: datetime, zone: ZoneInfo, notes: tuple[str, .
     return "\n\n".join(parts)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     if isinstance(value, float):
@@ -329,11 +329,11 @@ def card_of(
     critical = rule.critical_from is not None and severity >= rule.critical_from
     indicator = "critical" if critical else rule.indicator
     inputs = {
-        one.input.name: [_plain(one.value), _plain(one.time), one.at_least]
+        one.input.name: [_json_value(one.value), _json_value(one.time), one.at_least]
         for one in finding.readings
     }
     inputs_hash = hashlib.sha256(
-        json.dumps([inputs, _plain(float(severity))], sort_keys=True).encode()
+        json.dumps([inputs, _json_value(float(severity))], sort_keys=True).encode()
     ).hexdigest()
     moment = now.astimezone(UTC).isoformat()
     name = "|".join((hash_of(rule), subject, stay or "", moment, inputs_hash))

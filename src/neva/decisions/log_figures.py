@@ -40,7 +40,7 @@ FEEDBACK: Final[dict[str, Any]] = {
 }
 
 
-def _number(name: str) -> pl.Expr:
+def _integer_column(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Int64, strict=False)
 
 
@@ -88,8 +88,8 @@ def replay_of_log(
         .select(
             "rule",
             "version",
-            _number("subject").alias("subject_id"),
-            _number("stay").alias("stay_id"),
+            _integer_column("subject").alias("subject_id"),
+            _integer_column("stay").alias("stay_id"),
             "now",
             pl.col("severity").fill_null(1.0),
             "unit",

@@ -208,7 +208,9 @@ def chunks(points: pl.DataFrame, most: int = CHUNK_POINTS) -> Iterator[pl.DataFr
         yield points[start : start + size]
 
 
-def _read(answers: Answers, rule: Rule, place: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _findings_of_rule(
+    answers: Answers, rule: Rule, place: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One rule's part of the answers: what it raises, and what it looked at."""
     names = {name: f"{place}|{name}" for name in rule.decides}
     frame = answers.frame.select(
@@ -270,7 +272,7 @@ def _asked(
             place.snapshot, outputs, points=part, engine=engine, binding=binding, delays=delays
         )
         for number, rule in enumerate(rules):
-            raised, counted = _read(answers, rule, number)
+            raised, counted = _findings_of_rule(answers, rule, number)
             found[number].append(raised)
             looked.append(counted)
     alerts = []

@@ -46,7 +46,7 @@ def _listed(codelists: Mapping[str, Codelist]) -> Callable[[str], Codelist]:
     return codelist_named
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """What went wrong, in the words of the language."""
     text = str(error)
     if isinstance(error, NevaError):
@@ -107,7 +107,7 @@ def build(name: str, text: str, codelists: Mapping[str, Codelist]) -> list[tuple
         lines = [
             at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == name
         ]
-        message = f"{name}:{lines[-1] if lines else 1}: {_told(error)}"
+        message = f"{name}:{lines[-1] if lines else 1}: {_error_text(error)}"
         raise BadInputError(message) from None
     return made
 
@@ -138,7 +138,7 @@ def read_json(name: str, text: str) -> list[tuple[str, Document]]:
         try:
             found.append((place, from_json(json.dumps(one), name=place)))
         except (RecursionError, MemoryError) as error:
-            message = f"{place}: {_told(error)}"
+            message = f"{place}: {_error_text(error)}"
             raise BadInputError(message) from None
     return found
 

@@ -63,7 +63,7 @@ _NOTHING: Final = pl.LazyFrame(schema={"fails": pl.Boolean})
 
 
 @_check("refused-rows", "conformance", "rows that were refused at import")
-def _refused(snapshot: Snapshot) -> pl.LazyFrame:
+def _refused_rows(snapshot: Snapshot) -> pl.LazyFrame:
     refused = snapshot.quarantine().select(fails=pl.col("reason").is_not_null())
     imported = snapshot.batches_by_now().select("batch")
     taken = [

@@ -146,7 +146,7 @@ def _is_ucum(text: str) -> bool:
     return True
 
 
-def _plain(text: str) -> str:
+def _plain_unit(text: str) -> str:
     """Write a unit with plain signs: one micro sign, no superscripts, single blanks."""
     raised = re.sub(
         r"10([⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+)", lambda found: "10^" + found[1].translate(_SUPERSCRIPTS), text
@@ -165,7 +165,7 @@ class _Spellings:
         folded: dict[str, set[str]] = {}
         for ucum, texts in meanings.items():
             for text in (ucum, *texts):
-                plain = _plain(text)
+                plain = _plain_unit(text)
                 self.exact[plain] = ucum
                 if len(plain) >= shortest_folded:
                     folded.setdefault(plain.casefold(), set()).add(ucum)
@@ -208,7 +208,7 @@ def _in_parts(plain: str) -> tuple[str | None, bool]:
 
 def _as_written(text: str) -> tuple[str | None, bool]:
     """Return what an everyday spelling means (or None), and whether it may mean two amounts."""
-    plain = _plain(text)
+    plain = _plain_unit(text)
     readings = [_everyday()[0].find(plain), _in_parts(plain)]
     # г/л is gram per litre though Г/л is giga per litre: the very letters come first.
     readings.sort(key=lambda reading: reading[1])

@@ -32,7 +32,7 @@ def people_path(hospital: Path) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, changed: int) -> dict[int, tuple[str | None, date | None]]:  # noqa: ARG001
+def _people_of_file(path: Path, changed: int) -> dict[int, tuple[str | None, date | None]]:  # noqa: ARG001
     return {
         subject: (", ".join(one for one in (family, given) if one) or None, birth)
         for subject, family, given, birth in pl.read_parquet(path).iter_rows()
@@ -46,7 +46,7 @@ def read_people(hospital: Path) -> dict[int, tuple[str | None, date | None]]:
         changed = path.stat().st_mtime_ns
     except FileNotFoundError:
         return {}
-    return _read(path, changed)
+    return _people_of_file(path, changed)
 
 
 def write_people(hospital: Path, people: pl.DataFrame) -> int:
@@ -149,10 +149,10 @@ def _read_csv(path: Path) -> pl.DataFrame:
     dated = text.with_columns(
         day=pl.col("birth_date").str.to_date("%Y-%m-%d", strict=False)
     ).with_row_index("row", offset=2)
-    _refuse(path, dated, pl.col("local_id") == "", "the local id is empty")
+    _refuse_people(path, dated, pl.col("local_id") == "", "the local id is empty")
     is_no_date = (pl.col("birth_date") != "") & pl.col("day").is_null()
-    _refuse(path, dated, is_no_date, "the birth date is not written as 2026-01-31")
-    _refuse(path, dated, ~pl.col("local_id").is_first_distinct(), "the local id comes again")
+    _refuse_people(path, dated, is_no_date, "the birth date is not written as 2026-01-31")
+    _refuse_people(path, dated, ~pl.col("local_id").is_first_distinct(), "the local id comes again")
     return dated.select(
         "local_id",
         *(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in _GIVEN[1:3]),
@@ -160,7 +160,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
     )
 
 
-def _refuse(path: Path, rows: pl.DataFrame, which: pl.Expr, words: str) -> None:
+def _refuse_people(path: Path, rows: pl.DataFrame, which: pl.Expr, words: str) -> None:
     bad = rows.filter(which)["row"]
     if bad.len():
         message = f"{path}: row {bad[0]}: {words}; found {bad.len():,} such rows; mend the file"

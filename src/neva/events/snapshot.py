@@ -83,7 +83,7 @@ class Snapshot:
         """Every row of a table, withdrawn ones and old revisions included."""
         return tables.scan(self.files(table), TABLES[table])
 
-    def _seen(self, table: str, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
+    def _known_rows(self, table: str, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
         """The last row known of each thing, if it is not a withdrawal."""
         rows = self.stored(table)
         if subjects is not None:
@@ -120,12 +120,12 @@ class Snapshot:
 
     def subjects(self) -> pl.LazyFrame:
         """Subjects known at now; a death after now reads as missing."""
-        return self._seen("subjects").with_columns(
+        return self._known_rows("subjects").with_columns(
             self._known("death_precision", by="death"), self._known("death")
         )
 
     def _started(self, table: str, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
-        rows = self._seen(table, subjects)
+        rows = self._known_rows(table, subjects)
         if self.as_of is None:
             return rows
         return rows.filter(pl.col("start") <= pl.lit(self.as_of, dtype=TIME))
@@ -149,15 +149,15 @@ class Snapshot:
 
     def units(self) -> pl.LazyFrame:
         """Units known at now."""
-        return self._seen("units")
+        return self._known_rows("units")
 
     def beds(self) -> pl.LazyFrame:
         """Beds known at now; an end after now reads as missing."""
-        return self._seen("beds").with_columns(self._known("end"))
+        return self._known_rows("beds").with_columns(self._known("end"))
 
     def codes(self) -> pl.LazyFrame:
         """Codes with their descriptions, as last known."""
-        return self._seen("codes")
+        return self._known_rows("codes")
 
     def quarantine(self) -> pl.LazyFrame:
         """Refused rows of what was not replaced since; columns of ``TABLES["quarantine"]``."""

@@ -153,10 +153,10 @@ def export_fhir(
             files[kind].write("\n")
             rows[kind] = rows.get(kind, 0) + 1
 
-        for unit in _read(snapshot.units()):
+        for unit in _frame_rows(snapshot.units()):
             write(_location(unit))
         facts = _person_facts(snapshot)
-        for subject in _read(snapshot.subjects()):
+        for subject in _frame_rows(snapshot.subjects()):
             write(_patient(subject, facts.get(subject["subject_id"], {}), zone))
         movements = (
             snapshot.movements()
@@ -165,7 +165,7 @@ def export_fhir(
             .collect(engine="streaming")
             .partition_by("stay_id", as_dict=True)
         )
-        for stay in _read(snapshot.stays()):
+        for stay in _frame_rows(snapshot.stays()):
             own = movements.get((stay["stay_id"],))
             write(_encounter(stay, own.to_dicts() if own is not None else [], zone))
         for events in events_by_subject(snapshot, BATCH // 5):
@@ -177,7 +177,7 @@ def export_fhir(
     return Exported(Path(destination), "fhir", rows)
 
 
-def _read(frame: pl.LazyFrame) -> Iterator[dict[str, Any]]:
+def _frame_rows(frame: pl.LazyFrame) -> Iterator[dict[str, Any]]:
     for part in frame.collect_batches(chunk_size=BATCH):
         yield from part.iter_rows(named=True)
 
@@ -229,7 +229,7 @@ def _person_facts(snapshot: Snapshot) -> dict[int, dict[str, Any]]:
 def _patient(subject: Mapping[str, Any], facts: Mapping[str, Any], zone: ZoneInfo) -> Resource:
     born = subject["birth_date"].isoformat() if subject["birth_date"] else None
     year = facts.get("FHIR//birth-year", facts.get("OMOP//birth-year"))
-    died = _time(subject["death"], subject["death_precision"], zone)
+    died = _fhir_time(subject["death"], subject["death_precision"], zone)
     is_dead = "FHIR//deceased" in facts and died is None
     return _compact(
         {
@@ -245,7 +245,7 @@ def _patient(subject: Mapping[str, Any], facts: Mapping[str, Any], zone: ZoneInf
 
 def _planned_encounter(event: Mapping[str, Any], zone: ZoneInfo) -> Resource:
     """Write a visit that was planned or cancelled: it is no stay."""
-    start = _time(event["time"], event["precision"], zone)
+    start = _fhir_time(event["time"], event["precision"], zone)
     return _compact(
         {
             "resourceType": "Encounter",
@@ -317,7 +317,7 @@ def _encounter_location(movement: Mapping[str, Any], zone: ZoneInfo) -> Iterator
         }
 
 
-def _time(time: datetime | None, precision: str | None, zone: ZoneInfo) -> str | None:
+def _fhir_time(time: datetime | None, precision: str | None, zone: ZoneInfo) -> str | None:
     if time is None:
         return None
     local = time.astimezone(zone)
@@ -332,7 +332,9 @@ def _time(time: datetime | None, precision: str | None, zone: ZoneInfo) -> str |
 def _span(
     start: datetime | None, end: datetime | None, precision: str | None, zone: ZoneInfo
 ) -> Resource:
-    return _compact({"start": _time(start, precision, zone), "end": _time(end, precision, zone)})
+    return _compact(
+        {"start": _fhir_time(start, precision, zone), "end": _fhir_time(end, precision, zone)}
+    )
 
 
 def _coding(code: str, display: str | None = None) -> Resource:
@@ -389,9 +391,9 @@ def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneI
         "id": str(event["event_id"]),
         "meta": {"lastUpdated": recorded} if recorded else None,
     }
-    begin = _time(event["time"], event["precision"], zone)
+    begin = _fhir_time(event["time"], event["precision"], zone)
     is_open = event["end_time"] == OPEN_END
-    end = None if is_open else _time(event["end_time"], event["precision"], zone)
+    end = None if is_open else _fhir_time(event["end_time"], event["precision"], zone)
     partial = attributes.get("partial_time")
 
     def when(stem: str, *, has_period: bool = True) -> Resource:

@@ -144,17 +144,17 @@ def _event(row: dict[str, Any]) -> Iterator[str]:
     code = row["code"]
     yield _attribute("string", "concept:name", code.split("//", 1)[-1] or code)
     if row["end_time"] is not None:
-        yield _attribute("date", "start_timestamp", _time(row["time"]))
-        yield _attribute("date", "time:timestamp", _time(row["end_time"]))
+        yield _attribute("date", "start_timestamp", _xes_time(row["time"]))
+        yield _attribute("date", "time:timestamp", _xes_time(row["end_time"]))
     elif row["time"] is not None:
-        yield _attribute("date", "time:timestamp", _time(row["time"]))
+        yield _attribute("date", "time:timestamp", _xes_time(row["time"]))
     # Not identity:id, which the standard keeps for UUIDs.
     yield _attribute("string", "neva:id", str(row["event_id"]))
     yield _attribute("string", "neva:code", code)
     if row["precision"] != "instant":
         yield _attribute("string", "neva:precision", row["precision"])
     if not row["recorded_assumed"]:
-        yield _attribute("date", "neva:recorded", _time(row["recorded"]))
+        yield _attribute("date", "neva:recorded", _xes_time(row["recorded"]))
     if row["value"] is not None:
         yield _attribute("float", "neva:value", repr(row["value"]))
     if row["rank"] is not None:
@@ -174,7 +174,7 @@ def _event(row: dict[str, Any]) -> Iterator[str]:
             yield _attribute("string", pair["key"], pair["value"] or "")
 
 
-def _time(time: datetime) -> str:
+def _xes_time(time: datetime) -> str:
     return time.isoformat(timespec="microseconds")
 
 

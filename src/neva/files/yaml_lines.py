@@ -102,9 +102,9 @@ class Document:
         try:
             return model.model_validate(self.content)
         except ValidationError as error:
-            raise self._told(error, model) from None
+            raise self._mapping_error(error, model) from None
 
-    def _told(self, error: ValidationError, model: type[BaseModel]) -> MappingError:
+    def _mapping_error(self, error: ValidationError, model: type[BaseModel]) -> MappingError:
         problems = error.errors(include_url=False, include_context=False)
         # Where a part may be written in several ways, the deepest complaint is
         # about the way that was tried.

@@ -122,7 +122,7 @@ class Appended:
     retracted: int
 
 
-def _refuse(entry: Entry, field_name: str, wanted: str) -> BadInputError:
+def _entry_error(entry: Entry, field_name: str, wanted: str) -> BadInputError:
     # The value itself may be a patient's: it is not repeated.
     return BadInputError(
         f"entry of kind {entry.kind}: its {field_name} cannot be stored; found another one than "
@@ -130,7 +130,7 @@ def _refuse(entry: Entry, field_name: str, wanted: str) -> BadInputError:
     )
 
 
-def _checked(entry: Entry) -> Kind:
+def _kind_of_entry(entry: Entry) -> Kind:
     kind = KINDS.get(entry.kind)
     if kind is None:
         message = (
@@ -143,25 +143,25 @@ def _checked(entry: Entry) -> Kind:
         "ceiling": tuple(CEILINGS),
     }.get(kind.value)
     if allowed is not None and (entry.value or "no") not in allowed:
-        raise _refuse(entry, "value", " or ".join(allowed))
+        raise _entry_error(entry, "value", " or ".join(allowed))
     # A hospital may have reasons of its own: only their form is checked.
     if kind.value == "reason" and "//" not in (entry.value or ""):
-        raise _refuse(entry, "value", f"a code such as {next(iter(DELAY_REASONS))}")
+        raise _entry_error(entry, "value", f"a code such as {next(iter(DELAY_REASONS))}")
     if kind.value in ("isolation", "ceiling", "unit", "text") and not entry.value:
-        raise _refuse(entry, "value", "one that is not empty")
+        raise _entry_error(entry, "value", "one that is not empty")
     if entry.details.get("priority", PRIORITIES[0]) not in PRIORITIES:
-        raise _refuse(entry, "priority", " or ".join(PRIORITIES))
+        raise _entry_error(entry, "priority", " or ".join(PRIORITIES))
     for name in ("at", "start", "end", "withdrawn_at"):
         time = getattr(entry, name)
         if time is not None and time.tzinfo is None:
-            raise _refuse(entry, name, "a time with a zone")
+            raise _entry_error(entry, name, "a time with a zone")
     if entry.end is not None and entry.end < (entry.start or entry.at):
-        raise _refuse(entry, "end", "one that is not before its start")
+        raise _entry_error(entry, "end", "one that is not before its start")
     return kind
 
 
 def _row(entry: Entry, row: int) -> dict[str, Any]:
-    kind = _checked(entry)
+    kind = _kind_of_entry(entry)
     details = {"entry": entry.id, **dict(entry.details)}
     if entry.actor:
         details["actor"] = entry.actor

@@ -121,7 +121,7 @@ class Preview:
     codes: tuple[tuple[str, int], ...] = ()
 
 
-def _wrong(what: str, found: str, do: str, line: int | None = None) -> MappingError:
+def _mapping_error(what: str, found: str, do: str, line: int | None = None) -> MappingError:
     where = _WHAT if line is None else f"{_WHAT}:{line}"
     return MappingError(f"{where}: {what}; found {found}; {do}")
 
@@ -145,23 +145,29 @@ def check_mapping_text(text: str) -> Mapping:
     MappingError
     """
     if len(text) > LONGEST_MAPPING:
-        raise _wrong("too long", f"{len(text):,} characters", f"at most {LONGEST_MAPPING:,}")
+        raise _mapping_error(
+            "too long", f"{len(text):,} characters", f"at most {LONGEST_MAPPING:,}"
+        )
     try:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent):
-                raise _wrong("an alias", "*name", "write out what it stands for", line)
+                raise _mapping_error("an alias", "*name", "write out what it stands for", line)
             if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) is not None:
-                raise _wrong("a tag", "!name", "write plain texts and numbers", line)
+                raise _mapping_error("a tag", "!name", "write plain texts and numbers", line)
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > _DEEPEST:
-                    raise _wrong("nested too deep", f"{depth} levels", "see docs/sources", line)
+                    raise _mapping_error(
+                        "nested too deep", f"{depth} levels", "see docs/sources", line
+                    )
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_TEXT:
-                raise _wrong("a text too long", f"{len(event.value):,} characters", "cut it", line)
+                raise _mapping_error(
+                    "a text too long", f"{len(event.value):,} characters", "cut it", line
+                )
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             _refuse_odd_keys(node)
@@ -169,10 +175,14 @@ def check_mapping_text(text: str) -> Mapping:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
-        raise _wrong("not YAML", "a mistake in how it is written", "mend it", line) from None
+        raise _mapping_error(
+            "not YAML", "a mistake in how it is written", "mend it", line
+        ) from None
     except ValueError:
         # A day such as 2024-02-30 is read as a date, and is none.
-        raise _wrong("not YAML", "a date or number that is none", "put it in quotes") from None
+        raise _mapping_error(
+            "not YAML", "a date or number that is none", "put it in quotes"
+        ) from None
     mapping = document.read(Mapping)
     _refuse_elsewhere(document, mapping)
     return mapping
@@ -183,7 +193,9 @@ def _refuse_odd_keys(node: yaml.Node) -> None:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 line = key.start_mark.line + 1
-                raise _wrong("a key that is no text", "a list or table", "write a text", line)
+                raise _mapping_error(
+                    "a key that is no text", "a list or table", "write a text", line
+                )
             _refuse_odd_keys(value)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -280,12 +292,12 @@ def preview(
             summary = import_delivery(
                 hospital, delivery, label=path.name, now=now, most_refused=None
             )
-            return _found(hospital, summary.counts)
+            return _preview_of_hospital(hospital, summary.counts)
     except NevaError as error:
         return Preview(problem=str(error))
 
 
-def _found(hospital: Hospital, counts: dict[str, dict[str, int]]) -> Preview:
+def _preview_of_hospital(hospital: Hospital, counts: dict[str, dict[str, int]]) -> Preview:
     snapshot = hospital.snapshot()
     # The rows as stored, in the order of the file where it decides.
     events = snapshot.stored("events").sort("sequence", "time", "code", nulls_last=True).collect()

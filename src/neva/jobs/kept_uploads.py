@@ -99,13 +99,13 @@ class Upload:
 
     def shown(self) -> dict[str, Any]:
         """Return what was guessed and previewed."""
-        return self._held("shown.json")
+        return self._stored_json("shown.json")
 
     def done(self) -> dict[str, Any]:
         """Return what the import did; empty before it."""
-        return self._held("done.json")
+        return self._stored_json("done.json")
 
-    def _held(self, name: str) -> dict[str, Any]:
+    def _stored_json(self, name: str) -> dict[str, Any]:
         try:
             held: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -118,11 +118,13 @@ class Upload:
 
     def keep_shown(self, shown: dict[str, Any]) -> None:
         """Save what was guessed and previewed."""
-        write_whole(self.folder / "shown.json", json.dumps(shown, default=_plain), private=True)
+        write_whole(
+            self.folder / "shown.json", json.dumps(shown, default=_json_value), private=True
+        )
 
     def finish(self, done: dict[str, Any]) -> None:
         """Delete the file and all values out of it; what the import did stays for the day."""
-        write_whole(self.folder / "done.json", json.dumps(done, default=_plain), private=True)
+        write_whole(self.folder / "done.json", json.dumps(done, default=_json_value), private=True)
         shutil.rmtree(self.folder / "file", ignore_errors=True)
         for name in ("mapping.yaml", "shown.json"):
             (self.folder / name).unlink(missing_ok=True)
@@ -133,7 +135,7 @@ def mapping_hash(text: str) -> str:
     return sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

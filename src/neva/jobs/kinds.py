@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS"]
 
 
-def _at(parameters: Mapping[str, Any]) -> datetime:
+def _asked_time(parameters: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(str(parameters["at"]))
 
 
@@ -35,7 +35,7 @@ def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
     from neva.flow.forecast.moves_ahead import hospital_moves_ahead
     from neva.jobs.flow import forecast, save_forecast
 
-    at = _at(parameters)
+    at = _asked_time(parameters)
     content, made = forecast(context.hospital, at, progress=context.progress)
     save_forecast(made, context.attachment("forecast.json"))
     moves = hospital_moves_ahead(context.hospital, at)
@@ -46,7 +46,7 @@ def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
 def _evaluation(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
     from neva.jobs.flow import evaluation
 
-    return evaluation(context.hospital, _at(parameters), progress=context.progress)
+    return evaluation(context.hospital, _asked_time(parameters), progress=context.progress)
 
 
 def _what_if(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _what_if(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, A
 
     return what_if(
         context.hospital,
-        _at(parameters),
+        _asked_time(parameters),
         [str(one) for one in parameters["scenarios"]],
         days=int(parameters["days"]),
         replications=int(parameters["replications"]),
@@ -68,7 +68,7 @@ def _work_list(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str,
     return work(
         context.hospital,
         context.state,
-        _at(parameters),
+        _asked_time(parameters),
         context.settings.programmes,
         progress=context.progress,
     )

@@ -52,7 +52,7 @@ CASES: Final = (
 )  # fmt: skip
 
 
-def _number(value: Any) -> Any:
+def _json_number(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value  # noqa: PLR0124
 
 
@@ -100,7 +100,7 @@ def _shared(
     told: Mapping[LanguageCode, About],
 ) -> dict[str, Any]:
     """Return what those who see no patients are shown in place of the same keys."""
-    figure = {name: _number(value) for name, value in shared_figure(run, measure).items()}
+    figure = {name: _json_number(value) for name, value in shared_figure(run, measure).items()}
     outside = figure.pop("outside")
     always = {
         "figure": figure,
@@ -175,7 +175,7 @@ def _measure(
     run: MeasureRun, measure: Measure, whole: pl.DataFrame, *, synthetic: bool
 ) -> dict[str, Any]:
     figure = {
-        name: _number(value)
+        name: _json_number(value)
         for name, value in whole.row(
             by_predicate=pl.col("measure") == measure.id, named=True
         ).items()

@@ -178,7 +178,7 @@ class Results:
             "made": made.isoformat(),
             "content": content,
         }
-        text = json.dumps(held, ensure_ascii=False, default=_plain)
+        text = json.dumps(held, ensure_ascii=False, default=_json_value)
         write_whole(self.folder / f"{id_}.json", text, private=True)
         write_whole(
             self.folder / f"latest-{job_key(kind, _without_time(parameters))}", id_, private=True
@@ -198,7 +198,7 @@ def _without_time(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in parameters.items() if name not in ("at", "after")}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)

@@ -20,7 +20,7 @@ from neva.state import State
 __all__ = ["work"]
 
 
-def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+def _json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     # Pseudonyms have 63 bits: as numbers they would not survive readers of JSON.
     ids = [name for name in ("subject_id", "stay_id") if name in frame.columns]
     times = frame.with_columns(pl.col(ids).cast(pl.String)) if ids else frame
@@ -93,7 +93,7 @@ def work(
     measures = {
         one.id: one.title_ru or one.title for programme in loaded for one in programme.measures
     }
-    tasks = [{**row, "title_ru": titles.get(row["rule"], "")} for row in _rows(sheet.tasks)]
+    tasks = [{**row, "title_ru": titles.get(row["rule"], "")} for row in _json_rows(sheet.tasks)]
     details = {
         (one.rule, str(one.stay_id)): {"detail": one.detail, "missing": list(one.missing)}
         for one in listed.tasks
@@ -102,12 +102,13 @@ def work(
     return {
         "tasks": tasks,
         "clocks": [
-            {**row, "title_ru": measures.get(row["measure"], "")} for row in _rows(sheet.clocks)
+            {**row, "title_ru": measures.get(row["measure"], "")}
+            for row in _json_rows(sheet.clocks)
         ],
-        "unobserved": _rows(sheet.unobserved),
+        "unobserved": _json_rows(sheet.unobserved),
         "attention": [
             {**row, "title_ru": titles.get(row["id"]) or measures.get(row["id"], "")}
-            for row in _rows(sheet.attention)
+            for row in _json_rows(sheet.attention)
         ],
         "looked_at": dict(sheet.looked_at),
         "banner": sheet.banner,

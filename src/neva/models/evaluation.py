@@ -136,7 +136,9 @@ class ModelEvaluation:
         return found.select("value", "lower", "upper").row(0, named=True)
 
 
-def _checked(cases: Cases, predictions: Mapping[str, npt.ArrayLike]) -> dict[str, Floats]:
+def _checked_predictions(
+    cases: Cases, predictions: Mapping[str, npt.ArrayLike]
+) -> dict[str, Floats]:
     made = {name: np.atleast_2d(np.asarray(p, np.float64)) for name, p in predictions.items()}
     for name, p in made.items():
         if p.shape[1] != cases.frame.height:
@@ -201,7 +203,7 @@ def evaluate_predictions(
     Intervals say what other patients of the same kind would change. They do
     not hold the uncertainty of the fit, nor of another hospital.
     """
-    found = _checked(cases, predictions)
+    found = _checked_predictions(cases, predictions)
     if main not in found:
         raise UsageError(f"main: no such predictor; found {main!r}; give one of {', '.join(found)}")
     if not 0 < threshold < 1:

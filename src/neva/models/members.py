@@ -122,7 +122,7 @@ class HazardMember:
 Member = LinearMember | TreeMember | HazardMember
 
 
-def _plain(estimator: Any, name: str) -> LinearMember | TreeMember:
+def _member_of_estimator(estimator: Any, name: str) -> LinearMember | TreeMember:
     from sklearn.pipeline import Pipeline
 
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
@@ -188,7 +188,7 @@ def fitted_member(
         model = DiscreteTimeHazard(inner(**rest.pop("of_settings", {}), seed=seed), **rest)
         model.fit(X, y, event_hours=event_hours, observed_hours=observed_hours)
         return HazardMember(
-            inner=_plain(model.estimator_, name),
+            inner=_member_of_estimator(model.estimator_, name),
             period_hours=model.period_hours,
             periods=model.periods,
             time_column=model.time_column % X.shape[1],
@@ -199,7 +199,7 @@ def fitted_member(
         model = load_model(name, "classifier")
         if settings:
             model.set_params(**dict(settings))
-    return _plain(model.fit(X, y), name)
+    return _member_of_estimator(model.fit(X, y), name)
 
 
 def probability(log_odds: Floats) -> Floats:

@@ -146,7 +146,9 @@ def predicted(
     reasons : tuple of str
         What moved the prediction most, for the card.
     """
-    row = {one.id: [_number(answers.get(f"input.{_name(one.id)}"))] for one in model.features}
+    row = {
+        one.id: [_optional_number(answers.get(f"input.{_name(one.id)}"))] for one in model.features
+    }
     unknown = sum(values == [None] for values in row.values())
     if 2 * unknown > len(row):
         return {**answers, "condition": None, "severity": None}, ()
@@ -162,7 +164,7 @@ def predicted(
     return filled, tuple(found.reasons(0, most=MOST_REASONS))
 
 
-def _number(value: Any) -> float | None:
+def _optional_number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 

@@ -53,7 +53,7 @@ def checked_trees(text: str, name: str) -> str:
         It is another text, or was cut or edited into what is no tree.
     """
     try:
-        return _written(*_read(text))
+        return _text_of_trees(*_trees_of_text(text))
     except (ArithmeticError, LookupError, ValueError) as error:
         message = (
             f"{name}: the trees are damaged; found {error if str(error) else 'another text'}; take "
@@ -66,7 +66,7 @@ def _pairs(lines: list[str]) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in lines)
 
 
-def _read(text: str) -> tuple[int, list[_Tree]]:
+def _trees_of_text(text: str) -> tuple[int, list[_Tree]]:
     head, mark, rest = text.partition("\n\n")
     given = _pairs(head.splitlines()[1:])
     if not mark or not head.startswith("tree\n") or given["version"] != "v4":
@@ -123,7 +123,7 @@ def _read_tree(given: dict[str, str], features: int) -> _Tree:
     return lists, shrinkage
 
 
-def _written(features: int, trees: list[_Tree]) -> str:
+def _text_of_trees(features: int, trees: list[_Tree]) -> str:
     blocks = []
     for number, (lists, shrinkage) in enumerate(trees):
         lines = [f"Tree={number}", f"num_leaves={len(lists['leaf_value'])}", "num_cat=0"]

@@ -337,8 +337,8 @@ def ward_sheet(
     )
     moment = pl.lit(board.now, dtype=TIME)
     patients = (
-        board.patients.join(_counts(tasks, "tasks"), on="stay_id", how="left")
-        .join(_counts(clocks, "clocks"), on="stay_id", how="left")
+        board.patients.join(_counts_per_stay(tasks, "tasks"), on="stay_id", how="left")
+        .join(_counts_per_stay(clocks, "clocks"), on="stay_id", how="left")
         .with_columns(
             pl.col("tasks", "clocks").fill_null(0),
             is_unobserved=pl.col("stay_id").is_in(unobserved["stay_id"].implode()),
@@ -366,5 +366,5 @@ def ward_sheet(
     )
 
 
-def _counts(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+def _counts_per_stay(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.group_by("stay_id").agg(pl.len().cast(pl.Int64).alias(name))

@@ -149,7 +149,7 @@ def _crossings(items: list[_Item], rank: list[int]) -> int:
     return crossings
 
 
-def _number(items: list[_Item], rank: list[int]) -> None:
+def _set_positions(items: list[_Item], rank: list[int]) -> None:
     for position, i in enumerate(rank):
         items[i].position = position
 
@@ -164,7 +164,7 @@ def _reduce_crossings(items: list[_Item], ranks: list[list[int]]) -> None:
         # frequent paths pull harder.
         for rank in ranks:
             rank.sort(reverse=attempt % 2 == 1)
-            _number(items, rank)
+            _set_positions(items, rank)
         for sweep in range(_SWEEPS):
             _sweep(items, ranks, downwards=sweep % 2 == 0, mirror=sweep % 4 >= 2,
                    weighted=attempt < 2)  # fmt: skip
@@ -174,7 +174,7 @@ def _reduce_crossings(items: list[_Item], ranks: list[list[int]]) -> None:
                 fewest, best = crossings, [list(rank) for rank in ranks]
     for rank, order in zip(ranks, best, strict=True):
         rank[:] = order
-        _number(items, rank)
+        _set_positions(items, rank)
 
 
 def _sweep(
@@ -194,7 +194,7 @@ def _sweep(
             # Equal keys keep their order in one sweep and exchange it in another.
             keys[i] = (round(position, 9), -items[i].position if mirror else items[i].position)
         rank.sort(key=keys.__getitem__)
-        _number(items, rank)
+        _set_positions(items, rank)
 
 
 def _exchange(items: list[_Item], ranks: list[list[int]]) -> None:

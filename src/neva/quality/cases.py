@@ -176,7 +176,7 @@ def decisions(
             for row in _deciding(node, timeline, point, place):
                 if (role, row.event_id) not in seen:
                     seen.add((role, row.event_id))
-                    rows.append(_shown(role, row, point))
+                    rows.append(_row_fields(role, row, point))
         found.append(
             Decision(
                 measure=one.id,
@@ -194,7 +194,7 @@ def _readable(node: Any, value: Any) -> Any:
     return moment(value) if value is not None and node.type.name == "time" else value
 
 
-def _shown(role: str, row: Row, point: Point) -> dict[str, Any]:
+def _row_fields(role: str, row: Row, point: Point) -> dict[str, Any]:
     over = row.end_time is not None and row.end_time <= point.now
     end: datetime | None = moment(row.end_time) if over and row.end_time is not None else None
     return {

@@ -118,7 +118,7 @@ def _closed(run: MeasureRun, measure: Measure) -> pl.DataFrame:
     return run.of(measure.id).filter(pl.col("status").is_in(_CLOSED))
 
 
-def _counts(frame: pl.DataFrame) -> pl.DataFrame:
+def _status_counts(frame: pl.DataFrame) -> pl.DataFrame:
     """Closed, met and not met, whose sums are known from the measure's own row."""
     return frame.select("denominator", "met", "failed")
 
@@ -144,7 +144,7 @@ def shared_periods(
         frame = figures(run, measures=[measure.id], every=every).frame.filter(
             pl.col("denominator") > 0
         )
-        withheld = withheld_parts(_counts(frame).to_numpy())
+        withheld = withheld_parts(_status_counts(frame).to_numpy())
         shown = frame.filter(pl.Series(~withheld.parts), pl.col("period").is_not_null())
         if withheld.total:
             shown = shown.clear()
@@ -165,7 +165,7 @@ def shared_units(run: MeasureRun, measure: Measure) -> SharedPart:
     """Choose the units that are shown."""
     closed = _closed(run, measure)
     frame = figures(run, measures=[measure.id], by=["unit"]).frame.filter(pl.col("denominator") > 0)
-    withheld = withheld_parts(_counts(frame).to_numpy())
+    withheld = withheld_parts(_status_counts(frame).to_numpy())
     shown = frame.filter(pl.Series(~withheld.parts))
     if withheld.total:
         shown = shown.clear()

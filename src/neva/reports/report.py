@@ -235,7 +235,7 @@ def _view(report: Report) -> dict[str, Any]:
         "census": _census_view(report.census),
         "placeless": report.intervals.placeless,
         "stays_svg": charts.to_svg(charts.still_there_chart(report.stays)),
-        "stays": _stays(report.stays),
+        "stays": _length_of_stay_rows(report.stays),
         "stays_precision": report.stays.precision,
         "quality": [
             page(snapshot, run, synthetic=report.synthetic, cases=report.cases)
@@ -378,7 +378,7 @@ def _census_rows(counted: Census, *, weeks: int = 12) -> list[dict[str, Any]]:
     ]
 
 
-def _stays(stays: LengthOfStay) -> list[dict[str, Any]]:
+def _length_of_stay_rows(stays: LengthOfStay) -> list[dict[str, Any]]:
     return [
         {
             key: (number(value, digits=1) if isinstance(value, float) else value)

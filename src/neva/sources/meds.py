@@ -137,7 +137,7 @@ def open_meds(
         assigner=assigner or name or stem_of(place),
         kind="meds",
         files=(*files, *([described] if described else [])),
-        rows=_rows(root, files, described, zone, batch),
+        rows=_delivered_rows(root, files, described, zone, batch),
     )
 
 
@@ -198,7 +198,7 @@ def _is_our_export(root: Path) -> bool:
     return isinstance(told, dict) and told.get("etl_name") == "neva"
 
 
-def _rows(
+def _delivered_rows(
     root: Path, files: tuple[Path, ...], described: Path | None, zone: str, batch: int
 ) -> Iterator[Rows]:
     if described is not None:

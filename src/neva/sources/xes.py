@@ -158,7 +158,9 @@ def open_xes(
         assigner=assigner or name or stem_of(file),
         kind="xes",
         files=(file,),
-        rows=_rows(log, zone=zone, system=system, has_stays=case != "subject", batch=batch),
+        rows=_delivered_rows(
+            log, zone=zone, system=system, has_stays=case != "subject", batch=batch
+        ),
     )
 
 
@@ -340,7 +342,7 @@ class _Log:
         self._trace = {}
 
 
-def _rows(
+def _delivered_rows(
     log: _Log, *, zone: str, system: str | None, has_stays: bool, batch: int
 ) -> Iterator[Rows]:
     known_codes: set[str] = set()
@@ -358,7 +360,7 @@ def _rows(
         events, unpaired = lifecycles.joined(events, zone)
         warned.append(unpaired)
         if has_stays:
-            stays.append(_stays(events))
+            stays.append(_trace_stays(events))
         subjects = events.group_by("subject", maintain_order=True).agg(
             pl.col("time").min().alias("recorded"), pl.col("file").first()
         )
@@ -517,7 +519,7 @@ def _repeated(events: pl.DataFrame, zone: str) -> pl.DataFrame:
     ).unique(maintain_order=True)
 
 
-def _stays(events: pl.DataFrame) -> pl.DataFrame:
+def _trace_stays(events: pl.DataFrame) -> pl.DataFrame:
     """One row per trace that has times: from its first to its last."""
     return (
         events.filter(pl.col("time").is_not_null())

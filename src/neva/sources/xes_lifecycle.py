@@ -69,7 +69,7 @@ class Lifecycles:
             Starts and completions that are alone; they stay events.
         """
         events = events.with_row_index("_at")
-        found = self._found(events)
+        found = self._found_activities(events)
         numbers = pl.DataFrame(
             found.pairs,
             schema={"_at": pl.UInt32, "_end": pl.UInt32, "_pause": pl.Float64},
@@ -112,7 +112,7 @@ class Lifecycles:
             warned.cast(ROWS["warnings"]),  # type: ignore[arg-type]
         )
 
-    def _found(self, events: pl.DataFrame) -> _Found:
+    def _found_activities(self, events: pl.DataFrame) -> _Found:
         rows = (
             events.with_columns(_what=pl.col("transition").str.to_lowercase())
             .filter(pl.col("_what").is_in([_START, *_PAUSES, *_ENDS]), ~pl.col("is_whole"))
@@ -131,7 +131,7 @@ class Lifecycles:
                 self._started.add(name)
                 begun.setdefault(name, []).append(_Begun(at, instance))
                 continue
-            one = _of(begun.get(name, []), instance)
+            one = _activity_of_transition(begun.get(name, []), instance)
             if one is None:
                 # A log of completions alone is the rule, and no doubt about it.
                 if what in _PAUSES or name in self._started:
@@ -147,7 +147,7 @@ class Lifecycles:
         return found
 
 
-def _of(begun: list[_Begun], instance: str | None) -> _Begun | None:
+def _activity_of_transition(begun: list[_Begun], instance: str | None) -> _Begun | None:
     """Find the activity that a later transition belongs to."""
     same = (one for one in begun if one.instance == instance)
     unnamed = (one for one in begun if instance is None or one.instance is None)

@@ -71,15 +71,17 @@ def required_words(text: str, name: str, *, longest: int = 2000) -> str:
     return words
 
 
-def _checked(value: Any, path: str) -> Any:
+def _json_checked(value: Any, path: str) -> Any:
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):
-        return {clean(str(key)): _checked(item, f"{path}.{key}") for key, item in value.items()}
+        return {
+            clean(str(key)): _json_checked(item, f"{path}.{key}") for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_checked(item, path) for item in value]
+        return [_json_checked(item, path) for item in value]
     message = f"{path}: holds a {type(value).__name__}; only text, whole numbers, true and false"
     raise ValueError(message)
 
@@ -97,7 +99,7 @@ def canonical_json(value: Any, name: str = "details") -> str:
     '{"cards":2,"rules":["a"]}'
     """
     return json.dumps(
-        _checked(value, name), sort_keys=True, separators=(",", ":"), ensure_ascii=True
+        _json_checked(value, name), sort_keys=True, separators=(",", ":"), ensure_ascii=True
     )
 
 

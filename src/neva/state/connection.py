@@ -135,7 +135,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def _told(error: Exception, name: str) -> Exception:
+def _database_problem(error: Exception, name: str) -> Exception:
     """Put a database's error into the user's words, without a value of a row."""
     text = str(getattr(error, "orig", error))
     if "locked" in text or "busy" in text or _sqlstate(error) == _LOCK_TIMEOUT:
@@ -183,11 +183,11 @@ def _user_problems(name: str) -> Iterator[None]:
         raise ConflictError(message) from None
     except (OperationalError, sqlite3.Error) as error:
         # Settings of a new connection are made below SQLAlchemy, which wraps only its own calls.
-        raise _told(error, name) from None
+        raise _database_problem(error, name) from None
     except _PROBLEMS as error:
         # pg8000 reports refused connections and passwords as plain errors of its own.
         if isinstance(error, InterfaceError) or _is_access(error) or "not a database" in str(error):
-            raise _told(error, name) from None
+            raise _database_problem(error, name) from None
         raise
 
 

@@ -84,33 +84,33 @@ class FeedbackEntry:
         'overridden'
         """
         if not isinstance(posted, Mapping):
-            _refuse(where, "must be an object", posted)
-        outcome = _text(posted, "outcome", where)
+            _refuse_feedback(where, "must be an object", posted)
+        outcome = _required_text(posted, "outcome", where)
         if outcome not in OUTCOMES:
-            _refuse(f"{where}.outcome", "must be accepted or overridden", "another text")
+            _refuse_feedback(f"{where}.outcome", "must be accepted or overridden", "another text")
         # Some clients write null for what is absent; that must not lose feedback.
         suggestions = _unless_null(posted, "acceptedSuggestions", [])
         if not isinstance(suggestions, list):
-            _refuse(f"{where}.acceptedSuggestions", "must be an array", suggestions)
+            _refuse_feedback(f"{where}.acceptedSuggestions", "must be an array", suggestions)
         accepted = tuple(
-            _text(one, "id", f"{where}.acceptedSuggestions[{k}]")
+            _required_text(one, "id", f"{where}.acceptedSuggestions[{k}]")
             for k, one in enumerate(suggestions)
         )
         if outcome == "accepted" and not accepted:
-            _refuse(f"{where}.acceptedSuggestions", "must name what was accepted", None)
+            _refuse_feedback(f"{where}.acceptedSuggestions", "must name what was accepted", None)
         override = _unless_null(posted, "overrideReason", {})
         if not isinstance(override, Mapping):
-            _refuse(f"{where}.overrideReason", "must be an object", override)
+            _refuse_feedback(f"{where}.overrideReason", "must be an object", override)
         reason = _unless_null(override, "reason", {})
         if not isinstance(reason, Mapping):
-            _refuse(f"{where}.overrideReason.reason", "must be a Coding", reason)
+            _refuse_feedback(f"{where}.overrideReason.reason", "must be a Coding", reason)
         about = f"{where}.overrideReason"
         return cls(
-            card=_text(posted, "card", where),
+            card=_required_text(posted, "card", where),
             outcome=outcome,
-            outcome_at=_moment(_text(posted, "outcomeTimestamp", where), where),
+            outcome_at=_moment(_required_text(posted, "outcomeTimestamp", where), where),
             accepted_suggestions=accepted,
-            reason_code=_text(reason, "code", f"{about}.reason") if reason else None,
+            reason_code=_required_text(reason, "code", f"{about}.reason") if reason else None,
             reason_system=_optional(reason, "system", f"{about}.reason"),
             reason_display=_optional(reason, "display", f"{about}.reason"),
             comment=_optional(override, "userComment", about),
@@ -359,7 +359,7 @@ def _refuse_too_many(connection: Connection, entries: list[FeedbackEntry]) -> No
         raise BadInputError(message)
 
 
-def _refuse(where: str, what: str, found: object) -> Never:
+def _refuse_feedback(where: str, what: str, found: object) -> Never:
     kind = found if found == "another text" else _kind(found)
     message = f"{where}: {what}; found {kind}; see 'Feedback' in CDS Hooks 2.0"
     raise BadInputError(message)
@@ -377,14 +377,14 @@ def _unless_null(holder: Mapping[str, Any], name: str, absent: Any) -> Any:
     return absent if value is None else value
 
 
-def _text(holder: object, name: str, where: str, *, longest: int = 200) -> str:
+def _required_text(holder: object, name: str, where: str, *, longest: int = 200) -> str:
     if not isinstance(holder, Mapping):
-        _refuse(where, "must be an object", holder)
+        _refuse_feedback(where, "must be an object", holder)
     value = holder.get(name)
     if not isinstance(value, str) or not value.strip():
-        _refuse(f"{where}.{name}", "must be text that is not empty", value or None)
+        _refuse_feedback(f"{where}.{name}", "must be text that is not empty", value or None)
     if len(value) > longest:
-        _refuse(f"{where}.{name}", f"must be at most {longest:,} characters", value)
+        _refuse_feedback(f"{where}.{name}", f"must be at most {longest:,} characters", value)
     return clean(value)
 
 
@@ -392,7 +392,7 @@ def _optional(holder: Mapping[str, Any], name: str, where: str) -> str | None:
     value = holder.get(name)
     if value is None or value == "":
         return None
-    return _text(holder, name, where, longest=LONGEST_TEXT)
+    return _required_text(holder, name, where, longest=LONGEST_TEXT)
 
 
 def _moment(text: str, where: str) -> datetime:
@@ -401,4 +401,4 @@ def _moment(text: str, where: str) -> datetime:
         # The specification says that it is in UTC, so some leave the offset out.
         return utc(time if time.tzinfo else time.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
-        _refuse(f"{where}.outcomeTimestamp", "must be a time in ISO 8601", "another text")
+        _refuse_feedback(f"{where}.outcomeTimestamp", "must be a time in ISO 8601", "another text")

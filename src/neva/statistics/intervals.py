@@ -103,7 +103,9 @@ def _tail(level: float) -> float:
     return (1 - level) / 2
 
 
-def _counts(events: npt.ArrayLike, size: npt.ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:
+def _checked_counts(
+    events: npt.ArrayLike, size: npt.ArrayLike, name: str
+) -> tuple[FloatArray, FloatArray]:
     counts, sizes = np.broadcast_arrays(
         np.atleast_1d(np.asarray(events, dtype=np.float64)),
         np.atleast_1d(np.asarray(size, dtype=np.float64)),
@@ -152,7 +154,7 @@ def proportion_interval(events: npt.ArrayLike, n: npt.ArrayLike, level: float = 
     ([0.0, 0.1871, 0.0], [0.3085, 0.8129, 1.0], [True, True, False])
     """
     tail = _tail(level)
-    counts, sizes = _counts(events, n, "n")
+    counts, sizes = _checked_counts(events, n, "n")
     if (counts > sizes).any():
         where = int(np.flatnonzero(counts > sizes)[0])
         raise UsageError(f"events: element {where} has more events than cases; check both counts")
@@ -205,7 +207,7 @@ def rate_interval(events: npt.ArrayLike, exposure: npt.ArrayLike, level: float =
     ([0.0, 0.5994], [0.7378, 2.2988])
     """
     tail = _tail(level)
-    counts, exposures = _counts(events, exposure, "exposure")
+    counts, exposures = _checked_counts(events, exposure, "exposure")
     known = exposures > 0
     if ((counts > 0) & ~known).any():
         where = int(np.flatnonzero((counts > 0) & ~known)[0])

@@ -39,7 +39,7 @@ Counts = npt.NDArray[np.int64]
 SMALLEST = 1e-12
 
 
-def _checked(forecasts: npt.ArrayLike, observed: npt.ArrayLike) -> tuple[Floats, Counts]:
+def _checked_forecasts(forecasts: npt.ArrayLike, observed: npt.ArrayLike) -> tuple[Floats, Counts]:
     matrix = np.atleast_2d(np.asarray(forecasts, dtype=np.float64))
     counts = np.atleast_1d(np.asarray(observed))
     if matrix.shape[0] != counts.shape[0]:
@@ -78,7 +78,7 @@ def crps(forecasts: npt.ArrayLike, observed: npt.ArrayLike) -> Floats:
     >>> crps([[0.25, 0.5, 0.25]], [1]).tolist()
     [0.125]
     """
-    matrix, counts = _checked(forecasts, observed)
+    matrix, counts = _checked_forecasts(forecasts, observed)
     cumulative = np.cumsum(matrix, axis=1)
     at = np.arange(matrix.shape[1])
     inside: Floats = ((cumulative - (counts[:, None] <= at)) ** 2).sum(axis=1)
@@ -106,7 +106,7 @@ def log_score(forecasts: npt.ArrayLike, observed: npt.ArrayLike) -> Floats:
 
     Probabilities below :data:`SMALLEST` count as it.
     """
-    matrix, counts = _checked(forecasts, observed)
+    matrix, counts = _checked_forecasts(forecasts, observed)
     inside = counts < matrix.shape[1]
     given = np.where(
         inside, matrix[np.arange(len(counts)), np.minimum(counts, matrix.shape[1] - 1)], 0.0
@@ -117,7 +117,7 @@ def log_score(forecasts: npt.ArrayLike, observed: npt.ArrayLike) -> Floats:
 
 def pinball(forecasts: npt.ArrayLike, observed: npt.ArrayLike, level: float) -> Floats:
     """Return the quantile loss at `level`, in patients, shape (n,)."""
-    matrix, counts = _checked(forecasts, observed)
+    matrix, counts = _checked_forecasts(forecasts, observed)
     at = quantiles(matrix, [level])[:, 0]
     above = counts - at
     loss: Floats = np.where(above >= 0, level * above, (level - 1) * above).astype(np.float64)
@@ -162,7 +162,7 @@ def coverage(forecasts: npt.ArrayLike, observed: npt.ArrayLike, level: float) ->
     level : float
         Between 0 and 1.
     """
-    matrix, counts = _checked(forecasts, observed)
+    matrix, counts = _checked_forecasts(forecasts, observed)
     ends = quantiles(matrix, [(1 - level) / 2, (1 + level) / 2])
     inside = (counts >= ends[:, 0]) & (counts <= ends[:, 1])
     cumulative = np.concatenate([np.zeros((len(matrix), 1)), np.cumsum(matrix, axis=1)], axis=1)
@@ -188,7 +188,7 @@ def pit_values(
     Between the cumulative probability below the observation and that of it, at
     random (Czado, Gneiting & Held 2009, doi:10.1111/j.1541-0420.2009.01191.x).
     """
-    matrix, counts = _checked(forecasts, observed)
+    matrix, counts = _checked_forecasts(forecasts, observed)
     cumulative = np.concatenate([np.zeros((len(matrix), 1)), np.cumsum(matrix, axis=1)], axis=1)
     row = np.arange(len(counts))
     last = matrix.shape[1]

@@ -133,18 +133,20 @@ class Transitions:
             message = f"transitions: state names are missing or repeat: {self.state_names}"
             raise UsageError(f"{message}; give each state its own name")
         finite = np.isfinite(self.entry) & np.isfinite(self.exit)
-        _refuse(
+        _refuse_rows(
             ~finite | (self.entry >= self.exit),
             "its end is not after its begin, or is not finite; leave out intervals of no length",
         )
-        _refuse(
+        _refuse_rows(
             (self.origin < 0) | (self.origin >= states) | (self.target >= states)
             | (self.target < CENSORED),
             f"its state is not one of the {states} that are named; name all states",
         )  # fmt: skip
-        _refuse(self.origin == self.target, "it leads to where it was; join it with the next one")
+        _refuse_rows(
+            self.origin == self.target, "it leads to where it was; join it with the next one"
+        )
         if self.weights is not None:
-            _refuse(
+            _refuse_rows(
                 ~(np.isfinite(self.weights) & (self.weights > 0)),
                 "its weight is not above 0; leave it out",
             )
@@ -249,7 +251,7 @@ class Transitions:
         )
 
 
-def _refuse(wrong: npt.NDArray[np.bool_], why: str) -> None:
+def _refuse_rows(wrong: npt.NDArray[np.bool_], why: str) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         message = f"transitions: interval {row} of {len(wrong)} ({int(wrong.sum())} such): {why}"

@@ -198,7 +198,7 @@ class Known:
         """Mask the pairs in ``[low, high]``, limits given for each stay."""
         return (self.time >= self.at(low)) & (self.time <= self.at(high))
 
-    def _stays(self, until: Times) -> pl.DataFrame:
+    def _stay_table(self, until: Times) -> pl.DataFrame:
         return pl.DataFrame(
             {
                 "subject": self.subject,
@@ -209,7 +209,7 @@ class Known:
         )
 
     def _there(self, readings: pl.DataFrame, until: Times, since: Times | None = None) -> Mask:
-        stays = self._stays(until)
+        stays = self._stay_table(until)
         if since is not None:
             stays = stays.with_columns(start=np.maximum(since, self.start))
         found = readings.join(stays, on="subject").filter(
@@ -231,7 +231,7 @@ class Known:
         """First time during each stay of a saturation below a limit; -1 where there is none."""
         low = self.saturation.filter(pl.col("value") < below)
         found = (
-            low.join(self._stays(self.limit), on="subject")
+            low.join(self._stay_table(self.limit), on="subject")
             .filter(pl.col("time") >= pl.col("start"), pl.col("time") <= pl.col("until"))
             .group_by("row")
             .agg(pl.col("time").min())

@@ -213,7 +213,7 @@ class Ledger:
             retracted=pl.Series(np.where(withdrawn, recorded + later, NEVER)),
             superseded=pl.lit(NEVER, dtype=pl.Int64),
         )
-        wrong = self._wrong(rows.filter(pl.Series(corrected)))
+        wrong = self._first_recorded(rows.filter(pl.Series(corrected)))
         first = wrong["recorded"].to_numpy()
         right = rows.join(
             wrong.select("row_id"), on="row_id", how="semi", maintain_order="left"
@@ -224,7 +224,7 @@ class Ledger:
         others = rows.join(wrong.select("row_id"), on="row_id", how="anti", maintain_order="left")
         return pl.concat([others, wrong, right])
 
-    def _wrong(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _first_recorded(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows as they were first recorded: another value, another text, or another time.
 
         Rows of which nothing could be wrong are left out.

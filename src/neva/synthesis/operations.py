@@ -82,7 +82,7 @@ def _attributes(**columns: str) -> pl.Expr:
     ).cast(ATTRIBUTES)
 
 
-def _rows(
+def _operational_rows(
     stays: pl.DataFrame,
     code: str,
     *,
@@ -109,7 +109,7 @@ def _rows(
     return frame.with_columns(attributes=told).drop(f"_{key}" for key in attributes)
 
 
-def _taken(stays: pl.DataFrame, mask: npt.NDArray[np.bool_]) -> pl.DataFrame:
+def _stays_where(stays: pl.DataFrame, mask: npt.NDArray[np.bool_]) -> pl.DataFrame:
     return stays.filter(pl.Series(mask))
 
 
@@ -134,11 +134,11 @@ def _expected(plan: Plan, stays: pl.DataFrame) -> list[pl.DataFrame]:
     died = stays["died"].to_numpy()
     early = first < end
     late = confirmed & ~died & (eve > first)
-    one, two = _taken(stays, early), _taken(stays, late)
+    one, two = _stays_where(stays, early), _stays_where(stays, late)
     return [
-        _rows(one, codes.DISCHARGE_EXPECTED, time=guess[early], recorded=first[early],
+        _operational_rows(one, codes.DISCHARGE_EXPECTED, time=guess[early], recorded=first[early],
               status="planned", confirmed=["no"] * one.height),
-        _rows(two, codes.DISCHARGE_EXPECTED, time=np.maximum(when, eve + HOUR)[late],
+        _operational_rows(two, codes.DISCHARGE_EXPECTED, time=np.maximum(when, eve + HOUR)[late],
               recorded=eve[late], status="planned", confirmed=["yes"] * two.height),
     ]  # fmt: skip
 
@@ -155,10 +155,12 @@ def _delays(plan: Plan, stays: pl.DataFrame) -> list[pl.DataFrame]:
     reasons = np.array(list(_REASONS))[choose(rng, list(_REASONS.values()), size)]
     waits = (length >= 5 * DAY) & ~stays["died"].to_numpy() & (draws < _WAITS) & (known < end)
     told = waits & said & (why < end)
-    one, two = _taken(stays, waits), _taken(stays, told)
+    one, two = _stays_where(stays, waits), _stays_where(stays, told)
     return [
-        _rows(one, codes.MEDICALLY_FIT, time=fit[waits], recorded=known[waits], end=end[waits]),
-        _rows(two, codes.DELAYED, time=known[told], recorded=why[told], end=end[told],
+        _operational_rows(
+            one, codes.MEDICALLY_FIT, time=fit[waits], recorded=known[waits], end=end[waits]
+        ),
+        _operational_rows(two, codes.DELAYED, time=known[told], recorded=why[told], end=end[told],
               reason=reasons[told].tolist()),
     ]  # fmt: skip
 
@@ -171,9 +173,9 @@ def _isolation(plan: Plan, stays: pl.DataFrame) -> list[pl.DataFrame]:
     since -= since % MINUTE
     kinds = np.where(rng.random(size) < 0.8, "ISOLATION//droplet", "ISOLATION//airborne")
     chosen = (tested != NEVER) & (rng.random(size) < _ISOLATED) & (since < end)
-    some = _taken(stays, chosen)
+    some = _stays_where(stays, chosen)
     return [
-        _rows(some, codes.ISOLATION_NEEDED, time=since[chosen], recorded=since[chosen],
+        _operational_rows(some, codes.ISOLATION_NEEDED, time=since[chosen], recorded=since[chosen],
               end=end[chosen], reason=kinds[chosen].tolist()),
     ]  # fmt: skip
 
@@ -202,7 +204,7 @@ def _requests(plan: Plan, stays: pl.DataFrame, movements: Movements) -> list[pl.
     covid = nexts["pcr"].to_numpy() != NEVER
     side = np.where(covid | (rng.random(size) < 0.08), "yes", "no")
     return [
-        _rows(nexts, codes.BED_REQUESTED, time=asked, recorded=asked + MINUTE, end=end,
+        _operational_rows(nexts, codes.BED_REQUESTED, time=asked, recorded=asked + MINUTE, end=end,
               unit=units, priority=priority.tolist(), side_room=side.tolist()),
     ]  # fmt: skip
 

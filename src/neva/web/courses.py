@@ -140,7 +140,7 @@ class _Axes:
             at = self.x(moment)
             yield f'<line x1="{at}" x2="{at}" y1="{self.bottom}" y2="{self.bottom + 4}"/>'
             if are_hours:
-                yield self._text(at, 16, self.words.clock(moment))
+                yield self._axis_text(at, 16, self.words.clock(moment))
         days = moments
         if are_hours:  # a day is written where it begins
             days = [one for one in moments if (one.hour, one.minute) == (0, 0)]
@@ -148,9 +148,9 @@ class _Axes:
                 days = [moments[0], *days]
         for moment in days:
             below = 31 if are_hours else 16
-            yield self._text(self.x(moment), below, self.words.day_and_month(moment))
+            yield self._axis_text(self.x(moment), below, self.words.day_and_month(moment))
 
-    def _text(self, at: float, below: int, text: str) -> str:
+    def _axis_text(self, at: float, below: int, text: str) -> str:
         return f'<text x="{at}" y="{self.bottom + below}" text-anchor="middle">{text}</text>'
 
 

@@ -370,16 +370,16 @@ def written(cell: Any, column: Column, words: Language) -> str | Markup:
     return str(cell)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Make a value ready for JSON; times in UTC; what is withheld says so."""
     if value == WITHHELD:
         return current().withheld()
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _json_value(one) for name, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
+        return [_json_value(one) for one in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int) and abs(value) > _SAFE:
@@ -393,9 +393,9 @@ def _cell(value: Any) -> Any:
     return value.get("text") if isinstance(value, Mapping) else value
 
 
-def _rows(table: Table) -> list[dict[str, Any]]:
+def _json_rows(table: Table) -> list[dict[str, Any]]:
     names = [column.name for column in table.columns]
-    return [{name: _plain(_cell(row.get(name))) for name in names} for row in table.rows]
+    return [{name: _json_value(_cell(row.get(name))) for name in names} for row in table.rows]
 
 
 def to_json(view: ViewModel, asked: Asked) -> bytes:
@@ -406,15 +406,15 @@ def to_json(view: ViewModel, asked: Asked) -> bytes:
         "data_version": asked.server.version_name(),
         "synthetic": asked.server.is_synthetic,
         "facts": dict(view.facts),
-        "data": _plain(view.data),
-        "tables": {table.name: _rows(table) for table in view.tables},
+        "data": _json_value(view.data),
+        "tables": {table.name: _json_rows(table) for table in view.tables},
     }
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _safe(value: Any) -> Any:
     """Keep a spreadsheet program from running a text as a formula."""
-    value = _plain(_cell(value))
+    value = _json_value(_cell(value))
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return value

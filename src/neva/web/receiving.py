@@ -50,7 +50,7 @@ _NOT_TEXT: Final[tuple[tuple[bytes, str], ...]] = (
 )
 
 
-def _refused(found: str) -> BadInputError:
+def _upload_error(found: str) -> BadInputError:
     return BadInputError(
         f"upload: only tables are taken, CSV or .xlsx; found {found}; save it as CSV in UTF-8 or "
         "Windows-1251"
@@ -77,18 +77,18 @@ class _Table:
             self._head = (self._head + data[:8])[:8]
             for start, name in _NOT_TEXT:
                 if self._head.startswith(start) and not self._is_workbook:
-                    raise _refused(name)
+                    raise _upload_error(name)
         self.size += len(data)
         if self._is_workbook:
             self._file.write(data)
             return
         if b"\0" in data:
-            raise _refused("binary data (a byte of zero)")
+            raise _upload_error("binary data (a byte of zero)")
         # The longest line counts: whoever reads the table later holds a line in memory.
         parts = data.split(b"\n")
         longest = max(self._since + len(parts[0]), *(len(part) for part in parts[1:]), 0)
         if longest > LONGEST_LINE:
-            raise _refused(f"a line of more than {LONGEST_LINE:,} bytes")
+            raise _upload_error(f"a line of more than {LONGEST_LINE:,} bytes")
         self._since = self._since + len(data) if len(parts) == 1 else len(parts[-1])
         self.lines += len(parts) - 1
         self._file.write(data)
@@ -234,7 +234,7 @@ def _whole(request: Request, parts: _Parts, id_: str, account: str, at: datetime
         raise BadInputError(message)
     parts.file.close()
     if not parts.file.size:
-        raise _refused("an empty file")
+        raise _upload_error("an empty file")
     return Upload(id_, parts.name, account, at, parts.file.size, parts.file.lines, parts.folder)
 
 

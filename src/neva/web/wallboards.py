@@ -35,7 +35,7 @@ def read_wallboard_tokens(path: Path) -> frozenset[str]:
     """
     try:
         found = path.stat()
-        return _read(path, (found.st_ino, found.st_mtime_ns, found.st_size))
+        return _wallboard_names(path, (found.st_ino, found.st_mtime_ns, found.st_size))
     except FileNotFoundError:
         message = f"{path}: no tokens of wallboards; found no file; write one token a line"
         raise NotFoundError(message) from None
@@ -48,7 +48,7 @@ def read_wallboard_tokens(path: Path) -> frozenset[str]:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _: tuple[int, ...]) -> frozenset[str]:
+def _wallboard_names(path: Path, _: tuple[int, ...]) -> frozenset[str]:
     kept = set()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         token = line.strip()

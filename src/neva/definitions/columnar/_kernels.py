@@ -41,7 +41,7 @@ def _below(time: Any, start: int, end: int, limit: int) -> int:
 
 
 @compiled(cache=True, nogil=True, inline="always")
-def _taken(
+def _row_is_taken(
     r: int,
     low: int,
     now: int,
@@ -101,7 +101,7 @@ def pick(
         if which == LAST or (which == NTH and n < 0):
             left = 1 if which == LAST else -n
             for r in range(stop - 1, begin - 1, -1):
-                if _taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
+                if _row_is_taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
                     left -= 1
                     if left == 0:
                         out[p] = r
@@ -109,7 +109,7 @@ def pick(
         elif which == FIRST or which == NTH:  # noqa: PLR1714, SIM109
             left = 1 if which == FIRST else n
             for r in range(begin, stop):
-                if _taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
+                if _row_is_taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
                     left -= 1
                     if left == 0:
                         out[p] = r
@@ -119,7 +119,9 @@ def pick(
             for r in range(begin, stop):
                 if np.isnan(values[r]):
                     continue
-                if not _taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
+                if not _row_is_taken(
+                    r, low, now, known, stay, rows, of_stay, overlapping, is_event
+                ):
                     continue
                 if (
                     best < 0
@@ -172,7 +174,7 @@ def aggregate(
         until = -OPEN
         limit = min(high, now)
         for r in range(begin, stop):
-            if not _taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
+            if not _row_is_taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
                 continue
             if how == EXISTS:
                 count = 1
@@ -228,7 +230,7 @@ def aggregate(
             for r in range(begin, stop):
                 if np.isnan(values[r]):
                     continue
-                if _taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
+                if _row_is_taken(r, low, now, known, stay, rows, of_stay, overlapping, is_event):
                     away = (time[r] - now) / _HOUR - middle
                     over += away * (values[r] - mean)
                     under += away * away

@@ -92,12 +92,12 @@ def entry_history(hospital: Hospital, moments: Sequence[datetime]) -> EntryHisto
         Aware. At each what had been recorded by then and was not yet withdrawn.
     """
     ordered = tuple(sorted(set(moments)))
-    parts = [_rows(hospital.snapshot(as_of=moment), moment) for moment in ordered]
+    parts = [_entry_rows(hospital.snapshot(as_of=moment), moment) for moment in ordered]
     frame = pl.concat(parts) if parts else pl.DataFrame(schema=ENTRY_ROWS)
     return EntryHistory(ordered, frame)
 
 
-def _rows(snapshot: Snapshot, moment: datetime) -> pl.DataFrame:
+def _entry_rows(snapshot: Snapshot, moment: datetime) -> pl.DataFrame:
     entries = current_entries(snapshot)
     now = pl.lit(moment, dtype=TIME)
 

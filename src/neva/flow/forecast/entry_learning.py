@@ -322,7 +322,7 @@ def _reliability(seen: _Landmarks, lengths: LengthModel, later: datetime) -> pl.
     # What was not over when the later days began is not learnt from by those who judge them.
     span = pl.duration(hours=REACH_HOURS)
     is_before = frame.select(pl.col("moment") + span <= pl.lit(later, dtype=TIME)).to_series()
-    before = _taken(seen, is_before.to_numpy())
+    before = _landmarks_where(seen, is_before.to_numpy())
     effects = _fitted(before, lengths, later, 0) if before.rows.height else None
     alone = _within_a_day(seen, lengths, None)
     both = _within_a_day(seen, lengths, effects) if effects is not None else None
@@ -363,7 +363,7 @@ def _reliability(seen: _Landmarks, lengths: LengthModel, later: datetime) -> pl.
     return pl.DataFrame(rows, schema=RELIABILITY)
 
 
-def _taken(seen: _Landmarks, mask: npt.NDArray[np.bool_]) -> _Landmarks:
+def _landmarks_where(seen: _Landmarks, mask: npt.NDArray[np.bool_]) -> _Landmarks:
     return _Landmarks(
         seen.rows.filter(pl.Series(mask)), seen.leave[mask], seen.wanted[mask], seen.other[mask],
         seen.at_risk[mask], seen.left[mask], seen.came[mask], seen.strayed[mask],

@@ -101,7 +101,7 @@ def forecast_hospital(
         try:
             earlier = known_sojourns(hospital, origin, by=by, states=states)
             fitted = fit_flow(earlier, days=days, holidays=holidays, model=model)
-            made = _made(fitted, earlier, history, steps, above, rng, judge=False)
+            made = _forecast_with_entries(fitted, earlier, history, steps, above, rng, judge=False)
         except UsageError:
             # Too little was known by then; fewer errors are learnt from.
             continue
@@ -109,11 +109,11 @@ def forecast_hospital(
         if progress is not None:
             progress(number + 1, len(looked))
     fitted = fit_flow(known, days=days, holidays=holidays, model=model)
-    forecast = _made(fitted, known, history, steps, above, rng)
+    forecast = _forecast_with_entries(fitted, known, history, steps, above, rng)
     return widened(forecast, learn_widening(past, before=known.now))
 
 
-def _made(
+def _forecast_with_entries(
     model: FlowModel,
     known: Sojourns,
     history: EntryHistory | None,

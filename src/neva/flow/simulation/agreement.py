@@ -363,7 +363,7 @@ def _simulated(
         done += 1
         if progress is not None:
             progress(done, 4)
-        found: Floats = np.einsum("ps,rsh->rph", member, _at(run, sojourns.states, hours))
+        found: Floats = np.einsum("ps,rsh->rph", member, _patients_at(run, sojourns.states, hours))
         return found
 
     first = counted(model, _FIRST_REPLICATIONS)
@@ -376,7 +376,7 @@ def _simulated(
     return _Simulated(limited, unlimited, here)
 
 
-def _at(run: SimulationRun, states: Sequence[str], hours: Sequence[int]) -> Floats:
+def _patients_at(run: SimulationRun, states: Sequence[str], hours: Sequence[int]) -> Floats:
     """Patients by replicate, state and hours from the start: between two full hours, a mean."""
     order = [[unit.name for unit in run.model.units].index(state) for state in states]
     counts = np.stack([one.hourly[order] for one in run.replicates]).astype(np.float64)

@@ -139,7 +139,7 @@ def calibrate(
     )
     held = proportion_interval(inside["hits"].to_numpy(), inside["days"].to_numpy())
     return Calibrated(
-        stays=_stays(seen, simulated, start, end),
+        stays=_unit_stays(seen, simulated, start, end),
         by_hour=_by_hour(truth, run),
         by_day=by_day,
         waits=_waits(seen, simulated, start, end),
@@ -193,7 +193,7 @@ def _between(observed: str) -> pl.Expr:
     return (pl.col(observed) >= pl.col("low")) & (pl.col(observed) <= pl.col("high"))
 
 
-def _stays(
+def _unit_stays(
     seen: pl.DataFrame, simulated: pl.DataFrame, start: datetime, end: datetime
 ) -> pl.DataFrame:
     observed = (

@@ -331,7 +331,7 @@ class Scenario(_Strict):
         except json.JSONDecodeError as error:
             message = f"scenario: not JSON; found an error in line {error.lineno}; correct it"
             raise BadInputError(message) from error
-        return _made(content, "scenario")
+        return _scenario_of_content(content, "scenario")
 
 
 def read_scenario(file: Path) -> Scenario:
@@ -372,19 +372,19 @@ def scenario_of(text: str, *, where: str = "scenario") -> Scenario:
         # A day such as 2024-02-30 is read as a date, and is none.
         message = f"{where}: not YAML; found a date that is none; put it into quotation marks"
         raise BadInputError(message) from error
-    return _made(content, where)
+    return _scenario_of_content(content, where)
 
 
-def _made(content: Any, where: str) -> Scenario:
+def _scenario_of_content(content: Any, where: str) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
-        told = "; ".join(_told(one) for one in error.errors()[:3])
+        told = "; ".join(_problem_text(one) for one in error.errors()[:3])
         message = f"{where}: not a scenario; found {told}; see docs/flow-simulation.md"
         raise BadInputError(message) from error
 
 
-def _told(error: Any) -> str:
+def _problem_text(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"]) or "the file"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"
 

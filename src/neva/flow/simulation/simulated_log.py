@@ -100,7 +100,7 @@ def event_log(run: SimulationRun, replicate: int = 0) -> SimulatedLog:
         message = "event log: no log was kept; found log=False; simulate with log=True"
         raise UsageError(message)
     end = run.start + timedelta(days=run.warm_up_days + run.days)
-    rows = _rows(run, replicate)
+    rows = _simulated_rows(run, replicate)
     cases = _cases(run, replicate, rows)
     movements = _movements(rows, cases, replicate)
     settings = {"seed": run.seed, "replicate": replicate, "start": str(run.start)}
@@ -108,7 +108,7 @@ def event_log(run: SimulationRun, replicate: int = 0) -> SimulatedLog:
     return SimulatedLog(
         rows=rows.drop("row"),
         events=_events(rows, cases, replicate, end),
-        stays=_stays(movements, rows, cases),
+        stays=_simulated_stays(movements, rows, cases),
         movements=_both(movements.drop("start_of_stay"), "end"),
         subjects=cases.select("subject", "sex", recorded="first"),
         units=_units(run),
@@ -124,7 +124,7 @@ def event_log(run: SimulationRun, replicate: int = 0) -> SimulatedLog:
     )
 
 
-def _rows(run: SimulationRun, replicate: int) -> pl.DataFrame:
+def _simulated_rows(run: SimulationRun, replicate: int) -> pl.DataFrame:
     one = run.replicates[replicate]
     names = pl.Series([*run.model.states], dtype=pl.String)
     origin = int(run.clock.origin.timestamp()) * 1_000_000
@@ -204,7 +204,9 @@ def _both(spans: pl.DataFrame, end: str) -> pl.DataFrame:
     return pl.concat([begun, ended]).with_columns(recorded_assumed=pl.lit(value=False))
 
 
-def _stays(movements: pl.DataFrame, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+def _simulated_stays(
+    movements: pl.DataFrame, rows: pl.DataFrame, cases: pl.DataFrame
+) -> pl.DataFrame:
     ends = rows.filter(pl.col("kind") == "leaves").select("case", end="time", outcome="target")
     begins = movements.group_by("stay", "subject", maintain_order=True).agg(
         start=pl.col("start").min()

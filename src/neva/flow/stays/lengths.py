@@ -302,7 +302,7 @@ def fit_lengths(sojourns: Sojourns, *, half_life_days: float | None = None) -> L
         .fill_null(-1)
         .to_numpy()
     )
-    rows = _rows(sojourns, frame, target, now, step_hours)
+    rows = _step_rows(sojourns, frame, target, now, step_hours)
     phase_of, state_of = _phases(state[target >= 0], before[target >= 0], len(states))
     # The phase of a state as such is learnt from all of its sojourns, so that
     # those who came from a rare place have rates too.
@@ -362,7 +362,7 @@ class _Rows:
         )  # fmt: skip
 
 
-def _rows(
+def _step_rows(
     sojourns: Sojourns,
     frame: pl.DataFrame,
     target: Numbers,

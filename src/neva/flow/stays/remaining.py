@@ -77,7 +77,9 @@ def remaining_stay(
     )
     rows = [
         {"state": state, "spent_days": float(spent)}
-        | _of(frame.filter(pl.col("state") == state), float(spent), horizon_days, floor, level)
+        | _remaining_days(
+            frame.filter(pl.col("state") == state), float(spent), horizon_days, floor, level
+        )
         for state in sojourns.states
         for spent in spent_days
     ]
@@ -85,7 +87,7 @@ def remaining_stay(
     return pl.DataFrame(rows, schema_overrides=kinds)
 
 
-def _of(
+def _remaining_days(
     inside: pl.DataFrame, spent: float, horizon: float, floor: int, level: float
 ) -> dict[str, float | int | None]:
     # One who left on the day of coming was there, for no time.

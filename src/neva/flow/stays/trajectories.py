@@ -239,7 +239,7 @@ def trajectories(
     return Trajectories(
         occupation=aalen_johansen(seen, start=_BEFORE, times=steps),
         incidence=cumulative_incidence(ends, start=_BEFORE),
-        counts=_counts(frame),
+        counts=_move_counts(frame),
         never_left=tuple(name for k, name in enumerate(sojourns.states) if not counts[k].any()),
         completed=completed,
         cases=whole.height,
@@ -283,7 +283,7 @@ def _transitions(frame: pl.DataFrame, sojourns: Sojourns) -> Transitions:
     )
 
 
-def _counts(frame: pl.DataFrame) -> pl.DataFrame:
+def _move_counts(frame: pl.DataFrame) -> pl.DataFrame:
     counted = frame.group_by("state", "next").agg(sojourns=pl.len())
     share = pl.col("sojourns") / pl.col("sojourns").sum().over("state")
     return counted.with_columns(share=share).sort("state", "next", nulls_last=True)

@@ -121,9 +121,9 @@ class _Patients:
             named(
                 "age-group",
                 case(
-                    (age < 50, _text("under 50")),
-                    (age < 70, _text("50-69")),
-                    otherwise=_text("70 and over"),
+                    (age < 50, _text_value("under 50")),
+                    (age < 70, _text_value("50-69")),
+                    otherwise=_text_value("70 and over"),
                 ),
                 "age group",
                 "возраст",
@@ -132,7 +132,7 @@ class _Patients:
         ]
 
 
-def _text(words: str) -> Any:
+def _text_value(words: str) -> Any:
     from neva.definitions.language import Words
     from neva.definitions.model import Text
 
@@ -665,10 +665,10 @@ def _outcomes(of: _Patients) -> list[Measure]:
                 named(
                     "onset-band",
                     case(
-                        (wait < 3 * 24, _text("0-2 days")),
-                        (wait < 8 * 24, _text("3-7 days")),
-                        (wait < 15 * 24, _text("8-14 days")),
-                        otherwise=_text("15 days and later"),
+                        (wait < 3 * 24, _text_value("0-2 days")),
+                        (wait < 8 * 24, _text_value("3-7 days")),
+                        (wait < 15 * 24, _text_value("8-14 days")),
+                        otherwise=_text_value("15 days and later"),
                     ),
                     "first positive after admission",
                 )

@@ -97,7 +97,7 @@ def _definition_text(resource: Mapping[str, Any], name: str) -> bytes:
     raise BadInputError(_foreign(resource, name))
 
 
-def _written(resource: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _written_criteria(resource: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Every criterion: its place, language, and what it is the criterion of."""
 
     def read(one: Mapping[str, Any], place: str) -> Iterator[tuple[str, str, str]]:
@@ -117,7 +117,7 @@ def _written(resource: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _foreign(resource: Mapping[str, Any], name: str) -> str:
     """Say what a Measure without a definition of ours is written in."""
-    for place, language, _ in _written(resource):
+    for place, language, _ in _written_criteria(resource):
         if language != LANGUAGE:
             words = _LANGUAGES.get(language.split(";", maxsplit=1)[0])
             shown = f"{words} ({language})" if words else repr(language)
@@ -155,8 +155,8 @@ def _check_agrees(resource: Mapping[str, Any], measure: Measure, name: str) -> N
                 f"{own} in the definition; export the measure again"
             )
             raise BadInputError(message)
-    there = {(place, meaning) for place, _, meaning in _written(resource)}
-    own_criteria = {(place, meaning) for place, _, meaning in _written(expected)}
+    there = {(place, meaning) for place, _, meaning in _written_criteria(resource)}
+    own_criteria = {(place, meaning) for place, _, meaning in _written_criteria(expected)}
     if there != own_criteria:
         place, meaning = sorted(there ^ own_criteria)[0]
         message = (

@@ -106,15 +106,15 @@ class _Reader:
             yield f"{where}[{number}]", one
 
     def group(self, group: Mapping[str, Any], place: str, number: int) -> None:
-        name = _text(group.get("code")) or group.get("id") or f"group {number + 1}"
+        name = _concept_text(group.get("code")) or group.get("id") or f"group {number + 1}"
         self.populations(group, place, {"group": name, "stratifier": None, "stratum": None})
         for where, stratifier in self.items(group, "stratifier", place):
-            codes = [_text(one) for _, one in self.items(stratifier, "code", where)]
+            codes = [_concept_text(one) for _, one in self.items(stratifier, "code", where)]
             called = " and ".join(one for one in codes if one) or where.rpartition(".")[2]
             for at, stratum in self.items(stratifier, "stratum", where):
-                value = _text(stratum.get("value"))
+                value = _concept_text(stratum.get("value"))
                 parts = [
-                    f"{_text(one.get('code'))}={_text(one.get('value'))}"
+                    f"{_concept_text(one.get('code'))}={_concept_text(one.get('value'))}"
                     for _, one in self.items(stratum, "component", at)
                 ]
                 if bool(parts) == (value is not None):
@@ -223,7 +223,7 @@ def _code(concept: Any) -> str | None:
     return next((one for one in codes if one in POPULATIONS), codes[0] if codes else None)
 
 
-def _text(concept: Any) -> str | None:
+def _concept_text(concept: Any) -> str | None:
     """What a concept is called: its first code, else its text."""
     if not isinstance(concept, Mapping):
         return None

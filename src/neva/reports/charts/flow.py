@@ -96,7 +96,7 @@ def time_axis(hours: float) -> Any:
     return alt.X("local:T", title=None, axis=axis, scale=alt.Scale(nice=False))
 
 
-def _counts(field: str, title: str | None = "patients", top: float | None = None) -> Any:
+def _patient_axis(field: str, title: str | None = "patients", top: float | None = None) -> Any:
     scale = alt.Scale(zero=True) if top is None else alt.Scale(domain=[0, top], nice=True)
     return alt.Y(f"{field}:Q", title=title, axis=alt.Axis(tickCount=5, tickMinStep=1), scale=scale)
 
@@ -133,18 +133,18 @@ def fan_chart(forecast: OccupancyForecast, place: str, *, beds: int | None) -> d
     top = max(row["q95"] for row in rows)
     ceiling = max(top, beds or 0, 1) * 1.04
     layers = [
-        base.mark_area(color=BAND90).encode(x=x, y=_counts("q05", top=ceiling), y2="q95:Q"),
-        base.mark_area(color=BAND50).encode(x=x, y=_counts("q25", top=ceiling), y2="q75:Q"),
-        base.mark_line(color=LINE, strokeWidth=2).encode(x=x, y=_counts("q50", top=ceiling)),
+        base.mark_area(color=BAND90).encode(x=x, y=_patient_axis("q05", top=ceiling), y2="q95:Q"),
+        base.mark_area(color=BAND50).encode(x=x, y=_patient_axis("q25", top=ceiling), y2="q75:Q"),
+        base.mark_line(color=LINE, strokeWidth=2).encode(x=x, y=_patient_axis("q50", top=ceiling)),
     ]
     if beds is not None:
         layers.append(
             alt.Chart(_data([{"beds": beds}]))
             .mark_rule(color=BEDS, strokeDash=[6, 4], strokeWidth=2)
-            .encode(y=_counts("beds", top=ceiling))
+            .encode(y=_patient_axis("beds", top=ceiling))
         )
     dot = alt.Chart(_data(rows[:1])).mark_point(filled=True, size=70, color=INK, opacity=1)
-    layers.append(dot.encode(x=x, y=_counts("q50", top=ceiling)))
+    layers.append(dot.encode(x=x, y=_patient_axis("q50", top=ceiling)))
     return themed(alt.layer(*layers))
 
 
@@ -174,19 +174,21 @@ def scenario_chart(
         rows = localised(found, run.zone).select("local", "q05", "q50", "q95").to_dicts()
         base = alt.Chart(_data(rows))
         if not number:
-            layers.append(base.mark_area(color=BASE_BAND).encode(x=x, y=_counts("q05"), y2="q95:Q"))
+            layers.append(
+                base.mark_area(color=BASE_BAND).encode(x=x, y=_patient_axis("q05"), y2="q95:Q")
+            )
         else:
             # Bands over bands cannot be told apart: of scenarios, the ends only.
             lines += [
                 base.mark_line(color=colour, strokeDash=dash, strokeWidth=0.8).encode(
-                    x=x, y=_counts(end)
+                    x=x, y=_patient_axis(end)
                 )
                 for end in ("q05", "q95")
             ]
         # The base lies below, and wider: seen where a scenario changes nothing.
         lines.append(
             base.mark_line(color=colour, strokeDash=dash, strokeWidth=2 if number else 3.5).encode(
-                x=x, y=_counts("q50")
+                x=x, y=_patient_axis("q50")
             )
         )
     shown: set[float] = set()
@@ -197,7 +199,7 @@ def scenario_chart(
         lines.append(
             alt.Chart(_data([{"beds": count}]))
             .mark_rule(color=styles[number % len(styles)][0], strokeDash=[5, 4], strokeWidth=1.3)
-            .encode(y=_counts("beds"))
+            .encode(y=_patient_axis("beds"))
         )
     return themed(alt.layer(*layers, *lines))
 
@@ -288,10 +290,10 @@ def _beside(rows: list[dict[str, Any]], x: Any) -> Any:
     """Simulated as a band with its median, observed as dots."""
     base = alt.Chart(_data(rows))
     return alt.layer(
-        base.mark_area(color=BAND90).encode(x=x, y=_counts("low"), y2="high:Q"),
-        base.mark_line(color=LINE, strokeWidth=1.6).encode(x=x, y=_counts("median")),
+        base.mark_area(color=BAND90).encode(x=x, y=_patient_axis("low"), y2="high:Q"),
+        base.mark_line(color=LINE, strokeWidth=1.6).encode(x=x, y=_patient_axis("median")),
         base.mark_point(filled=True, color=INK, size=34, opacity=1).encode(
-            x=x, y=_counts("observed")
+            x=x, y=_patient_axis("observed")
         ),
     )
 

@@ -31,7 +31,7 @@ def of(
         _common_path(variants, log),
         _slowest(found_map),
         _peak(counted),
-        _stays(stays),
+        _length_of_stay_sentence(stays),
         _quality(checks),
     ]
     return tuple(sentence for sentence in sentences if sentence)
@@ -143,7 +143,7 @@ def _peak(counted: Census | None) -> str:
     return told
 
 
-def _stays(stays: LengthOfStay) -> str:
+def _length_of_stay_sentence(stays: LengthOfStay) -> str:
     parts = [
         f"{row['place']} {number(row['median_days'], digits=1)} days "
         f"({number(row['intervals'])} periods, {number(row['open'])} still open)"

@@ -97,7 +97,7 @@ def calibration_sections(checked: Calibrated, zone: str) -> list[Section]:
         Section(
             "Checked: lengths of stay and moves",
             (
-                _stays(checked),
+                _unit_stay_table(checked),
                 *_paths(checked),
                 Details(
                     "Hours until the next unit", (_waits(checked),)
@@ -159,7 +159,7 @@ def _digit(value: float | None) -> str:
     return number(value, digits=1)
 
 
-def _stays(checked: Calibrated) -> Table:
+def _unit_stay_table(checked: Calibrated) -> Table:
     return Table(
         "Stays in a unit that began and ended within these days, in hours; simulated median with "
         "5 % to 95 % over replications",

@@ -117,7 +117,7 @@ def comparison_page(
         title="What if: scenarios beside the hospital as it is",
         lead=(
             *verdict,
-            *_said(comparison),
+            *_difference_texts(comparison),
             Text(_sentence(agreement_words(agreement, agreement_note)[0])),
             Text(
                 f"{base.replications} replications of {base.days:g} days from {start}{warm}, the "
@@ -170,7 +170,7 @@ def _change(row: dict[str, Any]) -> str:
     return f"{signed(figure, row['difference'])}{points} ({low} to {high})"
 
 
-def _said(comparison: Comparison) -> list[Text]:
+def _difference_texts(comparison: Comparison) -> list[Text]:
     """Say for each scenario what differs of the whole hospital."""
     names = list(comparison.runs)
     said = []

@@ -53,10 +53,10 @@ def evaluation_page(judged: Evaluation, *, made: datetime, synthetic: bool) -> P
     sections.append(Section("Do the chances hold?", reliability_blocks(judged)))
     if mine["hour"].n_unique() > 1:
         sections.append(Section("By hour of the day", (clock_figure(judged),)))
-    sections.append(Section("Not judged", _refused(judged)))
+    sections.append(Section("Not judged", _refused_blocks(judged)))
     return Page(
         title=f"How good the forecasts were: {judged.what}",
-        lead=(*_verdict(skills, judged.what), _held(mine)),
+        lead=(*_verdict(skills, judged.what), _coverage_text(mine)),
         sections=tuple(sections),
         facts=(
             ("data version", judged.identity),
@@ -123,7 +123,7 @@ def _verdict(skills: pl.DataFrame, what: str) -> list[Text]:
     return said
 
 
-def _held(mine: pl.DataFrame) -> Text:
+def _coverage_text(mine: pl.DataFrame) -> Text:
     held = share(float(mine["in90"].mean()), digits=0)  # type: ignore[arg-type]
     half = share(float(mine["in50"].mean()), digits=0)  # type: ignore[arg-type]
     return Text(
@@ -309,7 +309,7 @@ def _score_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details, 
     return tuple(blocks)
 
 
-def _refused(judged: Evaluation) -> tuple[Text | Table | Figure | Details, ...]:
+def _refused_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details, ...]:
     if not judged.refused.height:
         return (Text("Every occasion was judged; none was refused."),)
     counted = (

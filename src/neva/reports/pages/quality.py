@@ -137,10 +137,12 @@ def period_of(run: MeasureRun, measure: Measure, *, language: LanguageCode = "en
     """Say from when to when the cases of a measure are."""
     cases = run.of(measure.id)
     between = " to " if language == "en" else " – "
-    return between.join(_local(_at(cases, which), run.zone)[:10] for which in ("min", "max"))
+    return between.join(
+        _local(_first_or_last_time(cases, which), run.zone)[:10] for which in ("min", "max")
+    )
 
 
-def _at(cases: pl.DataFrame, which: str) -> datetime | None:
+def _first_or_last_time(cases: pl.DataFrame, which: str) -> datetime | None:
     found = getattr(cases["placed"], which)()
     return found if isinstance(found, datetime) else None
 

@@ -196,7 +196,7 @@ def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], 
     )
 
 
-def _of(count: int, rate: Any) -> str:
+def _share_of_count(count: int, rate: Any) -> str:
     return f"{part(rate)} of {number(count)}" if count else "none to judge"
 
 
@@ -215,12 +215,12 @@ def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
                 is_text=True,
             ),
             Cell(
-                _of(row["outcomes"], row["sensitivity"]),
+                _share_of_count(row["outcomes"], row["sensitivity"]),
                 small=_interval(row, "sensitivity", percent=True),
                 is_strong=True,
             ),
             Cell(
-                _of(row["decided_cards"], row["ppv"]),
+                _share_of_count(row["decided_cards"], row["ppv"]),
                 small=_interval(row, "ppv", percent=True),
                 is_strong=True,
             ),
@@ -278,7 +278,7 @@ def _done(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
                 Cell(f"{row['done_within_hours']:g} h"),
                 Cell(f"{row['over_cards']:,}"),
                 Cell(
-                    _of(row["over_cards"], row["done_share"]),
+                    _share_of_count(row["over_cards"], row["done_share"]),
                     small=_interval(row, "done_share", percent=True),
                     is_strong=True,
                 ),
@@ -491,7 +491,7 @@ def replay_page(
             ("rules", "; ".join(f"{one.id} {one.version}" for one in result.rules)),
             ("asked", "; ".join(_asked(result, kind) for kind in figures.kinds)),
             ("outcomes", instead or "what each rule warns of"),
-            ("recording assumed", share),
+            ("recording assumed", assumed),
             ("intervals", f"{part(figures.level)}; cards and PPV over patients, others exact"),
             ("validated", "not validated here: figures of the past on the data at hand"),
         ),

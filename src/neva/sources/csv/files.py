@@ -81,7 +81,7 @@ def _is_utf8(encoding: str) -> bool:
 
 
 @contextmanager
-def _plain(path: Path, mapping: Mapping) -> Iterator[Path]:
+def _as_plain_utf8(path: Path, mapping: Mapping) -> Iterator[Path]:
     """Give a path to plain UTF-8 text: the file itself where it is that already."""
     if path.stat().st_size == 0:
         raise _unreadable(path, "an empty file", "export it again")
@@ -119,7 +119,7 @@ def _scan(plain: Path, mapping: Mapping) -> pl.LazyFrame:
     )
 
 
-def _told(path: Path, plain: Path, error: pl.exceptions.PolarsError) -> BadInputError:
+def _csv_error(path: Path, plain: Path, error: pl.exceptions.PolarsError) -> BadInputError:
     """Say what is wrong with a CSV file without what its library says (it shows cells)."""
     at = _wrong_byte(plain)
     if at is not None:
@@ -184,7 +184,7 @@ def header(path: Path, mapping: Mapping) -> list[str]:
             "set `encoding` in the mapping to what the file was written in",
         ) from None
     if text.count(mapping.quote) % 2:  # a column name with a line break in it
-        with _plain(path, mapping) as plain:
+        with _as_plain_utf8(path, mapping) as plain:
             return _scan(plain, mapping).collect_schema().names()
     with tempfile.NamedTemporaryFile("w", suffix=".csv", encoding="utf-8") as one:
         one.write(text)
@@ -271,11 +271,11 @@ def _frames(path: Path, mapping: Mapping, ids: frozenset[str]) -> Iterator[pl.Da
         frame = _without(read_workbook(path), mapping.missing)
         yield frame.with_columns(_whole_as_float(frame.lazy(), ids))
         return
-    with _plain(path, mapping) as plain:
+    with _as_plain_utf8(path, mapping) as plain:
         try:
             rows = _scan(plain, mapping)
             whole = _whole_as_float(rows, ids)
             for frame in rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
                 yield frame.with_columns(whole)
         except pl.exceptions.PolarsError as error:
-            raise _told(path, plain, error) from None
+            raise _csv_error(path, plain, error) from None

@@ -186,7 +186,7 @@ class Recorded(_Part):
     delay: Duration = Field(timedelta(0), description="stated delay, as in '30 min'")
 
     @model_validator(mode="after")
-    def _one(self) -> Recorded:
+    def _column_or_delay(self) -> Recorded:
         if self.column is None and self.after is None:
             message = (
                 "must say when rows were known; give `column`, or `after` with `delay` as an "

@@ -69,7 +69,7 @@ class TableReader:
         for subjects in self.table.subjects:
             yield from self._subjects(subjects, frame)
         for stays in self.table.stays:
-            yield from self._stays(stays, frame)
+            yield from self._stay_rows(stays, frame)
         for movements in self.table.movements:
             yield from self._movements(movements, frame)
         for states in self.table.states:
@@ -324,7 +324,7 @@ class TableReader:
         rows = whole_last_days(pl.DataFrame(columns), self.zone, whose=whose)
         return rows["end"], rows["precision"]
 
-    def _stays(self, rule: StayRule, frame: pl.DataFrame) -> Iterator[Rows]:
+    def _stay_rows(self, rule: StayRule, frame: pl.DataFrame) -> Iterator[Rows]:
         fields = self._fields(rule, frame)
         start, precision = fields.time(rule.start, "start")
         end, end_precision = fields.time(rule.end, "end")

@@ -263,7 +263,7 @@ def _join(frame: pl.DataFrame, joins: list[tuple[Any, pl.DataFrame]]) -> pl.Data
     return frame
 
 
-def _read(
+def _delivered_rows(
     mapping: Mapping, zone: str, pairs: list[tuple[Table, Path]], root: Path
 ) -> Iterator[Rows]:
     if mapping.codes:
@@ -341,7 +341,7 @@ def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: 
         assigner=model.assigner or model.name,
         kind="csv",
         files=tuple(sorted(files)),
-        rows=_read(model, model.zone or zone, pairs, path),
+        rows=_delivered_rows(model, model.zone or zone, pairs, path),
         mapping=json.dumps(model.model_dump(mode="json", exclude_defaults=True), sort_keys=True),
         order=orders.pop() if len(orders) == 1 else "position",
         dates=model.dates,

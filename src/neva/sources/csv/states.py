@@ -65,7 +65,7 @@ def _steps(fields: Fields, rule: StateRule) -> tuple[pl.DataFrame, pl.DataFrame]
     return merged.with_columns(until=pl.col("from").shift(-1).over("row")), refused
 
 
-def _at(fields: Fields, rule: StateRule, frame: pl.DataFrame, days: str) -> pl.Series:
+def _time_after_days(fields: Fields, rule: StateRule, frame: pl.DataFrame, days: str) -> pl.Series:
     """Calendar time of a number of days after the row's start."""
     spec = rule.start.model_dump() | {"plus": days, "plus_unit": "days"}
     there = Fields(frame, fields.mapping, fields.zone)
@@ -110,7 +110,8 @@ def state_rows(
         number=(ends.cast(pl.Int64).cum_sum() - ends.cast(pl.Int64)).over("row") + 1
     ).with_columns(stay=pl.format("{}/{}", "subject", "number"))
     steps = steps.with_columns(
-        time=_at(fields, rule, steps, "_from"), end_time=_at(fields, rule, steps, "_until")
+        time=_time_after_days(fields, rule, steps, "_from"),
+        end_time=_time_after_days(fields, rule, steps, "_until"),
     ).with_columns(end_time=pl.when(~pl.col("state").is_in(rule.ends)).then("end_time"))
     delay = pl.lit(recorded.delay)
     events = steps.select(
@@ -168,7 +169,7 @@ def state_rows(
                 pl.col(rule.follow_up).cast(pl.Float64, strict=False), pl.col("from")
             ).alias("_follow_up")
         )
-        last = last.with_columns(time=_at(fields, rule, last, "_follow_up"))
+        last = last.with_columns(time=_time_after_days(fields, rule, last, "_follow_up"))
         tables["events"] = pl.concat(
             [
                 events,

@@ -105,7 +105,7 @@ def open_fhir(
         assigner=assigner or name or "fhir",
         kind="fhir",
         files=files,
-        rows=_rows(
+        rows=_delivered_rows(
             files,
             zone,
             received or datetime.now(UTC),
@@ -207,7 +207,7 @@ class _Deletions:
 _DATED: Final = ("subjects", "stays", "movements", "events", "units")
 
 
-def _rows(
+def _delivered_rows(
     files: tuple[Path, ...],
     zone: str,
     received: datetime,

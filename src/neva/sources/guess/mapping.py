@@ -75,7 +75,7 @@ def _stub(name: str, **more: Any) -> Mapping:
     )
 
 
-def _read(path: Path, name: str) -> tuple[Mapping, pl.DataFrame]:
+def _first_rows(path: Path, name: str) -> tuple[Mapping, pl.DataFrame]:
     """Read the first rows, and how the file is written."""
     with sampled(path, ROWS_READ) as sample:
         if path.suffix in IS_TABLE_OF_TYPES:
@@ -322,7 +322,7 @@ def guess_mapping(
     says so: otherwise rows count as known at their own time, which is an
     assumption and written down as one.
     """
-    mapping, frame = _read(path, name)
+    mapping, frame = _first_rows(path, name)
     table = _Table(mapping, frame, zone)
     table.settle()
     missing = table.missing()

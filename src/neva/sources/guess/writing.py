@@ -221,7 +221,7 @@ def _places(guess: Guess) -> list[str]:
     return lines
 
 
-def _number(guess: Guess, column: str) -> list[str]:
+def _number_lines(guess: Guess, column: str) -> list[str]:
     values = guess.values[column]
     return [
         *(["comparators: true"] if values.comparators else []),
@@ -252,10 +252,10 @@ def _long(guess: Guess, code: str, time: str) -> list[str]:
         lines.append(f"  end_time: {guess.time(end)}")
     values = guess.columns.get("value", [])
     if len(values) == 1:
-        more = ", ".join([f"column: {said(values[0])}", *_number(guess, values[0])])
+        more = ", ".join([f"column: {said(values[0])}", *_number_lines(guess, values[0])])
         lines.append(f"  value: {{{more}}}")
     elif values:
-        how = sorted({one for name in values for one in _number(guess, name)})
+        how = sorted({one for name in values for one in _number_lines(guess, name)})
         first = f"first_of: [{', '.join(map(said, values))}]"
         lines.append(f"  value: {{{', '.join([first, *how])}}}")
     for key, look in (("value_unit", "value-unit"), ("text", "text"), ("row_id", "row-id")):
@@ -279,7 +279,7 @@ def _wide(guess: Guess, time: str) -> list[str]:
         f"- time: {guess.time(time)}",
         f"  system: {said(guess.name.upper())}",
     ]
-    more = sorted({one for name in guess.measurements for one in _number(guess, name)})
+    more = sorted({one for name in guess.measurements for one in _number_lines(guess, name)})
     if more:
         first = said(guess.measurements[0])
         lines.append(f"  value: {{{', '.join([f'column: {first}', *more])}}}")

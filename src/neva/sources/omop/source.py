@@ -152,7 +152,7 @@ def open_omop(
             holder.cleanup()
             raise
         files = (place,)
-    rows = _rows(folder, zone=zone, movements=movements, birth=birth, batch=batch)
+    rows = _delivered_rows(folder, zone=zone, movements=movements, birth=birth, batch=batch)
     if holder is not None:
         # The unpacked tables go with the rows, read or not.
         weakref.finalize(rows, holder.cleanup)
@@ -186,7 +186,7 @@ _VISIT_NEEDS: Final = (
 )
 
 
-def _rows(
+def _delivered_rows(
     folder: CdmFolder,
     *,
     zone: str,
@@ -209,14 +209,14 @@ def _rows(
         )
         if described is not None:
             yield Rows("codes", described, origin="person")
-    yield from _told(refused, warned, "subjects", "person")
+    yield from _refused_and_doubtful(refused, warned, "subjects", "person")
     ends = pl.DataFrame(schema={"stay": pl.String, "visit_end": TIME})
     visits = pl.DataFrame(schema=_VISITS)
     if folder.has("visit_occurrence"):
-        stays, refused, warned, visits = _stays(folder, zone, concepts, persons)
+        stays, refused, warned, visits = _visit_stays(folder, zone, concepts, persons)
         ends = stays.select("stay", visit_end=pl.coalesce("end", "start")).unique("stay")
         yield Rows("stays", stays, origin="visit_occurrence")
-        yield from _told(refused, warned, "stays", "visit_occurrence")
+        yield from _refused_and_doubtful(refused, warned, "stays", "visit_occurrence")
         followed = _followed(folder, zone, visits)
         if followed.height:
             yield Rows("events", followed, origin="visit_occurrence")
@@ -245,10 +245,12 @@ def _rows(
             if described is not None:
                 yield Rows("codes", described, origin=table.name)
             yield Rows("events", events, origin=table.name)
-            yield from _told(refused, warned, "events", table.name)
+            yield from _refused_and_doubtful(refused, warned, "events", table.name)
 
 
-def _told(refused: pl.DataFrame, warned: pl.DataFrame, table: str, origin: str) -> Iterator[Rows]:
+def _refused_and_doubtful(
+    refused: pl.DataFrame, warned: pl.DataFrame, table: str, origin: str
+) -> Iterator[Rows]:
     if refused.height:
         yield Rows("quarantine", quarantined(refused, table=table), origin=origin)
     if warned.height:
@@ -463,7 +465,7 @@ def _is_still_there(columns: list[str]) -> pl.Expr:
     return (_first_of(columns, *_DISCHARGED_TO[1]) == _STILL_PATIENT).fill_null(value=False)
 
 
-def _stays(
+def _visit_stays(
     folder: CdmFolder, zone: str, concepts: Concepts, persons: pl.Series
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Stays, refused rows, doubts, and the visits as movements and follow-up need them."""
@@ -481,7 +483,7 @@ def _stays(
         is_still_there=_is_still_there(columns),
         file=pl.lit(folder.file("visit_occurrence")),
     )
-    return _checked(
+    return _checked_visits(
         stays,
         persons,
         zone,
@@ -492,7 +494,7 @@ def _stays(
     )
 
 
-def _checked(
+def _checked_visits(
     rows: pl.DataFrame,
     persons: pl.Series,
     zone: str,
@@ -646,7 +648,7 @@ def _movements(
         file=pl.lit(folder.file("visit_detail")),
         row_id="visit_detail_id",
     )
-    _, refused, warned, placed = _checked(
+    _, refused, warned, placed = _checked_visits(
         taken,
         persons,
         zone,
@@ -658,7 +660,7 @@ def _movements(
     placed = _ended_as_visits(placed, visits).with_columns(parent=pl.coalesce(_PARENT))
     parts = innermost(placed, parent="parent")
     yield Rows("movements", conform("movements", parts), origin="visit_detail")
-    yield from _told(refused, warned, "movements", "visit_detail")
+    yield from _refused_and_doubtful(refused, warned, "movements", "visit_detail")
     if every.height > taken.height:
         _LOG.info(
             "visit_detail: %d rows are no movements between units", every.height - taken.height

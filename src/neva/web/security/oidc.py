@@ -116,7 +116,7 @@ class Provider:
         if not isinstance(raw, str):
             message = "the provider sent no ID token"
             raise ProviderError(message)
-        return self._checked(raw, derived(secret, "nonce"), token.get("access_token"), now)
+        return self._checked_claims(raw, derived(secret, "nonce"), token.get("access_token"), now)
 
     # ---------------------------------------------------------------- own parts
 
@@ -184,7 +184,7 @@ class Provider:
             # The provider may have changed its keys since they were read.
             return jwt.decode(raw, self._read_keys(now, anew=True), algorithms=list(ALGORITHMS))
 
-    def _checked(
+    def _checked_claims(
         self, raw: str, nonce: str, access_token: str | None, now: datetime
     ) -> Mapping[str, Any]:
         client_id = self.settings.client_id
@@ -271,7 +271,7 @@ def account_name(claims: Mapping[str, Any], issuer: str) -> str:
     account's name as a hash, beside a name that people recognise.
     """
     mark = _mark(issuer, str(claims["sub"]))
-    shown = _text(claims, "preferred_username").casefold().split("@")[0]
+    shown = _claim_text(claims, "preferred_username").casefold().split("@")[0]
     host = urlsplit(issuer).hostname or "provider"
     return f"{re.sub('[^a-z0-9._-]', '-', shown)[:64] or 'person'}-{mark}@{host}"
 
@@ -292,7 +292,7 @@ def account_of(
     if held is not None and held.disabled:
         return None
     name = account_name(claims, issuer) if held is None else held.name
-    shown = _text(claims, "name") or _text(claims, "preferred_username") or name
+    shown = _claim_text(claims, "name") or _claim_text(claims, "preferred_username") or name
     wanted = (shown, place.role, place.units)
     if held is not None and (held.shown, held.role, held.units) == wanted:
         return held
@@ -330,7 +330,7 @@ def oidc_routes(settings: OidcSettings, redirect_uri: str) -> APIRouter:
         try:
             address = provider.address(journey.secret, journey.state, now)
         except ProviderError as error:
-            return _refused(request, str(error))
+            return _refusal_page(request, str(error))
         answer = RedirectResponse(address, status_code=303)
         answer.set_cookie(
             ON_THE_WAY[is_secure(request)],
@@ -350,28 +350,28 @@ def oidc_routes(settings: OidcSettings, redirect_uri: str) -> APIRouter:
         journey = journey_of(request.cookies.get(ON_THE_WAY[is_secure(request)]))
         given = query.get("state", "").encode("utf-8", "replace")
         if journey is None or not hmac.compare_digest(given, journey.state.encode()):
-            return _refused(request, _NOT_OURS)
+            return _refusal_page(request, _NOT_OURS)
         until = datetime.fromtimestamp(journey.until, UTC)
         # Each way back is gone once only, whoever holds a copy of the cookie.
         if not server.state.tokens.take("sign-in/oidc", journey.state, until, now):
-            return _refused(request, _NOT_OURS)
+            return _refusal_page(request, _NOT_OURS)
         code = query.get("code")
         if not code or query.get("iss") not in {None, settings.issuer}:
-            return _refused(request, "the provider sent no code of its own")
+            return _refusal_page(request, "the provider sent no code of its own")
         try:
             claims = provider.claims(journey.secret, code, now)
         except ProviderError as error:
-            return _refused(request, str(error))
+            return _refusal_page(request, str(error))
         place = settings.place_of(claims)
         if place is None:
-            return _refused(request, "no role for this person", is_person=True)
+            return _refusal_page(request, "no role for this person", is_person=True)
         try:
             account = account_of(server, claims, settings.issuer, place, now)
         except ConflictError:
             # The last administrator, whom the provider would make something else.
-            return _refused(request, "the account cannot be changed", is_person=True)
+            return _refusal_page(request, "the account cannot be changed", is_person=True)
         if account is None:
-            return _refused(request, "the account is disabled", is_person=True)
+            return _refusal_page(request, "the account is disabled", is_person=True)
         server.state.audit.append(
             at=now, actor=account.name, role=account.role, action="login", why="provider"
         )
@@ -394,7 +394,7 @@ def _forget(request: Request, answer: Response) -> Response:
     return answer
 
 
-def _refused(request: Request, why: str, *, is_person: bool = False) -> Response:
+def _refusal_page(request: Request, why: str, *, is_person: bool = False) -> Response:
     server: Server = request.app.state.server
     words = words_of(request)
     server.state.audit.append(at=server.clock(), actor="unknown", action="login-refused", why=why)
@@ -407,6 +407,6 @@ def _refused(request: Request, why: str, *, is_person: bool = False) -> Response
     return _forget(request, sign_in_page(request, where="/now", problem=problem, status=status))
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
+def _claim_text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
     return value.strip()[:100] if isinstance(value, str) else ""

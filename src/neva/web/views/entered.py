@@ -20,7 +20,7 @@ def _reason(asked: Asked, code: str) -> str:
     return asked.words(known[1]) if known is not None else code
 
 
-def _said(asked: Asked, kind: str, value: str | None) -> str | None:
+def _entry_text(asked: Asked, kind: str, value: str | None) -> str | None:
     """Say in words what an entry of a kind says."""
     words = asked.words
     wanted = KINDS[kind].value if kind in KINDS else "text"
@@ -37,7 +37,7 @@ def _said(asked: Asked, kind: str, value: str | None) -> str | None:
     return value
 
 
-def _held(row: Mapping[str, Any]) -> str | None:
+def _entered_value(row: Mapping[str, Any]) -> str | None:
     """Return the value of a row of the store as it was entered."""
     wanted = KINDS[row["kind"]].value if row["kind"] in KINDS else "text"
     if wanted == "confirmed":
@@ -80,7 +80,7 @@ def entered_rows(
             "patient": labels.get(row["subject_id"], str(row["subject_id"])),
             "name": row["kind"],
             "kind": titled(row["kind"]),
-            "value": _said(asked, row["kind"], _held(row)),
+            "value": _entry_text(asked, row["kind"], _entered_value(row)),
             "time": row["time"],
             "at": row["recorded"],
             "actor": actors.get(row["entry"]),
@@ -96,7 +96,7 @@ def entered_rows(
             "patient": labels.get(int(one.subject), one.subject),
             "name": one.kind,
             "kind": titled(one.kind),
-            "value": _said(asked, one.kind, one.value),
+            "value": _entry_text(asked, one.kind, one.value),
             "time": one.start,
             "at": one.at,
             "actor": one.actor,

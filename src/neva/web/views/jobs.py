@@ -45,7 +45,7 @@ TOLD: Final = (
 )  # fmt: skip
 
 
-def _told(asked: Asked, text: str) -> str:
+def _translated_outcome(asked: Asked, text: str) -> str:
     return asked.words(text) if text in TOLD else text
 
 
@@ -131,7 +131,7 @@ def job(asked: Asked) -> ViewModel:
             "state_title": _states(asked)[one.state],
             "done": one.done,
             "of": one.of,
-            "words": _told(asked, one.words) if one.is_under_way else "",
+            "words": _translated_outcome(asked, one.words) if one.is_under_way else "",
             "error": one.error,
             "under_way": one.is_under_way,
             "result": where if one.state == "done" else "",
@@ -146,7 +146,7 @@ def job(asked: Asked) -> ViewModel:
                 words("What it told"),
                 (Column("at", words("time"), "time"), Column("words", words("what"))),
                 [
-                    {"at": at, "words": _told(asked, text)}
+                    {"at": at, "words": _translated_outcome(asked, text)}
                     for at, text in asked.server.state.jobs.log(one.id)[-200:]
                 ],
             ),

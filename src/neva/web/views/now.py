@@ -84,7 +84,7 @@ def seen_board(asked: Asked, board: BedBoard) -> BedBoard:
         return board
 
     def mine(frame: pl.DataFrame) -> pl.DataFrame:
-        seen = [unit for unit in frame["unit"].unique().to_list() if _seen(asked, unit)]
+        seen = [unit for unit in frame["unit"].unique().to_list() if _may_see_unit(asked, unit)]
         return frame.filter(pl.col("unit").is_in(seen))
 
     return replace(
@@ -99,7 +99,7 @@ def seen_board(asked: Asked, board: BedBoard) -> BedBoard:
     )
 
 
-def _seen(asked: Asked, unit: str | None) -> bool:
+def _may_see_unit(asked: Asked, unit: str | None) -> bool:
     return asked.server.may_see(asked.viewer.units, unit)
 
 
@@ -168,7 +168,7 @@ def _unit_table(asked: Asked, board: BedBoard) -> Table:
     horizons = [row["horizon"] for row in board.answers.iter_rows(named=True)]
     rows = []
     for row in board.units.iter_rows(named=True):
-        if not _seen(asked, row["unit"]):
+        if not _may_see_unit(asked, row["unit"]):
             continue
         cells: dict[str, Any] = {
             **{
@@ -224,7 +224,7 @@ def _unit_table(asked: Asked, board: BedBoard) -> Table:
 
 
 def _patients(asked: Asked, frame: pl.DataFrame, unit: str = "unit") -> list[dict[str, Any]]:
-    return [row for row in frame.iter_rows(named=True) if _seen(asked, row[unit])]
+    return [row for row in frame.iter_rows(named=True) if _may_see_unit(asked, row[unit])]
 
 
 def reason_of(asked: Asked, code: str | None, text: str | None = None) -> str | None:
@@ -319,7 +319,7 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
         "info": words("for information"),
     }
     ranked = [] if content is None else content["attention"]
-    chosen = [one for one in ranked if _seen(asked, one["unit"])][:MOST_REVIEWS]
+    chosen = [one for one in ranked if _may_see_unit(asked, one["unit"])][:MOST_REVIEWS]
     labels = patient_labels(
         asked, [int(one["subject_id"]) for one in chosen], why="patients in need of review"
     )
@@ -369,7 +369,7 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
     seen = [
         row
         for row in board.changes.iter_rows(named=True)
-        if _seen(asked, row["unit"]) or _seen(asked, row["from_unit"])
+        if _may_see_unit(asked, row["unit"]) or _may_see_unit(asked, row["from_unit"])
     ]
     counts: dict[tuple[str, str], int] = {}
     for row in seen:
@@ -466,7 +466,7 @@ class _Counts:
     unknown: list[str]
 
 
-def _counts(asked: Asked, board: BedBoard) -> _Counts:
+def _now_counts(asked: Asked, board: BedBoard) -> _Counts:
     return _Counts(
         units=_unit_table(asked, board),
         changes=_change_table(asked, board),
@@ -488,7 +488,7 @@ def now(asked: Asked) -> ViewModel:
         asked.server.feed()["is_stale"], words.code,
     )  # fmt: skip
     counts: _Counts = asked.server.kept(
-        ("now", *key), lambda: _counts(asked, board), most=_MOST_KEPT
+        ("now", *key), lambda: _now_counts(asked, board), most=_MOST_KEPT
     )
     tables = [counts.units]
     if treats:

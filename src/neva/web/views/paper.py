@@ -86,7 +86,7 @@ def _paper(asked: Asked, subjects: list[int], why: str) -> Paper:
     )
 
 
-def _shown(sheet: Sheet) -> Response:
+def _sheet_response(sheet: Sheet) -> Response:
     nonce = secrets.token_urlsafe(16)
     return Response(
         sheet.to_html(nonce=nonce),
@@ -126,7 +126,9 @@ def _of_board(
         for name in frames:
             subjects += getattr(board, name)["subject_id"].to_list()
     asked.server.audit(asked.viewer, "viewed", why=why, details={"patients": len(set(subjects))})
-    return _shown(make(board, paper=_paper(asked, subjects, why), made=asked.server.clock()))
+    return _sheet_response(
+        make(board, paper=_paper(asked, subjects, why), made=asked.server.clock())
+    )
 
 
 @routes.get("/paper/bed-meeting")
@@ -195,7 +197,7 @@ def handover(request: Request) -> Response:
     why = "sheet: ward handover"
     subjects = _seen_subjects(asked, some)
     asked.server.audit(asked.viewer, "viewed", why=why, details={"patients": len(subjects)})
-    return _shown(
+    return _sheet_response(
         handover_sheet(
             _ward(asked),
             board,
@@ -239,7 +241,7 @@ def mortality(request: Request) -> Response:
         pl.col("rule").replace(titles).alias("title"),
     )
     server.audit(asked.viewer, "viewed", why=why, details={"patients": len(set(dead))})
-    return _shown(
+    return _sheet_response(
         mortality_sheet(
             snapshot, first, last, paper=_paper(asked, dead, why), made=server.clock(),
             runs=runs, cards=cards,

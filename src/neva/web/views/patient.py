@@ -60,7 +60,7 @@ def _subject(asked: Asked) -> int:
         raise NotFoundError(message) from None
 
 
-def _stays(snapshot: Snapshot, subject: int) -> pl.DataFrame:
+def _stays_of_subject(snapshot: Snapshot, subject: int) -> pl.DataFrame:
     return snapshot.stays(subjects=[subject]).sort("start").collect()
 
 
@@ -88,7 +88,7 @@ def patient(asked: Asked) -> ViewModel:
     subject = _subject(asked)
     snapshot = server.snapshot()
     known = snapshot.subjects().filter(pl.col("subject_id") == subject).collect()
-    stays = _stays(snapshot, subject)
+    stays = _stays_of_subject(snapshot, subject)
     if known.is_empty() and stays.is_empty():
         message = "patient: nobody of that pseudonym is known; follow a link to the patient"
         raise NotFoundError(message)

@@ -193,7 +193,7 @@ def programme(asked: Asked) -> ViewModel:
     )
 
 
-def _one(asked: Asked) -> tuple[Any, dict[str, Any], str | None]:
+def _asked_measure(asked: Asked) -> tuple[Any, dict[str, Any], str | None]:
     result, job = measured(asked, asked.path["programme"])
     wanted = asked.path["measure"]
     if result is None:
@@ -208,7 +208,7 @@ def _one(asked: Asked) -> tuple[Any, dict[str, Any], str | None]:
 def measure(asked: Asked) -> ViewModel:
     """Show one measure: chart over time, funnel, strata, words, data quality."""
     words = asked.words
-    result, one, job = _one(asked)
+    result, one, job = _asked_measure(asked)
     name = asked.path["programme"]
     if result is None:
         return ViewModel(words("Quality"), {"programme": name, "job": job, "measure": None})
@@ -331,7 +331,7 @@ def measure(asked: Asked) -> ViewModel:
 def patients(asked: Asked) -> ViewModel:
     """List the patients behind a measure; every look is audited."""
     words = asked.words
-    result, one, job = _one(asked)
+    result, one, job = _asked_measure(asked)
     name = asked.path["programme"]
     if result is None:
         return ViewModel(words("Quality"), {"programme": name, "job": job, "measure": None})

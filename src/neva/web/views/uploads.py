@@ -119,7 +119,7 @@ def _columns(asked: Asked, shown: Mapping[str, Any]) -> Table:
     )
 
 
-def _counts(asked: Asked, counts: Mapping[str, Mapping[str, int]]) -> Table:
+def _count_table(asked: Asked, counts: Mapping[str, Mapping[str, int]]) -> Table:
     words = asked.words
     titles = {
         "subjects": words("patients"),
@@ -228,11 +228,11 @@ def _earlier(asked: Asked) -> dict[str, str]:
     return dict(rows.iter_rows())
 
 
-def _refused(found: Mapping[str, Any]) -> int:
+def _refused_count(found: Mapping[str, Any]) -> int:
     return sum(one.get("refused", 0) for one in found["counts"].values())
 
 
-def _taken(found: Mapping[str, Any]) -> int:
+def _added_count(found: Mapping[str, Any]) -> int:
     return sum(one.get("added", 0) for one in found["counts"].values())
 
 
@@ -265,7 +265,7 @@ def upload(asked: Asked) -> ViewModel:
              "count": count, "rows": ()}
             for name, count in done["refusals"].items()
         ]  # fmt: skip
-        counts = _counts(asked, done["counts"])
+        counts = _count_table(asked, done["counts"])
         return ViewModel(one.name, data, (counts, _refusals(asked, refusals)))
     text = one.mapping()
     found = _tried(one, text)
@@ -280,15 +280,15 @@ def upload(asked: Asked) -> ViewModel:
     if found is None:
         return ViewModel(one.name, data, (columns,))
     data["preview"] = {name: found[name] for name in ("problem", "patients", "rows")} | {
-        "refused": _refused(found),
-        "taken": _taken(found),
+        "refused": _refused_count(found),
+        "taken": _added_count(found),
     }
     if found["problem"] is not None:
         return ViewModel(one.name, data, (columns,))
-    data["may_import"] = _taken(found) > 0
+    data["may_import"] = _added_count(found) > 0
     tables = (
         columns,
-        _counts(asked, found["counts"]),
+        _count_table(asked, found["counts"]),
         _refusals(asked, found["refusals"]),
         _events(asked, found),
         _codes(asked, found),
@@ -406,7 +406,7 @@ def start(
     if found is None or mapping_hash(text) != form.get("hash"):
         message = "upload: the mapping has changed; found none that was tried; try it first"
         raise ConflictError(message)
-    if found["problem"] is not None or not _taken(found):
+    if found["problem"] is not None or not _added_count(found):
         message = "upload: no row would be taken; found none in the dry run; mend the mapping"
         raise ConflictError(message)
     job = asked.server.state.jobs.add(
