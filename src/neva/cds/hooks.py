@@ -342,11 +342,11 @@ class Services:
 
         findings = []
         for (rule, _), own in zip(service.rules, answers(service.decides), strict=True):
-            told = own
+            finding = own
             if rule.id in service.models:
-                told, moved = predicted(service.models[rule.id], own)
+                finding, moved = predicted(service.models[rule.id], own)
                 reasons[rule.id] = tuple(f"Moved the prediction: {one}." for one in moved)
-            findings.append(finding_of(rule, told))
+            findings.append(finding_of(rule, finding))
         # What a card shows is asked only of rules that raise one; models were asked whole.
         raising = {
             str(number)
@@ -373,8 +373,8 @@ def _notes(record: BedsideRecord) -> tuple[str, ...]:
     """What a reader of a card must know of what it was made from."""
     notes = []
     if record.unreadable:
-        told = ", ".join(f"{reason} {count}" for reason, count in record.unreadable.items())
-        notes.append(f"Some of what was sent could not be read and is not in this card: {told}.")
+        reasons = ", ".join(f"{reason} {count}" for reason, count in record.unreadable.items())
+        notes.append(f"Some of what was sent could not be read and is not in this card: {reasons}.")
     if record.absent:
         notes.append(f"Not sent, so unknown and not absent: {', '.join(record.absent)}.")
     if record.partial:

@@ -277,8 +277,8 @@ class _Reader:
         if not isinstance(name, str) or tables.keys() <= {"quarantine"}:
             return  # refused; a sound one of the same id is not held back by it
         meta = resource.get("meta")
-        said = meta.get("lastUpdated") if isinstance(meta, Mapping) else None
-        read = _Read(kind, key, moment(said, self.zone).time, tables)
+        updated = meta.get("lastUpdated") if isinstance(meta, Mapping) else None
+        read = _Read(kind, key, moment(updated, self.zone).time, tables)
         known = self.resources.get((kind, name))
         if known is None or (
             read.updated is not None and (known.updated is None or known.updated < read.updated)

@@ -103,13 +103,15 @@ def newest_recorded(snapshot: Snapshot) -> datetime | None:
         return None
     sources = snapshot.batches().select("batch", "source").collect()
     moving = pl.concat(found.get("movements", [])) if "movements" in found else None
-    told = pl.concat([one for some in found.values() for one in some]).join(sources, on="batch")
+    recorded_rows = pl.concat([one for some in found.values() for one in some]).join(
+        sources, on="batch"
+    )
     if moving is not None and moving.height:
         those = sources.join(moving, on="batch", how="semi")["source"].implode()
-        told = told.filter(pl.col("source").is_in(those))
+        recorded_rows = recorded_rows.filter(pl.col("source").is_in(those))
     else:
-        told = told.filter(pl.col("source") != ENTERED)
-    last: datetime | None = told["recorded"].max()  # type: ignore[assignment]
+        recorded_rows = recorded_rows.filter(pl.col("source") != ENTERED)
+    last: datetime | None = recorded_rows["recorded"].max()  # type: ignore[assignment]
     return last
 
 
@@ -224,10 +226,10 @@ def current_entries(
     )
     whose = stays.select("subject_id", _stay="stay_id", _begun="start")
     named = _as_entries(mine).join(whose, on="subject_id", how="inner")
-    told = pl.col("stay_id") == pl.col("_stay")
+    of_this_stay = pl.col("stay_id") == pl.col("_stay")
     # One that names no stay belongs to the stay it lies in.
     inside = pl.col("stay_id").is_null() & (pl.col("time") >= pl.col("_begun"))
-    held = named.filter(told | inside, pl.col("kind") != "planned-admission").with_columns(
+    held = named.filter(of_this_stay | inside, pl.col("kind") != "planned-admission").with_columns(
         stay_id="_stay"
     )
     by = ["stay_id", "kind", pl.when(pl.col("code") == ISOLATION_NEEDED).then("reason")]

@@ -77,11 +77,11 @@ def main() -> None:
             sys.exit(told_of_disk.exit_code)
         # The text of a foreign error may quote a row, so only its kind is shown.
         frames = "".join(traceback.format_tb(error.__traceback__))
-        told = (
+        message = (
             str(error) if os.environ.get("NEVA_DEBUG") else "(text hidden; NEVA_DEBUG=1 shows it)"
         )
         sys.stderr.write(
             f"neva: this is a bug in Neva, please report it\n{frames}{type(error).__name__}: "
-            f"{told}\n"
+            f"{message}\n"
         )
         sys.exit(1)

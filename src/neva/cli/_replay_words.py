@@ -90,9 +90,9 @@ def tables(
         rows = rows if by_unit else rows.filter(pl.col("unit").is_null()).drop("unit")
         title = _IN_LOG[kind] if is_log else _ASKED[kind].format(hours=every_hours)
         lines += ["", f"{title}:"]
-        told = rows.filter("assessed")
-        if told.height:
-            lines.append(table(_burden(told, kind), rows=200))
+        assessed = rows.filter("assessed")
+        if assessed.height:
+            lines.append(table(_burden(assessed, kind), rows=200))
         lines += [
             f"{rule}: {_UNASSESSED[kind]}" for rule in rows.filter(~pl.col("assessed"))["rule"]
         ]

@@ -250,15 +250,15 @@ def _report_text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
         ]
     faces = report.faces
     if faces is not None and faces.n:
-        said = [
+        face_lines = [
             f"{'–' if (found := faces.figure(face, 'accuracy')['value']) is None else found:.3f}"
             for face in ("last", "first")
         ]
         lines += [
             "",
             (
-                f"the three-marker rule on {faces.n} stays with all markers: accuracy {said[0]} "
-                f"with the last sample before the outcome, {said[1]} at admission"
+                f"the three-marker rule on {faces.n} stays with all markers: accuracy "
+                f"{face_lines[0]} with the last sample before the outcome, {face_lines[1]} at admission"
             ),
             faces.why,
         ]

@@ -239,12 +239,12 @@ def log(
     first = last - timedelta(days=days)
     with read_state(state_of(hospital)) as state:
         cards = state.cards.between(first, last)
-        said = state.feedback.between(first, last)
+        responses = state.feedback.between(first, last)
     asked = set(zip(cards["rule"], cards["version"], strict=True))
     rules = [one for one in rules_of(None).values() if (one.id, one.version) in asked]
     made = replay_of_log(cards, snapshot, rules, first=first, last=last, **_judging(outcome))
     found = figures(made, horizon_hours=horizon) if rules else None
-    feedback = feedback_by_period(cards, said, zone=snapshot.zone, every=every)
+    feedback = feedback_by_period(cards, responses, zone=snapshot.zone, every=every)
     content = {
         "data": made.identity,
         "first": first,
@@ -259,7 +259,7 @@ def log(
     def text() -> str:
         head = (
             f"{cards.height:,} cards raised in {days:g} days, {int(cards['shown'].sum()):,} shown; "
-            f"{said.height:,} feedback. Cards of charts that nobody opened are not in the log."
+            f"{responses.height:,} feedback. Cards of charts that nobody opened are not in the log."
         )
         lines = [head]
         if found is not None:

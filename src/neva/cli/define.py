@@ -130,8 +130,8 @@ def explain(
     """
     from neva.definitions.words.explain import explain as say
 
-    said = {one.id: say(one, language) for one in _documents(name, codelists)}
-    tell(as_json, said, lambda: "\n\n\n".join(said.values()))
+    explanations = {one.id: say(one, language) for one in _documents(name, codelists)}
+    tell(as_json, explanations, lambda: "\n\n\n".join(explanations.values()))
 
 
 def _option_number(text: str, option: str) -> float:

@@ -85,8 +85,8 @@ def _in_words(*columns: str) -> pl.Expr:
 
 def _origin(log: object) -> str:
     hospital = getattr(log, "hospital", "")
-    said = getattr(log, "provenance", ())
-    return "; ".join([f"data {hospital}", *said])
+    provenance = getattr(log, "provenance", ())
+    return "; ".join([f"data {hospital}", *provenance])
 
 
 @app.command("map")
@@ -124,7 +124,7 @@ def map_(
     )
     assert isinstance(log, p.ActivityLog)
     found = p.discover_map(log)
-    said = ""
+    note = ""
     if drawn is not None and not 0 < drawn <= 1:
         message = f"--drawn: a share is above 0 and at most 1; found {drawn}; write for example 0.5"
         raise UsageError(message)
@@ -137,7 +137,7 @@ def map_(
         picture = p.discover_map(few)
         write_whole(svg, picture.to_svg(paths=paths))
         if picture.nodes.height < found.nodes.height:
-            said = (
+            note = (
                 f"{svg}: drawn with the {picture.nodes.height} most common of "
                 f"{found.nodes.height:,} activities; --drawn 1 draws all"
             )
@@ -150,7 +150,7 @@ def map_(
                     f"{found.case_count:,} cases, {found.event_count:,} events, "
                     f"{found.nodes.height} activities, {found.edges.height} paths ({_origin(log)})"
                 ),
-                *([said] if said else []),
+                *([note] if note else []),
                 "",
                 table(found.edges.with_columns(_in_words("median", "mean", "p90"))),
             ]

@@ -213,11 +213,11 @@ def _local(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
 
 
 def _write(frame: pl.DataFrame, path: Path, run: Any) -> None:
-    told = frame.with_columns(
+    written = frame.with_columns(
         data=pl.lit(run.identity),
         definition=pl.col("measure").replace_strict(run.hashes, default=None),
     )
-    write_whole(path, told.write_csv())
+    write_whole(path, written.write_csv())
 
 
 def _write_fhir(
@@ -353,7 +353,7 @@ def chart(
     _known(every)
     snapshot, run = run_of(hospital, as_of, programme, given, [name])
     one = run.measure(name)
-    told = about(run, one, synthetic=_is_synthetic(snapshot), language=language)
+    description = about(run, one, synthetic=_is_synthetic(snapshot), language=language)
     frame: pl.DataFrame | None = None
     drawing: dict[str, Any] | None = None
     if kind == "control":
@@ -366,15 +366,15 @@ def chart(
             rebase_at=_dates(rebase),
         )
         if made is not None:
-            frame, drawing = made.frame, control_chart(made, told)
+            frame, drawing = made.frame, control_chart(made, description)
     elif kind == "funnel":
         funnel = funnel_of(run, one)
         if funnel is not None:
-            frame, drawing = funnel.frame, funnel_chart(funnel, told)
+            frame, drawing = funnel.frame, funnel_chart(funnel, description)
     else:
         units = units_of(run, one)
         if units.height:
-            frame, drawing = units, interval_chart(units, told, reference=target)
+            frame, drawing = units, interval_chart(units, description, reference=target)
     if drawing is None or frame is None:
         message = (
             f"measure {one.id}: nothing to draw; found {run.of(one.id).height} cases in too few "

@@ -304,20 +304,20 @@ def _units(snapshot: Snapshot, *, as_json: bool) -> None:
     def text() -> str:
         if found.is_empty():
             return "every unit of measurement was understood"
-        said = [table(found, rows=200), ""]
+        report_lines = [table(found, rows=200), ""]
         if lines:
             head = (
                 "Proposals from the size of the values, for a person to judge; lines for "
                 f"{OWN_UNITS} in the folder of the hospital (import the file again with --replace "
                 "afterwards):"
             )
-            said += [head, *lines]
+            report_lines += [head, *lines]
         else:
-            said.append(
+            report_lines.append(
                 f"Nothing can be proposed; say what they mean in {OWN_UNITS} in the folder of the "
                 "hospital"
             )
-        return "\n".join(said)
+        return "\n".join(report_lines)
 
     content = {"data": snapshot.identity, "units": found, "file": OWN_UNITS, "lines": lines}
     tell(as_json, content, text)

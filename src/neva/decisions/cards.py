@@ -213,8 +213,8 @@ def _filled(
     text: str, readings: Mapping[str, Reading], zone: ZoneInfo, *, markdown: bool = False
 ) -> str:
     def words(found: re.Match[str]) -> str:
-        said = readings[found.group(1)].words(zone)
-        return _cell(said) if markdown else " ".join(said.split())
+        reading = readings[found.group(1)].words(zone)
+        return _cell(reading) if markdown else " ".join(reading.split())
 
     return _PLACE.sub(words, text)
 

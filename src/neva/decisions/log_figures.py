@@ -103,11 +103,11 @@ def replay_of_log(
     begin, end = pl.lit(first, dtype=TIME), pl.lit(min(last, snapshot.now), dtype=TIME)
     binding = bind(snapshot)
     hours = _hours_of_stays(snapshot, begin, end)
-    told, looked, points = [], [], [hours]
+    cards_by_rule, looked, points = [], [], [hours]
     kinds = {key_of(rule): moments_of(rule) for rule in rules}
     for rule in rules:
         own = (pl.col("rule") == rule.id) & (pl.col("version") == rule.version)
-        told.append(with_done(snapshot, rule, alerts.filter(own)))
+        cards_by_rule.append(with_done(snapshot, rule, alerts.filter(own)))
         asked = hours
         if kinds[key_of(rule)] != "hours":
             there = placed(snapshot, rule, binding).points
@@ -121,7 +121,7 @@ def replay_of_log(
     judging = judged_by({key_of(rule): rule.warns_of for rule in rules}, outcome) if judge else {}
     stays = stays_at(snapshot, pl.concat([one.select("stay_id") for one in points]))
     return Replay(
-        alerts=pl.concat([pl.DataFrame(schema=ALERTS), *told]),
+        alerts=pl.concat([pl.DataFrame(schema=ALERTS), *cards_by_rule]),
         looked=pl.concat([pl.DataFrame(schema=LOOKED), *looked]),
         cut=min(last, snapshot.now),
         stays=stays,
@@ -205,12 +205,12 @@ def feedback_by_period(
         .dt.convert_time_zone("UTC")
         .alias("period"),
     )
-    said = (
+    responses = (
         feedback.sort("outcome_at")
         .unique("card", keep="last", maintain_order=True)
         .select("card", "outcome", pl.coalesce("reason_code", "reason_display").alias("reason"))
     )
-    joined = shown.join(said, on="card", how="left")
+    joined = shown.join(responses, on="card", how="left")
     keys = ["period", "rule", "unit"]
     counts = joined.group_by(keys).agg(
         pl.len().alias("cards_shown"),

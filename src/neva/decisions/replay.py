@@ -301,8 +301,8 @@ def with_done(snapshot: Snapshot, rule: Rule, alerts: pl.DataFrame) -> pl.DataFr
     cards = alerts.filter(is_card)
     if cards.is_empty() or not tells_done(rule):
         return alerts
-    told = cards.with_columns(done=done_after(snapshot, rule, cards))
-    return pl.concat([told, alerts.filter(~is_card)]).sort("stay_id", "subject_id", "now")
+    with_column = cards.with_columns(done=done_after(snapshot, rule, cards))
+    return pl.concat([with_column, alerts.filter(~is_card)]).sort("stay_id", "subject_id", "now")
 
 
 def replay(

@@ -182,8 +182,12 @@ def check_hospital(snapshot: Snapshot) -> Measured:
         The hospital as known at a time.
     """
     # A check that was changed is another check.
-    told = repr([(check.id, check.category, check.description) for check in CATALOGUE]).encode()
-    catalogue = hashlib.sha256(told + Path(check_catalogue.__file__).read_bytes()).hexdigest()[:8]
+    described = repr(
+        [(check.id, check.category, check.description) for check in CATALOGUE]
+    ).encode()
+    catalogue = hashlib.sha256(described + Path(check_catalogue.__file__).read_bytes()).hexdigest()[
+        :8
+    ]
     key = hashlib.sha256(f"{snapshot.identity}/{catalogue}".encode()).hexdigest()[:24]
     kept = snapshot.cache / "checks" / f"{key}.json"
     try:

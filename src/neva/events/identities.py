@@ -199,6 +199,6 @@ class Pseudonyms:
             },
             schema=IDENTITIES,
         )
-        told = stored.filter(pl.col("kind") == MERGED).collect()
-        new = merges.join(told, on=list(IDENTITIES), how="anti")
+        stored_merges = stored.filter(pl.col("kind") == MERGED).collect()
+        new = merges.join(stored_merges, on=list(IDENTITIES), how="anti")
         return pl.concat([asked.join(held, on=on, how="anti"), new])

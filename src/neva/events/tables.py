@@ -102,9 +102,9 @@ def _guarded(path: Path, work: Callable[[], Any]) -> Any:
     try:
         return work()
     except (OSError, DeltaError) as error:
-        told = disk_problem(error, path)
-        if told is not None:
-            raise told from error
+        problem = disk_problem(error, path)
+        if problem is not None:
+            raise problem from error
         raise
 
 

@@ -88,9 +88,9 @@ def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
         draft.replace(path)
     except BaseException as error:
         draft.unlink(missing_ok=True)
-        told = disk_problem(error, path)
-        if told is not None:
-            raise told from error
+        problem = disk_problem(error, path)
+        if problem is not None:
+            raise problem from error
         raise
 
 

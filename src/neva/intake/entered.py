@@ -396,8 +396,8 @@ def _describe(writer: Writer, batch: int) -> None:
 
 def _batch(entries: Sequence[Entry], result: Appended, batch: int, now: datetime) -> pl.DataFrame:
     # The mark of a batch: which entries, in which state; not what they say.
-    told = [(one.id, one.at.isoformat(), str(one.withdrawn_at)) for one in entries]
-    digest = hashlib.sha256(json.dumps(told).encode())
+    identity = [(one.id, one.at.isoformat(), str(one.withdrawn_at)) for one in entries]
+    digest = hashlib.sha256(json.dumps(identity).encode())
     return pl.DataFrame(
         {
             "batch": [batch],

@@ -104,11 +104,11 @@ def moved(
             things[table] = pl.concat([renamed(alone, table), renamed(gone, table)])
         else:
             # A stay that is told again says itself where the patient was.
-            told = pl.col("stay_id").is_in(
+            of_moved_stay = pl.col("stay_id").is_in(
                 delivered.get("stays", pl.Series(dtype=pl.Int64)).implode()
             )
-            stays_theirs = own.filter(~told.fill_null(value=False))
-            gone = own.filter(told.fill_null(value=False)).with_columns(
+            stays_theirs = own.filter(~of_moved_stay.fill_null(value=False))
+            gone = own.filter(of_moved_stay.fill_null(value=False)).with_columns(
                 _into="subject_id", retracted=stamp
             )
             parts = [stays_theirs] if table == "stays" else [stays_theirs, gone]

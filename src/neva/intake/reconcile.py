@@ -216,8 +216,10 @@ def _within_delivery(
     chains: dict[int, _Chain] = {}
     refused: list[int] = []
     withdrawals = 0
-    told = shared.select("event_id", "content", "recorded", "recorded_assumed", "retracted")
-    for place, (event_id, content, recorded, assumed, retracted) in enumerate(told.iter_rows()):
+    later_rows = shared.select("event_id", "content", "recorded", "recorded_assumed", "retracted")
+    for place, (event_id, content, recorded, assumed, retracted) in enumerate(
+        later_rows.iter_rows()
+    ):
         chain = chains.setdefault(event_id, _Chain())
         later = not assumed and (chain.recorded is None or recorded > chain.recorded)
         if chain.withdrawn and retracted is None:
@@ -344,7 +346,7 @@ def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataF
 
 
 def _late_states(
-    told: pl.DataFrame, stored: pl.DataFrame, *, by: list[str], same: pl.Expr
+    later_states: pl.DataFrame, stored: pl.DataFrame, *, by: list[str], same: pl.Expr
 ) -> pl.DataFrame:
     """Find which states that are told late were not in effect by what is stored.
 
@@ -372,8 +374,8 @@ def _late_states(
     """
     held = stored.rename({"recorded": "_held_recorded", "retracted": "_held_retracted"})
     starts = stored.select(*by, _next="recorded")
-    told = told.sort("recorded", maintain_order=True)
-    told = told.join_asof(
+    later_states = later_states.sort("recorded", maintain_order=True)
+    later_states = later_states.join_asof(
         held.sort("_held_recorded"),
         left_on="recorded", right_on="_held_recorded", by=by, strategy="backward",
     ).join_asof(
@@ -382,10 +384,10 @@ def _late_states(
     ended = (pl.col("_held_retracted") <= pl.col("recorded")).fill_null(value=False)
     is_held = pl.col("_held_recorded").is_not_null() & ~ended
     says_nothing = (is_held & same).fill_null(value=False)
-    told = told.with_columns(_is_held=is_held, _says_nothing=says_nothing).with_columns(
-        _changed=(~pl.col("_says_nothing")).cum_max().over(*by, "_held_recorded")
-    )
-    return told.filter("_changed").drop("_changed", "_says_nothing")
+    later_states = later_states.with_columns(
+        _is_held=is_held, _says_nothing=says_nothing
+    ).with_columns(_changed=(~pl.col("_says_nothing")).cum_max().over(*by, "_held_recorded"))
+    return later_states.filter("_changed").drop("_changed", "_says_nothing")
 
 
 def _inserted(seen: pl.DataFrame, old: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -563,10 +565,10 @@ def things(
         )
         # A history says the same of what is stored only up to its first change;
         # a state that had passed before that was known is not the present one.
-        told = pl.coalesce("retracted", "recorded")
-        changed = pl.when(is_stored & ~unchanged & (withdraws | ~late)).then(told)
-        after_change = (changed.min().over(keys) < told).fill_null(value=False)
-        passed = late & ~withdraws & (told < told.max().over(keys))
+        known_from = pl.coalesce("retracted", "recorded")
+        changed = pl.when(is_stored & ~unchanged & (withdraws | ~late)).then(known_from)
+        after_change = (changed.min().over(keys) < known_from).fill_null(value=False)
+        passed = late & ~withdraws & (known_from < known_from.max().over(keys))
         nothing = passed | (unchanged & ~after_change)
         is_older = ~pl.col("recorded_assumed") & (pl.col("recorded") < pl.col("_old_recorded"))
         seen = seen.with_columns(
@@ -621,7 +623,7 @@ def things(
 
 def _older_states(
     late: pl.DataFrame,
-    told: pl.DataFrame,
+    older_states: pl.DataFrame,
     stored: pl.LazyFrame,
     keys: list[str],
     columns: list[str],
@@ -633,7 +635,9 @@ def _older_states(
     """
     if not late.height:
         return late.select(*keys, *columns, *_BOOKKEEPING[:-1])
-    own = late.select(*keys, "_arrival").join(told, on=[*keys, "_arrival"], nulls_equal=True)
+    own = late.select(*keys, "_arrival").join(
+        older_states, on=[*keys, "_arrival"], nulls_equal=True
+    )
     held = (
         stored.select(
             *keys, "recorded", "retracted", *(pl.col(c).alias(f"_held_{c}") for c in columns)

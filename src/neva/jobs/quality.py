@@ -57,7 +57,7 @@ def _json_number(value: Any) -> Any:
 
 
 def _drawn(
-    told: Mapping[LanguageCode, About], chart: ControlChart | None, funnel: Funnel | None
+    descriptions: Mapping[LanguageCode, About], chart: ControlChart | None, funnel: Funnel | None
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
     """Draw a measure's charts and icons in every language."""
     charts: dict[str, dict[str, str]] = {}
@@ -65,13 +65,13 @@ def _drawn(
     for language in LANGUAGES:
         charts[language], icons[language] = {}, {}
         if chart is not None and chart.frame.height >= FEWEST_PERIODS:
-            charts[language]["control"] = to_svg(control_chart(chart, told[language]))
+            charts[language]["control"] = to_svg(control_chart(chart, descriptions[language]))
             for kind in ("variation", "assurance"):
                 icon = getattr(chart, kind)
                 if icon:
                     icons[language][kind] = icon_svg(icon, size=34, language=language)
         if funnel is not None:
-            charts[language]["funnel"] = to_svg(funnel_chart(funnel, told[language]))
+            charts[language]["funnel"] = to_svg(funnel_chart(funnel, descriptions[language]))
     return charts, icons
 
 
@@ -97,7 +97,7 @@ def _shared(
     measure: Measure,
     whole: Mapping[str, Any],
     chart: ControlChart | None,
-    told: Mapping[LanguageCode, About],
+    descriptions: Mapping[LanguageCode, About],
 ) -> dict[str, Any]:
     """Return what those who see no patients are shown in place of the same keys."""
     figure = {name: _json_number(value) for name, value in shared_figure(run, measure).items()}
@@ -135,7 +135,7 @@ def _shared(
             for row in points
         ]
     months = f"{points[0]['period'][:7]} – {points[-1]['period'][:7]}" if points else WITHHELD
-    coarse = {language: replace(one, period=months) for language, one in told.items()}
+    coarse = {language: replace(one, period=months) for language, one in descriptions.items()}
     charts, icons = _drawn(coarse, chart, funnel_of(units.run, measure))
     rows = _units(units.run, measure)
     if measure.observation is not None:
@@ -182,12 +182,12 @@ def _measure(
         if isinstance(value, int | float | str | None)
     }
     spacing = natural_period(run)
-    told = {
+    descriptions = {
         language: about(run, measure, synthetic=synthetic, language=language)
         for language in LANGUAGES
     }
     chart = chart_of(run, measure, every=spacing)
-    charts, icons = _drawn(told, chart, funnel_of(run, measure))
+    charts, icons = _drawn(descriptions, chart, funnel_of(run, measure))
     closed = run.of(measure.id).filter(pl.col("status").is_in(["met", "failed", "measured"]))
     strata = (
         closed.select("status", "strata")
@@ -213,7 +213,7 @@ def _measure(
         "words": {language: explain(measure, language) for language in LANGUAGES},
         "better": measure.better,
         "continuous": measure.observation is not None,
-        "is_share": told["en"].percent,
+        "is_share": descriptions["en"].percent,
         "figure": figure,
         "outside": run.outside[measure.id],
         "period": {language: period_of(run, measure, language=language) for language in LANGUAGES}
@@ -238,7 +238,7 @@ def _measure(
         "dates_only": sources.dates_only,
         "rows": sources.rows,
     }
-    return {**content, "shared": _shared(run, measure, content, chart, told)}
+    return {**content, "shared": _shared(run, measure, content, chart, descriptions)}
 
 
 def measures_of_programme(

@@ -105,8 +105,8 @@ def _outcome(context: WorkContext, results: Results) -> dict[str, Any]:
         return {"state": "failed", "error": str(error)}
     except Exception as error:  # the doorway: what nobody foresaw is our bug
         # The text of a foreign error may quote a row, so only its kind and place are kept.
-        told = f"a bug in Neva, please report it: {place_of(error)}"
-        return {"state": "failed", "error": told}
+        bug = f"a bug in Neva, please report it: {place_of(error)}"
+        return {"state": "failed", "error": bug}
     return {"state": "done", "result": job.key}
 
 

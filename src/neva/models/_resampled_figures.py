@@ -55,8 +55,8 @@ def interval(value: float, drawn: Floats, level: float) -> dict[str, float | int
     known = drawn[~np.isnan(drawn)]
     undefined = len(drawn) - len(known)
     if np.isnan(value) or len(known) < len(drawn) / 2:
-        told = None if np.isnan(value) else value
-        return {"value": told, "lower": None, "upper": None, "undefined": undefined}
+        estimate = None if np.isnan(value) else value
+        return {"value": estimate, "lower": None, "upper": None, "undefined": undefined}
     tail = (1 - level) / 2
     lower, upper = np.quantile(known, [tail, 1 - tail])
     return {

@@ -22,7 +22,7 @@ def frame_of(
     names: Sequence[str], rows: Sequence[tuple[tuple[str, ...], dict[str, float | int | None]]]
 ) -> pl.DataFrame:
     schema = {**dict.fromkeys(names, pl.String), **drawn_figures.SCHEMA}
-    made = [{**dict(zip(names, key, strict=True)), **told} for key, told in rows]
+    made = [{**dict(zip(names, key, strict=True)), **figures} for key, figures in rows]
     return pl.DataFrame(made, schema=schema)
 
 
@@ -90,8 +90,8 @@ def subgroups_of(
         },
         orient="row",
     )
-    told = frame_of(("by", "group", "figure"), rows)
-    return counts.join(told, on=["by", "group"], how="left", maintain_order="left")
+    subgroup_figures = frame_of(("by", "group", "figure"), rows)
+    return counts.join(subgroup_figures, on=["by", "group"], how="left", maintain_order="left")
 
 
 def missing_of(cases: Cases) -> pl.DataFrame:

@@ -261,7 +261,7 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
         raise NotFoundError(message)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        told = content.pop("hash")
+        stated_hash = content.pop("hash")
         found = content["neva_model"]
     except (ValueError, KeyError, TypeError, AttributeError):
         message = f"{file}: not a saved model; found other JSON, or none; save the model again"
@@ -270,7 +270,7 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
         message = f"{file}: format {found!r} is not known; this Neva reads {FORMAT}; update Neva"
         raise BadInputError(message)
     with _damage_told(file):
-        contents = _verified(path, content, told)
+        contents = _verified(path, content, stated_hash)
         return _loaded(path, content, contents, features)
 
 
@@ -337,7 +337,7 @@ def _loaded(
     )
 
 
-def _verified(path: Path, content: Mapping[str, Any], told: str) -> dict[str, bytes]:
+def _verified(path: Path, content: Mapping[str, Any], stated_hash: str) -> dict[str, bytes]:
     """Read the members' files once, and compare everything with its hash."""
     contents: dict[str, bytes] = {}
     for name, expected in content["files"].items():
@@ -352,7 +352,7 @@ def _verified(path: Path, content: Mapping[str, Any], told: str) -> dict[str, by
                 "as it was saved"
             )
             raise BadInputError(message)
-    if _sha(_canonical(content)) != told:
+    if _sha(_canonical(content)) != stated_hash:
         message = (
             f"{path / NAME}: it was changed; found content that differs from its hash; take the "
             "folder as it was saved"

@@ -14,11 +14,11 @@ from neva.models.runs import TrainedModel
 __all__ = ["model_card"]
 
 
-def _with_interval(told: Mapping[str, Any], digits: int = 3) -> str:
-    value = number(told["value"], digits)
-    if told.get("lower") is None:
+def _with_interval(figure: Mapping[str, Any], digits: int = 3) -> str:
+    value = number(figure["value"], digits)
+    if figure.get("lower") is None:
         return value
-    return f"{value} ({number(told['lower'], digits)} to {number(told['upper'], digits)})"
+    return f"{value} ({number(figure['lower'], digits)} to {number(figure['upper'], digits)})"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -184,7 +184,7 @@ def cases_of(snapshot: Snapshot, plan: ModelPlan, points: pl.DataFrame) -> Cases
     """
     rules = [one.rule for one in plan.comparators if one.rule is not None]
     asked = {one.id: one.value for one in (*plan.features, *rules)}
-    told = answer(snapshot, {**_context(plan.features), **asked}, points=points)
+    answers = answer(snapshot, {**_context(plan.features), **asked}, points=points)
     # Hindsight: the data cut, and everything recorded so far.
     after = answer(
         snapshot,
@@ -192,7 +192,7 @@ def cases_of(snapshot: Snapshot, plan: ModelPlan, points: pl.DataFrame) -> Cases
         population=EachStay(at="cut"),
     ).frame.select("stay_id", "_outcome", "_end")
     cut = pl.lit(snapshot.now, dtype=TIME)
-    joined = told.frame.join(after, on="stay_id", how="left", maintain_order="left")
+    joined = answers.frame.join(after, on="stay_id", how="left", maintain_order="left")
     until = pl.col("_end").fill_null(cut)
     if plan.horizon_hours is None:
         limit = pl.lit(None, dtype=TIME)
@@ -248,10 +248,10 @@ def cases_of(snapshot: Snapshot, plan: ModelPlan, points: pl.DataFrame) -> Cases
             *asked,
         ),
         features=plan.feature_ids,
-        units={one: told.units.get(one, "") for one in plan.feature_ids},
+        units={one: answers.units.get(one, "") for one in plan.feature_ids},
         left_out={
             "ended": after.filter(~pl.col("stay_id").is_in(points["stay_id"].implode())).height,
-            "contradictory": told.errors.height,
+            "contradictory": answers.errors.height,
             "happened": 0,
             "censored": 0,
             **dict(left.iter_rows()),

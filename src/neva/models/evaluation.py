@@ -273,10 +273,10 @@ def _differences(
         mine = ("figure", main, figure)
         for other in sorted(others):
             key = ("figure", other, figure)
-            told = drawn_figures.interval(
+            difference = drawn_figures.interval(
                 values[mine] - values[key], draws[mine] - draws[key], level
             )
-            rows.append(((figure, other), told))
+            rows.append(((figure, other), difference))
     return frame_of(("figure", "predictor"), rows)
 
 
@@ -299,7 +299,7 @@ def _curve(
     level: float,
 ) -> pl.DataFrame:
     group = drawn_figures.groups_of(p, 10)
-    told = (
+    points = (
         pl.DataFrame({"group": group + 1, "y": y, "p": p})
         .group_by("group")
         .agg(
@@ -311,15 +311,15 @@ def _curve(
     )
     if patients == len(y):
         # Redrawing 36 patients without an outcome never shows one: the exact interval does.
-        exact = proportion_interval(told["events"].to_numpy(), told["n"].to_numpy(), level)
-        return told.with_columns(
+        exact = proportion_interval(points["events"].to_numpy(), points["n"].to_numpy(), level)
+        return points.with_columns(
             value=pl.Series(exact.estimate),
             lower=pl.Series(exact.lower),
             upper=pl.Series(exact.upper),
             undefined=pl.lit(0, dtype=pl.Int64),
         )
     observed = frame_of(("group",), rows).with_columns(pl.col("group").cast(pl.Int64))
-    return told.join(observed, on="group").sort("group")
+    return points.join(observed, on="group").sort("group")
 
 
 def _ask_decisions(drawn: drawn_figures.Drawn, y: Floats, found: Mapping[str, Floats]) -> None:

@@ -106,9 +106,11 @@ def value_in_words(feature: Feature, value: float, unit: str) -> str:
         return f"{title}: not known"
     if feature.value.type.name == "boolean":
         return f"{title}: {'yes' if value else 'no'}"
-    said = {"a": " years", "h": " h", "1": "", "%": " %", "10*9/L": " ×10⁹/L", "umol/L": " µmol/L",
-            "ug/mL": " µg/mL", "": ""}  # fmt: skip
-    return f"{title} {value:,.4g}{said.get(unit, f' {unit}')}"
+    written = {
+        "a": " years", "h": " h", "1": "", "": "", "%": " %", "10*9/L": " ×10⁹/L",
+        "umol/L": " µmol/L", "ug/mL": " µg/mL",
+    }  # fmt: skip
+    return f"{title} {value:,.4g}{written.get(unit, f' {unit}')}"
 
 
 def predict(
@@ -138,7 +140,7 @@ def predict(
     parts, base = contributions(model, X)
     keys = [one for one in ("point_id", "subject_id", "stay_id", "now") if one in frame.columns]
     # Built of columns: a frame without keys has no rows that others could join.
-    told = pl.DataFrame(
+    predictions = pl.DataFrame(
         [
             *frame.select(keys).get_columns(),
             pl.Series("row", np.arange(len(X), dtype=np.int64)),
@@ -166,7 +168,7 @@ def predict(
         schema_overrides={"feature": pl.String, "title": pl.String, "words": pl.String},
     )
     return Predictions(
-        told,
+        predictions,
         long.sort(
             "row",
             pl.col("contribution").abs(),

@@ -83,14 +83,14 @@ def two_faces(
     if faces.value_first is not None and faces.value_last is not None:
         parts |= {"value_first": faces.value_first, "value_last": faces.value_last}
     asked |= {f"_{name}": one.rule.value for name, one in parts.items() if one.rule is not None}
-    told = answer(snapshot, asked, population=EachStay(at="cut")).frame
-    ended = told.filter(pl.col("_end").is_not_null())
+    answers = answer(snapshot, asked, population=EachStay(at="cut")).frame
+    ended = answers.filter(pl.col("_end").is_not_null())
     kept = ended.filter(pl.col("_complete").fill_null(value=False))
     y = kept["_outcome"].is_not_null().to_numpy().astype(np.float64)
     drawn = drawn_figures.Drawn(kept["subject_id"].to_numpy(), resamples, 0.95, seed)
     for face in ("first", "last"):
-        said = kept[f"_{face}"].fill_null(value=False).to_numpy().astype(bool)
-        right = (said == (y == 1)).astype(np.float64)
+        predicted = kept[f"_{face}"].fill_null(value=False).to_numpy().astype(bool)
+        right = (predicted == (y == 1)).astype(np.float64)
         one = np.ones_like(y, dtype=bool)
         drawn.ask(
             (face, "accuracy"),
@@ -98,15 +98,15 @@ def two_faces(
         )
         drawn.ask(
             (face, "sensitivity"),
-            lambda w, said=said: figures.sensitivity(y, said, w),  # type: ignore[misc]
+            lambda w, predicted=predicted: figures.sensitivity(y, predicted, w),  # type: ignore[misc]
         )
         drawn.ask(
             (face, "specificity"),
-            lambda w, said=said: figures.specificity(y, said, w),  # type: ignore[misc]
+            lambda w, predicted=predicted: figures.specificity(y, predicted, w),  # type: ignore[misc]
         )
         drawn.ask(
             (face, "ppv"),
-            lambda w, said=said: figures.positive_predictive_value(y, said, w),  # type: ignore[misc]
+            lambda w, predicted=predicted: figures.positive_predictive_value(y, predicted, w),  # type: ignore[misc]
         )
         # A missing value among these stays cannot be: all inputs were measured.
         if f"_value_{face}" in kept.columns and kept.height:

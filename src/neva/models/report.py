@@ -121,14 +121,14 @@ class ModelReport:
         """
         evaluation = (at or self.landmarks[0]).evaluation
         frame = evaluation.differences
-        said = [f"calibration: {_calibration_verdict(evaluation)}"]
+        sentences = [f"calibration: {_calibration_verdict(evaluation)}"]
         for other in frame["predictor"].unique(maintain_order=True):
             words = [
                 f"{name} {_verdict(frame.filter(predictor=other, figure=figure), sign)}"
                 for figure, name, sign in (("auroc", "AUROC", 1), ("brier", "Brier score", -1))
             ]
-            said.append(f"model against {other}: {'; '.join(words)}")
-        return said
+            sentences.append(f"model against {other}: {'; '.join(words)}")
+        return sentences
 
 
 def _calibration_verdict(evaluation: ModelEvaluation) -> str:
@@ -137,19 +137,19 @@ def _calibration_verdict(evaluation: ModelEvaluation) -> str:
         return "not known"
     amount = f"in the large {_with_interval(large)}"
     if large["upper"] < 0:
-        said = f"predicts too many outcomes ({amount})"
+        sentence = f"predicts too many outcomes ({amount})"
     elif large["lower"] > 0:
-        said = f"predicts too few outcomes ({amount})"
+        sentence = f"predicts too few outcomes ({amount})"
     else:
-        said = f"predicts about as many outcomes as happened ({amount})"
+        sentence = f"predicts about as many outcomes as happened ({amount})"
     if slope["lower"] is None or slope["upper"] is None:
-        return said
+        return sentence
     if slope["upper"] < 1:
-        said += f"; its predictions are too extreme (slope {_with_interval(slope)})"
+        sentence += f"; its predictions are too extreme (slope {_with_interval(slope)})"
     elif slope["lower"] > 1:
-        said += f"; its predictions are too cautious (slope {_with_interval(slope)})"
+        sentence += f"; its predictions are too cautious (slope {_with_interval(slope)})"
     is_wrong = large["upper"] < 0 or large["lower"] > 0 or slope["upper"] < 1 or slope["lower"] > 1
-    return said + ("; recalibrate it before its probabilities are used" if is_wrong else "")
+    return sentence + ("; recalibrate it before its probabilities are used" if is_wrong else "")
 
 
 def _with_interval(figure: Mapping[str, float | None]) -> str:

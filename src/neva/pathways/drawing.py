@@ -185,11 +185,11 @@ def arrange(
     ]
     cases = words("%(n)s cases", n=words.count(of.case_count))
     n = words.count(of.case_count)
-    for number, word, told in (
+    for number, word, title in (
         (START, words("start"), words("start of %(n)s cases", n=n)),
         (END, words("end"), words("end of %(n)s cases", n=n)),
     ):
-        terminal = _Place([word], cases, told, None, 0.0)
+        terminal = _Place([word], cases, title, None, 0.0)
         places.append(terminal)
         specs.append(_spec(terminal, -math.inf if number == START else math.inf,
                            degree.get(number, [0, 0])))  # fmt: skip

@@ -192,10 +192,10 @@ def _check_columns(file: Path) -> None:
 
 def _is_our_export(root: Path) -> bool:
     try:
-        told = json.loads((root / "metadata" / "dataset.json").read_text(encoding="utf-8"))
+        described = json.loads((root / "metadata" / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and told.get("etl_name") == "neva"
+    return isinstance(described, dict) and described.get("etl_name") == "neva"
 
 
 def _delivered_rows(

@@ -62,7 +62,7 @@ def innermost(movements: pl.DataFrame, *, parent: str | None = None) -> pl.DataF
 
 def _pairs(frame: pl.DataFrame, parent: str | None) -> pl.DataFrame:
     """Pair each outer movement with those within it."""
-    told = pl.col("row_id").is_null() | (pl.len().over("_by", "row_id") == 1)
+    is_single = pl.col("row_id").is_null() | (pl.len().over("_by", "row_id") == 1)
     by = "stay" if "stay" in frame.columns else "stay_id"
     whose = "subject" if "subject" in frame.columns else "subject_id"
     candidates = (
@@ -73,7 +73,7 @@ def _pairs(frame: pl.DataFrame, parent: str | None) -> pl.DataFrame:
             pl.col("start").is_not_null(),
             # What names no unit takes no bed, nor another one's place.
             pl.col("unit").is_not_null(),
-            told,
+            is_single,
         )
         .with_columns(_end=pl.col("end").fill_null(OPEN_END))
         .filter(pl.col("_end") > pl.col("start"))

@@ -170,9 +170,9 @@ def _merged(
     merged = {entry["key"]: entry["value"] for entry in first or ()}
     for entry in last or ():
         key, value = entry["key"], entry["value"]
-        said = merged.get(key, value)
-        if said != value and key != _TRANSITION:
-            merged[f"start:{key}"] = said
+        earlier = merged.get(key, value)
+        if earlier != value and key != _TRANSITION:
+            merged[f"start:{key}"] = earlier
         merged[key] = value
     if pause:
         merged["lifecycle:suspended"] = f"{pause:g}"

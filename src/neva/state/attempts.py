@@ -122,13 +122,15 @@ class Attempts:
             wait = _left(count, now)
             if wait:
                 return wait
-            told = [(key, free, self._count(connection, key, now)) for key, free in others]
-            shared = max((_wait(one.failures, free) for _, free, one in told), default=timedelta(0))
+            counts = [(key, free, self._count(connection, key, now)) for key, free in others]
+            shared = max(
+                (_wait(one.failures, free) for _, free, one in counts), default=timedelta(0)
+            )
             if shared and count.next is None:
                 self._put(connection, own, 0.0, now + shared, FORGOTTEN_IN, now)
                 return shared
             # No more are counted than make the longest wait: it ends soon after they do.
-            for key, free, one in told:
+            for key, free, one in counts:
                 failures = min(one.failures + 1, free + _STEPS)
                 self._put(connection, key, failures, now, FORGOTTEN_IN_OF_OTHERS, now)
             failures = min(count.failures + 1, MANY)

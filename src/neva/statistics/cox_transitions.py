@@ -53,12 +53,12 @@ class TransitionModel:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the reader must know, by transition."""
-        said = [
+        sentences = [
             f"{name}: {warning}" if len(model.strata) == 1 else warning
             for name, model in zip(self.strata, self.models, strict=True)
             for warning in model.warnings
         ]
-        return tuple(dict.fromkeys(said))
+        return tuple(dict.fromkeys(sentences))
 
     def cumulative_hazard(
         self, x: npt.ArrayLike, origin: str, target: str, *, times: npt.ArrayLike | None = None

@@ -172,7 +172,7 @@ def diagnoses(ledger: Ledger) -> None:
     ) & (block["pcr"] != NEVER)
     where = np.flatnonzero(caught)
     ledger.add("ICD10//U07.1", where, start[where], recorded=coded[where], rank=2)
-    told = start + rng.integers(20 * 60, 5 * 3600, block.size) * SECOND
+    coded_at = start + rng.integers(20 * 60, 5 * 3600, block.size) * SECOND
     for code in COMORBIDITIES:
         has = block[code]
         if code == "ICD10//I48.9":
@@ -180,5 +180,5 @@ def diagnoses(ledger: Ledger) -> None:
             found = np.flatnonzero(has & ~home)
             ledger.add(code, found, start[found], recorded=coded[found], rank=2)
             continue
-        said = np.flatnonzero(has & (rng.random(block.size) < np.where(home, 0.4, 0.95)))
-        ledger.add(code, said, start[said], recorded=told[said])
+        is_coded = np.flatnonzero(has & (rng.random(block.size) < np.where(home, 0.4, 0.95)))
+        ledger.add(code, is_coded, start[is_coded], recorded=coded_at[is_coded])

@@ -87,9 +87,9 @@ def journeys(plan: Plan) -> pl.DataFrame:
     died, inpatient, covid = died[order], inpatient[order], covid[order]
     root = _roots(before)
 
-    told = attributes(plan, start, category, root)
-    _plant_ages(plan, start, told, covid, root)
-    age = told["age"].astype(float)
+    people = attributes(plan, start, category, root)
+    _plant_ages(plan, start, people, covid, root)
+    age = people["age"].astype(float)
     ceiling = covid & (rng.random(size) < np.where(age > 80, 0.4, 0.03))
     level = np.where(ceiling, np.minimum(level, 1), level)
     columns: dict[str, npt.NDArray[np.generic]] = {
@@ -98,14 +98,14 @@ def journeys(plan: Plan) -> pl.DataFrame:
         "level": level,
         "died": died,
         "ceiling": ceiling,
-        "hypercapnic": told["ICD10//J44.9"].astype(bool) & (rng.random(size) < 0.5),
+        "hypercapnic": people["ICD10//J44.9"].astype(bool) & (rng.random(size) < 0.5),
         "palliative": inpatient & (rng.random(size) < np.where(died, 0.3, CARE["palliative"])),
         "start": start,
         "end": end,
         "end_known": end + _delays(rng, size),
         "severity": np.clip(0.15 + 0.12 * level + 0.12 * rng.standard_normal(size), 0.02, 0.95),
         "known": start + rng.integers(0, 3 * 60, size) * SECOND,
-        **told,
+        **people,
     }
     columns["pcr"] = _first_positive(rng, columns, cut=plan.microseconds()[1])
     columns |= supports(plan, columns)
@@ -156,13 +156,13 @@ def _roots(before: _Integers) -> _Integers:
 def _plant_ages(
     plan: Plan,
     start: Times,
-    told: dict[str, npt.NDArray[np.generic]],
+    people: dict[str, npt.NDArray[np.generic]],
     covid: _Booleans,
     root: _Integers,
 ) -> None:
     """Plant admissions on the 18th birthday and on the day before it, and missing birth dates."""
-    days = told["birth_day"].astype(np.int64)
-    is_known = told["has_birth_date"].astype(bool)
+    days = people["birth_day"].astype(np.int64)
+    is_known = people["has_birth_date"].astype(bool)
     single = np.flatnonzero(covid & (np.bincount(root, minlength=len(root)) == 1))
     count = max(2, len(single) // 150)
     mixed = generator(plan.seed, "ages").permutation(single)
@@ -174,7 +174,7 @@ def _plant_ages(
         days[number] = (eighteen_ago - date(1970, 1, 1)).days + lag
     is_known[chosen] = True
     is_known[mixed[count : count + 2]] = False
-    told |= {"birth_day": days, "has_birth_date": is_known}
+    people |= {"birth_day": days, "has_birth_date": is_known}
 
 
 def _first_positive(

@@ -48,7 +48,7 @@ _REASONS: Final = {
     "DELAY//housing": 0.03,
     "DELAY//other": 0.02,
 }
-_SAID_WHY: Final = 0.8
+_REASON_GIVEN: Final = 0.8
 #: Share of stays of five days or more that end with waiting, medically fit.
 _WAITS: Final = 0.6
 _CONFIRMED: Final = 0.75
@@ -105,8 +105,8 @@ def _operational_rows(
         else pl.lit(None, dtype=pl.String),
         **{f"_{key}": pl.Series(values, dtype=pl.String) for key, values in attributes.items()},
     )
-    told = _attributes(**{key: f"_{key}" for key in attributes})
-    return frame.with_columns(attributes=told).drop(f"_{key}" for key in attributes)
+    attribute_columns = _attributes(**{key: f"_{key}" for key in attributes})
+    return frame.with_columns(attributes=attribute_columns).drop(f"_{key}" for key in attributes)
 
 
 def _stays_where(stays: pl.DataFrame, mask: npt.NDArray[np.bool_]) -> pl.DataFrame:
@@ -151,17 +151,19 @@ def _delays(plan: Plan, stays: pl.DataFrame) -> list[pl.DataFrame]:
     fit -= fit % (5 * MINUTE)
     known = fit + hours(rng.uniform(0.2, 3, size))
     why = known + hours(rng.uniform(1, 28, size))
-    draws, said = rng.random(size), rng.random(size) < _SAID_WHY
+    draws, gives_reason = rng.random(size), rng.random(size) < _REASON_GIVEN
     reasons = np.array(list(_REASONS))[choose(rng, list(_REASONS.values()), size)]
     waits = (length >= 5 * DAY) & ~stays["died"].to_numpy() & (draws < _WAITS) & (known < end)
-    told = waits & said & (why < end)
-    one, two = _stays_where(stays, waits), _stays_where(stays, told)
+    with_reason = waits & gives_reason & (why < end)
+    one, two = _stays_where(stays, waits), _stays_where(stays, with_reason)
     return [
         _operational_rows(
             one, codes.MEDICALLY_FIT, time=fit[waits], recorded=known[waits], end=end[waits]
         ),
-        _operational_rows(two, codes.DELAYED, time=known[told], recorded=why[told], end=end[told],
-              reason=reasons[told].tolist()),
+        _operational_rows(two, codes.DELAYED,
+            time=known[with_reason], recorded=why[with_reason], end=end[with_reason],
+            reason=reasons[with_reason].tolist(),
+        ),
     ]  # fmt: skip
 
 

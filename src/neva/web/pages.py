@@ -216,9 +216,9 @@ class Asked:
 
     def ignore(self, name: str) -> None:
         """Note that a part of the query was not understood: the page says so."""
-        said = f"{name}={self.query.get(name, '')[:40]}"
-        if said not in self.ignored:
-            self.ignored.append(said)
+        parameter = f"{name}={self.query.get(name, '')[:40]}"
+        if parameter not in self.ignored:
+            self.ignored.append(parameter)
 
 
 @lru_cache(maxsize=1)

@@ -213,8 +213,8 @@ class ConformanceReport:
                 failure = ElementTree.SubElement(case, "failure", message=one.check.sentence)
                 failure.text = "\n".join([f"see '{one.check.section}'", *one.places])
             elif one.result != "passed":
-                said = f"warning: {one.check.sentence}" if one.places else "not tested"
-                ElementTree.SubElement(case, "skipped", message=said)
+                reason = f"warning: {one.check.sentence}" if one.places else "not tested"
+                ElementTree.SubElement(case, "skipped", message=reason)
                 if one.places:
                     ElementTree.SubElement(case, "system-out").text = "\n".join(one.places)
         ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

@@ -374,16 +374,16 @@ class _Check:
             "token.kid": signer.with_kid(f"unknown-{uuid4()}", address, now),
             "token.signature": signer.forged(address, now),
         }
-        said: dict[tuple[str, str], str] = {}
+        refusals: dict[tuple[str, str], str] = {}
         for check, token in wrong.items():
             request = hook_request(service, patient=self.patient)
             answer = self.send("POST", address, request, token=token)
             place = f"{service['id']} ({answer.status or 'no answer'})"
             if self.findings.expect(check, answer.status == 401, place):
-                said[answer.text, answer.headers.get("www-authenticate", "")] = check
-        if said:
-            place = f"{len(said)} different answers: {', '.join(said.values())}"
-            self.findings.expect("token.no-detail", len(said) == 1, place)
+                refusals[answer.text, answer.headers.get("www-authenticate", "")] = check
+        if refusals:
+            place = f"{len(refusals)} different answers: {', '.join(refusals.values())}"
+            self.findings.expect("token.no-detail", len(refusals) == 1, place)
 
 
 def _stamp(now: datetime) -> str:

@@ -89,8 +89,8 @@ class Phrases:
             if node.digest not in self.first:
                 return Said(self.word(key, name, case=case))
             self.first.discard(node.digest)
-            said = self.say(node, case, whole=True)
-            return replace(said, text=self.word("part.mark", said.text, name))
+            phrase = self.say(node, case, whole=True)
+            return replace(phrase, text=self.word("part.mark", phrase.text, name))
         found: Said = getattr(self, f"_{type(node).__name__.lower()}")(node, case)
         return found
 
@@ -169,23 +169,25 @@ class Phrases:
 
     def _bound(self, bound: m.Bound, side: str) -> Said:
         key = f"{side}.{'closed' if bound.closed else 'open'}"
-        said = self.joined(key, self.say(bound.time, ":gen"))
+        phrase = self.joined(key, self.say(bound.time, ":gen"))
         if bound.open_if_missing:
-            return replace(said, text=self.word("open-if-missing", said.text))
+            return replace(phrase, text=self.word("open-if-missing", phrase.text))
         self.unknown_windows |= not any(
             one == m.PointField(name="now") or isinstance(one, m.Moment)
             for one in (bound.time, getattr(bound.time, "time", None))
         )
-        return said
+        return phrase
 
     def _between(self, lower: m.Bound, upper: m.Bound) -> Said | None:
         """From a time to another, both included, where it fits into a line."""
         plain = all(bound.closed and not bound.open_if_missing for bound in (lower, upper))
         if not plain or self.first & {bound.time.digest for bound in (lower, upper)}:
             return None
-        said = self.joined("between", self.say(lower.time, ":from"), self.say(upper.time, ":from"))
-        self.unknown_windows |= said.is_short
-        return said if said.is_short else None
+        phrase = self.joined(
+            "between", self.say(lower.time, ":from"), self.say(upper.time, ":from")
+        )
+        self.unknown_windows |= phrase.is_short
+        return phrase if phrase.is_short else None
 
     def _window(self, frame: m.Frame) -> list[Said]:
         lower, upper = list(frame.lower), list(frame.upper)
@@ -248,8 +250,14 @@ class Phrases:
         elif frame.digest not in self.names:
             narrowed = self.narrowed(frame)
         text = template.format(text)
-        told = ", ".join(one.text for one in narrowed)
-        flat = text if not narrowed else f"{text} ({told})" if inside else f"{text}, {told}"
+        conditions = ", ".join(one.text for one in narrowed)
+        flat = (
+            text
+            if not narrowed
+            else f"{text} ({conditions})"
+            if inside
+            else f"{text}, {conditions}"
+        )
         if all(one.is_short for one in narrowed) and len(flat) <= LONGEST:
             return Said(flat)
         return Said(text, tuple(narrowed))
@@ -334,15 +342,15 @@ class Phrases:
 
     def _factor(self, node: Any, operation: str = "", *, is_right: bool = False) -> Said:
         """A part of a formula, in brackets where it needs them."""
-        said = self.say(node)
-        if node.digest in self.names or not said.is_short:
-            return said
+        phrase = self.say(node)
+        if node.digest in self.names or not phrase.is_short:
+            return phrase
         if isinstance(node, m.Arithmetic):
             inner, outer = _STRENGTH[node.operation], _STRENGTH.get(operation, 3)
             bare = inner > outer or (inner == outer and not is_right)
         else:
             bare = not isinstance(node, (m.Function, m.Case, m.Extreme, m.FirstKnown))
-        return said if bare else replace(said, text=f"({said.text})")
+        return phrase if bare else replace(phrase, text=f"({phrase.text})")
 
     def _function(self, node: m.Function, _: str) -> Said:
         return self.joined(node.name, self._factor(node.of), strict=True)
@@ -423,8 +431,8 @@ class Phrases:
         return self._known("is-missing", node.of)
 
     def _known(self, key: str, node: Any) -> Said:
-        said = self.say(node)
-        return self.joined(f"{key}.long" if said.is_list else key, said)
+        phrase = self.say(node)
+        return self.joined(f"{key}.long" if phrase.is_list else key, phrase)
 
     def _firstknown(self, node: m.FirstKnown, case: str) -> Said:
         first, *others = node.of

@@ -66,9 +66,9 @@ def explain(definition: Any, language: str = "en") -> str:
         return _Page(definition, "ru" if language == "ru" else "en").text()
     node = getattr(definition, "node", getattr(definition, "frame", definition))
     phrases = Phrases("ru" if language == "ru" else "en")
-    said = phrases.say(node)
-    colon = ":" if said.below else ""
-    return "\n".join([said.text + colon, *(line for one in said.below for line in one.lines())])
+    phrase = phrases.say(node)
+    colon = ":" if phrase.below else ""
+    return "\n".join([phrase.text + colon, *(line for one in phrase.below for line in one.lines())])
 
 
 class _Page:
@@ -115,11 +115,11 @@ class _Page:
         """Add a line of words."""
         self.lines.append(self.phrases.word(key, *parts))
 
-    def section(self, key: str, said: list[Said]) -> None:
+    def section(self, key: str, phrase: list[Said]) -> None:
         """Add a heading with its list."""
-        if said:
+        if phrase:
             self.lines += ["", self.phrases.word(f"section.{key}") + ":"]
-            self.lines += [line for one in said for line in one.lines()]
+            self.lines += [line for one in phrase for line in one.lines()]
 
     def expression(self, node: Any) -> list[Said]:
         """Say an expression as the lines of a section: what it is, not its name."""
@@ -129,8 +129,8 @@ class _Page:
         """Say named parts: the title, and below it the expression."""
         found = []
         for one in parts:
-            said = self.phrases.say(one.of, whole=whole)
-            found.append(Said(f"{self.title(one)}: {said.text}", said.below))
+            phrase = self.phrases.say(one.of, whole=whole)
+            found.append(Said(f"{self.title(one)}: {phrase.text}", phrase.below))
         return found
 
     def text(self) -> str:
@@ -163,11 +163,11 @@ class _Page:
     def _items(self, document: Score) -> list[Said]:
         found = []
         for one in document.items:
-            said = self.phrases.points(one.of)
+            phrase = self.phrases.points(one.of)
             title = self.title(one)
             # The lines of a case stand directly below the item.
-            plain = said.text == self.phrases.word("case")
-            found.append(Said(title if plain else f"{title}: {said.text}", said.below))
+            plain = phrase.text == self.phrases.word("case")
+            found.append(Said(title if plain else f"{title}: {phrase.text}", phrase.below))
         return found
 
     def _measure(self, document: Measure) -> None:
@@ -183,11 +183,11 @@ class _Page:
         )
         self.section("exclusions", self.named(document.exclusions))
         if document.clock_start is not None:
-            said = self.phrases.say(document.clock_start, whole=True)
-            if document.clock_title and said.text != document.clock_title:
+            phrase = self.phrases.say(document.clock_start, whole=True)
+            if document.clock_title and phrase.text != document.clock_title:
                 title = self.phrases.word("text", document.clock_title)
-                said = Said(f"{title}: {said.text}", said.below)
-            self.section("clock", [said])
+                phrase = Said(f"{title}: {phrase.text}", phrase.below)
+            self.section("clock", [phrase])
             if not isinstance(document.clock_start, m.PointField):
                 self.say("clock.unknown")
         if document.due is not None:
@@ -214,14 +214,14 @@ class _Page:
         for letter, node in self.parts:
             if isinstance(node, m.Frame):
                 del self.phrases.names[node.digest]
-                said = self.phrases.rows(node)
+                phrase = self.phrases.rows(node)
                 self.phrases.names[node.digest] = ("group", letter)
             else:
-                said = self.phrases.say(node, whole=True)
+                phrase = self.phrases.say(node, whole=True)
             found.append(
-                Said(f"{letter}: {said.text}", said.below)
-                if said.below
-                else Said(f"{letter}: {said.text}")
+                Said(f"{letter}: {phrase.text}", phrase.below)
+                if phrase.below
+                else Said(f"{letter}: {phrase.text}")
             )
         return found
 

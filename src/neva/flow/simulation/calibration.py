@@ -332,10 +332,10 @@ def _by_hour(truth: Sojourns, run: SimulationRun) -> pl.DataFrame:
     runs = run.replications
 
     def hours(table: pl.DataFrame) -> pl.DataFrame:
-        told = table.with_columns(hour=pl.col("time").dt.convert_time_zone(zone).dt.hour())
+        with_hour = table.with_columns(hour=pl.col("time").dt.convert_time_zone(zone).dt.hour())
         columns = [pl.col("made").list.get(k).alias(f"run{k}") for k in range(runs)]
         means = (
-            told.with_columns(columns)
+            with_hour.with_columns(columns)
             .group_by("unit", "hour", maintain_order=True)
             .agg(pl.col("observed").mean(), *(pl.col(f"run{k}").mean() for k in range(runs)))
         )

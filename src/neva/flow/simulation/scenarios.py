@@ -379,8 +379,8 @@ def _scenario_of_content(content: Any, where: str) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
-        told = "; ".join(_problem_text(one) for one in error.errors()[:3])
-        message = f"{where}: not a scenario; found {told}; see docs/flow-simulation.md"
+        problems = "; ".join(_problem_text(one) for one in error.errors()[:3])
+        message = f"{where}: not a scenario; found {problems}; see docs/flow-simulation.md"
         raise BadInputError(message) from error
 
 

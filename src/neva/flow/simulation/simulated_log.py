@@ -114,7 +114,7 @@ def event_log(run: SimulationRun, replicate: int = 0) -> SimulatedLog:
         units=_units(run),
         beds=_beds(run),
         codes=pl.DataFrame(
-            [(code, said, run.start) for code, said in EVENT_CODES.values()],
+            [(code, title, run.start) for code, title in EVENT_CODES.values()],
             schema={"code": pl.String, "description": pl.String, "recorded": TIME},
             orient="row",
         ),
@@ -153,15 +153,15 @@ def _cases(run: SimulationRun, replicate: int, rows: pl.DataFrame) -> pl.DataFra
     first = (
         rows.group_by("case", maintain_order=True).agg(pl.col("time").first(), "class").sort("case")
     )
-    told = run.replicates[replicate].cases[first["case"].to_numpy()]
+    simulated_cases = run.replicates[replicate].cases[first["case"].to_numpy()]
     return pl.DataFrame(
         {
             "case": first["case"],
             "subject": "S" + first["case"].cast(pl.String),
             "stay": "V" + first["case"].cast(pl.String),
-            "sex": pl.Series(np.where(told["female"] == 1, "female", "male")),
+            "sex": pl.Series(np.where(simulated_cases["female"] == 1, "female", "male")),
             "class": first["class"].list.first(),
-            "elapsed": pl.Series((told["elapsed"] * 3.6e9).astype(np.int64)).cast(
+            "elapsed": pl.Series((simulated_cases["elapsed"] * 3.6e9).astype(np.int64)).cast(
                 pl.Duration("us")
             ),
             "first": first["time"],

@@ -98,11 +98,11 @@ def icon_svg(
     if icon not in {*VARIATION_ICONS, *ASSURANCE_ICONS}:
         raise ValueError(f"no icon is called {icon!r}")
     ink, drawing = _DRAWN[icon]
-    said = text(language, icon)
+    title = text(language, icon)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 48 48" width="{size}" '
-        f'height="{size}" role="img" aria-label="{said}">'
-        f"<title>{said}</title>"
+        f'height="{size}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>"
         f'<circle cx="24" cy="24" r="22" fill="white" stroke="{ink}" stroke-width="3"/>'
         f"{drawing.replace('{ink}', ink)}</svg>"
     )

@@ -46,14 +46,14 @@ def _loaded(snapshot: Snapshot, log: ActivityLog) -> str:
     counts = {name: rows.select(pl.len()).collect().item() for name, rows in tables.items()}
     patients = pl.concat(tables.values()).select(pl.col("subject_id").n_unique()).collect().item()
     parts = [f"{number(count)} {name}" for name, count in counts.items() if count]
-    told = f"{', '.join(parts)} of {number(patients)} patients were loaded"
-    told += f", {number(refused)} rows refused." if refused else "; no row was refused."
+    sentence = f"{', '.join(parts)} of {number(patients)} patients were loaded"
+    sentence += f", {number(refused)} rows refused." if refused else "; no row was refused."
     if log.ties:
-        told += (
+        sentence += (
             f" For {number(log.ties)} events on the map the source gives no order among events "
             "of one time; they are ordered by code and value."
         )
-    return told
+    return sentence
 
 
 def _outcomes(snapshot: Snapshot) -> str:
@@ -62,7 +62,7 @@ def _outcomes(snapshot: Snapshot) -> str:
         return ""
     open_ = stays["end"].null_count()
     people = stays["subject_id"].n_unique()
-    told = f"{number(stays.height)} stays of {number(people)} patients"
+    sentence = f"{number(stays.height)} stays of {number(people)} patients"
     outcomes = (
         stays.drop_nulls("outcome")
         .group_by("outcome")
@@ -75,7 +75,7 @@ def _outcomes(snapshot: Snapshot) -> str:
     ]
     if open_:
         parts.append(f"{number(open_)} ({share(open_ / stays.height)}) still open when last seen")
-    return f"{told}: {', '.join(parts)}." if parts else f"{told}."
+    return f"{sentence}: {', '.join(parts)}." if parts else f"{sentence}."
 
 
 def _common_path(variants: Variants, log: ActivityLog) -> str:
@@ -135,12 +135,12 @@ def _peak(counted: Census | None) -> str:
             pl.Series([top["time"]]).dt.convert_time_zone(counted.zone).dt.to_string("%-d %B %Y")[0]
         )
         parts.append(f"{number(top['present'])} in {place} on {day}")
-    told = f"Most patients present at the start of a day: {'; '.join(parts)}."
+    sentence = f"Most patients present at the start of a day: {'; '.join(parts)}."
     if not counted.frame["complete"].all():
         first = counted.frame.filter(~pl.col("complete"))["time"].min()
         day = pl.Series([first]).dt.convert_time_zone(counted.zone).dt.to_string("%-d %B %Y")[0]
-        told += f" From {day} on follow-up ends, and the count says nothing (greyed)."
-    return told
+        sentence += f" From {day} on follow-up ends, and the count says nothing (greyed)."
+    return sentence
 
 
 def _length_of_stay_sentence(stays: LengthOfStay) -> str:

@@ -125,7 +125,7 @@ def _short(report: BedReport) -> list[Text]:
         return [
             Text("No beds are recorded: where they run short cannot be said.", "warning"),
         ]
-    said = [
+    texts = [
         Text(
             f"{_name(report, place)} has {_now(report, place)} patients in "
             f"{report.beds[place]} beds now.",
@@ -137,14 +137,14 @@ def _short(report: BedReport) -> list[Text]:
     short = report.short(chance=SHORT)
     if short.height:
         names = [_name(report, place) for place in short["place"]]
-        said.append(Text(f"Beds may run short in {listed(names)}.", "strong"))
-        said.append(
+        texts.append(Text(f"Beds may run short in {listed(names)}.", "strong"))
+        texts.append(
             Text("Chance of more patients than beds, at first and at its highest:", "small")
         )
-        said += [
+        texts += [
             Text(_shortage(report, row)) for row in short.head(MOST_SENTENCES).iter_rows(named=True)
         ]
-        said.append(
+        texts.append(
             Text(
                 f"In the other {len(known) - short.height} of {len(known)} places with beds the "
                 f"chance stays below 20 % for {span}.",
@@ -155,7 +155,7 @@ def _short(report: BedReport) -> list[Text]:
         chances = {place: forecast.beyond(place, report.beds[place]) for place in known}
         highest = max(known, key=lambda place: float(chances[place].max()))
         at = int(chances[highest].argmax())
-        said.append(
+        texts.append(
             Text(
                 f"Beds run short nowhere: in none of {len(known)} places does the chance of more "
                 f"patients than beds reach 20 % within {span}. It is highest in "
@@ -163,7 +163,7 @@ def _short(report: BedReport) -> list[Text]:
                 f"{local(forecast.times[at], forecast.zone)}."
             )
         )
-    return said
+    return texts
 
 
 def _shortage(report: BedReport, row: dict[str, Any]) -> str:
@@ -178,7 +178,7 @@ def _shortage(report: BedReport, row: dict[str, Any]) -> str:
 
 def _expected(report: BedReport) -> list[Text]:
     """Say how many patients are expected, all first."""
-    said = []
+    texts = []
     forecast = report.forecast
     order = sorted(
         forecast.places, key=lambda place: (place != "all", forecast.places.index(place))
@@ -189,7 +189,7 @@ def _expected(report: BedReport) -> list[Text]:
             continue
         last = rows.row(-1, named=True)
         more = float(forecast.beyond(place, last["present"])[_step(report, last)])
-        said.append(
+        texts.append(
             Text(
                 f"{_name(report, place).capitalize()}: {number(last['present'])} patients now, "
                 f"{number(last['q50'])} {ahead(last['horizon_hours'])} "
@@ -197,7 +197,7 @@ def _expected(report: BedReport) -> list[Text]:
                 f"the chance of more than now is {chance(more)}."
             )
         )
-    return said
+    return texts
 
 
 def _step(report: BedReport, row: dict[str, float]) -> int:
@@ -319,9 +319,11 @@ def _fan_title(report: BedReport, place: str, beds: int | None) -> str:
 
 def _fan_in_words(report: BedReport, place: str, beds: int | None) -> str:
     rows = report.frame.filter(place=place).sort("horizon_hours")
-    said = "; ".join(
+    expected = "; ".join(
         f"{ahead(row['horizon_hours'])} {row['q50']} ({row['q05']} to {row['q95']})"
         for row in rows.iter_rows(named=True)
     )
     line = "" if beds is None else f", dashed line at {beds} beds"
-    return f"Fan chart of patients in {_fan_title(report, place, None)}{line}. Expected: {said}."
+    return (
+        f"Fan chart of patients in {_fan_title(report, place, None)}{line}. Expected: {expected}."
+    )

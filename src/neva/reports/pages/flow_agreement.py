@@ -67,14 +67,14 @@ def agreement_words(made: Agreement | None, note: str) -> list[str]:
         counts.append(f"{differing} {'differs' if differing == 1 else 'differ'}")
     if close := made.count("undecided"):
         counts.append(f"{close} {'is' if close == 1 else 'are'} too close to tell")
-    said = [
+    sentences = [
         (
             f"the hospital as it is, beside its forecast: {listed(counts)} "
             f"({frame['place'].n_unique()} places, {listed(hours)} ahead; {made.replications} "
             "replications)"
         )
     ]
-    said += [
+    sentences += [
         (
             f"differs: {place_name(row['place'], _WHAT)} {ahead(row['hours'])}: simulated "
             f"{number(row['simulated'], digits=1)} ({_range(row, 'simulated')}), forecast "
@@ -83,7 +83,7 @@ def agreement_words(made: Agreement | None, note: str) -> list[str]:
         )
         for row in made.differing().iter_rows(named=True)
     ]
-    return said
+    return sentences
 
 
 def agreement_section(made: Agreement | None, note: str, zone: str) -> Section:
@@ -101,9 +101,9 @@ def agreement_section(made: Agreement | None, note: str, zone: str) -> Section:
     if made is None:
         return Section(title, (Text(f"Not compared with the forecast: {note}", "warning"),))
     frame = made.frame
-    said = agreement_words(made, note)[0]
+    sentence = agreement_words(made, note)[0]
     blocks: list[Text | Table | Details] = [
-        Text(f"{said[0].upper()}{said[1:]}."),
+        Text(f"{sentence[0].upper()}{sentence[1:]}."),
         Text(
             "The hospital as it is, simulated with its beds, beside the forecast, which looks at "
             "no beds. They agree if the simulated mean, with its 95 % interval, is no farther from "

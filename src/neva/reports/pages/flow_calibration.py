@@ -28,7 +28,7 @@ def calibration_verdict(checked: Calibrated) -> list[Text]:
     units = checked.covered.filter(pl.col("unit") != ALL)
     failed = units.filter(pl.col("upper") < CLAIMED)["unit"].to_list()
     inside = round(whole["share"] * whole["days"])
-    said = (
+    sentence = (
         f"Checked on {whole['days']} days that were not learnt from: at noon the patients of the "
         f"whole hospital lay within the simulated 5 % to 95 % on {inside} of {whole['days']} days "
         f"(90 % would be right)"
@@ -36,9 +36,12 @@ def calibration_verdict(checked: Calibrated) -> list[Text]:
     doubts = f"; units that were not reproduced: {listed(failed)}" if failed else ""
     if whole["upper"] < CLAIMED or failed:
         return [
-            Text(f"{said}{doubts}. What is simulated of them is to be read with doubt.", "warning")
+            Text(
+                f"{sentence}{doubts}. What is simulated of them is to be read with doubt.",
+                "warning",
+            )
         ]
-    return [Text(f"{said}. No unit fell clearly short.", "good")]
+    return [Text(f"{sentence}. No unit fell clearly short.", "good")]
 
 
 def calibration_sections(checked: Calibrated, zone: str) -> list[Section]:

@@ -173,7 +173,7 @@ def _change(row: dict[str, Any]) -> str:
 def _difference_texts(comparison: Comparison) -> list[Text]:
     """Say for each scenario what differs of the whole hospital."""
     names = list(comparison.runs)
-    said = []
+    texts = []
     for name in names[1:]:
         mine = comparison.frame.filter(pl.col("scenario") == name)
         whole = mine.filter(pl.col("unit").is_null(), "differs")
@@ -184,10 +184,10 @@ def _difference_texts(comparison: Comparison) -> list[Text]:
         ]
         text = "; ".join(parts) if parts else "no figure of the whole hospital differs"
         among = f" Figures of {len(units)} units differ." if len(units) else " No unit differs."
-        said.append(Text(f"{name}: {text}.{among}"))
-    if not said:
-        said.append(Text("There is one scenario only: nothing to compare."))
-    return said
+        texts.append(Text(f"{name}: {text}.{among}"))
+    if not texts:
+        texts.append(Text("There is one scenario only: nothing to compare."))
+    return texts
 
 
 def _cells(rows: dict[str, dict[str, Any]], names: list[str]) -> list[Cell]:
@@ -285,7 +285,7 @@ def _fans(comparison: Comparison) -> Figure:
     for unit in base.model.units:
         beds = mean_beds(comparison, unit.name)
         means = comparison.frame.filter(unit=unit.name, figure="occupied_beds")
-        said = "; ".join(
+        description = "; ".join(
             f"{row['scenario']} {row['mean']:.1f} patients on average"
             for row in means.iter_rows(named=True)
         )
@@ -293,7 +293,7 @@ def _fans(comparison: Comparison) -> Figure:
         panels.append(
             Panel(
                 to_svg(scenario_chart(comparison, unit.name, every=every, beds=beds)),
-                f"Patients in {unit.name} over time, median and 5 % to 95 %: {said}.",
+                f"Patients in {unit.name} over time, median and 5 % to 95 %: {description}.",
                 f"{unit.name}{counted}",
             )
         )

@@ -94,7 +94,7 @@ def _verdict(skills: pl.DataFrame, what: str) -> list[Text]:
     if not skills.height:
         return [Text("There is no baseline to compare with.", "warning")]
     better, worse = int(skills["better"].sum()), int(skills["worse"].sum())
-    said = [
+    texts = [
         Text(
             f"The forecast is better than a baseline in {better} of {skills.height} comparisons "
             f"(place, horizon, baseline), worse in {worse}; in {skills.height - better - worse} "
@@ -107,7 +107,7 @@ def _verdict(skills: pl.DataFrame, what: str) -> list[Text]:
         .agg(pl.len().alias("all"), pl.col("better", "worse").sum())
         .sort("baseline")
     )
-    said += [
+    texts += [
         Text(
             f"Against {row['baseline']}: better in {row['better']} of {row['all']}, worse in "
             f"{row['worse']}.",
@@ -119,8 +119,8 @@ def _verdict(skills: pl.DataFrame, what: str) -> list[Text]:
     if lost.height:
         names = [_named(row, what) for row in lost.head(MOST_NAMED).iter_rows(named=True)]
         more = f" and {lost.height - MOST_NAMED} more" if lost.height > MOST_NAMED else ""
-        said.append(Text(f"Worse than the baseline: {', '.join(names)}{more}.", "warning"))
-    return said
+        texts.append(Text(f"Worse than the baseline: {', '.join(names)}{more}.", "warning"))
+    return texts
 
 
 def _coverage_text(mine: pl.DataFrame) -> Text:
@@ -143,7 +143,7 @@ def _skill_blocks(
     panels = []
     for place in drawn["place"].unique(maintain_order=True):
         rows = drawn.filter(place=place)
-        said = "; ".join(
+        description = "; ".join(
             f"{row['baseline']} {hours_ahead(row['horizon_hours'])} {_skill(row)}"
             for row in rows.iter_rows(named=True)
         )
@@ -154,7 +154,7 @@ def _skill_blocks(
         panels.append(
             Panel(
                 to_svg(skill_chart(drawn, place)),
-                f"Skill with 95 % intervals in {name}: {said}.",
+                f"Skill with 95 % intervals in {name}: {description}.",
                 f"{name}: {span} occasions each",
             )
         )

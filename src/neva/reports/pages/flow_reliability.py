@@ -26,11 +26,13 @@ def reliability_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Deta
         found = judged.reliability(horizon_hours=horizon)
         title = f"{hours_ahead(horizon)} ahead: {number(found.observations)} occasions"
         shares = {row["level"]: row["share"] for row in found.frame.iter_rows(named=True)}
-        said = ", ".join(f"{part(level)}: {part(shares[level])}" for level in (0.25, 0.5, 0.75))
+        description = ", ".join(
+            f"{part(level)}: {part(shares[level])}" for level in (0.25, 0.5, 0.75)
+        )
         levels.append(
             Panel(
                 to_svg(levels_chart(found)),
-                f"Share of outcomes at or below each level, {title}; {said}.",
+                f"Share of outcomes at or below each level, {title}; {description}.",
                 title,
             )
         )
@@ -64,14 +66,14 @@ def clock_figure(judged: Evaluation) -> Figure:
     panels = []
     for horizon in frame["horizon_hours"].unique().sort():
         rows = frame.filter(horizon_hours=horizon).sort("hour")
-        said = ", ".join(
+        scores = ", ".join(
             f"{row['hour']}:00 {row['crps']:.2f}" for row in rows.iter_rows(named=True)
         )
         count = number(int(rows["occasions"].sum()))
         panels.append(
             Panel(
                 to_svg(clock_chart(rows)),
-                f"Mean CRPS by local hour of the outcome, {hours_ahead(horizon)} ahead: {said}.",
+                f"Mean CRPS by local hour of the outcome, {hours_ahead(horizon)} ahead: {scores}.",
                 f"{hours_ahead(horizon)} ahead: {count} occasions",
             )
         )

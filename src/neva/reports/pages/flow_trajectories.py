@@ -123,10 +123,12 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
 
 
 def _drawn(states: int) -> str:
-    said = "Colours are states, greys ways of having left; together all admitted."
+    description = "Colours are states, greys ways of having left; together all admitted."
     if states <= MOST_STATES:
-        return said
-    return f"{said} Of {states} states those with fewer days are one colour; the table has all."
+        return description
+    return (
+        f"{description} Of {states} states those with fewer days are one colour; the table has all."
+    )
 
 
 def _occupied(found: Trajectories, order: Sequence[str], shown: list[int], level: str) -> Table:

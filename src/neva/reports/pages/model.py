@@ -121,10 +121,10 @@ def _landmark_figure(report: ModelReport, names: list[str]) -> Figure:
             for name in names
         ]
         chart = landmark_chart(rows, title, names, domain=top)
-        said = "; ".join(
+        description = "; ".join(
             f"{row['landmark']}, {row['predictor']} {value_of(row, figure)}" for row in rows
         )
-        panels.append(Panel(to_svg(chart), f"{title} at each landmark: {said}.", title))
+        panels.append(Panel(to_svg(chart), f"{title} at each landmark: {description}.", title))
     return Figure(
         tuple(panels),
         "Signs are figures, lines their intervals; the table below holds the numbers.",

@@ -41,9 +41,9 @@ HEAD: Final = {
 _SHARES: Final = ("sensitivity", "specificity", "ppv", "accuracy")
 
 
-def value_of(told: Mapping[str, Any], figure: str) -> str:
+def value_of(figure_row: Mapping[str, Any], figure: str) -> str:
     """Write a figure as people read it."""
-    value = told["value"]
+    value = figure_row["value"]
     if value is None:
         return "–"
     if figure in _SHARES:
@@ -51,15 +51,15 @@ def value_of(told: Mapping[str, Any], figure: str) -> str:
     return f"{value:.1f}" if figure == "alerts" else f"{value:.3f}"
 
 
-def cell_of(told: Mapping[str, Any], figure: str, *, is_strong: bool = False) -> Cell:
+def cell_of(figure_row: Mapping[str, Any], figure: str, *, is_strong: bool = False) -> Cell:
     """Make a cell of a value, its interval below."""
-    if told["value"] is None:
+    if figure_row["value"] is None:
         return Cell("–")
     under = "no interval"
-    if told["lower"] is not None:
-        low, high = ({"value": told[one]} for one in ("lower", "upper"))
+    if figure_row["lower"] is not None:
+        low, high = ({"value": figure_row[one]} for one in ("lower", "upper"))
         under = f"{value_of(low, figure)} to {value_of(high, figure)}"
-    return Cell(value_of(told, figure), small=under, is_strong=is_strong)
+    return Cell(value_of(figure_row, figure), small=under, is_strong=is_strong)
 
 
 def predictors_of(evaluation: ModelEvaluation) -> list[str]:
@@ -107,7 +107,7 @@ def calibration_blocks(one: AtLandmark) -> list[Any]:
     evaluation = one.evaluation
     curve = evaluation.calibration_curve
     names = predictors_of(evaluation)[: len(SERIES)]
-    said = "; ".join(
+    description = "; ".join(
         f"predicted {share(row['predicted'], digits=0)}, observed {share(row['value'], digits=0)} "
         f"of {row['n']}"
         for row in curve.iter_rows(named=True)
@@ -118,7 +118,7 @@ def calibration_blocks(one: AtLandmark) -> list[Any]:
             (
                 Panel(
                     to_svg(calibration_chart(evaluation)),
-                    f"Calibration in groups of rising probability: {said}.",
+                    f"Calibration in groups of rising probability: {description}.",
                     "Calibration",
                 ),
                 Panel(

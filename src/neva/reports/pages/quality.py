@@ -307,16 +307,16 @@ def page(
         figure = whole.row(by_predicate=pl.col("measure") == measure.id, named=True)
         chart = chart_of(run, measure, every=spacing)
         rows.append(_row(measure, figure, chart))
-        told = about(run, measure, synthetic=synthetic)
+        description = about(run, measure, synthetic=synthetic)
         drawn = []
         if chart is not None and chart.frame.height >= FEWEST_PERIODS:
-            drawn.append(to_svg(control_chart(chart, told)))
+            drawn.append(to_svg(control_chart(chart, description)))
         units = units_of(run, measure).filter(pl.col("n") > 0)
         funnel = funnel_of(run, measure)
         if funnel is not None:
-            drawn.append(to_svg(funnel_chart(funnel, told)))
+            drawn.append(to_svg(funnel_chart(funnel, description)))
         elif units.height > 1:
-            drawn.append(to_svg(interval_chart(units, told)))
+            drawn.append(to_svg(interval_chart(units, description)))
         sources = run.sources[measure.id]
         details.append(
             {

@@ -77,11 +77,11 @@ def _burden(result: Replay, figures: Figures) -> list[Any]:
     blocks: list[Any] = []
     for kind in figures.kinds:
         rows = figures.of(kind).filter(pl.col("unit").is_null()).to_dicts()
-        told = [row for row in rows if row["assessed"]]
+        assessed = [row for row in rows if row["assessed"]]
         if kind == "hours":
-            blocks += [_burden_figure(told, titles), _by_day(result, told, titles)]
-        elif told:
-            blocks.append(_by_moment(result, kind, told, titles))
+            blocks += [_burden_figure(assessed, titles), _by_day(result, assessed, titles)]
+        elif assessed:
+            blocks.append(_by_moment(result, kind, assessed, titles))
         blocks += [
             Text(
                 f"{titles[row['rule'], row['version']]} ({row['rule']}): {_MOMENTS[kind][1]}, so "
@@ -188,9 +188,13 @@ def _burden_figure(rows: list[dict[str, Any]], titles: Mapping[tuple[str, str], 
         base.mark_rule(color=INK, strokeWidth=1.6).encode(x=x("lower"), x2="upper:Q", y=y),
         base.mark_point(filled=True, size=60, color=LINE, opacity=1).encode(x=x("value"), y=y),
     )
-    said = "; ".join(f"{one['rule']} {number(one['value'], 1)}" for one in points)
+    description = "; ".join(f"{one['rule']} {number(one['value'], 1)}" for one in points)
     return Figure(
-        (Panel(to_svg(themed(chart, (460, max(80, 30 * len(points))))), f"Burden: {said}."),),
+        (
+            Panel(
+                to_svg(themed(chart, (460, max(80, 30 * len(points))))), f"Burden: {description}."
+            ),
+        ),
         "Dots are rates, lines their 95 % intervals over patients.",
         size="large",
     )
@@ -202,8 +206,8 @@ def _share_of_count(count: int, rate: Any) -> str:
 
 def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
     titles = _titles(result)
-    told = [row for row in rows if row.get("outcome") is not None]
-    if not told:
+    judged = [row for row in rows if row.get("outcome") is not None]
+    if not judged:
         return []
     made = tuple(
         (
@@ -235,7 +239,7 @@ def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             ),
             Cell(f"{row['late_cards']:,}"),
         )
-        for row in told
+        for row in judged
     )
     table = Table(
         "Against the outcome that each rule warns of"
@@ -261,8 +265,8 @@ def _caught(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
 
 def _done(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
     titles = _titles(result)
-    told = [row for row in rows if row.get("done_within_hours") is not None]
-    if not told:
+    judged = [row for row in rows if row.get("done_within_hours") is not None]
+    if not judged:
         return []
     table = Table(
         "Whether what the card asks for was done within its time",
@@ -283,7 +287,7 @@ def _done(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
                     is_strong=True,
                 ),
             )
-            for row in told
+            for row in judged
         ),
     )
     note = Text(
@@ -334,11 +338,11 @@ def _sweeps(result: Replay, sweeps: Mapping[str, pl.DataFrame]) -> list[Any]:
                 text="threshold:N"
             ),
         )
-        said = "; ".join(
+        description = "; ".join(
             f"from {one['threshold']}: {number(one['burden'], 1)} cards, {part(one['caught'])}"
             for one in points
         )
-        panels.append(Panel(to_svg(themed(chart, (330, 260))), f"{said}.", titles[name]))
+        panels.append(Panel(to_svg(themed(chart, (330, 260))), f"{description}.", titles[name]))
     if not panels:
         return []
     return [
@@ -468,9 +472,11 @@ def replay_page(
             )
         )
     elif result.assumed_share:
-        told = ", ".join(f"{code} {hours:g} h" for code, hours in result.delays.items())
+        delays = ", ".join(f"{code} {hours:g} h" for code, hours in result.delays.items())
         lead.append(
-            Text(f"Recording is assumed for {assumed} of the events used; delays: {told}.", "small")
+            Text(
+                f"Recording is assumed for {assumed} of the events used; delays: {delays}.", "small"
+            )
         )
     sections = [Section("What it would have cost", tuple(_burden(result, figures)))]
     for title, blocks in (

@@ -358,10 +358,10 @@ def _changes_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
         # Who left a bed is a count of beds; who died is not.
         counts["discharge"] = counts.pop("discharge", 0) + counts.pop("death", 0)
         named = {**named, "discharge": words("discharges and deaths")}
-    told = ", ".join(f"{named[kind]} {count}" for kind, count in counts.items())
+    counted = ", ".join(f"{named[kind]} {count}" for kind, count in counts.items())
     return Part(
         title=words("Since the handover of %(time)s", time=paper.time(board.handover)),
-        texts=(f"{told}.",),
+        texts=(f"{counted}.",),
     )
 
 

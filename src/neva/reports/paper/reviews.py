@@ -161,7 +161,7 @@ def mortality_sheet(
         .item()
     )
     courses = _courses(snapshot, stays, paper)
-    told = {row["stay_id"]: row for row in _summaries(snapshot, stays).iter_rows(named=True)}
+    summaries = {row["stay_id"]: row for row in _summaries(snapshot, stays).iter_rows(named=True)}
     failed: dict[int, list[str]] = {}
     asked: dict[int, int] = {}
     for run in runs:
@@ -183,7 +183,7 @@ def mortality_sheet(
     parts: list[Part] = []
     for row in stays.iter_rows(named=True):
         stay = row["stay_id"]
-        found = told.get(stay, {"events": 0, "diagnoses": [], "care": []})
+        found = summaries.get(stay, {"events": 0, "diagnoses": [], "care": []})
         parts.append(
             Part(
                 title=words("Died %(time)s after %(days)s days", time=paper.time(row["end"]),
@@ -250,11 +250,11 @@ def _icons_in_words(paper: Paper) -> dict[str, str]:
     }
 
 
-def _icon(name: VariationIcon | AssuranceIcon | None, said: dict[str, str]) -> str:
+def _icon(name: VariationIcon | AssuranceIcon | None, titles: dict[str, str]) -> str:
     """The icon with its meaning beside it; the drawing is our own, the words are escaped."""
     if name is None:
         return "–"
-    return Markup(icon_svg(name, size=22)) + escape(" " + said[name])
+    return Markup(icon_svg(name, size=22)) + escape(" " + titles[name])
 
 
 def _shared_chart(
@@ -296,7 +296,7 @@ def board_report_sheet(
     def count(value: Any) -> str:
         return unsaid if value == WITHHELD else words.number(value)
 
-    said = _icons_in_words(paper)
+    icon_titles = _icons_in_words(paper)
     parts: list[Part] = []
     for run in runs:
         whole, every = figures(run).frame, natural_period(run)
@@ -315,11 +315,11 @@ def board_report_sheet(
             )
             continuous = measure.observation is not None
             found = row["median"] if continuous else row["rate"]
-            told = about(run, measure, synthetic=synthetic, language=paper.words.code)
+            description = about(run, measure, synthetic=synthetic, language=paper.words.code)
 
             def write(
                 of: float | str | None,
-                percent: bool = told.percent,
+                percent: bool = description.percent,
             ) -> str:
                 if isinstance(of, str):
                     return unsaid
@@ -328,10 +328,10 @@ def board_report_sheet(
             limits = "–"
             if not {None, WITHHELD} & {found, row["low"], row["high"]}:
                 limits = f"{write(row['low'])} – {write(row['high'])}"
-            title = told.measure
+            title = description.measure
             if chart is not None and not small_counts:
                 periods = [str(one)[:7] for one in chart.frame["period"]]
-                told = replace(told, period=f"{periods[0]} – {periods[-1]}")
+                description = replace(description, period=f"{periods[0]} – {periods[-1]}")
             enough = chart is not None and chart.frame.height >= FEWEST_PERIODS
             rows.append(
                 (
@@ -345,13 +345,13 @@ def board_report_sheet(
                     words("%(excluded)s, %(pending)s, %(unknown)s",
                           excluded=count(row["excluded"]), pending=count(row["pending"]),
                           unknown=count(row["unknown"])),
-                    _icon(chart.variation, said) if enough and chart is not None
+                    _icon(chart.variation, icon_titles) if enough and chart is not None
                     else words("too few periods"),
-                    _icon(chart.assurance, said) if enough and chart is not None else "–",
+                    _icon(chart.assurance, icon_titles) if enough and chart is not None else "–",
                 )
             )  # fmt: skip
             if enough and chart is not None:
-                charts.append((to_svg(control_chart(chart, told)), title))
+                charts.append((to_svg(control_chart(chart, description)), title))
         parts.append(
             Part(
                 title=run.programme or words("Measures"),

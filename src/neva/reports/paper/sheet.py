@@ -220,10 +220,10 @@ class Sheet:
 
 
 def _origin(sheet: Sheet, words: Language) -> str:
-    told = words("data %(identity)s", identity=sheet.identity)
+    parts = words("data %(identity)s", identity=sheet.identity)
     if sheet.definitions:
-        told += " · " + words("definitions %(version)s", version=sheet.definitions)
-    return f"{told} · Neva {installed('neva')}"
+        parts += " · " + words("definitions %(version)s", version=sheet.definitions)
+    return f"{parts} · Neva {installed('neva')}"
 
 
 def _css_string(text: str) -> str:

@@ -42,7 +42,7 @@ def _entry_lines(entries: Sequence[dict[str, Any]], paper: Paper, *kinds: str) -
     for row in entries:
         if row["kind"] not in kinds:
             continue
-        said = coded.get(row["reason"] or row["text"] or "", row["reason"] or row["text"] or "")
+        reason = coded.get(row["reason"] or row["text"] or "", row["reason"] or row["text"] or "")
         if row["kind"] == "expected-discharge":
             state = words("confirmed") if row["confirmed"] else words("not confirmed")
             lines.append(
@@ -51,7 +51,7 @@ def _entry_lines(entries: Sequence[dict[str, Any]], paper: Paper, *kinds: str) -
         elif row["kind"] == "medically-fit":
             lines.append(words("fit since %(time)s", time=paper.time(row["time"])))
         elif row["kind"] == "delay":
-            lines.append(words("delayed: %(reason)s", reason=said))
+            lines.append(words("delayed: %(reason)s", reason=reason))
         elif row["kind"] == "bed-request":
             lines.append(
                 words("bed in %(unit)s asked for at %(time)s", unit=row["unit"] or "–",
@@ -60,9 +60,9 @@ def _entry_lines(entries: Sequence[dict[str, Any]], paper: Paper, *kinds: str) -
         elif row["kind"] == "resuscitation":
             lines.append(coded["CARE//not-for-resuscitation"])
         elif row["kind"] == "ceiling":
-            lines.append(said or coded.get(row["code"], row["code"]))
+            lines.append(reason or coded.get(row["code"], row["code"]))
         else:
-            lines.append(said)
+            lines.append(reason)
     return lines
 
 

@@ -130,8 +130,8 @@ class TableReader:
         assumed_at = assumed_at + rule.delay
         if rule.column is None:
             return assumed_at, pl.repeat(True, height, dtype=pl.Boolean, eager=True)
-        said, _ = fields.time(rule.column, "recorded")
-        return said.zip_with(said.is_not_null(), assumed_at), said.is_null()
+        stated, _ = fields.time(rule.column, "recorded")
+        return stated.zip_with(stated.is_not_null(), assumed_at), stated.is_null()
 
     def _sequence(self, fields: Fields, number: int, *, of: int = 1, at: int = 0) -> pl.Series:
         """Return the order between events of one time: the order column's or the row's place."""
@@ -293,9 +293,9 @@ class TableReader:
         """Deliver rows that repeat on many lines (a subject, a stay) only once a batch."""
         for rows in self._done(fields, columns, table):
             if rows.table == table:
-                told = [name for name in rows.frame.columns if name not in ("row", "recorded")]
+                compared = [name for name in rows.frame.columns if name not in ("row", "recorded")]
                 frame = rows.frame.sort("recorded", maintain_order=True).unique(
-                    told, keep="first", maintain_order=True
+                    compared, keep="first", maintain_order=True
                 )
                 yield Rows(table, frame, origin=rows.origin)
             else:
@@ -394,7 +394,7 @@ class TableReader:
         ids = ids.select("_subject", _row="row", _file="file")
         frame = ids.join(fields.frame, on="_row", how="left", maintain_order="left")
         written = Fields(frame, self.mapping, self.zone)
-        told, unreadable = state_rows(
+        states, unreadable = state_rows(
             written,
             rule,
             recorded=rule.recorded or self.table.recorded,
@@ -402,6 +402,6 @@ class TableReader:
         )
         if unreadable.height:
             yield Rows("quarantine", unreadable)
-        for table, rows in told.items():
+        for table, rows in states.items():
             if rows.height:
                 yield Rows(table, rows, origin=self.mapping.name)

@@ -145,9 +145,9 @@ def _delivered(*events: dict[str, Any]) -> RowsByTable:
     for event in events:
         event["attributes"] = event["attributes"] or None
         stayless = event.pop("_stayless", False) or stayless
-    told = {"table": "events", "field": "encounter", "reason": "stay-unresolved"}
+    doubt = {"table": "events", "field": "encounter", "reason": "stay-unresolved"}
     return {
-        **({"warnings": [told]} if stayless else {}),
+        **({"warnings": [doubt]} if stayless else {}),
         "events": list(events),
         "codes": [{"code": code, "description": text} for code, text in codes.items()],
     }

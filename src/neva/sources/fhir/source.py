@@ -174,8 +174,8 @@ class _Deletions:
 
     def _changed(self, entry: Entry) -> datetime | None:
         meta = (entry.resource or {}).get("meta")
-        said = meta.get("lastUpdated") if isinstance(meta, dict) else None
-        return moment(said or entry.changed, self._zone).time
+        updated = meta.get("lastUpdated") if isinstance(meta, dict) else None
+        return moment(updated or entry.changed, self._zone).time
 
     def rows_of(self, entry: Entry) -> RowsByTable:
         """Rows of a deletion: what was delivered besides is withdrawn where it stands."""

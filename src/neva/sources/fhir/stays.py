@@ -202,7 +202,7 @@ def _contact(
     # What was done was known as it began; when it was last changed says nothing of that.
     updated = None if status == "done" else reading.updated(encounter)
     kinds = encounter.get("type")
-    said = {
+    contact = {
         "class": class_of(encounter) or None,
         "type": coded(kinds, reading.context) if isinstance(kinds, list) else None,
     }
@@ -215,7 +215,7 @@ def _contact(
         "precision": start.precision if start.time else "none",
         "code": "FHIR//encounter",
         "status": status,
-        "attributes": [{"key": key, "value": value} for key, value in said.items() if value]
+        "attributes": [{"key": key, "value": value} for key, value in contact.items() if value]
         if status == "done"
         else None,
         "sequence": 0,

@@ -215,9 +215,11 @@ class _Table:
                 self.looks[code] = ("code", "repeats")
         if code is None or self.one("value"):
             return
-        said = {text.strip().casefold() for text in self.frame[code].drop_nulls().cast(pl.String)}
+        codes_seen = {
+            text.strip().casefold() for text in self.frame[code].drop_nulls().cast(pl.String)
+        }
         for name in self.of("measurement"):
-            if name.strip().casefold() in said:
+            if name.strip().casefold() in codes_seen:
                 self.looks[name] = ("value", "code-name")
 
     def _measurements(self) -> None:

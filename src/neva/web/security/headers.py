@@ -68,8 +68,8 @@ class Headers:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told = list(message.get("headers", []))
-                held = {name.lower() for name, _ in told}
+                headers = list(message.get("headers", []))
+                held = {name.lower() for name, _ in headers}
                 cache = (
                     b"public, max-age=31536000, immutable"
                     if path.startswith(_STATIC) and message["status"] == 200
@@ -89,8 +89,8 @@ class Headers:
                     wanted = {b"x-content-type-options": b"nosniff", b"cache-control": cache}
                 if self._is_secure:
                     wanted[b"strict-transport-security"] = b"max-age=31536000"
-                told += [(name, value) for name, value in wanted.items() if name not in held]
-                message["headers"] = told
+                headers += [(name, value) for name, value in wanted.items() if name not in held]
+                message["headers"] = headers
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -41,7 +41,7 @@ def agreement_of(asked: Asked, content: Mapping[str, Any]) -> tuple[dict[str, An
         kind: sum(row["verdict"] == kind for row in rows)
         for kind in ("agrees", "differs", "undecided")
     }
-    said = words(
+    sentence = words(
         "The hospital as it is, simulated with its beds, and its forecast, which looks at no beds: "
         "%(agrees)s of %(all)s numbers of patients agree, at places and times of the next "
         "%(ahead)s.",
@@ -50,16 +50,16 @@ def agreement_of(asked: Asked, content: Mapping[str, Any]) -> tuple[dict[str, An
         ahead=_ahead(words, max(row["hours"] for row in rows)),
     )
     if counts["undecided"]:
-        said += " " + words("Too close to tell: %(n)s.", n=words.count(counts["undecided"]))
+        sentence += " " + words("Too close to tell: %(n)s.", n=words.count(counts["undecided"]))
     if counts["differs"]:
-        said += " " + words("The table says why the others differ.")
+        sentence += " " + words("The table says why the others differ.")
     shown = [_row(asked, row) for row in rows if row["place"] == "all"]
     shown += [
         _row(asked, row) for row in rows if row["place"] != "all" and row["verdict"] != "agrees"
     ]
     kind = "" if counts["undecided"] else "good"
     data = {
-        "said": said,
+        "said": sentence,
         "kind": "warning" if counts["differs"] else kind,
         "why_not": "",
         "compared": True,

@@ -126,13 +126,13 @@ def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
     for row in board.answers.iter_rows(named=True):
         chance, low = row["lowest"], row["lowest_with_waiting"]
         if chance is None:
-            kind, said = "", words("not known")
+            kind, answer = "", words("not known")
         elif chance >= AT_RISK:
-            kind, said = ("warning" if is_stale else "good"), words.part(chance)
+            kind, answer = ("warning" if is_stale else "good"), words.part(chance)
         elif chance >= SHORT:
-            kind, said = "warning", words.part(chance)
+            kind, answer = "warning", words.part(chance)
         else:
-            kind, said = "bad", words.part(chance)
+            kind, answer = "bad", words.part(chance)
         under = ""
         if chance is not None and row["shortest"] is not None:
             under = words(
@@ -150,7 +150,7 @@ def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
                 "horizon": row["horizon"],
                 "time": row["time"],
                 "kind": kind,
-                "said": said,
+                "said": answer,
                 "under": under,
                 "known": row["groups_known"],
                 "groups": row["groups"],
@@ -441,7 +441,7 @@ def _stats(board: BedBoard) -> dict[str, Any]:
 
 def _unknowns(asked: Asked, board: BedBoard) -> list[str]:
     words = asked.words
-    said = {
+    texts = {
         "patients_without_unit": words("patients whose unit is not recorded"),
         "patients_lost": words("patients whose follow-up has ended"),
         "units_without_beds": words("units without recorded beds"),
@@ -449,7 +449,7 @@ def _unknowns(asked: Asked, board: BedBoard) -> list[str]:
         "waiting_without_unit": words("who wait, and nobody said for which unit"),
     }
     return [
-        f"{said.get(name, name)}: {words.number(count)}"
+        f"{texts.get(name, name)}: {words.number(count)}"
         for name, count in board.unknown.items()
         if count
     ]

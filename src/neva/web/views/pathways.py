@@ -130,11 +130,11 @@ def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple
     words, query = asked.words, asked.query
     getlist: Any = getattr(query, "getlist", lambda name: [query[name]] if name in query else [])
     made: list[p.Filter] = []
-    said: list[tuple[str, str, str]] = []
+    chips: list[tuple[str, str, str]] = []
 
     def add(name: str, value: str, filter_: p.Filter, text: str) -> None:
         made.append(filter_)
-        said.append((prefix + name, value, text))
+        chips.append((prefix + name, value, text))
 
     for value in getlist(prefix + "with"):
         add("with", value, p.contains(value), words("with %(activity)s", activity=value))
@@ -166,17 +166,17 @@ def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple
         made.append(p.started_in(since, first_moment(end, zone)))
         if begin is not None:
             text = words("begun from %(day)s on", day=words.day(begin))
-            said.append((prefix + "from", query[prefix + "from"], text))
+            chips.append((prefix + "from", query[prefix + "from"], text))
         if last is not None:
             text = words("begun until %(day)s", day=words.day(end - day))
-            said.append((prefix + "to", query[prefix + "to"], text))
-    return made, said
+            chips.append((prefix + "to", query[prefix + "to"], text))
+    return made, chips
 
 
 def _selected(asked: Asked, prefix: str = "") -> _Selected:
     kind = asked.choice("activities_of", _KINDS, "units")
     whole = _whole(asked, kind)
-    filters, said = _filters(asked, prefix)
+    filters, chips = _filters(asked, prefix)
     log = p.keep_cases(whole, *filters) if filters else whole
     # Of what is selected, not of the whole hospital; rounded down: never more than is readable.
     default = math.floor(100 * p.readable_share(log))
@@ -184,7 +184,7 @@ def _selected(asked: Asked, prefix: str = "") -> _Selected:
     if share < 100 and log.case_count:
         log = p.keep_most_common_activities(log, share / 100)
     paths = asked.number("paths", -1, -1, 100) if asked.query.get("paths") else -1
-    return _Selected(kind, log, whole, tuple(said), share, None if paths < 0 else paths / 100)
+    return _Selected(kind, log, whole, tuple(chips), share, None if paths < 0 else paths / 100)
 
 
 def _link(asked: Asked, *, drop: tuple[str, str] | None = None, path: str = "", **add: str) -> str:
@@ -595,7 +595,7 @@ def compare(asked: Asked) -> ViewModel:
     groups: list[dict[str, Any]] = []
     logs = []
     for prefix, name in (("a_", words("Group A")), ("b_", words("Group B"))):
-        filters, said = _filters(asked, prefix)
+        filters, chips = _filters(asked, prefix)
         log = p.keep_cases(whole, *filters) if filters else whole
         logs.append(log)
         groups.append(
@@ -604,7 +604,7 @@ def compare(asked: Asked) -> ViewModel:
                 "name": name,
                 "cases": log.case_count,
                 "filters": [
-                    {"text": text, "name": one, "value": value} for one, value, text in said
+                    {"text": text, "name": one, "value": value} for one, value, text in chips
                 ],
             }
         )

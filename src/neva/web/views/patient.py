@@ -307,9 +307,9 @@ def _card_table(asked: Asked, subject: int) -> Table:
     first = datetime(1970, 1, 1, tzinfo=asked.now.tzinfo)
     last = asked.server.clock() + timedelta(days=1)
     log = state.cards.between(first, last).filter(pl.col("subject") == str(subject))
-    said = state.feedback.between(first, last)
+    feedback = state.feedback.between(first, last)
     answers: dict[str, str] = {}
-    for row in said.iter_rows(named=True):
+    for row in feedback.iter_rows(named=True):
         answers[str(row["card"])] = str(row["outcome"])
     return Table(
         "cards",

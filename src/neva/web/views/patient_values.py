@@ -122,9 +122,9 @@ def latest_values(
                 "_class": "warning" if flag else "",
             }
         )
-        said = words("%(what)s: %(n)s values", what=title, n=words.number(len(numbers)))
-        drawing = small_course(numbers, low, high, said)
-        courses.append(None if drawing is None else Figure(drawing, said))
+        text = words("%(what)s: %(n)s values", what=title, n=words.number(len(numbers)))
+        drawing = small_course(numbers, low, high, text)
+        courses.append(None if drawing is None else Figure(drawing, text))
     order = sorted(range(len(rows)), key=lambda k: (rows[k]["time"], rows[k]["what"]), reverse=True)
     table = Table(
         "latest",

@@ -25,9 +25,9 @@ def rows_of_rule(asked: Asked, content: Mapping[str, Any], rule: str) -> list[di
     units = [row for row in content["units"] if row["rule"] == rule]
     if asked.sees_large_counts_only and units:
         # A stay is in several units: what is left of one would tell of others.
-        said = ("rule", "version", "asked_at", "assessed", "outcome", "outcome_ru", "within_hours",
-                "done_within_hours")  # fmt: skip
-        one = {name: value if name in said else WITHHELD for name, value in units[0].items()}
+        columns = ("rule", "version", "asked_at", "assessed", "outcome", "outcome_ru",
+            "within_hours", "done_within_hours")  # fmt: skip
+        one = {name: value if name in columns else WITHHELD for name, value in units[0].items()}
         units = [one]
     return whole + units
 
@@ -99,11 +99,11 @@ def replay_tables(
         Sentences.
     """
     words = asked.words
-    told = [row for row in rows if row["assessed"]]
+    assessed = [row for row in rows if row["assessed"]]
     tables = [
         _burden(asked, first, kind, own)
         for kind in ("hours", "starts", "discharges", "orders")
-        if (own := [row for row in told if row["asked_at"] == kind])
+        if (own := [row for row in assessed if row["asked_at"] == kind])
     ]
     warns = [
         {
@@ -111,7 +111,7 @@ def replay_tables(
             "outcome": row["outcome_ru"] if words.code == "ru" else row["outcome"],
             "within": _within(asked, row["within_hours"]),
         }
-        for row in told
+        for row in assessed
         if row.get("outcome") is not None
     ]
     if warns:
@@ -127,7 +127,7 @@ def replay_tables(
         )
         caption = words("Against the outcome that each rule warns of")
         tables.append(Table("replay-outcomes", caption, columns, warns))
-    done = [row for row in told if row.get("done_within_hours") is not None]
+    done = [row for row in assessed if row.get("done_within_hours") is not None]
     if done:
         columns = (
             first,
