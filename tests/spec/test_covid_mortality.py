@@ -17,7 +17,7 @@ from neva.definitions.run import answer
 from neva.models.artefact import load_artefact, save_artefact
 from neva.models.card import model_card
 from neva.models.families import load_family
-from neva.models.first_and_last import two_faces
+from neva.models.first_and_last import compare_first_and_last
 from neva.models.landmarks import landmark_points
 from neva.models.made_here import PLAIN_HERE, RECALIBRATED_HERE
 from neva.models.report import report_of_family, report_of_model
@@ -63,15 +63,15 @@ def few_tests(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("face", "right", "found", "false"), [("last", 342, 156, 6), ("first", 302, 149, 39)]
+    ("sample", "right", "found", "false"), [("last", 342, 156, 6), ("first", 302, 149, 39)]
 )
-def test_the_published_figures_come_out(tongji, face, right, found, false):
+def test_the_published_figures_come_out(tongji, sample, right, found, false):
     """Accuracy 0.974 with last values and 0.860 with first ones, of 351 with all markers."""
-    faces = FAMILY.faces
+    first_and_last = FAMILY.first_and_last
     plan = FAMILY.at(None)
     asked = {
-        "rule": (faces.last if face == "last" else faces.first).rule.value,
-        "known": faces.complete.rule.value,
+        "rule": (first_and_last.last if sample == "last" else first_and_last.first).rule.value,
+        "known": first_and_last.complete.rule.value,
         "died": plan.outcome.value,
     }
     told = answer(tongji, asked, population=EachStay(at="cut")).frame.filter("known")
@@ -96,27 +96,29 @@ def test_one_survivor_stands_at_the_limit_itself(tongji):
     lymphocytes = events("TONGJI//percent-lymphocyte").of(stay).last().value("%")
     asked = {
         "at": (lymphocytes == 14.7).node,
-        "rule": FAMILY.faces.last.rule.value,
+        "rule": FAMILY.first_and_last.last.rule.value,
         "outcome": stay.outcome.node,
     }
     told = answer(tongji, asked, population=EachStay(at="cut")).frame.filter("at")
     assert told.select("rule", "outcome").rows() == [(True, "survived")]
 
 
-def test_the_two_faces_and_ldh_alone(tongji):
-    faces = two_faces(tongji, FAMILY.faces, FAMILY.at(None).outcome, resamples=100)
-    assert (faces.n, faces.events, faces.stays) == (351, 159, 375)
-    for face, expected in (
+def test_first_and_last_sample_and_ldh_alone(tongji):
+    first_and_last = compare_first_and_last(
+        tongji, FAMILY.first_and_last, FAMILY.at(None).outcome, resamples=100
+    )
+    assert (samples.n, samples.events, samples.stays) == (351, 159, 375)
+    for sample, expected in (
         ("last", {"accuracy": 0.974, "sensitivity": 0.981, "specificity": 0.969, "ppv": 0.963,
                   "auroc": 0.988}),
         ("first", {"accuracy": 0.860, "sensitivity": 0.937, "specificity": 0.797, "ppv": 0.793,
                    "auroc": 0.922}),
     ):  # fmt: skip
         for figure, value in expected.items():
-            told = faces.figure(face, figure)
+            told = samples.figure(sample, figure)
             assert told["value"] == pytest.approx(value, abs=0.0006)
             assert told["lower"] <= told["value"] <= told["upper"]
-    assert "no prediction" in faces.why
+    assert "no prediction" in samples.why
 
 
 def test_who_has_a_case_at_each_landmark(tongji):

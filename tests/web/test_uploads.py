@@ -384,7 +384,7 @@ def test_a_cancelled_import_writes_nothing_and_can_be_tried_again(made, analyst,
 
     def cancelled(self, done, of, words):
         self.state.jobs.cancel(self.job.id, actor="analyst", at=NOW)
-        self._told = 0.0
+        self._last_report = 0.0
         told(self, done, of + 1, words)
 
     monkeypatch.setattr(worker.WorkContext, "progress", cancelled)

@@ -152,7 +152,7 @@ def test_cancelled_work_stops_and_keeps_nothing(settings, state, kind):
             steps.append(number)
             if number == 3:
                 state.jobs.cancel(context.job.id, actor="x", at=NOW)
-            context._told = 0.0
+            context._last_report = 0.0
             context.progress(number, 100, "reading rows")
         return {}
 

@@ -11,6 +11,7 @@ import typer
 from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, table, tell
 from neva.errors import UsageError
 from neva.files.whole import write_whole
+from neva.languages.english import number
 
 if TYPE_CHECKING:
     from neva.models.report import ModelReport
@@ -205,7 +206,7 @@ def evaluate(
         "subgroups": report.landmarks[0].evaluation.subgroups,
         "calibration": report.landmarks[0].evaluation.calibration_curve,
         "missing": report.landmarks[0].evaluation.missing,
-        "faces": report.faces,
+        "first_and_last": report.first_and_last,
         "missing_tests": report.missing_tests,
         "absent": report.absent,
         "variant": report.variant,
@@ -248,19 +249,19 @@ def _report_text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
             table(_rounded(kept)),
             table(_rounded(evaluation.differences)),
         ]
-    faces = report.faces
-    if faces is not None and faces.n:
-        face_lines = [
-            f"{'–' if (found := faces.figure(face, 'accuracy')['value']) is None else found:.3f}"
-            for face in ("last", "first")
+    samples = report.first_and_last
+    if samples is not None and samples.n:
+        accuracies = [
+            number(samples.figure(sample, "accuracy")["value"], 3) for sample in ("last", "first")
         ]
         lines += [
             "",
             (
-                f"the three-marker rule on {faces.n} stays with all markers: accuracy "
-                f"{face_lines[0]} with the last sample before the outcome, {face_lines[1]} at admission"
+                f"the three-marker rule on {samples.n} stays with all markers: accuracy "
+                f"{accuracies[0]} with the last sample before the outcome, {accuracies[1]} at "
+                "admission"
             ),
-            faces.why,
+            samples.why,
         ]
     if report.missing_tests is not None:
         lines += ["", "what each missing test costs:", table(report.missing_tests)]

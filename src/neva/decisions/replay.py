@@ -286,7 +286,7 @@ def _asked(
     return alerts, looked
 
 
-def _together(rules: Sequence[Rule]) -> list[list[Rule]]:
+def _rules_by_moment(rules: Sequence[Rule]) -> list[list[Rule]]:
     """Group rules that are asked at the same points; each rule of orders has its own."""
     groups: dict[Any, list[Rule]] = {}
     for rule in rules:
@@ -369,7 +369,7 @@ def replay(
     binding = bind(snapshot)
     alerts: dict[Key, pl.DataFrame] = {}
     looked, stays, counts = [], [], dict.fromkeys(keys, 0)
-    for together in _together(rules):
+    for together in _rules_by_moment(rules):
         place = (
             placed(snapshot, together[0], binding, every_hours=every_hours)
             if points is None

@@ -676,9 +676,9 @@ def _settled(
     if rows.select(keys).n_unique() == rows.height:
         return rows, nobody, 0
     history = pl.when("recorded_assumed").then(None).otherwise("recorded")
-    group = [*keys, "_told"]
+    group = [*keys, "_known_from"]
     rows = rows.with_columns(
-        _told=pl.coalesce("retracted", history), _withdrawn=pl.col("retracted").is_not_null()
+        _known_from=pl.coalesce("retracted", history), _withdrawn=pl.col("retracted").is_not_null()
     )
     by = [*group, "_withdrawn"]
     contradicts = pl.lit(value=False)

@@ -37,7 +37,7 @@ class WorkContext:
                  folder: Path) -> None:  # fmt: skip
         self.hospital, self.state, self.settings, self.job = hospital, state, settings, job
         self.id, self.folder = job.key, folder
-        self._told = 0.0
+        self._last_report = 0.0
         self._lock = threading.Lock()
         self._is_cancelled = False
 
@@ -56,9 +56,9 @@ class WorkContext:
         with self._lock:
             if self._is_cancelled:
                 raise Cancelled
-            if time.monotonic() - self._told < 0.3 and done < of:
+            if time.monotonic() - self._last_report < 0.3 and done < of:
                 return
-            self._told = time.monotonic()
+            self._last_report = time.monotonic()
         if not self._beat(done=done, of=of, words=words):
             self._is_cancelled = True
             raise Cancelled

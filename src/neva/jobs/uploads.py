@@ -63,7 +63,7 @@ def import_upload(
     if done:
         return done  # imported by a worker that was lost before it could say so
 
-    def told(rows: int) -> None:
+    def report_rows(rows: int) -> None:
         progress(min(rows, found.lines), found.lines, "reading rows")
 
     with opened(found.file, found.mapping(), zone=hospital.settings.zone) as delivery:
@@ -73,7 +73,7 @@ def import_upload(
             label=found.name,
             now=settings.now().astimezone(UTC),
             on_change=on_change,
-            progress=told,
+            progress=report_rows,
         )
     content = {
         "batch": summary.batch,

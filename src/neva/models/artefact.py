@@ -269,13 +269,13 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
     if found != FORMAT:
         message = f"{file}: format {found!r} is not known; this Neva reads {FORMAT}; update Neva"
         raise BadInputError(message)
-    with _damage_told(file):
+    with _damage_as_error(file):
         contents = _verified(path, content, stated_hash)
         return _loaded(path, content, contents, features)
 
 
 @contextmanager
-def _damage_told(file: Path) -> Iterator[None]:
+def _damage_as_error(file: Path) -> Iterator[None]:
     """Tell what the parts of a folder raise when they are not as they were saved."""
     import lightgbm
 
@@ -375,5 +375,5 @@ def artefact_hash(path: Path) -> str:
     if not file.is_file():
         message = f"{path}: no saved model; found no {NAME}; give the folder that --out made"
         raise NotFoundError(message)
-    with _damage_told(file):
+    with _damage_as_error(file):
         return str(json.loads(file.read_text(encoding="utf-8"))["hash"])

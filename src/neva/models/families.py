@@ -18,11 +18,11 @@ from neva.models.declaration import Comparator, ModelPlan
 from neva.models.fitted_model import Model
 from neva.models.landmarks import Landmark
 
-__all__ = ["ModelFamily", "TwoFaces", "family_names", "load_family", "load_for_use"]
+__all__ = ["FirstAndLastSample", "ModelFamily", "family_names", "load_family", "load_for_use"]
 
 
 @dataclass(frozen=True)
-class TwoFaces:
+class FirstAndLastSample:
     """One rule asked twice of the same stays: with last values, and with first ones.
 
     The rule with the last value before the outcome looks right and predicts
@@ -62,7 +62,7 @@ class ModelFamily:
         Makes the plan for a landmark.
     shown_hours : mapping of str to tuple of float
         Of a landmark with many times: those that reports show one by one.
-    faces : TwoFaces or None
+    first_and_last : FirstAndLastSample or None
         Of the published rule that the model is judged beside.
     """
 
@@ -71,7 +71,7 @@ class ModelFamily:
     landmarks: tuple[Landmark, ...]
     plan: Callable[[Landmark], ModelPlan]
     shown_hours: tuple[float, ...] = ()
-    faces: TwoFaces | None = None
+    first_and_last: FirstAndLastSample | None = None
 
     def at(self, name: str | None) -> ModelPlan:
         """Return the plan for a landmark by its name; of the first if None.

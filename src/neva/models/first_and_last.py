@@ -14,20 +14,20 @@ from neva.definitions.run import answer
 from neva.events.snapshot import Snapshot
 from neva.models import _resampled_figures as drawn_figures
 from neva.models.declaration import Comparator
-from neva.models.families import TwoFaces
+from neva.models.families import FirstAndLastSample
 from neva.statistics import prediction_figures as figures
 
-__all__ = ["Faces", "two_faces"]
+__all__ = ["FirstAndLastFigures", "compare_first_and_last"]
 
 
 @dataclass(frozen=True, eq=False)
-class Faces:
+class FirstAndLastFigures:
     """The published rule with the first and with the last values, on the same stays.
 
     Attributes
     ----------
     frame : polars.DataFrame
-        ``face`` (``first``, ``last``), ``figure`` (accuracy, sensitivity, specificity, ppv,
+        ``sample`` (``first``, ``last``), ``figure`` (accuracy, sensitivity, specificity, ppv,
         auroc of one input), ``value``, ``lower``, ``upper``, ``undefined``.
     n, events : int
         Stays in which all inputs were measured, and those with the outcome.
@@ -47,88 +47,93 @@ class Faces:
     why: str
     resamples: int
 
-    def figure(self, face: str, figure: str) -> dict[str, Any]:
+    def figure(self, sample: str, figure: str) -> dict[str, Any]:
         """Return value, lower and upper."""
-        found = self.frame.filter(face=face, figure=figure)
+        found = self.frame.filter(sample=sample, figure=figure)
         if not found.height:
             return {"value": None, "lower": None, "upper": None}
         return found.select("value", "lower", "upper").row(0, named=True)
 
 
-def two_faces(
-    snapshot: Snapshot, faces: TwoFaces, outcome: Any, *, resamples: int = 1000, seed: int = 1
-) -> Faces:
+def compare_first_and_last(
+    snapshot: Snapshot,
+    samples: FirstAndLastSample,
+    outcome: Any,
+    *,
+    resamples: int = 1000,
+    seed: int = 1,
+) -> FirstAndLastFigures:
     """Ask the rule twice of every stay that has ended: first values, last values.
 
     Parameters
     ----------
     snapshot : Snapshot
-    faces : TwoFaces
+    samples : FirstAndLastSample
     outcome : Feature
         Time of the outcome.
     resamples, seed : int
 
     Returns
     -------
-    Faces
+    FirstAndLastFigures
         Over stays in which all inputs were ever measured: who these are is
         known afterwards only, which alone makes it no prediction.
     """
     asked: dict[str, Any] = {"_outcome": outcome.value, "_end": stay.end.node}
     parts: dict[str, Comparator] = {
-        "first": faces.first,
-        "last": faces.last,
-        "complete": faces.complete,
+        "first": samples.first,
+        "last": samples.last,
+        "complete": samples.complete,
     }
-    if faces.value_first is not None and faces.value_last is not None:
-        parts |= {"value_first": faces.value_first, "value_last": faces.value_last}
+    if samples.value_first is not None and samples.value_last is not None:
+        parts |= {"value_first": samples.value_first, "value_last": samples.value_last}
     asked |= {f"_{name}": one.rule.value for name, one in parts.items() if one.rule is not None}
     answers = answer(snapshot, asked, population=EachStay(at="cut")).frame
     ended = answers.filter(pl.col("_end").is_not_null())
     kept = ended.filter(pl.col("_complete").fill_null(value=False))
     y = kept["_outcome"].is_not_null().to_numpy().astype(np.float64)
     drawn = drawn_figures.Drawn(kept["subject_id"].to_numpy(), resamples, 0.95, seed)
-    for face in ("first", "last"):
-        predicted = kept[f"_{face}"].fill_null(value=False).to_numpy().astype(bool)
+    for sample in ("first", "last"):
+        predicted = kept[f"_{sample}"].fill_null(value=False).to_numpy().astype(bool)
         right = (predicted == (y == 1)).astype(np.float64)
         one = np.ones_like(y, dtype=bool)
         drawn.ask(
-            (face, "accuracy"),
+            (sample, "accuracy"),
             lambda w, right=right, one=one: figures.positive_predictive_value(right, one, w),  # type: ignore[misc]
         )
         drawn.ask(
-            (face, "sensitivity"),
+            (sample, "sensitivity"),
             lambda w, predicted=predicted: figures.sensitivity(y, predicted, w),  # type: ignore[misc]
         )
         drawn.ask(
-            (face, "specificity"),
+            (sample, "specificity"),
             lambda w, predicted=predicted: figures.specificity(y, predicted, w),  # type: ignore[misc]
         )
         drawn.ask(
-            (face, "ppv"),
+            (sample, "ppv"),
             lambda w, predicted=predicted: figures.positive_predictive_value(y, predicted, w),  # type: ignore[misc]
         )
         # A missing value among these stays cannot be: all inputs were measured.
-        if f"_value_{face}" in kept.columns and kept.height:
-            x = kept[f"_value_{face}"].to_numpy().astype(np.float64)
-            drawn.ask((face, "auroc"), lambda w, x=x: figures.area_under_roc(y, x, w))  # type: ignore[misc]
+        if f"_value_{sample}" in kept.columns and kept.height:
+            x = kept[f"_value_{sample}"].to_numpy().astype(np.float64)
+            drawn.ask((sample, "auroc"), lambda w, x=x: figures.area_under_roc(y, x, w))  # type: ignore[misc]
     values, draws = drawn.done() if kept.height else ({}, {})
     rows = [
         {
-            "face": key[0],
+            "sample": key[0],
             "figure": key[1],
             **drawn_figures.interval(values[key], draws[key], 0.95),
         }
         for key in values
     ]
-    return Faces(
+    return FirstAndLastFigures(
         frame=pl.DataFrame(
-            rows, schema={"face": pl.String, "figure": pl.String, **drawn_figures.SCHEMA}
+            rows, schema={"sample": pl.String, "figure": pl.String, **drawn_figures.SCHEMA}
         ),
         n=kept.height,
         events=int(y.sum()),
         stays=ended.height,
-        value_title=faces.value_title,
-        why=faces.why,
+        value_title=samples.value_title,
+        why=samples.why,
         resamples=resamples,
     )

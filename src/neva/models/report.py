@@ -1,4 +1,4 @@
-"""All that is shown of a model at a hospital: landmarks, the rule's two faces, missing tests."""
+"""All that is shown of a model at a hospital: landmarks, first and last sample, missing tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neva.models.cases import LEFT_OUT, Cases
 from neva.models.declaration import Comparator
 from neva.models.evaluation import MAIN, ModelEvaluation, evaluate_predictions
 from neva.models.families import ModelFamily
-from neva.models.first_and_last import Faces, two_faces
+from neva.models.first_and_last import FirstAndLastFigures, compare_first_and_last
 from neva.models.fitted_model import Model
 from neva.models.made_here import predictions_made_here
 from neva.models.runs import (
@@ -61,7 +61,7 @@ class ModelReport:
         A saved model on other patients; else resampling of these patients.
     landmarks : tuple of AtLandmark
         The first one is drawn in detail.
-    faces : Faces or None
+    first_and_last : FirstAndLastFigures or None
     missing_tests : polars.DataFrame or None
     absent : tuple of str
         Titles of features that this hospital has of nobody.
@@ -83,7 +83,7 @@ class ModelReport:
     outcome_words: str
     is_external: bool
     landmarks: tuple[AtLandmark, ...]
-    faces: Faces | None
+    first_and_last: FirstAndLastFigures | None
     missing_tests: pl.DataFrame | None
     absent: tuple[str, ...]
     identity: str
@@ -270,9 +270,11 @@ def report_of_family(
         outcome_words=plan.outcome_words,
         is_external=False,
         landmarks=tuple(shown),
-        faces=None
-        if family.faces is None
-        else two_faces(snapshot, family.faces, plan.outcome, resamples=resamples, seed=how.seed),
+        first_and_last=None
+        if family.first_and_last is None
+        else compare_first_and_last(
+            snapshot, family.first_and_last, plan.outcome, resamples=resamples, seed=how.seed
+        ),
         missing_tests=costs,
         absent=tuple(titles[name] for name in _absent_ids(first.cases)),
         identity=snapshot.identity,
@@ -324,9 +326,11 @@ def report_of_model(
         seed=seed,
     )
     titles = {one.id: one.title or one.id for one in model.features}
-    faces = None
-    if family is not None and family.faces is not None:
-        faces = two_faces(snapshot, family.faces, model.outcome, resamples=resamples, seed=seed)
+    samples = None
+    if family is not None and family.first_and_last is not None:
+        samples = compare_first_and_last(
+            snapshot, family.first_and_last, model.outcome, resamples=resamples, seed=seed
+        )
     return ModelReport(
         id=model.id,
         title=model.title,
@@ -335,7 +339,7 @@ def report_of_model(
         landmarks=(
             AtLandmark(str(model.landmark["name"]), str(model.landmark["title"]), evaluation),
         ),
-        faces=faces,
+        first_and_last=samples,
         missing_tests=None,
         absent=tuple(titles[name] for name in gone),
         identity=snapshot.identity,

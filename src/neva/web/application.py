@@ -171,7 +171,7 @@ def _came_from(request: Request) -> str:
 
 
 def _tell_errors(application: FastAPI) -> None:
-    def told(request: Request, message: str, status: int) -> Response:
+    def error_response(request: Request, message: str, status: int) -> Response:
         wants_page = "text/html" in request.headers.get(
             "accept", ""
         ) and not request.url.path.endswith((".json", ".csv"))
@@ -193,12 +193,14 @@ def _tell_errors(application: FastAPI) -> None:
 
     @application.exception_handler(NevaError)
     def problem(request: Request, error: NevaError) -> Response:
-        return told(request, str(error), _status(error))
+        return error_response(request, str(error), _status(error))
 
     @application.exception_handler(HTTPException)
     def http_problem(request: Request, error: HTTPException) -> Response:
-        return told(request, str(error.detail), error.status_code)
+        return error_response(request, str(error.detail), error.status_code)
 
     @application.exception_handler(RequestValidationError)
     def unreadable(request: Request, _: RequestValidationError) -> Response:
-        return told(request, "request: cannot be read; found another form; see the page", 422)
+        return error_response(
+            request, "request: cannot be read; found another form; see the page", 422
+        )

@@ -12,7 +12,7 @@ from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.events.schema import TIME
 from neva.flow.forecast.bed_report import bed_report
-from neva.flow.forecast.evaluation import ScoreBook
+from neva.flow.forecast.evaluation import ScoreCollection
 from neva.flow.forecast.forecast import OccupancyForecast
 from neva.flow.simulation.agreement import Agreement
 from neva.flow.simulation.calibration import Calibrated
@@ -82,7 +82,7 @@ def morning(*, beds=None, synthetic=True, **more):
 
 
 def judged(refused=True):
-    book = ScoreBook("Europe/Berlin", np.random.default_rng(1))
+    scores = ScoreCollection("Europe/Berlin", np.random.default_rng(1))
     rng = np.random.default_rng(2)
     for day in range(30):
         origin = BEGIN + timedelta(days=day)
@@ -90,14 +90,14 @@ def judged(refused=True):
             observed = int(rng.poisson(6))
             for model, mean in (("forecast", 6.0), ("persistence", 15.0), ("better", 6.01)):
                 row = forecast_of({"x": mean}, present=[1]).distribution[0, 0]
-                book.add(
+                scores.add(
                     row, observed, origin=origin, time=origin + timedelta(hours=hours),
                     place=EVIL, horizon_hours=hours, model=model,
                 )  # fmt: skip
     for day in range(3 * refused):
         at = BEGIN + timedelta(days=40 + day)
-        book.refuse(origin=at, time=at, place="ward", reason="too many lost to follow-up")
-    return book.evaluation(ours="forecast", what="patients by unit", identity="data-7@3")
+        scores.refuse(origin=at, time=at, place="ward", reason="too many lost to follow-up")
+    return scores.evaluation(ours="forecast", what="patients by unit", identity="data-7@3")
 
 
 def hospital(beds):
@@ -288,12 +288,12 @@ def test_an_evaluation_without_refusals_says_so():
 
 
 def test_a_baseline_that_made_no_error_is_told_apart_from_nothing():
-    book = ScoreBook("UTC", np.random.default_rng(1))
+    scores = ScoreCollection("UTC", np.random.default_rng(1))
     for day in range(5):
         at = BEGIN + timedelta(days=day)
         for model, row in (("forecast", [0.5, 0.5]), ("sure", [0.0, 1.0])):
-            book.add(row, 1, origin=at, time=at, place="a", horizon_hours=24, model=model)
-    made = book.evaluation(ours="forecast", what="patients by unit", identity="x")
+            scores.add(row, 1, origin=at, time=at, place="a", horizon_hours=24, model=model)
+    made = scores.evaluation(ours="forecast", what="patients by unit", identity="x")
     text = plain(evaluation_page(made, made=MADE, synthetic=False))
     assert "Worse than the baseline: a 24 h ahead (sure)." in text
     assert "1 of 1 comparisons are not drawn" in text

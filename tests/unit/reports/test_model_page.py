@@ -33,7 +33,7 @@ def report(trained):
         outcome_words="death in hospital",
         is_external=False,
         landmarks=(first, second),
-        faces=None,
+        first_and_last=None,
         missing_tests=None,
         absent=("D-dimer",),
         identity="here@1/latest",

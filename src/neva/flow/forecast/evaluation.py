@@ -34,7 +34,7 @@ from neva.statistics.scoring import (
     skill,
 )
 
-__all__ = ["Evaluation", "ScoreBook", "counts_at", "lost_at"]
+__all__ = ["Evaluation", "ScoreCollection", "counts_at", "lost_at"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -174,7 +174,7 @@ class Evaluation:
 
 
 @dataclass(slots=True)
-class ScoreBook:
+class ScoreCollection:
     """Takes forecasts and what happened, and becomes an evaluation."""
 
     zone: str

@@ -26,7 +26,7 @@ from neva.flow.forecast.baselines import (
 )
 from neva.flow.forecast.entry_history import EntryHistory
 from neva.flow.forecast.entry_learning import learn_entries
-from neva.flow.forecast.evaluation import Evaluation, ScoreBook, counts_at, lost_at
+from neva.flow.forecast.evaluation import Evaluation, ScoreCollection, counts_at, lost_at
 from neva.flow.forecast.forecast import (
     ALL,
     FlowModel,
@@ -106,7 +106,7 @@ def evaluate_arrivals(
             f"{arrivals.first.isoformat()} and {len(daily)} days on; choose one of them"
         )
         raise UsageError(message)
-    book = ScoreBook(arrivals.zone, np.random.default_rng(seed))
+    scores = ScoreCollection(arrivals.zone, np.random.default_rng(seed))
     fits: tuple[ArrivalModel, int] | None = None
     baselines = {**ARRIVAL_BASELINES, **({"ETS": ets} if with_ets else {})}
     for k in range(begin, len(daily)):
@@ -123,12 +123,12 @@ def evaluate_arrivals(
                 continue
             target = first_moment(arrivals.first + timedelta(days=at), arrivals.zone)
             if hourly:
-                _judge_hours(book, arrivals, known, ours, days, at, origin, model)
+                _judge_hours(scores, arrivals, known, ours, days, at, origin, model)
                 continue
             forecasts = {model: ours.distribution(days - 1)}
             forecasts |= {name: make(past, days) for name, make in baselines.items()}
             for name, distribution in forecasts.items():
-                book.add(
+                scores.add(
                     distribution,
                     int(daily[at]),
                     origin=origin,
@@ -139,11 +139,11 @@ def evaluate_arrivals(
                 )
         if progress is not None:
             progress(k - begin + 1, len(daily) - begin)
-    return book.evaluation(ours=model, what=arrivals.what, identity=identity)
+    return scores.evaluation(ours=model, what=arrivals.what, identity=identity)
 
 
 def _judge_hours(
-    book: ScoreBook,
+    scores: ScoreCollection,
     arrivals: Arrivals,
     known: Arrivals,
     ours: DailyArrivals,
@@ -170,7 +170,7 @@ def _judge_hours(
             forecasts["same hour last week"] = poisson(same[0, hour])
             forecasts[WEEKDAY_HOUR] = poisson(same[:, hour].mean())
         for name, distribution in forecasts.items():
-            book.add(
+            scores.add(
                 distribution,
                 int(arrivals.hourly[at, hour]),
                 origin=origin,
@@ -230,7 +230,7 @@ def evaluate_flow(
         which more than :data:`neva.census.occupancy.LOST_LIMIT` were lost to
         follow-up by then: an emptying that is none.
     """
-    book = ScoreBook(truth.zone, np.random.default_rng(seed))
+    scores = ScoreCollection(truth.zone, np.random.default_rng(seed))
     rng = np.random.default_rng([seed, 1])
     fitted: tuple[FlowModel, datetime] | None = None
     steps = max(horizons)
@@ -262,7 +262,7 @@ def evaluate_flow(
                     history=history,
                 )  # fmt: skip
         except UsageError as error:
-            book.refuse(origin=origin, time=origin, place=ALL, reason=str(error))
+            scores.refuse(origin=origin, time=origin, place=ALL, reason=str(error))
             continue
         raw = raws[ours]
         notes += raw.notes
@@ -283,14 +283,14 @@ def evaluate_flow(
                     truth, time, happened[place][horizon - 1], lost[place][horizon - 1]
                 )
                 if reason:
-                    book.refuse(origin=origin, time=time, place=place, reason=reason)
+                    scores.refuse(origin=origin, time=time, place=place, reason=reason)
                     continue
                 present = int(raw.present[raw.places.index(place)])
                 for name, distribution in {
                     **{one: made.of(place, horizon) for one, made in forecasts.items()},
                     **_baselines(present_before[place], present, horizon, raw),
                 }.items():
-                    book.add(
+                    scores.add(
                         distribution,
                         int(happened[place][horizon - 1]),
                         origin=origin,
@@ -301,7 +301,7 @@ def evaluate_flow(
                     )
         if progress is not None:
             progress(number + 1, len(origins))
-    return book.evaluation(ours=ours, what=truth.what, identity=truth.identity, notes=notes)
+    return scores.evaluation(ours=ours, what=truth.what, identity=truth.identity, notes=notes)
 
 
 def members_of(

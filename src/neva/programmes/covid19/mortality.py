@@ -26,7 +26,7 @@ from neva.definitions.language import (
 )
 from neva.definitions.writing import feature
 from neva.models.declaration import Candidate, Comparator, MemberPlan, ModelPlan
-from neva.models.families import ModelFamily, TwoFaces
+from neva.models.families import FirstAndLastSample, ModelFamily
 from neva.models.landmarks import Landmark
 
 __all__ = ["family", "three_marker_class", "three_marker_rule"]
@@ -340,7 +340,7 @@ def family() -> ModelFamily:
         landmarks=LANDMARKS,
         plan=plan,
         shown_hours=tuple(24.0 * day for day in (2, 3, 5, 7, 10)),
-        faces=TwoFaces(
+        first_and_last=FirstAndLastSample(
             first=_rule("three-marker rule, first values", three_marker_rule("first-ever")),
             last=_rule("three-marker rule, last values", three_marker_rule("last-ever")),
             complete=_rule("all three markers known", _complete()),

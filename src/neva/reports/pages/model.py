@@ -1,4 +1,4 @@
-"""The page of a model: landmarks, the rule's two faces, calibration, net benefit, subgroups."""
+"""The page of a model: landmarks, first and last sample, calibration, net benefit, groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neva.reports.pages.model_sections import (
     HEAD,
     calibration_blocks,
     cell_of,
-    faces_blocks,
+    first_and_last_blocks,
     missing_blocks,
     predictors_of,
     subgroup_blocks,
@@ -214,8 +214,13 @@ def model_page(
         Section("How good, and when", tuple(_landmarks(report))),
         Section("Beside the rule and a plain model", tuple(_differences(report))),
     ]
-    if report.faces is not None and report.faces.n:
-        sections.append(Section("The rule's two faces", tuple(faces_blocks(report.faces))))
+    if report.first_and_last is not None and report.first_and_last.n:
+        sections.append(
+            Section(
+                "The rule at the first and at the last sample",
+                tuple(first_and_last_blocks(report.first_and_last)),
+            )
+        )
     sections += [
         Section("Calibration and net benefit", tuple(calibration_blocks(first))),
         Section("Subgroups", tuple(subgroup_blocks(first.evaluation))),

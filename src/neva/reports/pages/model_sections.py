@@ -1,4 +1,4 @@
-"""Parts of the page of a model: the rule's two faces, calibration, subgroups, missing tests."""
+"""Parts of the page of a model: first and last sample, calibration, subgroups, missing tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from neva.languages.english import share
 from neva.models.evaluation import MAIN, ModelEvaluation
-from neva.models.first_and_last import Faces
+from neva.models.first_and_last import FirstAndLastFigures
 from neva.models.report import AtLandmark, ModelReport
 from neva.reports.charts.drawing import to_svg
 from neva.reports.charts.models import SERIES, calibration_chart, decision_chart
@@ -19,7 +19,7 @@ __all__ = [
     "HEAD",
     "calibration_blocks",
     "cell_of",
-    "faces_blocks",
+    "first_and_last_blocks",
     "missing_blocks",
     "predictors_of",
     "subgroup_blocks",
@@ -67,30 +67,30 @@ def predictors_of(evaluation: ModelEvaluation) -> list[str]:
     return list(evaluation.figures["predictor"].unique(maintain_order=True))
 
 
-def faces_blocks(faces: Faces) -> list[Any]:
+def first_and_last_blocks(samples: FirstAndLastFigures) -> list[Any]:
     """Lay the rule with first and with last values beside each other."""
     names = [
         ("accuracy", "accuracy"),
         ("sensitivity", "sensitivity"),
         ("specificity", "specificity"),
         ("ppv", "PPV"),
-        ("auroc", f"AUROC of {faces.value_title}"),
+        ("auroc", f"AUROC of {samples.value_title}"),
     ]
     rows = tuple(
         (
             Cell(title, is_text=True),
-            *(cell_of(faces.figure(face, figure), figure) for figure, _ in names),
+            *(cell_of(samples.figure(sample, figure), figure) for figure, _ in names),
         )
-        for face, title in (
+        for sample, title in (
             ("last", "last sample before the outcome"),
             ("first", "first sample, at admission"),
         )
     )
     return [
-        Text(faces.why, "warning"),
+        Text(samples.why, "warning"),
         Table(
-            f"The three-marker rule on the {faces.n} of {faces.stays} ended stays with all three "
-            f"markers ({faces.events} died); intervals from {faces.resamples} redrawings",
+            f"The three-marker rule on the {samples.n} of {samples.stays} ended stays with all "
+            f"three markers ({samples.events} died); intervals from {samples.resamples} redrawings",
             (Cell("asked with", is_text=True), *(Cell(title) for _, title in names)),
             rows,
         ),

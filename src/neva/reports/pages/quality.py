@@ -221,7 +221,7 @@ def _row(measure: Measure, figure: dict[str, Any], chart: ControlChart | None) -
 
 
 def _decided(found: Decision, zone: str) -> dict[str, Any]:
-    def said(value: Any) -> str:
+    def part_text(value: Any) -> str:
         if isinstance(value, bool):
             return "yes" if value else "no"
         if isinstance(value, datetime):
@@ -234,7 +234,7 @@ def _decided(found: Decision, zone: str) -> dict[str, Any]:
         "subject": str(found.subject_id),
         "stay": "–" if found.stay_id is None else str(found.stay_id),
         "status": found.status,
-        "parts": [(name, said(value)) for name, value in found.parts.items()],
+        "parts": [(name, part_text(value)) for name, value in found.parts.items()],
         "events": [
             {
                 "role": row["role"],

@@ -68,18 +68,18 @@ class Guess:
         if self.hours is not None and column == self.one("time"):
             day = formats[0] if formats else "%Y-%m-%d"
             text = f"{{{column}}} {{{self.hours}}}:00"
-            return f"{{template: {said(text)}, formats: [{said(day + ' %H:%M')}]}}"
+            return f"{{template: {quoted(text)}, formats: [{quoted(day + ' %H:%M')}]}}"
         if not formats:
-            return said(column)
-        return f"{{column: {said(column)}, formats: [{', '.join(map(said, formats))}]}}"
+            return quoted(column)
+        return f"{{column: {quoted(column)}, formats: [{', '.join(map(quoted, formats))}]}}"
 
 
-def said(text: str) -> str:
+def quoted(text: str) -> str:
     r"""Write a text so that YAML reads it as that text, on one line.
 
     Examples
     --------
-    >>> said("a: #b"), said("x" + chr(10) + "y")
+    >>> quoted("a: #b"), quoted("x" + chr(10) + "y")
     ('"a: #b"', '"x\\ny"')
     """
     return json.dumps(text, ensure_ascii=not text.isprintable())
@@ -104,20 +104,20 @@ def _head(guess: Guess) -> list[str]:
         "# docs/sources/csv.md says what can stand here.",
         "neva: 1",
         "# The same name for every delivery of this table: by it its rows are known again.",
-        f"name: {said(guess.name)}",
+        f"name: {quoted(guess.name)}",
     ]
     lines.append("# Who gives the patients' ids. The same id means the same person only where this")
     lines.append("# is the same; write one of the known ones only if the ids are truly the same.")
     if guess.assigners:
-        lines.append(f"# Known here: {', '.join(map(said, guess.assigners))}.")
-    lines.append(f"assigner: {said(guess.name)}")
+        lines.append(f"# Known here: {', '.join(map(quoted, guess.assigners))}.")
+    lines.append(f"assigner: {quoted(guess.name)}")
     if guess.is_text:
         lines.append(f"encoding: {mapping.encoding}")
-        lines.append(f"separator: {said(mapping.separator)}")
+        lines.append(f"separator: {quoted(mapping.separator)}")
         if mapping.decimal != ".":
-            lines.append(f"decimal: {said(mapping.decimal)}")
+            lines.append(f"decimal: {quoted(mapping.decimal)}")
     if mapping.missing != [""]:
-        lines.append(f"missing: [{', '.join(map(said, mapping.missing))}]")
+        lines.append(f"missing: [{', '.join(map(quoted, mapping.missing))}]")
     lines.append("tables:")
     return lines
 
@@ -127,19 +127,19 @@ def _ids(guess: Guess) -> list[str]:
     admission = guess.one("admission")
     lines = []
     if patient:
-        lines.append(f"subject: {said(patient)}")
+        lines.append(f"subject: {quoted(patient)}")
     elif stay:
         lines.append("# No column names the patient: each case counts as a patient of its own.")
-        lines.append(f"subject: {said(stay)}")
+        lines.append(f"subject: {quoted(stay)}")
     else:
         lines.append("# No column could be taken for the patient's id, so that every row will be")
         lines.append("# refused. Write here, without the sign #, which it is:")
         lines.append('# subject: "COLUMN"')
     if stay:
-        lines.append(f"stay: {said(stay)}")
+        lines.append(f"stay: {quoted(stay)}")
     elif patient and admission and not set("{}") & set(patient + admission):
         lines.append("# No column names the stay: patient and time of admission together do.")
-        lines.append(f"stay: {{template: {said(f'{{{patient}}}/{{{admission}}}')}}}")
+        lines.append(f"stay: {{template: {quoted(f'{{{patient}}}/{{{admission}}}')}}}")
     return lines
 
 
@@ -147,11 +147,11 @@ def _table(guess: Guess) -> list[str]:
     lines = []
     if guess.fill_down:
         lines.append("# Assumed: the id is written on the first row of each patient only.")
-        lines.append(f"fill_down: [{said(guess.fill_down[0])}]")
+        lines.append(f"fill_down: [{quoted(guess.fill_down[0])}]")
     lines += _ids(guess)
     order = guess.one("order")
     if order:
-        lines.append(f"order: {{column: {said(order)}}}")
+        lines.append(f"order: {{column: {quoted(order)}}}")
     else:
         lines.append("order: position   # assumed: rows of one time happened in the file's order")
     recorded = guess.one("recorded")
@@ -178,11 +178,11 @@ def _subjects(guess: Guess, when: str | None) -> list[str]:
             if text.strip().lower() in words
         }  # fmt: skip
         if known:
-            pairs = ", ".join(f"{said(text)}: {meant}" for text, meant in known.items())
-            keys.append(f"sex: {{column: {said(sex)}, map: {{{pairs}}}, otherwise: missing}}")
+            pairs = ", ".join(f"{quoted(text)}: {meant}" for text, meant in known.items())
+            keys.append(f"sex: {{column: {quoted(sex)}, map: {{{pairs}}}, otherwise: missing}}")
         else:
             guess.comments.append(
-                f"{said(sex)} seems to be the sex, written in a way that is not known; left out"
+                f"{quoted(sex)} seems to be the sex, in an unknown spelling; left out"
             )
     if not keys or not (guess.one("patient") or guess.one("stay")):
         return []
@@ -210,11 +210,11 @@ def _places(guess: Guess) -> list[str]:
             lines.append("  kind: {constant: inpatient}   # assumed")
         else:
             guess.comments.append("a stay has several times of admission; no stays are made")
-    # In a log of events the unit is said of the event, and is no stay in it.
+    # In a log of events the unit is quoted of the event, and is no stay in it.
     if unit and start and end and (patient or stay) and (admission or not guess.one("code")):
         lines += [
             "movements:",
-            f"- unit: {said(unit)}",
+            f"- unit: {quoted(unit)}",
             f"  start: {guess.time(start)}",
             f"  end: {guess.time(end)}",
         ]
@@ -243,7 +243,7 @@ def _long(guess: Guess, code: str, time: str) -> list[str]:
     lines = [
         *why,
         "events:",
-        f"- code: {{system: {said(system)}, column: {said(code)}}}",
+        f"- code: {{system: {quoted(system)}, column: {quoted(code)}}}",
         f"  time: {guess.time(time)}",
     ]
     used = {code, time, guess.hours}
@@ -252,22 +252,22 @@ def _long(guess: Guess, code: str, time: str) -> list[str]:
         lines.append(f"  end_time: {guess.time(end)}")
     values = guess.columns.get("value", [])
     if len(values) == 1:
-        more = ", ".join([f"column: {said(values[0])}", *_number_lines(guess, values[0])])
+        more = ", ".join([f"column: {quoted(values[0])}", *_number_lines(guess, values[0])])
         lines.append(f"  value: {{{more}}}")
     elif values:
         how = sorted({one for name in values for one in _number_lines(guess, name)})
-        first = f"first_of: [{', '.join(map(said, values))}]"
+        first = f"first_of: [{', '.join(map(quoted, values))}]"
         lines.append(f"  value: {{{', '.join([first, *how])}}}")
     for key, look in (("value_unit", "value-unit"), ("text", "text"), ("row_id", "row-id")):
         column = guess.one(look)
         if column:
-            lines.append(f"  {key}: {said(column)}")
+            lines.append(f"  {key}: {quoted(column)}")
     kept = [name for name in guess.attributes if name not in used]
     if guess.one("unit"):
         kept.append(str(guess.one("unit")))
     if kept:
         lines.append("  attributes:")
-        lines += [f"  - {said(name)}" for name in kept]
+        lines += [f"  - {quoted(name)}" for name in kept]
     return lines
 
 
@@ -277,11 +277,11 @@ def _wide(guess: Guess, time: str) -> list[str]:
         '#   "crea": {code: "creatinine", value_unit: "umol/L"}',
         "events:",
         f"- time: {guess.time(time)}",
-        f"  system: {said(guess.name.upper())}",
+        f"  system: {quoted(guess.name.upper())}",
     ]
     more = sorted({one for name in guess.measurements for one in _number_lines(guess, name)})
     if more:
-        first = said(guess.measurements[0])
+        first = quoted(guess.measurements[0])
         lines.append(f"  value: {{{', '.join([f'column: {first}', *more])}}}")
     lines.append("  wide:")
     taken: set[str] = set()
@@ -291,7 +291,7 @@ def _wide(guess: Guess, time: str) -> list[str]:
             number += 1
             code = f"{slug(name)}-{number}"
         taken.add(code)
-        lines.append(f"    {said(name)}: {said(code)}")
+        lines.append(f"    {quoted(name)}: {quoted(code)}")
     return lines
 
 
@@ -318,14 +318,14 @@ def written(guess: Guess) -> str:
     ]
     if either:
         guess.comments.append(
-            f"day and month could be exchanged in {', '.join(map(said, either))}; day first is "
-            "assumed"
+            f"day and month could be exchanged in {', '.join(map(quoted, either))}; "
+            "day first is assumed"
         )
     if guess.unusable:
-        names = ", ".join(map(said, guess.unusable))
+        names = ", ".join(map(quoted, guess.unusable))
         guess.comments.append(f"columns whose name is empty or stands twice are left out: {names}")
     if not code and guess.attributes:
-        shown = ", ".join(map(said, guess.attributes[:40]))
+        shown = ", ".join(map(quoted, guess.attributes[:40]))
         guess.comments.append(f"left out: {shown}")
     rules = [*_subjects(guess, time), *_places(guess), *events]
     body = [*_table(guess), *[f"# {one}" for one in guess.comments], *rules]

@@ -284,7 +284,7 @@ def measure(asked: Asked) -> ViewModel:
     figure = one["figure"]
     row = _row(asked, name, one)
 
-    def told(text: str | None) -> str | None:
+    def unless_withheld(text: str | None) -> str | None:
         return words.withheld() if text == WITHHELD else text
 
     data = {
@@ -302,8 +302,8 @@ def measure(asked: Asked) -> ViewModel:
             "clock": one["clock"],
             "components": one["components"],
             "value": row["value"],
-            "interval": told(row["interval"]),
-            "counts": told(row["counts"]),
+            "interval": unless_withheld(row["interval"]),
+            "counts": unless_withheld(row["counts"]),
             "variation": row["variation"],
             "assurance": row["assurance"],
             "figure": figure,
@@ -320,7 +320,7 @@ def measure(asked: Asked) -> ViewModel:
         (
             (words("Definition"), f"{one['id']} {one['version']} ({one['hash'][:12]})"),
             (words("Measured on"), result.content["identity"]),
-            (words("Cases from"), told(one["period"][words.code]) or "–"),
+            (words("Cases from"), unless_withheld(one["period"][words.code]) or "–"),
             (words("Rows that it rests on"), words.count(one["rows"])),
             (words("Of these: time of recording assumed"), words.share(one["assumed"])),
             (words("Of these: known to the day only"), words.share(one["dates_only"])),
