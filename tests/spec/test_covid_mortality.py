@@ -104,7 +104,7 @@ def test_one_survivor_stands_at_the_limit_itself(tongji):
 
 
 def test_first_and_last_sample_and_ldh_alone(tongji):
-    first_and_last = compare_first_and_last(
+    samples = compare_first_and_last(
         tongji, FAMILY.first_and_last, FAMILY.at(None).outcome, resamples=100
     )
     assert (samples.n, samples.events, samples.stays) == (351, 159, 375)
