@@ -48,13 +48,13 @@ def demo_plan(**changes):
             Comparator("plain logistic", "candidate", candidate=PLAIN),
         ),
         "intended_use": "Only to show.",
-        "limits": ("Invented patients.",),
+        "limits": ("Synthetic patients.",),
     }
     return ModelPlan(**{**given, **changes})
 
 
 def demo_cases(patients=120, *, each=1, seed=1, hospital="here", informative=True):
-    """Cases of invented patients; `each` points a patient, a day apart."""
+    """Cases of synthetic patients; `each` points a patient, a day apart."""
     rng = np.random.default_rng(seed)
     n = patients * each
     owner = np.repeat(np.arange(patients, dtype=np.int64), each)

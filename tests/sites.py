@@ -1,4 +1,4 @@
-"""The whole application on a port of this machine, with a worker, on invented patients."""
+"""The whole application on a port of this machine, with a worker, on synthetic patients."""
 
 import socket
 import threading

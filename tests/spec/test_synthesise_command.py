@@ -9,11 +9,11 @@ from tests.hospitals import event, new_hospital, take
 def test_it_says_that_patients_are_invented(neva, tmp_path):
     said = neva("synthesise", tmp_path / "h", "--stays", 40, "--seed", 2, "--after-cut")
     assert said.code == 0, said.err
-    assert said.out.startswith("synthetic: invented patients")
+    assert said.out.startswith("synthetic data")
     assert "40 stays in 7 days, from 2020-02-29 21:00 to the data cut 2020-03-08 07:17" in said.out
     assert "known after the data cut" in said.out
     info = neva("info", tmp_path / "h")
-    assert "synthetic: invented patients" in info.out
+    assert "synthetic data" in info.out
     assert json.loads(neva("info", tmp_path / "h", "--json").out)["synthetic"] is True
     again = neva("synthesise", tmp_path / "h", "--stays", 40, "--seed", 2)
     assert "made before (batch 1); nothing to do" in again.out
@@ -25,7 +25,7 @@ def test_real_hospitals_do_not_say_so(neva, tmp_path):
     assert "synthetic" not in neva("info", hospital.path).out
     refused = neva("synthesise", hospital.path, "--stays", 40)
     assert refused.code == 5
-    assert "invented patients must not stand beside others" in refused.err
+    assert "synthetic patients must not stand beside others" in refused.err
 
 
 @pytest.mark.parametrize(

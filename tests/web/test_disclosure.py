@@ -223,7 +223,7 @@ def test_the_bed_meeting_counts_and_names_nobody(clients, role):
     text = clients[role].get("/paper/bed-meeting").text
     assert "Waiting for a bed" in text
     assert "confirmed" in text
-    for column in ("chance to leave today", "blocked by", "fit since"):
+    for column in ("probability of discharge today", "blocked by", "fit since"):
         assert column in clients["clinician"].get("/paper/bed-meeting").text
         assert column not in text
 

@@ -42,9 +42,9 @@ VIEWS = [
     for width in (1440, 768, 390)
 ]
 WORDS = {
-    "en": {"now": "Can everyone be placed?", "enter": "Enter", "run": "Save and run",
+    "en": {"now": "Will there be enough beds?", "enter": "Save", "run": "Save and run",
            "open": "Open the record", "change": "Change", "confirm": "Confirm"},
-    "ru": {"now": "Всех ли можно разместить?", "enter": "Записать", "run": "Сохранить и запустить",
+    "ru": {"now": "Хватит ли коек?", "enter": "Сохранить", "run": "Сохранить и запустить",
            "open": "Открыть запись", "change": "Изменить", "confirm": "Подтвердить"},
 }  # fmt: skip
 
@@ -354,7 +354,7 @@ def test_the_tour_of_the_manual(person, site):
         assert link in tour
         page.get_by_role("link", name=link, exact=True).first.click()
     assert page.locator("figure svg").count() >= 1
-    page.get_by_role("link", name="The patients behind it").click()
+    page.get_by_role("link", name="Patient list").click()
     page.get_by_role("link", name=re.compile("^not met")).click()
     page.locator("tbody a").first.click()
     page.get_by_role("button", name="Open the record").click()
@@ -364,7 +364,7 @@ def test_the_tour_of_the_manual(person, site):
     page.goto(site.url + page.locator("#map svg a[href*='with=icu-1']").first.get_attribute("href"))
     page.select_option("#metric", "median")
     page.wait_for_url(re.compile("metric=median"))
-    page.get_by_role("link", name="Compare two groups").click()
+    page.get_by_role("link", name="Compare cohorts").click()
     page.select_option("#a_outcome", "died")
     page.wait_for_url(re.compile("a_outcome=died"))
     page.select_option("#b_outcome", "home")

@@ -217,16 +217,16 @@ def test_a_page_says_that_its_work_failed_and_tries_again_later(tmp_path, kind):
     kind(work, "checks")
     with doors(new_hospital(tmp_path).path, {}, tmp_path / "state.sqlite") as made:
         client = made.signed_in("administrator", headers={"accept": "text/html"})
-        assert "This is being computed." in client.get("/data").text
+        assert "Calculating…" in client.get("/data").text
         work_forever(made.settings, most=1)
         page = client.get("/data").text
         assert "This could not be computed" in page
-        assert "This is being computed." not in page
+        assert "Calculating…" not in page
         work_forever(made.settings, most=1)
         assert len(tries) == 1, "looking at the page does not try at once"
         made.later(seconds=RETRY_AFTER.total_seconds())
         client = made.signed_in("administrator", headers={"accept": "text/html"})
-        assert "This is being computed." in client.get("/data").text
+        assert "Calculating…" in client.get("/data").text
         work_forever(made.settings, most=1)
         page = client.get("/data").text
         assert "computed" not in page

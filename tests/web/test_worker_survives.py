@@ -195,19 +195,19 @@ def test_health_metrics_and_pages_say_when_no_worker_is_heard_of(tmp_path):
         well = (200, "ok", ["neva_worker_silent 0"])
         gone = (503, "no worker", ["neva_worker_silent 1"])
         assert status() == well, "the server has just begun"
-        assert "Long work stands still." not in client.get("/jobs").text
+        assert "Background tasks have stopped." not in client.get("/jobs").text
         made.later(seconds=SILENT_AFTER.total_seconds() + 1)
         assert status() == gone
         assert "No worker has ever been heard of" in client.get("/jobs").text
         work_forever(made.settings, most=1)
         assert status() == well
-        assert "Long work stands still." not in client.get("/jobs").text
+        assert "Background tasks have stopped." not in client.get("/jobs").text
         made.later(seconds=SILENT_AFTER.total_seconds() + 1)
         assert status() == gone
         assert "No worker has been heard of since" in client.get("/jobs").text
         russian = client.get("/jobs", params={"language": "ru"}).text
-        assert "Долгие вычисления стоят." in russian
-        assert "Long work stands still." in client.get("/wallboard").text
+        assert "Фоновые расчёты остановились." in russian
+        assert "Background tasks have stopped." in client.get("/wallboard").text
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path):

@@ -22,7 +22,7 @@ from neva.state import State
 
 __all__ = ["Identities", "Person"]
 
-#: Given names of invented patients; their family names begin with Test.
+#: Given names of synthetic patients; their family names begin with Test.
 _GIVEN: Final = ("Anna", "Boris", "Clara", "Dmitri", "Elena", "Felix", "Galina", "Hugo", "Irina",
                  "Jan", "Katya", "Lev", "Maria", "Nikita", "Olga", "Pavel")  # fmt: skip
 _FAMILY: Final = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy",

@@ -91,7 +91,7 @@ class FhirServers:
         Base URLs, exactly as clients send them (a slash at the end does not
         matter). None: nothing is ever fetched.
     seconds : float
-        Time limit of all requests of one call together.
+        Time limit of all requests of one call in total.
     transport : httpx.BaseTransport, optional
         For tests.
     clock : callable

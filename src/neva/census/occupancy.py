@@ -32,7 +32,7 @@ class Census:
         One row for each place and period: ``place``; ``time`` (UTC, start of
         the period); ``until`` (its end); ``before`` (patients there just
         before ``time``); ``arrivals`` and ``departures`` in ``[time, until)``;
-        ``present`` (patients there at ``time``: who comes at that very moment
+        ``present`` (patients there at ``time``: an arrival at that very moment
         is, who leaves at it is not); ``bed_days`` (patient-time in the
         period, in days of 24 hours); ``lost`` (patients whose follow-up had
         ended while they were there, by ``time``); ``complete`` (false where

@@ -238,7 +238,7 @@ def _saved(
 def _report_text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
     lines = [
         f"{report.title} ({report.identity})",
-        *(["invented patients: no figure says anything of a real one"] if synthetic else []),
+        *(["synthetic patients: no figure says anything of a real one"] if synthetic else []),
     ]
     for one in report.landmarks:
         evaluation = one.evaluation

@@ -118,7 +118,7 @@ def forecast(
         lines = [
             f"{made.what}, from {_local(made.issued, zone)}, local time of {zone}",
             f"({made.identity})",
-            *(["invented patients: no figure says anything of a real one"] if synthetic else []),
+            *(["synthetic patients: no figure says anything of a real one"] if synthetic else []),
             "",
             table(local, rows=200),
             "",
@@ -224,7 +224,7 @@ def evaluate(
         skills = judged.skills()
         lines = [
             f"{judged.what} ({judged.identity})",
-            *(["invented patients: no figure says anything of a real one"] if synthetic else []),
+            *(["synthetic patients: no figure says anything of a real one"] if synthetic else []),
             "",
             table(judged.summary().select(chosen), rows=400),
         ]

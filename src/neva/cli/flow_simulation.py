@@ -175,7 +175,7 @@ def simulate(
             f"{name}: {run.replications} replications of {days:g} days from {start.isoformat()}",
             f"({base.fitted.sojourns.identity}; seed {seed})",
             NO_PROMISE,
-            *(["invented patients: no figure says anything of a real one"] * base.synthetic),
+            *(["synthetic patients: no figure says anything of a real one"] * base.synthetic),
             "",
             table(wide, rows=100),
             "",
@@ -310,7 +310,7 @@ def compare(
             ),
             f"({base.fitted.sojourns.identity}; seed {seed})",
             NO_PROMISE,
-            *(["invented patients: no figure says anything of a real one"] * base.synthetic),
+            *(["synthetic patients: no figure says anything of a real one"] * base.synthetic),
             "",
             f"differences from {BASE!r}, with 95 % intervals; units without any are left out",
             "",
@@ -367,7 +367,7 @@ def calibrate(
                     f"{made.start.isoformat()} to {made.end.isoformat()}, {made.replications} "
                     f"replications ({made.identity})"
                 ),
-                *(["invented patients: no figure says anything of a real one"] * synthetic),
+                *(["synthetic patients: no figure says anything of a real one"] * synthetic),
                 "",
                 "patients at noon within the simulated 5 % to 95 %",
                 table(made.covered),

@@ -81,7 +81,7 @@ def demo(
     port: Annotated[int, typer.Option(help="where to serve; the cohort is on the next one")] = 8321,
     as_json: Json = False,
 ) -> None:
-    """Load the real cohort that comes with Neva, make invented patients, and report on both.
+    """Load the real cohort that comes with Neva, make synthetic patients, and report on both.
 
     With --serve the web application opens on them, with accounts of each role.
 
@@ -113,7 +113,7 @@ def demo(
         lines += [
             "",
             invented.title,
-            "(invented patients: no figure says anything of a real one)",
+            "(synthetic patients: no figure says anything of a real one)",
             "",
         ]
         titles = {one.id: one.title for one in invented.quality[0].measures}
@@ -155,7 +155,7 @@ def demo(
         prepare(folder / "synthetic", at=now(), live=True)
         prepare(folder / "hospital", at=now(), live=False)
         typer.echo(
-            f"\nopen http://127.0.0.1:{port} (invented patients), "
+            f"\nopen http://127.0.0.1:{port} (synthetic patients), "
             f"http://127.0.0.1:{port + 1} (the real cohort)\n"
             "sign in as viewer, analyst, clinician or administrator; the password of each is "
             f"{PASSWORD}\nstop with Ctrl+C",

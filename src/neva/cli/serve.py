@@ -75,7 +75,7 @@ def serve(
     upload_limit: Annotated[
         int, typer.Option("--upload-limit", metavar="MB", help="of a file that a browser sends")
     ] = 500,
-    workers: Annotated[int, typer.Option(help="processes for long work; 0: none")] = 1,
+    workers: Annotated[int, typer.Option(help="processes for background tasks; 0: none")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="open everything, say what would be served, and stop")
     ] = False,

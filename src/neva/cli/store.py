@@ -241,7 +241,7 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
                 f"zone {store.settings.zone}"
             ),
             f"from {_time_text(manifest.first)} to {_time_text(last)} UTC",
-            *(["synthetic: invented patients"] if synthetic else []),
+            *(["synthetic data"] if synthetic else []),
             "",
             *(f"{name:>14} {number:>14,}" for name, number in counts.items()),
             f"{'':>14} {named:>14,} subjects have events",

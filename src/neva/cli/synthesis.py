@@ -1,4 +1,4 @@
-"""``neva synthesise``: a hospital of invented patients."""
+"""``neva synthesise``: a synthetic hospital."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def synthesise(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a hospital of invented patients, with the truth about them beside it.
+    """Make a synthetic hospital, with the truth about them beside it.
 
     Example: neva synthesise synthetic-hospital --stays 200 --seed 1
     """
@@ -79,7 +79,7 @@ def synthesise(
     def text() -> str:
         span = f"from {plan.begins:%Y-%m-%d %H:%M} to the data cut {plan.cut:%Y-%m-%d %H:%M} UTC"
         lines = [
-            "synthetic: invented patients; no rate in it was estimated from any patient",
+            "synthetic data; no rate in it was estimated from any patient",
             f"{plan.stays:,} stays in {plan.days} days, {span}, zone {plan.zone}, seed {plan.seed}",
             "",
         ]

@@ -369,20 +369,20 @@ def replay(
     binding = bind(snapshot)
     alerts: dict[Key, pl.DataFrame] = {}
     looked, stays, counts = [], [], dict.fromkeys(keys, 0)
-    for together in _rules_by_moment(rules):
+    for same_moment in _rules_by_moment(rules):
         place = (
-            placed(snapshot, together[0], binding, every_hours=every_hours)
+            placed(snapshot, same_moment[0], binding, every_hours=every_hours)
             if points is None
             else Placed("hours", points, snapshot)
         )
         raised, counted = _asked(
-            together, place, binding=binding, delays=delays, chunk_points=chunk_points
+            same_moment, place, binding=binding, delays=delays, chunk_points=chunk_points
         )
         alerts |= {
             key_of(rule): with_done(snapshot, rule, part)
-            for rule, part in zip(together, raised, strict=True)
+            for rule, part in zip(same_moment, raised, strict=True)
         }
-        counts |= {key_of(rule): place.points.height for rule in together}
+        counts |= {key_of(rule): place.points.height for rule in same_moment}
         looked += counted
         stays.append(place.points.select("stay_id"))
     nowhere = pl.DataFrame(schema={"stay_id": pl.Int64})

@@ -1,1 +1,1 @@
-"""Long work: a process of its own that leaves results; it knows no HTTP."""
+"""Background tasks: a process of its own that leaves results; it knows no HTTP."""

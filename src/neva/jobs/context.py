@@ -1,4 +1,4 @@
-"""What a kind of long work is given: the hospital, and how to say how far it is."""
+"""What a background task is given: the hospital, and how to say how far it is."""
 
 from __future__ import annotations
 

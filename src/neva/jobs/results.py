@@ -1,4 +1,4 @@
-"""What long work left: files found again by what was asked."""
+"""What background tasks left: files found again by what was asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker: a process of its own that does long work and leaves results.
+"""The worker: a process of its own that does background tasks and leaves results.
 
 It takes one job at a time from the state, tells how far it is, and writes what
 it found as a JSON file, whole or not at all. Web processes only read results.

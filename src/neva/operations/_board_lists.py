@@ -1,4 +1,4 @@
-"""The lists of a bed board: who waits, who goes, who is to come, who stays long, what changed."""
+"""The lists of a bed board: requests, discharges, planned, long stays, since the handover."""
 
 from __future__ import annotations
 

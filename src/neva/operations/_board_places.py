@@ -257,14 +257,14 @@ def _of_group(
     step: int,
     above: Mapping[str, tuple[str, ...]],
 ) -> tuple[npt.NDArray[np.float64] | None, str]:
-    """Patients in a group: forecast together where that was done, else as if independent."""
+    """Patients in a group: forecast as one where that was done, else as if independent."""
     if not set(members) <= set(forecast.places):
         return None, ""
     if len(members) == 1:
-        return forecast.of(members[0], step), "together"
+        return forecast.of(members[0], step), "whole group"
     for place in forecast.places:
         below = {unit for unit, chain in above.items() if place in chain}
         leaves = {unit for unit in below if not any(unit in chain for chain in above.values())}
         if leaves & set(forecast.places) == set(members):
-            return forecast.of(place, step), "together"
+            return forecast.of(place, step), "whole group"
     return sum_of_counts([forecast.of(unit, step) for unit in members]), "independent"

@@ -1,4 +1,4 @@
-"""The bed board: who is where, what is free, who waits, who goes, and whether there will be room.
+"""The bed board: patients by unit, free beds, bed requests, discharges, and whether beds suffice.
 
 What it is made for is one question asked three times a day: can everybody be
 placed by noon, by the evening, by tomorrow morning? The answer is a chance for
@@ -110,7 +110,7 @@ class BedBoard:
         ``usable``, ``present``, ``waiting`` (now, in no unit of the group),
         ``expected`` with limits, ``placed`` (the chance that all can be
         placed), ``placed_with_waiting`` (if all who wait now came on top: a
-        lower bound), ``how`` (``together``: forecast as a whole;
+        lower bound), ``how`` (``whole group``: forecast as one;
         ``independent``: units added as if they were).
     answers : polars.DataFrame
         A row a horizon: ``horizon``, ``time``, ``groups``, ``groups_known``
@@ -242,7 +242,7 @@ def bed_board(
     forecast : OccupancyForecast, optional
         Issued at or before *now*; without it there is no chance of being short.
     moves : MovesAhead, optional
-        The same; without it there are no expected comings and leavings.
+        The same; without it there are no expected arrivals and departures.
     settings : BoardSettings
 
     Raises

@@ -337,7 +337,7 @@ def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Language) -> 
         "cases": words("On a path: cases with such a step."),
         "median": words("On a path: median time."),
         "mean": words("On a path: mean time."),
-        "p90": words("On a path: the time that nine of ten steps do not exceed."),
+        "p90": words("On a path: the 90th percentile of time."),
     }[metric]
     notes = [
         f"{shown} · {counted}",

@@ -86,7 +86,7 @@ def run_example(folder: Path, *, now: datetime) -> tuple[Report, ImportSummary, 
 
 
 def run_bed_report(folder: Path, *, now: datetime) -> tuple[BedReport, Path]:
-    """Write the morning bed report of the hospital of invented patients.
+    """Write the morning bed report of the synthetic hospital.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def run_bed_report(folder: Path, *, now: datetime) -> tuple[BedReport, Path]:
 
 
 def run_replay_example(folder: Path, *, now: datetime) -> tuple[Figures, Path]:
-    """Replay the rules over the invented patients.
+    """Replay the rules over the synthetic patients.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ SYNTHETIC_NOTE = (
 
 
 def run_synthetic_example(folder: Path, *, now: datetime) -> tuple[Report, Path]:
-    """Make a hospital of invented patients and write ``folder/synthetic.html``.
+    """Make a synthetic hospital and write ``folder/synthetic.html``.
 
     Parameters
     ----------

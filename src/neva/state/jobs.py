@@ -1,4 +1,4 @@
-"""Jobs: long work that a worker process does, one at a time, and tells about."""
+"""Jobs: background tasks that a worker process does, one at a time, and tells about."""
 
 from __future__ import annotations
 

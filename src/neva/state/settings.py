@@ -87,7 +87,7 @@ class WebSettings:
     upload_bytes : int
         Of a file that is sent by a browser, at most.
     open_demo : bool
-        A demonstration on invented patients: accounts of each role exist, and
+        A demonstration on synthetic patients: accounts of each role exist, and
         the page of signing in says their password. Refused for real patients.
     """
 

@@ -1,4 +1,4 @@
-"""The synthetic hospital: invented patients with a known truth."""
+"""The synthetic hospital: synthetic patients with a known truth."""
 
 from neva.events.synthetic import is_synthetic
 from neva.synthesis.hospital import (

@@ -1,4 +1,4 @@
-"""Who comes when: categories of patients and their times of arrival."""
+"""Arrivals: categories of patients and their times of arrival."""
 
 from __future__ import annotations
 

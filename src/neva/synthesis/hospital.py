@@ -64,7 +64,7 @@ def synthesise(
     after_cut: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Synthesis:
-    """Fill a hospital with invented patients, and write down what is true of them.
+    """Fill a hospital with synthetic patients, and write down what is true of them.
 
     The same plan again adds nothing.
 
@@ -130,7 +130,7 @@ def _write(rows: pl.LazyFrame, path: Path) -> None:
 
 
 def _check(hospital: Hospital, plan: Plan) -> None:
-    """Refuse to mix invented patients with others."""
+    """Refuse to mix synthetic patients with others."""
     if hospital.settings.zone != plan.zone:
         message = (
             f"{hospital.path}: the hospital has another zone; found {hospital.settings.zone}, the "
@@ -141,7 +141,7 @@ def _check(hospital: Hospital, plan: Plan) -> None:
     real = sorted(set(sources.to_list()) - {SYNTHETIC_SOURCE, ENTERED})
     if real:
         message = (
-            f"{hospital.path}: invented patients must not stand beside others; found rows from "
+            f"{hospital.path}: synthetic patients must not stand beside others; found rows from "
             f"{', '.join(real)}; give a new folder"
         )
         raise ConflictError(message)

@@ -82,7 +82,7 @@ class Plan:
     def to_json(self) -> str:
         """Return the plan as JSON, with what follows from it (``days``, ``cut``)."""
         content: dict[str, Any] = {
-            "synthetic": "invented patients; rates are inventions, not estimates",
+            "synthetic": "synthetic patients; rates are inventions, not estimates",
             "generator": GENERATOR,
             "stays": self.stays,
             "seed": self.seed,

@@ -33,7 +33,7 @@ def _make_live(state: State, at: datetime) -> None:
 
 
 def prepare(hospital: Path, *, at: datetime, live: bool) -> None:
-    """Make accounts of each role; on invented patients also make the shipped rules live.
+    """Make accounts of each role; on synthetic patients also make the shipped rules live.
 
     Parameters
     ----------

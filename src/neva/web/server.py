@@ -38,7 +38,7 @@ SILENT_AFTER: Final = timedelta(minutes=1)
 #: What could not be computed is tried again by whoever looks, after so long.
 RETRY_AFTER: Final = timedelta(minutes=10)
 #: With a live feed every minute brings other data. So long a result is good
-#: enough: else the worker would never rest. At a data cut each is made anew.
+#: enough: else the worker would never rest. At a data cut each is calculated again.
 _GOOD_FOR: Final = {
     "activity-log": timedelta(minutes=15),
     "checks": timedelta(minutes=15),

@@ -114,7 +114,7 @@ class WorkerProcesses:
 
 
 def start_workers(settings: WebSettings, count: int) -> WorkerProcesses:
-    """Start workers: processes made anew, that end with this one, and are replaced if they end."""
+    """Start workers: new processes, that end with this one, and are replaced if they end."""
     return WorkerProcesses(settings, count)
 
 
@@ -140,7 +140,7 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
     application : FastAPI
     settings : WebSettings
     workers : int
-        Processes for long work; one that ends is replaced.
+        Processes for background tasks; one that ends is replaced.
     """
     import uvicorn
 

@@ -20,7 +20,7 @@ __all__ = ["Turns"]
 
 #: What a whole hospital looks at, again and again: made in some milliseconds.
 ONE_BY_ONE: Final = ("/now", "/wallboard", "/work-list")
-#: Nobody waits longer for those before.
+#: No request waits longer for those before.
 LONGEST_SECONDS: Final = 2.0
 
 

@@ -115,7 +115,7 @@ def test_a_replay_says_what_it_rests_on(neva, place, tmp_path):
     units = [row for row in said["figures"] if row["unit"] is not None]
     assert sum(row["cards"] for row in units) <= whole[0]["cards"]
     text = page.read_text(encoding="utf-8")
-    assert "Invented patients" in text
+    assert "Synthetic patients" in text
     assert "<script" not in text
     assert f"{whole[0]['cards']:,} cards" in text
 

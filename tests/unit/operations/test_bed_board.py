@@ -250,7 +250,7 @@ def test_units_forecast_together_are_not_added_as_if_independent():
     both = {"a1": {1: 0.5, 3: 0.5}, "a2": {1: 0.5, 3: 0.5}, "house": {4: 1.0}}
     made = forecast(both, places=("a1", "a2", "house"))
     above = {"a1": ("house",), "a2": ("house",)}
-    for chain, how, chance in ((above, "together", 1.0), ({}, "independent", 0.75)):
+    for chain, how, chance in ((above, "whole group", 1.0), ({}, "independent", 0.75)):
         found = groups_table(units, nobody, {"x": NOW + HOUR}, made, chain).row(0, named=True)
         assert (found["how"], found["placed"]) == (how, pytest.approx(chance))
 

@@ -40,7 +40,7 @@ def report(trained):
         trained=trained,
         demonstration_only=True,
         lock_reason="invented",
-        limits=("Invented patients.",),
+        limits=("Synthetic patients.",),
         settings=Settings(outer=3, inner=3, repeats=1),
     )
 
@@ -50,7 +50,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(report):
     assert not re.search(r"(src|href)=\"http", html)
     assert "<script" not in html
     for said in (
-        "Invented patients: no figure",
+        "Synthetic patients: no figure",
         "Locked to demonstration: invented",
         "D-dimer",
         "48 h &amp; later",

@@ -54,7 +54,7 @@ def test_every_page_says_its_number_time_data_and_that_patients_are_invented(boa
         boxes = html[html.index("@page") : html.index("* { box-sizing")]
         assert "counter(page)" in boxes
         assert "counter(pages)" in boxes
-        assert "SYNTHETIC: invented patients" in boxes
+        assert "SYNTHETIC DATA" in boxes
         assert board.identity.split("@")[0] in boxes
         assert "Made 2020-" in boxes
         assert "<script" not in html

@@ -148,13 +148,13 @@ class _Block:
     def column(self, node: Any) -> Column:
         key = node.digest
         if key not in self.memory:
-            self.memory[key] = self._made(node)
+            self.memory[key] = self._column_of(node)
         return self.memory[key]
 
     def _constant(self, value: Any, kind: str) -> Column:
         return Column(np.broadcast_to(np.array(value, DTYPES[kind]), self.size), self.always)
 
-    def _made(self, node: Any) -> Column:
+    def _column_of(self, node: Any) -> Column:
         match node:
             case m.Number():
                 return self._constant(node.value, "number")
@@ -292,7 +292,7 @@ class _Block:
                 ]
                 parts.append(self._on_rows(node.otherwise, source))
             case m.Number() | m.Flag() | m.Text() | m.Moment() | m.Missing():
-                one = self._made(node)
+                one = self._column_of(node)
                 return Column(
                     np.full(height, one.values[0] if self.size else 0, one.values.dtype),
                     np.full(height, not isinstance(node, m.Missing)),

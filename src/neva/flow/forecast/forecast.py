@@ -62,7 +62,7 @@ _RATIOS: Final = 8
 #: Phases for each state up to which later moves of single patients tell them apart;
 #: the means always do.
 _MOST_PHASES: Final = 4
-#: All places together.
+#: All places in total.
 ALL: Final = "all"
 _LEVELS: Final = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 

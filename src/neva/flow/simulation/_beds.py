@@ -113,7 +113,7 @@ def take_room(m, s, room, female):  # pragma: no cover
 
 @part
 def vacate(m, s, slot):  # pragma: no cover
-    """Take a patient out of the bed; the unit then owes it to who waits."""
+    """Take a patient out of the bed; the unit then owes it to a waiting patient."""
     unit = s.slots[slot].unit
     touch(m, s, unit)
     s.units[unit].occupied -= 1
@@ -126,7 +126,7 @@ def vacate(m, s, slot):  # pragma: no cover
 
 @part
 def owe(s, unit):  # pragma: no cover
-    """Remember that a bed of the unit may be free for who waits."""
+    """Remember that a bed of the unit may be free for a waiting patient."""
     if s.units[unit].is_owed:
         return
     s.units[unit].is_owed = 1

@@ -90,7 +90,7 @@ def _end_wait(m, s, slot):  # pragma: no cover
 
 @part
 def offer_beds(m, s):  # pragma: no cover
-    """Give free beds to who waits for them, until no unit owes one."""
+    """Give free beds to the patients who wait for them, until no unit owes one."""
     while s.numbers[OWED] > 0:
         unit = next_owed(s)
         while s.units[unit].occupied < s.units[unit].beds:

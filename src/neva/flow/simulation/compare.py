@@ -58,7 +58,7 @@ MAIN: Final = (
 WHOLE: Final = {
     "stay_hours": "mean stay in hospital, of stays that ended, in hours",
     "arrivals_per_day": "arrivals from outside, per day",
-    "swaps": "deadlocks resolved by moving patients at once",
+    "swaps": "swaps (patients moved at once to resolve a deadlock)",
 }
 
 

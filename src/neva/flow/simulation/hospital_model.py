@@ -255,7 +255,7 @@ class PatientClass:
     arrivals : Incoming or None
     electives : Electives or None
     priority : int
-        Lower comes first; within a priority, who waits longest.
+        Lower comes first; within a priority, the longest wait.
     isolation : float
         Share that needs a side room.
     female : float

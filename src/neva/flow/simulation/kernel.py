@@ -169,7 +169,7 @@ def _room_left(m, s):  # pragma: no cover
     if s.numbers[FREE] < 0 and slots >= s.slots.size:
         return MORE_SLOTS
     if m.logged:
-        # One event may move everybody who waits.
+        # One event may move every waiting patient.
         if s.numbers[ROWS] + slots + _SPARE > s.log.size:
             return MORE_ROWS
         if s.numbers[CASES] + 2 > s.cases.size:

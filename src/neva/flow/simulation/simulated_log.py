@@ -1,6 +1,6 @@
 """A simulated replicate as a hospital's tables: events, stays, movements, units, beds.
 
-Everything that is made here carries the mark of invented patients
+Everything that is made here carries the mark of synthetic patients
 (:mod:`neva.events.synthetic`): the batch comes from the source ``synthetic``.
 """
 

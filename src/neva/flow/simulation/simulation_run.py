@@ -40,8 +40,8 @@ __all__ = ["FIGURES", "Figure", "Replicate", "SimulationRun", "half_width_of"]
 FIGURES: Final = {
     "occupied_beds": "mean patients in the unit",
     "staffed_beds": "mean staffed beds (missing where unlimited)",
-    "occupancy": "patient-hours over staffed bed-hours",
-    "full_share": "share of the time without a free staffed bed",
+    "occupancy": "bed occupancy",
+    "full_share": "share of the time full",
     "most_occupied": "most patients for any length of counted time",
     "over_beds_hours": "hours with more patients than staffed beds",
     "over_beds_patient_hours": "patient-hours beyond the staffed beds",
@@ -51,11 +51,11 @@ FIGURES: Final = {
     "wait_hours": "mean wait for a bed of the unit, zeros included, of waits that ended",
     "wait_hours_p90": "90th percentile of these waits",
     "queue_outside": "mean patients waiting outside",
-    "boarding_hours_per_day": "patient-hours per day in its beds, blocked by another unit",
+    "boarding_hours_per_day": "boarding hours per day",
     "leaving_hours_per_day": "patient-hours per day in its beds, waiting for the hour of leaving",
     "refused": "arrivals lost",
     "cancelled": "planned arrivals cancelled",
-    "diverted": "patients placed elsewhere",
+    "diverted": "outliers (patients placed in another unit)",
 }
 
 

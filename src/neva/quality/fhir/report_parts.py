@@ -72,7 +72,7 @@ def header(
                 {
                     "system": f"{OWN}CodeSystem/origin",
                     "code": "synthetic",
-                    "display": "of invented patients",
+                    "display": "of synthetic patients",
                 },
             ]
         }

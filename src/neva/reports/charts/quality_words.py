@@ -17,7 +17,7 @@ TEXTS: Final[dict[str, str]] = {
     "denominator": "denominator: %(what)s",
     "period": "period: %(what)s",
     # variation
-    "common-cause": "common cause: no sign of change",
+    "common-cause": "common cause variation",
     "improvement-high": "special cause: improvement, values high",
     "improvement-low": "special cause: improvement, values low",
     "concern-high": "special cause: concern, values high",

@@ -40,7 +40,7 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
     made : datetime
         Aware; printed on the page.
     synthetic : bool
-        Invented patients: a banner says so.
+        Synthetic patients: a banner says so.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
         ),
         caption=(
             f"Local time of {forecast.zone}; each drawing has its own scale, from 0. The outcome "
-            "is expected within the pale band nine times of ten."
+            "is expected within the pale band with 90 % probability."
         ),
         legend=tuple(legend),
     )
@@ -298,7 +298,7 @@ def _places(
     notes: list[Text] = [
         Text(
             f"{'Capacity is not looked at' if has_states else f'These are {NO_CAPACITY}'}. "
-            "Intervals are meant to hold nine times of ten.",
+            "Intervals are 90 % prediction intervals.",
             "small",
         )
     ]

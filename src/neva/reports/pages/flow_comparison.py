@@ -83,7 +83,7 @@ def comparison_page(
     made : datetime
         Aware; printed on the page.
     synthetic : bool
-        Invented patients: a banner says so.
+        Synthetic patients: a banner says so.
 
     Returns
     -------

@@ -36,7 +36,7 @@ def evaluation_page(judged: Evaluation, *, made: datetime, synthetic: bool) -> P
     made : datetime
         Aware; printed on the page.
     synthetic : bool
-        Invented patients: a banner says so.
+        Synthetic patients: a banner says so.
 
     Returns
     -------

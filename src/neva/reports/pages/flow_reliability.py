@@ -18,7 +18,7 @@ def reliability_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Deta
     Parameters
     ----------
     judged : Evaluation
-        Of the model that is judged, all places together.
+        Of the model that is judged, all places in total.
     """
     mine = judged.scores.filter(model=judged.ours)
     levels, bars = [], []
@@ -49,7 +49,7 @@ def reliability_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Deta
             tuple(levels),
             "A right forecast lies on the diagonal. The grey band holds 95 % of the shares of a "
             "right forecast, point by point, if occasions were independent; places overlap and "
-            "days follow each other, so that right ones leave it more often. All places together.",
+            "days follow each other, so that right ones leave it more often. All places in total.",
             (("line", "share reached"), ("bandgrey", "95 % of right forecasts")),
         ),
         Figure(
@@ -80,5 +80,5 @@ def clock_figure(judged: Evaluation) -> Figure:
     return Figure(
         tuple(panels),
         "Mean CRPS by the local hour that was forecast (bar), and what the forecast expected of "
-        "itself (black mark). All places together.",
+        "itself (black mark). All places in total.",
     )

@@ -30,7 +30,7 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
     made : datetime
         Aware; printed on the page.
     synthetic : bool
-        Invented patients: a banner says so.
+        Synthetic patients: a banner says so.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
 
 
 def _drawn(states: int) -> str:
-    description = "Colours are states, greys ways of having left; together all admitted."
+    description = "Colours are states, greys are exits; they add up to all admitted."
     if states <= MOST_STATES:
         return description
     return (

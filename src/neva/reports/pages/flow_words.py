@@ -110,7 +110,7 @@ def place_name(place: str, what: str) -> str:
     """Return how a place is called on a page."""
     if place != "all":
         return place
-    return "whole hospital" if what == "patients by unit" else "all together"
+    return "whole hospital" if what == "patients by unit" else "total"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -200,7 +200,7 @@ def model_page(
     made : datetime
         Aware; printed on the page.
     synthetic : bool
-        Invented patients: a banner says so.
+        Synthetic patients: a banner says so.
     card : str, optional
         Name of the file of the model card beside the page.
 

@@ -28,8 +28,8 @@ __all__ = [
     "Text",
 ]
 
-#: Stands on top of every page about invented patients.
-SYNTHETIC: Final = "invented patients: no figure says anything of a real one"
+#: Stands on top of every page about synthetic patients.
+SYNTHETIC: Final = "synthetic patients: no figure says anything of a real one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Page:
     made : datetime
         Aware.
     synthetic : bool
-        Invented patients: a banner says so.
+        Synthetic patients: a banner says so.
     """
 
     title: str
@@ -176,7 +176,7 @@ class Page:
         write_whole(path, self.to_html())
 
 
-def _kept_together(value: object) -> object:
+def _unbroken(value: object) -> object:
     """Keep a number and its per cent on one line."""
     return value.replace(" %", "\u00a0%") if type(value) is str else value
 

@@ -75,7 +75,7 @@ def _lead(board: BedBoard, paper: Paper) -> tuple[str, ...]:
         )
         if row["lowest_with_waiting"] < row["lowest"]:
             line += " " + words(
-                "If all who wait now came on top: %(least)s.",
+                "With all present bed requests on top: %(least)s.",
                 least=words.chance(row["lowest_with_waiting"]),
             )
         lines.append(line)
@@ -95,14 +95,14 @@ def _units_part(board: BedBoard, paper: Paper) -> Part:
         Column(words("closed"), "number"),
         Column(words("free"), "number"),
         Column(words("over"), "number"),
-        Column(words("waiting for it"), "number"),
-        Column(words("side rooms free"), "number"),
+        Column(words("bed requests"), "number"),
+        Column(words("side rooms available"), "number"),
     ]
     for name in horizons:
         columns += [
-            Column(words("in by %(time)s", time=name), "number"),
-            Column(words("out by %(time)s", time=name), "number"),
-            Column(words("short %(time)s", time=name), "number"),
+            Column(words("arrivals by %(time)s", time=name), "number"),
+            Column(words("departures by %(time)s", time=name), "number"),
+            Column(words("shortfall risk %(time)s", time=name), "number"),
         ]
     rows = []
     for unit in board.units.iter_rows(named=True):
@@ -152,7 +152,7 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
         columns += [
             Column(words("expected at %(time)s", time=name), "number"),
             Column(words("all placed"), "number"),
-            Column(words("with all who wait"), "number"),
+            Column(words("with all bed requests"), "number"),
         ]
     rows = []
     for (group,), part in known.group_by("group", maintain_order=True):
@@ -175,7 +175,7 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
             )
         rows.append(tuple(cells))
     return Part(
-        title=words("Can everybody be placed?"),
+        title=words("Will there be enough beds?"),
         columns=tuple(columns),
         rows=tuple(rows),
         empty=words("There is no forecast for any group of units."),
@@ -184,7 +184,7 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
                 "The chance that all who want a bed in a group of interchangeable units have one; "
                 "beside it the same if all who wait now came on top of those expected: a lower "
                 "bound, since the forecast expects some of them already. Units of a group are "
-                "added as if they filled independently unless they were forecast together."
+                "added as if they filled independently unless the group was forecast as one."
             ),
         ),
     )
@@ -217,15 +217,15 @@ def _waiting_rows(board: BedBoard, paper: Paper, title: str) -> Part:
         title=title,
         columns=(
             Column(words("patient"), "strong", 24),
-            Column(words("is in")),
-            Column(words("wants")),
+            Column(words("current unit")),
+            Column(words("requested unit")),
             Column(words("priority")),
             Column(words("side room")),
             Column(words("since"), "short"),
             Column(words("hours"), "number"),
         ),
         rows=rows,
-        empty=words("Nobody waits."),
+        empty=words("No bed requests."),
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
         Column(words("expected"), "short"),
         Column(words("fit since"), "short"),
         Column(words("blocked by")),
-        Column(words("chance to leave today"), "number"),
+        Column(words("probability of discharge today"), "number"),
         Column(words("by length of stay alone"), "number"),
     ]
     if to_write:
@@ -388,7 +388,7 @@ def _sheet(
 def bed_meeting_sheet(
     board: BedBoard, *, paper: Paper, made: datetime, with_rows: bool = True
 ) -> Sheet:
-    """Lay out what a bed meeting asks for: will there be room, where, who waits, who goes.
+    """Lay out what a bed meeting asks for: will beds suffice, where, bed requests, discharges.
 
     Parameters
     ----------

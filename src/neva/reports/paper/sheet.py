@@ -2,7 +2,7 @@
 
 A sheet is plain data; the template lays it out. Every page carries its number
 out of how many, the time, the version of the data and of the definitions, and,
-for invented patients, that they are. Names and record numbers are handed in by
+for synthetic patients, that they are. Names and record numbers are handed in by
 the caller (the audited identity service); without them pseudonyms stand there.
 """
 
@@ -197,7 +197,7 @@ class Sheet:
             sheet=self,
             nonce=nonce,
             language=self.paper.words.code,
-            mark=words("SYNTHETIC: invented patients") if self.synthetic else "",
+            mark=words("SYNTHETIC DATA") if self.synthetic else "",
             foot=words(
                 "%(title)s · as of %(time)s", title=self.title, time=self.paper.whole_time(self.of)
             ),

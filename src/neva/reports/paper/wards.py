@@ -137,7 +137,7 @@ def handover_sheet(
                             for task in todo
                         ),
                         *(
-                            words("%(measure)s: clock closes %(time)s", measure=clock["title"],
+                            words("%(measure)s: due %(time)s", measure=clock["title"],
                                   time=paper.time(clock["due"]))
                             for clock in clocks.get(stay, [])
                         ),
@@ -181,7 +181,7 @@ def downtime_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
         Column(words("patient"), "strong", 22),
         Column(words("admitted"), share=13),
         Column(words("isolation, ceiling"), share=18),
-        Column(words("going home, waiting"), share=17),
+        Column(words("discharge, bed requests"), share=17),
         Column(words("notes during downtime"), "write", 18),
     )
     parts = []

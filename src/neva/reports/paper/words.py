@@ -39,10 +39,10 @@ def words_for(words: Language) -> dict[str, str]:
         "urgent": words("urgent"),
         "routine": words("routine"),
         "request": words("request"),
-        "boarder": words("boards in the ED, no request"),
+        "boarder": words("boarding in the ED, no request"),
         "confirmed": words("confirmed"),
         "possible": words("possible"),
-        "overdue": words("date has passed"),
+        "overdue": words("expected date of discharge passed"),
         "fit": words("medically fit"),
     }
 
@@ -63,12 +63,12 @@ def words_of_urgency(words: Language) -> dict[str, str]:
     return {
         "critical-overdue": words("critical, past its deadline"),
         "critical": words("critical"),
-        "unobserved-unwell": words("unwell, observations overdue"),
+        "unobserved-unwell": words("NEWS2 ≥ 5, observations overdue"),
         "warning-overdue": words("warning, past its deadline"),
-        "clock-closing": words("clock closes within an hour"),
+        "clock-closing": words("due within an hour"),
         "warning": words("warning"),
         "unobserved": words("observations overdue"),
-        "clock-open": words("clock closes soon"),
+        "clock-open": words("due soon"),
         "info": words("for information"),
     }
 

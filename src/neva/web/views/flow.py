@@ -99,8 +99,8 @@ def fan(asked: Asked, content: Mapping[str, Any], place: Mapping[str, Any], hour
     name = place_title(asked, place["place"])
     last = steps - 1
     alt = words(
-        "Fan chart of patients in %(place)s: %(now)s now, %(median)s expected at the end, nine "
-        "times of ten between %(low)s and %(high)s.",
+        "Fan chart of patients in %(place)s: %(now)s now, %(median)s expected at the end, 90 %% "
+        "prediction interval %(low)s to %(high)s.",
         place=name,
         now=words.number(place["present"]),
         median=words.number(place["q50"][last]),
@@ -332,7 +332,7 @@ def _accuracy(asked: Asked, content: Mapping[str, Any]) -> Table:
     ]
     return Table(
         "accuracy",
-        words("How forecasts of the last mornings fared, beside fixed baselines"),
+        words("Accuracy of the forecasts of the last mornings, beside simple baselines"),
         (
             Column("place", words("place")),
             Column("horizon", words("ahead"), "hours"),
@@ -463,7 +463,7 @@ def scenario(asked: Asked) -> ViewModel:
                 (
                     Column("unit", words("place")),
                     Column("figure", words("figure")),
-                    Column("mean", words("with the change"), "number", 2),
+                    Column("mean", words("scenario"), "number", 2),
                     Column("difference", words("difference"), "number", 2),
                     Column("low", words("from"), "number", 2),
                     Column("high", words("to"), "number", 2),

@@ -87,7 +87,7 @@ def jobs(asked: Asked) -> ViewModel:
         (
             Table(
                 "jobs",
-                words("Long work, the newest first"),
+                words("Background tasks, the newest first"),
                 (
                     Column("kind", words("what")),
                     Column("state", words("state")),
@@ -143,7 +143,7 @@ def job(asked: Asked) -> ViewModel:
         (
             Table(
                 "log",
-                words("What it told"),
+                words("Messages"),
                 (Column("at", words("time"), "time"), Column("words", words("what"))),
                 [
                     {"at": at, "words": _translated_outcome(asked, text)}
@@ -201,7 +201,7 @@ def audit(asked: Asked) -> ViewModel:
         (
             Table(
                 "audit",
-                words("Who did what, the newest first"),
+                words("Audit trail, the newest first"),
                 (
                     Column("number", words("number"), "number"),
                     Column("at", words("time"), "time"),

@@ -1,4 +1,4 @@
-"""Now: can everyone be placed, who waits, who goes, who needs review."""
+"""Now: will beds suffice, bed requests, discharges, patients of concern."""
 
 from __future__ import annotations
 
@@ -136,14 +136,14 @@ def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
         under = ""
         if chance is not None and row["shortest"] is not None:
             under = words(
-                "shortest: %(group)s, %(expected)s expected for %(usable)s beds",
+                "tightest: %(group)s, %(expected)s expected for %(usable)s beds",
                 group=row["shortest"],
                 expected=words.number(row["expected"], 1),
                 usable=words.number(row["usable"]),
             )
             if low is not None and low < chance:
                 under += "; " + words(
-                    "%(chance)s if all who wait came on top", chance=words.part(low)
+                    "%(chance)s with all bed requests on top", chance=words.part(low)
                 )
         found.append(
             {
@@ -197,18 +197,22 @@ def _unit_table(asked: Asked, board: BedBoard) -> Table:
     columns = [
         Column("unit", words("unit")),
         Column("present", words("patients"), "number"),
-        Column("usable", words("usable beds"), "number"),
+        Column("usable", words("staffed beds"), "number"),
         Column("closed", words("closed"), "number"),
         Column("free", words("free"), "number"),
-        Column("reserved", words("waiting for it"), "number"),
+        Column("reserved", words("bed requests"), "number"),
         Column("side_rooms", words("side rooms"), "number"),
-        Column("side_rooms_free", words("of them free"), "number"),
+        Column("side_rooms_free", words("side rooms available"), "number"),
     ]
     if asked.sees_patients:
         columns.append(Column("isolating", words("isolating"), "number"))
     for horizon in horizons:
-        columns.append(Column(f"in_{horizon}", words("%(time)s: in, out", time=horizon)))
-        columns.append(Column(f"short_{horizon}", words("%(time)s: short", time=horizon), "chance"))
+        columns.append(
+            Column(f"in_{horizon}", words("%(time)s: arrivals, departures", time=horizon))
+        )
+        columns.append(
+            Column(f"short_{horizon}", words("%(time)s: shortfall risk", time=horizon), "chance")
+        )
     counted = {column.name for column in columns} & {
         "present", "usable", "closed", "free", "reserved", "side_rooms", "side_rooms_free",
         "isolating",
@@ -216,10 +220,10 @@ def _unit_table(asked: Asked, board: BedBoard) -> Table:
     totals = {name: sum(row[name] or 0 for row in rows) for name in counted}
     return Table(
         "units",
-        words("Units: patients against usable beds, and what is expected"),
+        words("Units: patients against staffed beds, and the forecast"),
         tuple(columns),
         rows,
-        totals={"unit": words("together"), **totals} if rows else None,
+        totals={"unit": words("total"), **totals} if rows else None,
     )
 
 
@@ -237,13 +241,13 @@ def reason_of(asked: Asked, code: str | None, text: str | None = None) -> str | 
 
 def _waiting_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Table:
     words = asked.words
-    hows = {"request": words("bed requested"), "boarder": words("boards here")}
+    hows = {"request": words("bed requested"), "boarder": words("boarding here")}
     priorities = {
         "immediate": words("immediate"), "urgent": words("urgent"), "routine": words("routine"),
     }  # fmt: skip
     return Table(
         "waiting",
-        words("Who waits for a bed, the most urgent and longest first"),
+        words("Bed requests, the most urgent and longest waiting first"),
         (
             Column("patient", words("patient")),
             Column("unit", words("in")),
@@ -274,7 +278,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
     states = {
         "confirmed": words("confirmed today"),
         "possible": words("possible today"),
-        "overdue": words("was expected before now"),
+        "overdue": words("expected date of discharge passed"),
         "fit": words("medically fit, no date"),
     }
     return Table(
@@ -310,12 +314,12 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
     urgencies = {
         "critical-overdue": words("critical, overdue"),
         "critical": words("critical"),
-        "unobserved-unwell": words("unwell, not observed in time"),
+        "unobserved-unwell": words("NEWS2 ≥ 5, observations overdue"),
         "warning-overdue": words("warning, overdue"),
-        "clock-closing": words("a clock closes within the hour"),
+        "clock-closing": words("due within an hour"),
         "warning": words("warning"),
-        "unobserved": words("not observed in time"),
-        "clock-open": words("a clock runs"),
+        "unobserved": words("observations overdue"),
+        "clock-open": words("due soon"),
         "info": words("for information"),
     }
     ranked = [] if content is None else content["attention"]
@@ -325,11 +329,11 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
     )
     return Table(
         "reviews",
-        words("Most in need of review"),
+        words("Patients of concern"),
         (
             Column("patient", words("patient")),
             Column("unit", words("unit")),
-            Column("urgency", words("how urgent")),
+            Column("urgency", words("priority")),
             Column("title", words("why")),
             Column("due", words("act by"), "time"),
             Column("owner", words("whose task")),
@@ -446,7 +450,7 @@ def _unknowns(asked: Asked, board: BedBoard) -> list[str]:
         "patients_lost": words("patients whose follow-up has ended"),
         "units_without_beds": words("units without recorded beds"),
         "beds_shared": words("beds with more than one patient"),
-        "waiting_without_unit": words("who wait, and nobody said for which unit"),
+        "waiting_without_unit": words("bed requests without a unit"),
     }
     return [
         f"{texts.get(name, name)}: {words.number(count)}"
@@ -562,7 +566,7 @@ def wallboard(asked: Asked) -> ViewModel:
                 ),
                 rows,
                 totals={
-                    "unit": words("together"),
+                    "unit": words("total"),
                     **{
                         name: sum(row[name] or 0 for row in rows)
                         for name in ("present", "usable", "free", "reserved")

@@ -41,12 +41,16 @@ def sheets(asked: Asked) -> ViewModel:
         (
             "bed-meeting",
             words("Bed meeting"),
-            words("beds, who waits, who goes; for the bed meeting"),
+            words("beds, bed requests and discharges, for the bed meeting"),
         ),
         ("ward-handover", words("Ward handover"), words("one list per unit, as SBAR")),
-        ("discharges", words("Discharge list"), words("who goes today, and what blocks them")),
+        ("discharges", words("Discharge list"), words("discharges today, and what blocks them")),
         ("long-stays", words("Review of long stays"), words("7, 14, 21 days, with reasons")),
-        ("downtime-census", words("Downtime census"), words("who is where, if the computers fail")),
+        (
+            "downtime-census",
+            words("Downtime census"),
+            words("patients by unit and bed, for system downtime"),
+        ),
         ("mortality-review", words("Mortality review"), words("deaths of a period, one by one")),
         ("board-report", words("Board report"), words("all measures with their charts")),
     )

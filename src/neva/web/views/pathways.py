@@ -165,10 +165,10 @@ def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple
         since = first_moment(begin or _EARLIEST, zone)
         made.append(p.started_in(since, first_moment(end, zone)))
         if begin is not None:
-            text = words("begun from %(day)s on", day=words.day(begin))
+            text = words("started from %(day)s on", day=words.day(begin))
             chips.append((prefix + "from", query[prefix + "from"], text))
         if last is not None:
-            text = words("begun until %(day)s", day=words.day(end - day))
+            text = words("started until %(day)s", day=words.day(end - day))
             chips.append((prefix + "to", query[prefix + "to"], text))
     return made, chips
 
@@ -239,9 +239,9 @@ def _activity_times(asked: Asked, log: p.ActivityLog) -> Table:
             Column("frequency", words("events"), "number"),
             *ended,
             Column("processing_median", words("from beginning to end: median"), "hours"),
-            Column("processing_p90", words("nine of ten within"), "hours"),
+            Column("processing_p90", words("90th percentile"), "hours"),
             Column("waiting_median", words("waiting before: median"), "hours"),
-            Column("waiting_p90", words("nine of ten within"), "hours"),
+            Column("waiting_p90", words("90th percentile"), "hours"),
         ),
         [
             {
@@ -280,7 +280,7 @@ def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
             Column("cases", words("cases"), "number"),
             Column("median_hours", words("median"), "hours"),
             Column("mean_hours", words("mean"), "hours"),
-            Column("p90_hours", words("nine of ten within"), "hours"),
+            Column("p90_hours", words("90th percentile"), "hours"),
         ),
         [
             {
@@ -339,7 +339,7 @@ def pathways(asked: Asked) -> ViewModel:
             {"id": "cases", "title": words("cases")},
             {"id": "median", "title": words("median time")},
             {"id": "mean", "title": words("mean time")},
-            {"id": "p90", "title": words("time not exceeded by nine of ten")},
+            {"id": "p90", "title": words("90th percentile of time")},
         ],
         "activities": round(chosen.activities),
         "paths": None if chosen.paths is None else round(100 * chosen.paths),
@@ -400,11 +400,11 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
         {"what": title, "hours": _hours(asked, summary[name], known)}
         for name, title in (
             ("minimum", words("shortest")),
-            ("p25", words("a quarter within")),
-            ("median", words("half within (median)")),
+            ("p25", words("25th percentile")),
+            ("median", words("median")),
             ("mean", words("mean")),
-            ("p75", words("three quarters within")),
-            ("p90", words("nine of ten within")),
+            ("p75", words("75th percentile")),
+            ("p90", words("90th percentile")),
             ("maximum", words("longest")),
         )
         if name in summary
@@ -429,7 +429,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
             Column("pathway", words("sequence")),
             Column("count", words("cases"), "number"),
             Column("share", words("share of cases"), "share"),
-            Column("cumulative_share", words("together"), "share"),
+            Column("cumulative_share", words("cumulative share"), "share"),
             Column("median_hours", words("median"), "hours"),
         ),
         [
@@ -594,7 +594,7 @@ def compare(asked: Asked) -> ViewModel:
     }
     groups: list[dict[str, Any]] = []
     logs = []
-    for prefix, name in (("a_", words("Group A")), ("b_", words("Group B"))):
+    for prefix, name in (("a_", words("Cohort A")), ("b_", words("Cohort B"))):
         filters, chips = _filters(asked, prefix)
         log = p.keep_cases(whole, *filters) if filters else whole
         logs.append(log)
@@ -609,7 +609,7 @@ def compare(asked: Asked) -> ViewModel:
             }
         )
     data["groups"] = groups
-    title = words("Two groups of cases")
+    title = words("Compare cohorts")
     if not all(log.case_count for log in logs):
         data["error"] = words("One of the groups has no case: take a filter away.")
         return ViewModel(title, data)

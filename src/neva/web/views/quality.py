@@ -38,10 +38,10 @@ def _figure_columns(asked: Asked) -> tuple[Column, ...]:
         Column("measure", words("measure")),
         Column("value", words("rate or median")),
         Column("interval", words("95 % interval")),
-        Column("counts", words("met of closed")),
+        Column("counts", words("numerator / denominator")),
         Column("variation", words("variation")),
         Column("assurance", words("target")),
-        Column("pending", words("pending"), "number"),
+        Column("pending", words("in progress"), "number"),
         Column("excluded", words("excluded"), "number"),
         Column("unknown", words("unknown"), "number"),
     )
@@ -132,9 +132,9 @@ def overview(asked: Asked) -> ViewModel:
                 "measures": len(programme.measures),
                 "pending": None if result is None else _pending(asked, result.content),
                 "made": None if result is None else result.made,
-                "state": words("being computed")
+                "state": words("calculating")
                 if result is None
-                else words("of an earlier data version")
+                else words("out of date")
                 if job
                 else words("current"),
                 "_href": f"/quality/{name}",
@@ -150,7 +150,7 @@ def overview(asked: Asked) -> ViewModel:
                 (
                     Column("programme", words("programme")),
                     Column("measures", words("measures"), "number"),
-                    Column("pending", words("cases whose clock runs"), "number"),
+                    Column("pending", words("in progress"), "number"),
                     Column("made", words("computed"), "time"),
                     Column("state", words("state")),
                 ),
@@ -366,7 +366,7 @@ def patients(asked: Asked) -> ViewModel:
     )
     titles = {
         "failed": words("not met"),
-        "pending": words("pending"),
+        "pending": words("in progress"),
         "unknown": words("unknown"),
         "met": words("met"),
         "measured": words("measured"),
@@ -380,7 +380,7 @@ def patients(asked: Asked) -> ViewModel:
     ]
     if one["continuous"]:
         columns.append(Column("value", words("value"), "number"))
-    columns.append(Column("interval", words("after the clock's start"), "hours"))
+    columns.append(Column("interval", words("after the clock start"), "hours"))
     if status == "excluded":
         columns.append(Column("excluded_by", words("excluded because")))
     return ViewModel(

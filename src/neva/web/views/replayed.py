@@ -42,7 +42,7 @@ def _burden(asked: Asked, first: Column, kind: str, rows: Sequence[Mapping[str, 
     }
     cards = (
         Column("cards", words("cards"), "number"),
-        Column("quiet", words("held back"), "number"),
+        Column("quiet", words("suppressed"), "number"),
     )
     if kind == "hours":
         own: tuple[Column, ...] = (
@@ -53,7 +53,7 @@ def _burden(asked: Asked, first: Column, kind: str, rows: Sequence[Mapping[str, 
         )
     else:
         names = {
-            "starts": (words("stays begun"), words("per 100 stays begun")),
+            "starts": (words("admissions"), words("per 100 admissions")),
             "discharges": (words("discharges"), words("per 100 discharges")),
             "orders": (words("orders"), words("per 100 orders")),
         }[kind]

@@ -54,7 +54,7 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
                 "deadline": None if deadline is None else datetime.fromisoformat(deadline),
                 "owner": one["owner"],
                 "tier": words("escalated") if one["tier"] else "",
-                "state": words("taken on") if one["acknowledged"] else words("open"),
+                "state": words("in hand") if one["acknowledged"] else words("open"),
                 "_class": "bad" if one["is_overdue"] or one["indicator"] == "critical" else "",
                 "_href": f"/patient/{one['subject_id']}",
                 "_task": one,
@@ -99,7 +99,7 @@ def work_list(asked: Asked) -> ViewModel:
     tables.append(
         Table(
             "clocks",
-            words("Measures whose clock runs, the nearest deadline first"),
+            words("Measures in progress, the nearest deadline first"),
             (
                 Column("patient", words("patient")),
                 Column("unit", words("unit")),

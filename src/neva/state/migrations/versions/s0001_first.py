@@ -33,11 +33,11 @@ POSTGRESQL_TRIGGERS = (
 )
 
 
-def _text(name: str, *, optional: bool = False) -> sa.Column[str]:
+def _text_column(name: str, *, optional: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.Text(), nullable=optional)
 
 
-def _number(name: str = "id", *, by_database: bool = True) -> sa.Column[int]:
+def _number_column(name: str = "id", *, by_database: bool = True) -> sa.Column[int]:
     kind = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     return sa.Column(name, kind, primary_key=True, autoincrement=by_database)
 
@@ -47,45 +47,45 @@ def upgrade() -> None:
     op.create_table(
         "rule_states",
         sa.Column("rule", sa.Text(), primary_key=True),
-        *map(_text, ("version", "hash", "state", "since", "actor", "reason")),
+        *map(_text_column, ("version", "hash", "state", "since", "actor", "reason")),
     )
     op.create_table(
         "rule_changes",
-        _number(),
-        *map(_text, ("rule", "version", "hash")),
-        _text("from_state", optional=True),
-        *map(_text, ("state", "at", "actor", "reason")),
+        _number_column(),
+        *map(_text_column, ("rule", "version", "hash")),
+        _text_column("from_state", optional=True),
+        *map(_text_column, ("state", "at", "actor", "reason")),
     )
     op.create_index("ix_rule_changes_rule", "rule_changes", ["rule"])
     op.create_table(
         "cards",
-        _number(),
-        *map(_text, ("card", "rule", "version", "hash", "subject")),
-        _text("stay", optional=True),
-        _text("unit", optional=True),
-        _text("now"),
-        _text("hook", optional=True),
-        _text("state"),
-        _text("indicator"),
+        _number_column(),
+        *map(_text_column, ("card", "rule", "version", "hash", "subject")),
+        _text_column("stay", optional=True),
+        _text_column("unit", optional=True),
+        _text_column("now"),
+        _text_column("hook", optional=True),
+        _text_column("state"),
+        _text_column("indicator"),
         sa.Column("severity", sa.Float()),
         sa.Column("shown", sa.Boolean(), nullable=False),
-        _text("suppressed_because", optional=True),
-        _text("inputs_hash"),
-        _text("work_key", optional=True),
+        _text_column("suppressed_because", optional=True),
+        _text_column("inputs_hash"),
+        _text_column("work_key", optional=True),
     )
     op.create_index("ix_cards_card", "cards", ["card"])
     op.create_index("ix_cards_subject", "cards", ["subject"])
     op.create_index("ix_cards_now", "cards", ["now"])
     op.create_table(
         "feedback",
-        _number(),
-        *map(_text, ("fingerprint", "service", "card", "outcome", "accepted_suggestions")),
+        _number_column(),
+        *map(_text_column, ("fingerprint", "service", "card", "outcome", "accepted_suggestions")),
         *(
-            _text(name, optional=True)
+            _text_column(name, optional=True)
             for name in ("reason_code", "reason_system", "reason_display", "comment")
         ),
-        _text("outcome_at"),
-        _text("received"),
+        _text_column("outcome_at"),
+        _text_column("received"),
         sa.Column("times_received", sa.Integer(), nullable=False),
         sa.UniqueConstraint("fingerprint", name="feedback_once"),
     )
@@ -93,30 +93,30 @@ def upgrade() -> None:
     op.create_index("ix_feedback_received", "feedback", ["received"])
     op.create_table(
         "tokens",
-        _text("issuer_jti"),
-        _text("expires"),
+        _text_column("issuer_jti"),
+        _text_column("expires"),
         sa.PrimaryKeyConstraint("issuer_jti", name="token_taken_once"),
     )
     op.create_index("ix_tokens_expires", "tokens", ["expires"])
     op.create_table(
         "work_items",
-        *map(_text, ("rule", "stay", "since", "state")),
-        *(_text(name, optional=True) for name in ("owner", "deadline", "reason")),
-        _text("actor"),
-        _text("at"),
+        *map(_text_column, ("rule", "stay", "since", "state")),
+        *(_text_column(name, optional=True) for name in ("owner", "deadline", "reason")),
+        _text_column("actor"),
+        _text_column("at"),
         sa.PrimaryKeyConstraint("rule", "stay", "since", name="work_item_once"),
     )
     op.create_index("work_items_by_state", "work_items", ["state"])
     op.create_table(
         "audit",
-        _number("number", by_database=False),
-        _text("at"),
-        _text("actor"),
-        _text("role", optional=True),
-        _text("action"),
-        _text("subject", optional=True),
-        _text("stay", optional=True),
-        *map(_text, ("why", "details", "previous", "seal", "hash")),
+        _number_column("number", by_database=False),
+        _text_column("at"),
+        _text_column("actor"),
+        _text_column("role", optional=True),
+        _text_column("action"),
+        _text_column("subject", optional=True),
+        _text_column("stay", optional=True),
+        *map(_text_column, ("why", "details", "previous", "seal", "hash")),
     )
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in SQLITE_TRIGGERS if is_sqlite else POSTGRESQL_TRIGGERS:

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def _text(name: str, *, optional: bool = False) -> sa.Column[str]:
+def _text_column(name: str, *, optional: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.Text(), nullable=optional)
 
 
@@ -22,17 +22,17 @@ def upgrade() -> None:
         "attempts",
         sa.Column("what", sa.Text(), primary_key=True, nullable=False),
         sa.Column("failures", sa.Float(), nullable=False),
-        *map(_text, ("at", "next")),
+        *map(_text_column, ("at", "next")),
         sa.Column("forgotten_in", sa.Integer(), nullable=False),
-        _text("until"),
+        _text_column("until"),
     )
     op.create_index("ix_attempts_until", "attempts", ["until"])
     op.create_table(
         "devices",
-        *map(_text, ("device", "account", "until")),
+        *map(_text_column, ("device", "account", "until")),
         sa.PrimaryKeyConstraint("device", "account", name="device_once"),
     )
     op.create_index("ix_devices_account", "devices", ["account"])
     op.create_index("ix_devices_until", "devices", ["until"])
     for name in ("service", "client", "tenant"):
-        op.add_column("cards", _text(name, optional=True))
+        op.add_column("cards", _text_column(name, optional=True))
