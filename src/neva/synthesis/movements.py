@@ -16,7 +16,7 @@ from neva.synthesis.units import GROUPS, WITHOUT_BEDS, Bed, furnish
 
 __all__ = ["Movements", "move"]
 
-#: A patient who waits for a bed asks again after this long.
+#: A patient waiting for a bed asks again after this long.
 _ASKS_AGAIN: Final = 40 * MINUTE
 #: A bed that will be wanted for less than this is not given.
 _WORTHWHILE: Final = 1 * HOUR
@@ -71,7 +71,7 @@ def _segments(plan: Plan, journeys: pl.DataFrame) -> pl.DataFrame:
 
     part(~elective, "ed", start)
     operated = get["theatre_start"] != NEVER
-    # A patient who goes to theatre or intensive care straight away never sees the ward before.
+    # A patient sent to theatre or intensive care straight away never sees the ward before.
     intensive = get["intensive_start"] != NEVER
     at_once = intensive & ~elective & (get["intensive_start"] <= to_ward + HOUR)
     part(~home & ~at_once, group, to_ward)

@@ -73,7 +73,7 @@ class LengthModel:
         1 or 24.
     state_of : array of int, shape (phases,)
     phase_of : array of int, shape (states + 1, states)
-        The phase of a patient who comes to a state from a state; the first row is for
+        The phase of a patient coming to a state from a state; the first row is for
         those who come from outside.
     band_of : array of int, shape (phases, half steps)
         The band of rates by the age of a sojourn, in half steps; the last

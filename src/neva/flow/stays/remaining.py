@@ -56,7 +56,7 @@ def remaining_stay(
     The area under the Kaplan-Meier estimate of the time until leaving
     (restricted mean), of those who were in the state after ``spent_days``: no
     assumption that the state alone decides what comes next. Limits are normal
-    ones with Greenwood's variance, as if sojourns were independent (a patient who comes
+    ones with Greenwood's variance, as if sojourns were independent (a patient coming
     back to a state counts again). One who was observed late counts from then on.
 
     References

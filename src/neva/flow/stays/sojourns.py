@@ -218,7 +218,7 @@ def sojourns_of(
     Of two movements that overlap the earlier ends where the later begins. A
     gap of up to :data:`LONGEST_GAP` counts to the unit before it; a longer one
     is the state ``elsewhere``. A stay that ended with a death is a ``died``
-    exit, any other is ``discharged``. With states, a patient who comes back after an
+    exit, any other is ``discharged``. With states, a patient coming back after an
     exit or a gap is a new case.
     """
     if by not in {"auto", "unit", "state"}:
