@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from neva.cds.prefetch import ENCOUNTERS, MOST_ENTRIES, PATIENT, SORTED, Needs
 from neva.definitions import model as m
-from neva.definitions.local_time import FOREVER, microseconds
+from neva.definitions.local_time import FOREVER, microseconds, optional_microseconds
 from neva.definitions.reference.timeline import Person, Row, Stay, Timeline
 from neva.events.measurement_units import ucum_of
 from neva.events.schema import STATUSES
@@ -159,10 +159,6 @@ def _is_of_patient(value: Any, patient: str) -> bool:
     )
 
 
-def _time(value: datetime | None) -> int | None:
-    return None if value is None else microseconds(value)
-
-
 def _until(row: Mapping[str, Any]) -> int:
     withdrawn = row.get("retracted")
     return FOREVER + 1 if withdrawn is None else microseconds(withdrawn)
@@ -194,7 +190,7 @@ def _event(row: Mapping[str, Any], kind: str) -> Row:
         event_id=id_of(kind, row["row_id"]),
         stay_id=None if row.get("stay") is None else id_of("Encounter", row["stay"]),
         time=microseconds(time),
-        end_time=_time(row.get("end_time")),
+        end_time=optional_microseconds(row.get("end_time")),
         recorded=microseconds(row.get("recorded") or time),
         known_until=_until(row),
         code=row["code"],
@@ -219,7 +215,7 @@ def _thing(row: Mapping[str, Any], source: str) -> Row:
         event_id=id_of(source, row["row_id"]),
         stay_id=id_of("Encounter", row["stay"]),
         time=microseconds(row["start"]),
-        end_time=_time(row.get("end")),
+        end_time=optional_microseconds(row.get("end")),
         recorded=microseconds(row["recorded"]),
         known_until=_until(row),
         code=f"{'STAY' if is_stay else 'UNIT'}//{word or ''}",
@@ -323,7 +319,7 @@ class _Reader:
                 Person(
                     birth_date=row["birth_date"],
                     sex=row["sex"],
-                    death=_time(row["death"]),
+                    death=optional_microseconds(row["death"]),
                     recorded=_EVER,
                     known_until=FOREVER + 1,
                 )
@@ -354,7 +350,7 @@ class _Reader:
             Stay(
                 stay_id=number,
                 start=microseconds(row["start"]),
-                end=_time(row["end"]),
+                end=optional_microseconds(row["end"]),
                 kind=row["kind"],
                 source=row["source"],
                 outcome=row["outcome"],

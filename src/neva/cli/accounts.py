@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neva.cli.console import HospitalPath, Json, now, tell
+from neva.cli.console import HospitalPath, Json, now, system_user, tell
 from neva.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ def _open(hospital: Path) -> State:
     from neva.state import open_state, state_of
 
     return open_state(state_of(open_hospital(hospital).path))
-
-
-def _user() -> str:
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except (KeyError, OSError):
-        return "command line"
 
 
 def _password() -> str:
@@ -81,7 +74,7 @@ def _changed(hospital: Path, name: str, given: dict[str, Any]) -> Account:
     with _open(hospital) as state:
         return state.accounts.change(
             name,
-            actor=_user(),
+            actor=f"{system_user()} (command line)",
             at=now(),
             **{
                 field: value
@@ -114,7 +107,7 @@ def add(
             shown=shown_name or "",
             units=unit,
             password=None if no_password else _password(),
-            actor=_user(),
+            actor=f"{system_user()} (command line)",
             at=now(),
             new=True,
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neva.cli.console import Json, now, tell
+from neva.cli.console import Json, now, system_user, tell
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 from neva.files.whole import whole_file, write_whole
 
@@ -33,13 +32,6 @@ def _open(where: str, key: Path | None) -> State:
     from neva.state import open_state, state_named
 
     return open_state(state_named(where), create=False, audit_key=key)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown user"
 
 
 def _expected(head: Path | None, expect: str | None) -> Head | None:
@@ -156,7 +148,7 @@ def export(
     written = 0
     with _open(where, key) as state:
         last = state.audit.append(
-            at=now(), actor=_user(), action="exported", why="the audit was exported"
+            at=now(), actor=system_user(), action="exported", why="the audit was exported"
         )
         with whole_file(out) as draft, draft.open("w", encoding="utf-8") as file:
             for row in state.audit.rows(last=last.number):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
 import sys
 import time
@@ -20,7 +21,10 @@ from neva.events.clock import read_iso
 from neva.events.hospital import Hospital, open_hospital
 from neva.events.snapshot import Snapshot
 
-__all__ = ["AsOf", "HospitalPath", "Json", "moment", "now", "progress", "snapshot_of", "tell"]
+__all__ = [
+    "AsOf", "HospitalPath", "Json", "moment", "now", "progress", "snapshot_of", "system_user",
+    "table", "tell",
+]  # fmt: skip
 
 HospitalPath = Annotated[Path, typer.Argument(metavar="HOSPITAL", help="folder of the hospital")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
@@ -40,6 +44,14 @@ PROGRESS_AFTER_SECONDS = 2.0
 def now() -> datetime:
     """Return the time of this run; the only clock that commands read."""
     return datetime.now(UTC)
+
+
+def system_user() -> str:
+    """Return who runs the command, by the operating system."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown user"
 
 
 def moment(text: str | None, zone: str, option: str) -> datetime | None:

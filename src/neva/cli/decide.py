@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,17 @@ import typer
 
 from neva.cli import decide_models, decide_replay
 from neva.cli._rules import rule_named, rules_of
-from neva.cli.console import AsOf, HospitalPath, Json, moment, now, snapshot_of, table, tell
+from neva.cli.console import (
+    AsOf,
+    HospitalPath,
+    Json,
+    moment,
+    now,
+    snapshot_of,
+    system_user,
+    table,
+    tell,
+)
 from neva.errors import ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -31,13 +40,6 @@ Programmes = Annotated[
     list[str] | None,
     typer.Option("--programme", metavar="NAME", help="whose rules; all installed by default"),
 ]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown user"
 
 
 @app.command("rules")
@@ -180,7 +182,7 @@ def state(
             one.version,
             hash_of(one),
             to,
-            actor=actor or _user(),
+            actor=actor or system_user(),
             reason=reason,
             at=now(),
         )
@@ -386,7 +388,7 @@ def acknowledge(
             "'neva decide work-list'"
         )
         raise NotFoundError(message)
-    task, who = found[0], owner or _user()
+    task, who = found[0], owner or system_user()
     with open_state(state_of(hospital)) as database:
         if done:
             item = database.work.clear(
@@ -394,8 +396,14 @@ def acknowledge(
             )
         else:
             item = database.work.acknowledge(
-                rule, stay, task.begun_after, actor=_user(), owner=who, at=now(), reason=reason
-            )
+                rule,
+                stay,
+                task.begun_after,
+                actor=system_user(),
+                owner=who,
+                at=now(),
+                reason=reason,
+            )  # fmt: skip
     content = {"rule": rule, "stay": stay, "state": item.state, "owner": item.owner}
     tell(as_json, content, f"{rule}, stay {stay}: {item.state} by {item.owner or item.actor}")
 

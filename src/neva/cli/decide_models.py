@@ -10,6 +10,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, table, tell
 from neva.errors import UsageError
+from neva.events.synthetic import SYNTHETIC_NOTE, is_synthetic
 from neva.files.whole import write_whole
 from neva.languages.english import number
 
@@ -157,8 +158,6 @@ def evaluate(
 
     Example: neva decide evaluate tongji --model covid19.mortality --at 24h --repeats 1
     """
-    from neva.events.synthetic import is_synthetic
-
     _, snapshot = snapshot_of(hospital, as_of)
     synthetic = is_synthetic(snapshot)
     folder = Path(model)
@@ -238,7 +237,7 @@ def _saved(
 def _report_text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
     lines = [
         f"{report.title} ({report.identity})",
-        *(["synthetic patients: no figure says anything of a real one"] if synthetic else []),
+        *([SYNTHETIC_NOTE] if synthetic else []),
     ]
     for one in report.landmarks:
         evaluation = one.evaluation

@@ -11,6 +11,7 @@ import typer
 from neva.cli._replay_words import tables
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, table, tell
 from neva.errors import NotFoundError, UsageError
+from neva.events.synthetic import SYNTHETIC_NOTE
 from neva.languages.english import share
 
 __all__ = ["add_to"]
@@ -194,7 +195,7 @@ def _for_all(made: Any) -> str | None:
 def _head(made: Any, horizon: float | None) -> str:
     words = [f"Replay on {made.identity}."]
     if made.synthetic:
-        words.append("SYNTHETIC patients: the figures say nothing about real ones.")
+        words.append(SYNTHETIC_NOTE.capitalize() + ".")
     instead = _for_all(made)
     if instead is None:
         words.append("Each rule is judged by the outcome that it warns of.")

@@ -13,6 +13,7 @@ import typer
 from neva.cli.console import AsOf, Json, moment, now, progress, table, tell
 from neva.errors import UsageError
 from neva.events.hospital import open_hospital
+from neva.events.synthetic import SYNTHETIC_NOTE, is_synthetic
 from neva.languages.english import part
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def forecast(
     Example: neva flow forecast synthetic-hospital --hours 24 --look-back 1
     """
     from neva.census import units_above
-    from neva.events.synthetic import is_synthetic
     from neva.flow import bed_report, beds_at, forecast_hospital
 
     store = open_hospital(hospital)
@@ -118,7 +118,7 @@ def forecast(
         lines = [
             f"{made.what}, from {_local(made.issued, zone)}, local time of {zone}",
             f"({made.identity})",
-            *(["synthetic patients: no figure says anything of a real one"] if synthetic else []),
+            *([SYNTHETIC_NOTE] if synthetic else []),
             "",
             table(local, rows=200),
             "",
@@ -224,7 +224,7 @@ def evaluate(
         skills = judged.skills()
         lines = [
             f"{judged.what} ({judged.identity})",
-            *(["synthetic patients: no figure says anything of a real one"] if synthetic else []),
+            *([SYNTHETIC_NOTE] if synthetic else []),
             "",
             table(judged.summary().select(chosen), rows=400),
         ]
@@ -328,7 +328,6 @@ def _hospital(
 ) -> tuple[Evaluation, bool]:
     from neva.census import units_above
     from neva.events.clock import first_moment
-    from neva.events.synthetic import is_synthetic
     from neva.flow import (
         arrivals_of,
         evaluate_arrivals,

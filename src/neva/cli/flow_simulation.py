@@ -12,6 +12,7 @@ import typer
 from neva.cli.console import AsOf, Json, moment, now, progress, table, tell
 from neva.errors import UsageError
 from neva.events.hospital import Hospital, open_hospital
+from neva.events.synthetic import SYNTHETIC_NOTE, is_synthetic
 from neva.languages.english import part
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ class _Base:
 
 
 def _base(path: Path, as_of: str | None) -> _Base:
-    from neva.events.synthetic import is_synthetic
     from neva.flow import fit_hospital, known_sojourns
 
     store = open_hospital(path)
@@ -175,7 +175,7 @@ def simulate(
             f"{name}: {run.replications} replications of {days:g} days from {start.isoformat()}",
             f"({base.fitted.sojourns.identity}; seed {seed})",
             NO_PROMISE,
-            *(["synthetic patients: no figure says anything of a real one"] * base.synthetic),
+            *([SYNTHETIC_NOTE] * base.synthetic),
             "",
             table(wide, rows=100),
             "",
@@ -310,7 +310,7 @@ def compare(
             ),
             f"({base.fitted.sojourns.identity}; seed {seed})",
             NO_PROMISE,
-            *(["synthetic patients: no figure says anything of a real one"] * base.synthetic),
+            *([SYNTHETIC_NOTE] * base.synthetic),
             "",
             f"differences from {BASE!r}, with 95 % intervals; units without any are left out",
             "",
@@ -349,7 +349,6 @@ def calibrate(
 
     Example: neva flow calibrate synthetic-hospital --days 7
     """
-    from neva.events.synthetic import is_synthetic
     from neva.flow import calibrate as compare_with_past
 
     store = open_hospital(hospital)
@@ -367,7 +366,7 @@ def calibrate(
                     f"{made.start.isoformat()} to {made.end.isoformat()}, {made.replications} "
                     f"replications ({made.identity})"
                 ),
-                *(["synthetic patients: no figure says anything of a real one"] * synthetic),
+                *([SYNTHETIC_NOTE] * synthetic),
                 "",
                 "patients at noon within the simulated 5 % to 95 %",
                 table(made.covered),

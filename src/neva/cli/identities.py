@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neva.cli.console import HospitalPath, Json, now, tell
+from neva.cli.console import HospitalPath, Json, now, system_user, tell
 
 __all__ = ["app"]
 
@@ -44,14 +43,10 @@ def load(
     opened = open_hospital(hospital)
     people, unknown = read_people_file(opened, file, assigner=assigner)
     named = write_people(opened.path, people)
-    try:
-        user = f"{getpass.getuser()} (command line)"
-    except (KeyError, OSError):
-        user = "command line"
     with open_state(state_of(opened.path)) as state:
         state.audit.append(
             at=now(),
-            actor=user,
+            actor=f"{system_user()} (command line)",
             action="settings-changed",
             why="names of patients were loaded",
             details={"rows": people.height, "unknown": unknown},

@@ -9,6 +9,7 @@ import typer
 
 from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, tell
 from neva.cli.quality import run_of
+from neva.events.synthetic import SYNTHETIC_NOTE
 
 __all__ = ["add_to"]
 
@@ -113,7 +114,7 @@ def demo(
         lines += [
             "",
             invented.title,
-            "(synthetic patients: no figure says anything of a real one)",
+            f"({SYNTHETIC_NOTE})",
             "",
         ]
         titles = {one.id: one.title for one in invented.quality[0].measures}

@@ -12,7 +12,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-__all__ = ["DAY", "EPOCH", "FOREVER", "HOUR", "LocalClock", "clock_of", "microseconds", "moment"]
+__all__ = [
+    "DAY", "EPOCH", "FOREVER", "HOUR", "LocalClock", "clock_of", "microseconds", "moment",
+    "optional_microseconds",
+]  # fmt: skip
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -24,6 +27,11 @@ FOREVER = int((datetime(9999, 1, 1, tzinfo=UTC) - EPOCH).total_seconds()) * 1_00
 def microseconds(time: datetime) -> int:
     """Return an aware time as microseconds since 1970 in UTC."""
     return (time - EPOCH) // timedelta(microseconds=1)
+
+
+def optional_microseconds(time: datetime | None) -> int | None:
+    """Return the same of a time that may be missing."""
+    return None if time is None else microseconds(time)
 
 
 def moment(time: int) -> datetime:

@@ -33,7 +33,8 @@ import neva
 from neva.definitions._build import OUTPUT_BYTES
 from neva.definitions.codelists import Codelist, flatten
 from neva.definitions.documents import Document, from_json, library
-from neva.errors import BadInputError, ConflictError, NotFoundError
+from neva.errors import BadInputError, ConflictError
+from neva.files.opening import utf8_text
 from neva.files.yaml_lines import Document as YamlDocument
 
 __all__ = ["FILE_BYTES", "SECONDS", "UserDefinitions", "read_user_files"]
@@ -80,26 +81,14 @@ class _Codelists(BaseModel):
 
 
 def _text_of(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > FILE_BYTES:
-            message = (
-                f"{path.name}: too large for a file of definitions; found {size:,} bytes; "
-                f"at most {FILE_BYTES:,} are read; split it"
-            )
-            raise BadInputError(message)
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        message = f"{path}: no such file; found nothing there; check the path"
-        raise NotFoundError(message) from None
-    except UnicodeDecodeError as error:
+    size = path.stat().st_size if path.exists() else 0
+    if size > FILE_BYTES:
         message = (
-            f"{path.name}: not UTF-8 text; found a wrong byte at {error.start}; save it as UTF-8"
+            f"{path.name}: too large for a file of definitions; found {size:,} bytes; "
+            f"at most {FILE_BYTES:,} are read; split it"
         )
-        raise BadInputError(message) from None
-    except OSError as error:
-        message = f"{path}: cannot be read; found {type(error).__name__}; give a file"
-        raise BadInputError(message) from None
+        raise BadInputError(message)
+    return utf8_text(path)
 
 
 # ------------------------------------------------------------------ codelists

@@ -8,11 +8,13 @@ import polars as pl
 
 from neva.events.snapshot import Snapshot
 
-__all__ = ["SYNTHETIC_SOURCE", "is_synthetic"]
+__all__ = ["SYNTHETIC_NOTE", "SYNTHETIC_SOURCE", "is_synthetic"]
 
 #: The logical source of invented rows (``batches.source``). No real delivery
 #: may take this name.
 SYNTHETIC_SOURCE: Final = "synthetic"
+#: Stands wherever a figure of such a hospital is shown.
+SYNTHETIC_NOTE: Final = "synthetic patients: no figure says anything of a real one"
 
 
 def is_synthetic(snapshot: Snapshot) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from neva.errors import BadInputError, NotFoundError
+from neva.errors import BadInputError, NevaError, NotFoundError
 
 #: What is raised while a damaged archive, or one of another make, is unpacked.
 NOT_UNPACKED = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)
@@ -30,6 +30,31 @@ def existing(path: Path | str) -> Path:
     if not found.exists():
         raise NotFoundError(f"{found}: no such file or folder; found nothing there; check the path")
     return found
+
+
+def utf8_text(path: Path, error: type[NevaError] = BadInputError) -> str:
+    """Return a small file's text.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    NevaError
+        Of the kind given: it is not UTF-8, or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = f"{path}: no such file; found nothing there; check the path"
+        raise NotFoundError(message) from None
+    except UnicodeDecodeError as wrong:
+        message = (
+            f"{path.name}: not UTF-8 text; found a wrong byte at {wrong.start}; save it as UTF-8"
+        )
+        raise error(message) from None
+    except OSError as wrong:
+        message = f"{path}: cannot be read; found {type(wrong).__name__}; give a file"
+        raise error(message) from None
 
 
 @contextmanager

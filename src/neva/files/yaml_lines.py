@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from neva.errors import MappingError, NotFoundError
+from neva.errors import MappingError
+from neva.files.opening import utf8_text
 
 __all__ = ["Document", "read_document"]
 
@@ -146,13 +147,4 @@ def read_document(path: Path) -> Document:
     MappingError
         It is not UTF-8 or not YAML.
     """
-    try:
-        return Document(path.name, path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        message = f"{path}: no such file; found nothing there; check the path"
-        raise NotFoundError(message) from None
-    except UnicodeDecodeError as error:
-        message = (
-            f"{path.name}: not UTF-8 text; found a wrong byte at {error.start}; save it as UTF-8"
-        )
-        raise MappingError(message) from None
+    return Document(path.name, utf8_text(path, MappingError))

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from neva.definitions.local_time import FOREVER, microseconds
+from neva.definitions.local_time import FOREVER, microseconds, optional_microseconds
 from neva.events.schema import CODINGS
 from neva.events.snapshot import Snapshot
 
@@ -103,10 +103,6 @@ class Timeline:
         )
 
 
-def _time(value: datetime | None) -> int | None:
-    return None if value is None else microseconds(value)
-
-
 def _revisions(
     frame: pl.LazyFrame, keys: list[str], cut: datetime | None
 ) -> Iterable[dict[str, Any]]:
@@ -172,7 +168,7 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
                 event_id=row["event_id"],
                 stay_id=row["stay_id"],
                 time=microseconds(row["time"]),
-                end_time=_time(row["end_time"]),
+                end_time=optional_microseconds(row["end_time"]),
                 recorded=microseconds(row["recorded"]),
                 known_until=FOREVER + 1
                 if row["retracted"] is None
@@ -196,7 +192,7 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
                 event_id=row["movement_id"],
                 stay_id=row["stay_id"],
                 time=microseconds(row["start"]),
-                end_time=_time(row["end"]),
+                end_time=optional_microseconds(row["end"]),
                 recorded=row["recorded"],
                 known_until=row["known_until"],
                 code=f"UNIT//{row['unit'] or ''}",
@@ -204,7 +200,7 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
             )
         )
     for row in revisions("stays", "stay_id"):
-        start, end = microseconds(row["start"]), _time(row["end"])
+        start, end = microseconds(row["start"]), optional_microseconds(row["end"])
         timeline = of(row["subject_id"])
         timeline.rows.append(
             Row(
@@ -237,7 +233,7 @@ def timelines(snapshot: Snapshot, subjects: Iterable[int] | None = None) -> dict
             Person(
                 birth_date=row["birth_date"],
                 sex=row["sex"],
-                death=_time(row["death"]),
+                death=optional_microseconds(row["death"]),
                 recorded=row["recorded"],
                 known_until=row["known_until"],
             )

@@ -85,6 +85,15 @@ class Comparison:
         return self.frame
 
 
+def _check_replications(replications: int) -> None:
+    if replications < 2:
+        message = (
+            f"replications: too few for an interval; found {replications}; give 2 or more, "
+            "better 30"
+        )
+        raise UsageError(message)
+
+
 def compare(
     models: Mapping[str, HospitalModel],
     *,
@@ -119,12 +128,7 @@ def compare(
     if wrong:
         message = f"figures: no such figure; found {', '.join(wrong)}; give {', '.join(FIGURES)}"
         raise UsageError(message)
-    if replications < 2:
-        message = (
-            f"replications: too few for an interval; found {replications}; give 2 or more, "
-            "better 30"
-        )
-        raise UsageError(message)
+    _check_replications(replications)
     runs: dict[str, SimulationRun] = {}
     for name, model in models.items():
         done = len(runs) * replications
@@ -270,12 +274,7 @@ def beds_for_service(
     if not 0 < target < 1:
         message = f"target: must lie between 0 and 1; found {target}; give a share such as 0.95"
         raise UsageError(message)
-    if replications < 2:
-        message = (
-            f"replications: too few for an interval; found {replications}; give 2 or more, "
-            "better 30"
-        )
-        raise UsageError(message)
+    _check_replications(replications)
     model.unit(unit)
     tried: dict[int, tuple[float, float, float]] = {}
 

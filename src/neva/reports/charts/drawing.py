@@ -6,6 +6,7 @@ apart; every series has its own dash too, so that black-and-white print reads.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from neva.census import Census, LengthOfStay
 
-__all__ = ["busiest", "census_chart", "still_there_chart", "to_svg"]
+__all__ = ["busiest", "census_chart", "still_there_chart", "to_svg", "with_own_ids"]
 
 COLOURS: Final = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 DASHES: Final = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [1, 3]]
@@ -32,6 +33,15 @@ def to_svg(specification: dict[str, Any]) -> str:
     """Render a Vega-Lite specification as SVG text; no network, no browser."""
     svg: str = _converter().vegalite_to_svg(specification)
     return svg
+
+
+def with_own_ids(html: str) -> str:
+    """Name the parts of each drawing by its number: all SVG of a page share one space of names."""
+    pieces = re.split(r"(?=<svg )", html)
+    return "".join(
+        re.sub(r'(id="|url\(#)(clip|gradient)', rf"\g<1>d{number}-\g<2>", piece)
+        for number, piece in enumerate(pieces)
+    )
 
 
 def _data(values: list[dict[str, Any]]) -> Any:

@@ -6,18 +6,18 @@ out and does no arithmetic; every text is escaped there, figures are SVG.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
+from neva.events.synthetic import SYNTHETIC_NOTE
 from neva.files.whole import write_whole
+from neva.reports.charts.drawing import with_own_ids
 from neva.reports.laying_out import templates_of
 
 __all__ = [
-    "SYNTHETIC",
     "Cell",
     "Details",
     "Figure",
@@ -27,9 +27,6 @@ __all__ = [
     "Table",
     "Text",
 ]
-
-#: Stands on top of every page about synthetic patients.
-SYNTHETIC: Final = "synthetic patients: no figure says anything of a real one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +162,11 @@ class Page:
         environment.filters["block"] = lambda block: type(block).__name__
         html = environment.get_template("flow.html").render(
             page=self,
-            banner=SYNTHETIC[0].upper() + SYNTHETIC[1:],
+            banner=SYNTHETIC_NOTE[0].upper() + SYNTHETIC_NOTE[1:],
             made=self.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
             neva=installed("neva"),
         )
-        return _apart(html)
+        return with_own_ids(html)
 
     def write(self, path: Path) -> None:
         """Write the document to `path`, whole or not at all."""
@@ -179,12 +176,3 @@ class Page:
 def _unbroken(value: object) -> object:
     """Keep a number and its per cent on one line."""
     return value.replace(" %", "\u00a0%") if type(value) is str else value
-
-
-def _apart(html: str) -> str:
-    """Name the parts of each drawing by its number: all SVG of a page share one space of names."""
-    pieces = re.split(r"(?=<svg )", html)
-    return "".join(
-        re.sub(r'(id="|url\(#)(clip|gradient)', rf"\g<1>d{number}-\g<2>", piece)
-        for number, piece in enumerate(pieces)
-    )

@@ -8,7 +8,6 @@ the caller (the audited identity service); without them pseudonyms stand there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +19,7 @@ from zoneinfo import ZoneInfo
 from neva.files.whole import write_whole
 from neva.languages.english import ENGLISH
 from neva.languages.language import Language
+from neva.reports.charts.drawing import with_own_ids
 from neva.reports.laying_out import templates_of
 
 __all__ = ["Column", "Paper", "Part", "Person", "Sheet"]
@@ -212,7 +212,7 @@ class Sheet:
             if self.paper.names
             else words("Patients stand under pseudonyms."),
         )
-        return _apart(html)
+        return with_own_ids(html)
 
     def write(self, path: Path) -> None:
         """Write the document, whole or not at all, readable by its owner only."""
@@ -231,13 +231,4 @@ def _css_string(text: str) -> str:
     return "".join(
         char if char.isalnum() or char in " .,:;()-·%–@_+" else f"\\{ord(char):06x}"
         for char in text
-    )
-
-
-def _apart(html: str) -> str:
-    """Name the parts of each drawing by its number: all SVG of a page share one space of names."""
-    pieces = re.split(r"(?=<svg )", html)
-    return "".join(
-        re.sub(r'(id="|url\(#)(clip|gradient)', rf"\g<1>d{number}-\g<2>", piece)
-        for number, piece in enumerate(pieces)
     )

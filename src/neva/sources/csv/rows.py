@@ -324,16 +324,19 @@ class TableReader:
         rows = whole_last_days(pl.DataFrame(columns), self.zone, whose=whose)
         return rows["end"], rows["precision"]
 
-    def _stay_rows(self, rule: StayRule, frame: pl.DataFrame) -> Iterator[Rows]:
-        fields = self._fields(rule, frame)
+    def _interval_columns(
+        self, rule: StayRule | MovementRule, fields: Fields
+    ) -> dict[str, pl.Series]:
         start, precision = fields.time(rule.start, "start")
         end, end_precision = fields.time(rule.end, "end")
         end, precision = self._whole_last_days(rule, fields, start, precision, end, end_precision)
+        own = self._own(rule, fields, start, end)
+        return {**own, "start": start, "end": end, "precision": precision}
+
+    def _stay_rows(self, rule: StayRule, frame: pl.DataFrame) -> Iterator[Rows]:
+        fields = self._fields(rule, frame)
         columns = {
-            **self._own(rule, fields, start, end),
-            "start": start,
-            "end": end,
-            "precision": precision,
+            **self._interval_columns(rule, fields),
             "kind": fields.text(rule.kind, "kind"),
             "source": fields.text(rule.source, "source"),
             "outcome": fields.text(rule.outcome, "outcome"),
@@ -342,14 +345,8 @@ class TableReader:
 
     def _movements(self, rule: MovementRule, frame: pl.DataFrame) -> Iterator[Rows]:
         fields = self._fields(rule, frame)
-        start, precision = fields.time(rule.start, "start")
-        end, end_precision = fields.time(rule.end, "end")
-        end, precision = self._whole_last_days(rule, fields, start, precision, end, end_precision)
         columns = {
-            **self._own(rule, fields, start, end),
-            "start": start,
-            "end": end,
-            "precision": precision,
+            **self._interval_columns(rule, fields),
             "unit": fields.text(rule.unit, "unit"),
             "bed": fields.text(rule.bed, "bed"),
         }
