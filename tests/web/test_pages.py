@@ -141,7 +141,7 @@ def test_a_work_list_of_another_hour_is_not_shown(served, monkeypatch):
     page = client.get("/work-list.json").json()
     assert page["data"]["has_tasks"] is False
     assert page["tables"]["tasks"] == page["tables"]["clocks"] == []
-    assert "This is being computed" in client.get("/work-list").text
+    assert "Calculating…" in client.get("/work-list").text
 
 
 def test_old_data_are_red_and_nothing_is_green(served, tmp_path):
