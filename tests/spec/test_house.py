@@ -21,7 +21,6 @@ LONG = {
     "neva/definitions/model.py": "a dictionary: one node after another",
     "neva/definitions/language.py": "the words of the language, one after another",
     "neva/definitions/reference/engine.py": "one method for each node",
-    "neva/definitions/relational/compiler.py": "one method for each node",
     "neva/sources/omop/source.py": "one table of the model after another",
     "neva/programmes/covid19/measures.py": "one measure after another",
     "neva/intake/reconcile.py": "late states could be a file of their own",
