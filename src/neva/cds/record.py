@@ -419,11 +419,7 @@ def bedside_record(
     reader = _Reader(patient, zone, context, now)
     sent = Sent(needs)
     kinds = {PATIENT: "Patient", **{one.key: one.kind for one in needs.searches}}
-    answered = [
-        key for key, kind in kinds.items() if key in prefetch and is_sent(prefetch[key], kind)
-    ]
-    if PATIENT in answered and not _is_of_patient(prefetch[PATIENT], patient):
-        answered.remove(PATIENT)
+    answered = _answered(prefetch, kinds, patient)
     for key in kinds:
         for resource in _resources(prefetch[key]) if key in prefetch else ():
             if key in answered or not _is_outcome(resource):
@@ -441,16 +437,12 @@ def bedside_record(
         if stay_id is None and ENCOUNTERS in answered:
             # The stay in context is not among those sent, so these are not all.
             answered.remove(ENCOUNTERS)
-    partial = []
+    partial = [key for key in answered if key != PATIENT and _is_partial(prefetch[key], kinds[key])]
     for key in answered:
         since = (since_by_key or {}).get(key)
         start = _EVER if since is None else microseconds(since)
-        if key != PATIENT and (
-            _may_lack(prefetch[key], kinds[key])
-            or any(_is_failure(one) for one in _resources(prefetch[key]))
-        ):
+        if key in partial:
             start = max(start, reader.reaches_back(key, kinds[key]))
-            partial.append(key)
         sent.since_by_key[key] = start
     absent = [key for key in kinds if key not in answered]
     return BedsideRecord(
@@ -463,6 +455,22 @@ def bedside_record(
         partial=tuple(partial),
         is_dead=reader.is_dead,
     )
+
+
+def _answered(prefetch: Mapping[str, Any], kinds: Mapping[str, str], patient: str) -> list[str]:
+    """Name the keys that were answered, a patient only if it is the one in context."""
+    return [
+        key
+        for key, kind in kinds.items()
+        if key in prefetch
+        and is_sent(prefetch[key], kind)
+        and (key != PATIENT or _is_of_patient(prefetch[key], patient))
+    ]
+
+
+def _is_partial(value: Any, kind: str) -> bool:
+    """Tell whether an answer may lack something, or says that a part of it failed."""
+    return _may_lack(value, kind) or any(_is_failure(one) for one in _resources(value))
 
 
 def _as_draft(draft: Any, patient: str, now: datetime) -> Any:

@@ -7,6 +7,8 @@ Values are plain: bool, float, str, times as int microseconds since 1970 in
 UTC; None is "unknown".
 """
 
+# More than 600 lines: one method for each node.
+
 from __future__ import annotations
 
 import math
@@ -458,24 +460,28 @@ class _Engine:
         if node.how == "hours":
             return self._covered(rows, node.frame, item) / HOUR
         read = [(row, self._field(row, "value", node.unit)) for row in rows]
-        values = [(row, value) for row, value in read if value is not None]
+        values = [value for _, value in read if value is not None]
         if node.how == "sum":
-            return _finite(_sum(value for _, value in values))
+            return _finite(_sum(values))
         if not values:
             return None
         if node.how == "minimum":
-            return min(value for _, value in values)
+            return min(values)
         if node.how == "maximum":
-            return max(value for _, value in values)
-        mean = _sum(value for _, value in values) / len(values)
+            return max(values)
         if node.how == "mean":
-            return _finite(mean)
-        if len({row.time for row, _ in values}) < 2:
+            return _finite(_sum(values) / len(values))
+        return self._slope([row for row, value in read if value is not None], values)
+
+    def _slope(self, rows: Sequence[Row], values: Sequence[float]) -> float | None:
+        """Return the change of a value an hour, by least squares; None at one time only."""
+        if len({row.time for row in rows}) < 2:
             return None
-        times = [(row.time - self.point.now) / HOUR for row, _ in values]
+        mean = _sum(values) / len(values)
+        times = [(row.time - self.point.now) / HOUR for row in rows]
         middle = _sum(times) / len(times)
         over = _sum(
-            (time - middle) * (value - mean) for time, (_, value) in zip(times, values, strict=True)
+            (time - middle) * (value - mean) for time, value in zip(times, values, strict=True)
         )
         return _finite(over / _sum((time - middle) ** 2 for time in times))
 
