@@ -9,14 +9,6 @@ from radon.visitors import Function
 
 ROOT = Path(__file__).parents[2] / "src"
 
-#: Circles that are there by design: what holds whom, and why.
-KNOWN_CIRCLES = (
-    # The checks of a model name the types that they check.
-    {"neva.flow.simulation._model_checks", "neva.flow.simulation.hospital_model"},
-    # A log makes itself from a frame, and is kept on disk; a map draws itself.
-    {"neva.pathways.artefacts", "neva.pathways.encoding", "neva.pathways.log"},
-    {"neva.pathways.detail", "neva.pathways.drawing", "neva.pathways.map"},
-)  # fmt: skip
 MOST_FILES = 25
 MOST_LINES = 600
 #: What begins the reason in the head of a longer file.
@@ -77,9 +69,9 @@ def circles(graph, names):
     return found
 
 
-def test_imports_run_in_no_circle_but_those_that_are_known():
+def test_imports_run_in_no_circle():
     found = modules()
-    assert [part for part in circles(imports(found), found) if part not in KNOWN_CIRCLES] == []
+    assert circles(imports(found), found) == []
 
 
 def test_a_circle_would_be_found():
@@ -94,15 +86,16 @@ def test_no_room_holds_more_files_than_a_reader_finds():
 
 def head_of(text):
     """What stands in a file before its first statement that is no docstring."""
-    body = ast.parse(text).body
-    first = body[1] if ast.get_docstring(ast.parse(text)) else body[0]
-    return " ".join("\n".join(text.splitlines()[: first.lineno - 1]).split())
+    tree = ast.parse(text)
+    after = tree.body[1 if ast.get_docstring(tree) else 0 :]
+    lines = text.splitlines()[: after[0].lineno - 1 if after else None]
+    return " ".join(" ".join(lines).split())
 
 
 def test_a_long_file_says_why_it_is_one_and_no_other_does():
     texts = {path: path.read_text(encoding="utf-8") for path in modules().values()}
     long = {str(path) for path, text in texts.items() if len(text.splitlines()) > MOST_LINES}
-    told = {str(path) for path, text in texts.items() if text and REASON in head_of(text)}
+    told = {str(path) for path, text in texts.items() if REASON in head_of(text)}
     assert long == told
 
 

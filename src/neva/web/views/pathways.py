@@ -370,7 +370,8 @@ def pathways(asked: Asked) -> ViewModel:
             figures,
             facts,
         )
-    svg = found.to_svg(
+    svg = p.draw_map(
+        found,
         paths=chosen.paths,
         metric=metric,  # type: ignore[arg-type]
         words=words,
