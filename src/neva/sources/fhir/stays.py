@@ -119,11 +119,7 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
     """
     subject = reading.subject(encounter, "stays")
     status = encounter.get("status")
-    span = encounter.get("period") or {}
-    start, end = moment(span.get("start"), reading.zone), moment(span.get("end"), reading.zone)
-    for name, read in (("period.start", start), ("period.end", end)):
-        if read.reason is not None:
-            raise RefusedError(name, read.reason, "stays")
+    start, end = _readable_period(encounter, reading)
     stay = reading.context.stays.get(encounter["id"], encounter["id"])
     if stay is None:
         raise RefusedError("partOf", "reference-unresolved", "stays")
@@ -146,26 +142,26 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
     if is_part:
         contact = _contact(encounter, reading, subject, stay, start, end, "done")
         return {**found, "events": [{**contact, "retracted": retracted}]}
+    # Every part has ended: so has the whole.
+    is_over = last_known is not None and within.end is not None and last_known <= within.end
     visit = encounter.get("hospitalization") or {}
-    row = {
-        "subject": subject,
-        "stay": stay,
-        "start": start.time,
-        "end": end.time or last_known,
-        "precision": start.precision,
-        "kind": _kind(encounter, within),
-        "source": text_of(visit.get("admitSource")),
-        "outcome": text_of(visit.get("dischargeDisposition")),
-        "row_id": encounter["id"],
-        "recorded": start.time,
-        "recorded_assumed": True,
-        "retracted": retracted,
-    }
-    found["stays"] = [row]
-    if last_known is not None and within.end is not None and last_known <= within.end:
-        # Every part has ended: so has the whole.
-        row["end"] = within.end
-    elif last_known is not None:
+    found["stays"] = [
+        {
+            "subject": subject,
+            "stay": stay,
+            "start": start.time,
+            "end": within.end if is_over else end.time or last_known,
+            "precision": start.precision,
+            "kind": _kind(encounter, within),
+            "source": text_of(visit.get("admitSource")),
+            "outcome": text_of(visit.get("dischargeDisposition")),
+            "row_id": encounter["id"],
+            "recorded": start.time,
+            "recorded_assumed": True,
+            "retracted": retracted,
+        }
+    ]
+    if last_known is not None and not is_over:
         at = Moment(last_known, "instant")
         found["events"] = [
             {
@@ -178,6 +174,16 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
         ]
         found["warnings"] = [{"table": "stays", "field": "period.end", "reason": "end-unknown"}]
     return found
+
+
+def _readable_period(encounter: Resource, reading: Reading) -> tuple[Moment, Moment]:
+    """Read from when to when an encounter was; refuse times that cannot be read."""
+    span = encounter.get("period") or {}
+    start, end = moment(span.get("start"), reading.zone), moment(span.get("end"), reading.zone)
+    for name, read in (("period.start", start), ("period.end", end)):
+        if read.reason is not None:
+            raise RefusedError(name, read.reason, "stays")
+    return start, end
 
 
 def _kind(encounter: Resource, within: Within) -> str | None:
