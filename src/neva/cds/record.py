@@ -329,6 +329,18 @@ class _Reader:
                 )
             )
 
+    def take_draft(self, draft: Any) -> None:
+        """Read an order that is being written; what is no order is told."""
+        if any(_is_a(draft, kind) for kind in HANDLED - ORDERS):
+            self.unreadable["not-an-order"] += 1
+        else:
+            self.take(_as_draft(draft, self.patient, self.now), key="drafts")
+
+    def stay_in_context(self, encounter: str) -> int | None:
+        """Return the stay of an encounter, if it was sent."""
+        number = id_of("Encounter", self.context.stays.get(encounter) or encounter)
+        return number if number in self.timeline.stays else None
+
     def _event(self, row: Mapping[str, Any], kind: str, key: str) -> None:
         reason = _refused(row, "time")
         if reason is not None:
@@ -425,18 +437,12 @@ def bedside_record(
             if key in answered or not _is_outcome(resource):
                 reader.take(resource, key=key)
     for draft in drafts:
-        if any(_is_a(draft, kind) for kind in HANDLED - ORDERS):
-            reader.unreadable["not-an-order"] += 1
-            continue
-        reader.take(_as_draft(draft, patient, now), key="drafts")
+        reader.take_draft(draft)
     reader.finish()
-    stay_id = None
-    if encounter is not None:
-        number = id_of("Encounter", context.stays.get(encounter) or encounter)
-        stay_id = number if number in reader.timeline.stays else None
-        if stay_id is None and ENCOUNTERS in answered:
-            # The stay in context is not among those sent, so these are not all.
-            answered.remove(ENCOUNTERS)
+    stay_id = None if encounter is None else reader.stay_in_context(encounter)
+    if encounter is not None and stay_id is None and ENCOUNTERS in answered:
+        # The stay in context is not among those sent, so these are not all.
+        answered.remove(ENCOUNTERS)
     partial = [key for key in answered if key != PATIENT and _is_partial(prefetch[key], kinds[key])]
     for key in answered:
         since = (since_by_key or {}).get(key)

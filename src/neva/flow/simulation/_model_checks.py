@@ -219,12 +219,7 @@ def check_model(
         for unit, _ in first:
             known(diverts, unit, "unit", f"class {name}: first units")
     for patient in initial:
-        # A number in a list, not the patient's own times.
-        where = "initial patients"
-        known(firsts, patient.patient_class, "class", where)
-        known(diverts, patient.unit, "unit", where)
-        if not (isfinite(patient.elapsed_hours) and patient.elapsed_hours >= 0):
-            refuse("came after the start", where, "negative hours", "count back from the start")
+        _check_initial(patient, diverts, firsts)
     if not initial and not anybody_comes:
         refuse(
             "nobody to simulate",
@@ -240,6 +235,17 @@ def check_model(
         begins: list[_Place] = [(unit, OUTSIDE) for unit, share in first if share > 0]
         begins += [(one.unit, one.came_from) for one in initial if one.patient_class == name]
         _check_reached(name, begins, exits, diverts, nexts)
+
+
+def _check_initial(
+    patient: InitialValues, units: Mapping[str, Sequence[str]], classes: Mapping[str, _Shares]
+) -> None:
+    # A number in a list, not the patient's own times.
+    where = "initial patients"
+    known(classes, patient.patient_class, "class", where)
+    known(units, patient.unit, "unit", where)
+    if not (isfinite(patient.elapsed_hours) and patient.elapsed_hours >= 0):
+        refuse("came after the start", where, "negative hours", "count back from the start")
 
 
 def _checked_nexts(
