@@ -375,24 +375,9 @@ class _Engine:
         window = self._window(frame, item)
         lacking = self.doubt
         found: list[Row] | None = None
-        if window is not None and window[0] > window[1]:
-            found = []  # It ends before it begins.
-        elif window is not None:
-            low, high = window
-            found = []
-            for row in self._coded(frame):
-                if not (
-                    row.status in frame.statuses
-                    and row.time <= high
-                    and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
-                    and (not frame.of_stay or self._of_stay(row))
-                ):
-                    continue
-                self.doubt = False
-                holds = frame.where is None or self._holds(frame.where, row, item)
-                lacking = lacking or (holds is None and self.doubt)
-                if holds is True:
-                    found.append(row)
+        if window is not None:
+            found, in_doubt = self._taken(frame, window, item)
+            lacking = lacking or in_doubt
         if found is not None and self.unsent is not None:
             lacking = lacking or self._may_lack(frame, window)
         if lacking:
@@ -402,6 +387,28 @@ class _Engine:
         self.selected[key] = found
         self.memory[("item", id(item))] = (None, item, False)
         return found
+
+    def _taken(self, frame: m.Frame, window: tuple[int, int], item: Any) -> tuple[list[Row], bool]:
+        """Return the rows that a frame takes, and whether others may be among them."""
+        low, high = window
+        found: list[Row] = []
+        in_doubt = False
+        if low > high:
+            return found, in_doubt  # It ends before it begins.
+        for row in self._coded(frame):
+            if not (
+                row.status in frame.statuses
+                and row.time <= high
+                and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
+                and (not frame.of_stay or self._of_stay(row))
+            ):
+                continue
+            self.doubt = False
+            holds = frame.where is None or self._holds(frame.where, row, item)
+            in_doubt = in_doubt or (holds is None and self.doubt)
+            if holds is True:
+                found.append(row)
+        return found, in_doubt
 
     def _may_lack(self, frame: m.Frame, window: tuple[int, int] | None) -> bool:
         assert self.unsent is not None and window is not None  # noqa: PT018
