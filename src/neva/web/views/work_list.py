@@ -160,9 +160,9 @@ def work_list(asked: Asked) -> ViewModel:
         {
             "job": job,
             "has_tasks": content is not None,
-            "unit": unit,
             **_made(content),
-            **_offered(asked, board),
+            "unit": unit,
+            "units": _units(asked, board),
             "patients": [
                 {
                     "stay": str(row["stay_id"]),
@@ -171,6 +171,7 @@ def work_list(asked: Asked) -> ViewModel:
                 }
                 for row in patients
             ],
+            **_offered(asked, board),
             "entries": [row for row in entered if row["id"]],
             "chosen": asked.query.get("stay", ""),
             "entered": words(KINDS[done].title) if done in KINDS else "",
@@ -205,17 +206,21 @@ def _made(content: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def _units(asked: Asked, board: BedBoard) -> list[str]:
+    """Units with patients that the viewer may look at."""
+    return sorted(
+        {
+            row["unit"]
+            for row in board.patients.iter_rows(named=True)
+            if row["unit"] and asked.server.may_see(asked.viewer.units, row["unit"])
+        }
+    )
+
+
 def _offered(asked: Asked, board: BedBoard) -> dict[str, Any]:
-    """What is offered in the forms: units to look at, and what can be entered."""
-    words, server = asked.words, asked.server
+    """What can be entered in the forms."""
+    words = asked.words
     return {
-        "units": sorted(
-            {
-                row["unit"]
-                for row in board.patients.iter_rows(named=True)
-                if row["unit"] and server.may_see(asked.viewer.units, row["unit"])
-            }
-        ),
         "kinds": _kinds(asked),
         "reasons": [
             {"id": code, "title": words(title)} for code, (_, title) in DELAY_REASONS.items()
