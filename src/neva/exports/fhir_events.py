@@ -73,7 +73,7 @@ _ABSENT_TIME: Final = {
 
 
 def resource_kind(code: str, attributes: Mapping[str, str]) -> str:
-    """Tell as which type of resource an event is written; see :func:`neva.exports.fhir.export_fhir`."""
+    """Tell as which type of resource an event is written; ``export_fhir`` says by what."""
     stated = attributes.get("kind")
     system = code.partition("//")[0]
     if stated == "order":
