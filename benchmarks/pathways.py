@@ -22,7 +22,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from neva.pathways import ActivityLog, discover_map, find_rework, find_variants, throughput
+from neva.pathways import (
+    ActivityLog,
+    discover_map,
+    find_rework,
+    find_variants,
+    log_from_frame,
+    throughput,
+)
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 
@@ -120,7 +127,7 @@ def pm4py_python() -> str:
 
 def beside_pm4py(events: int) -> list[dict]:
     frame = make_log(events)
-    log = ActivityLog.from_frame(frame)
+    log = log_from_frame(frame)
     mine = ours(log)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.parquet"
@@ -154,7 +161,7 @@ def run(events: int = 10_000_000, beside: int = 2_000_000) -> list[dict]:
     """Measure; one dictionary per figure (seconds, megabytes, ratios)."""
     frame = make_log(events)
     start = time.perf_counter()
-    log = ActivityLog.from_frame(frame)
+    log = log_from_frame(frame)
     encode_seconds = time.perf_counter() - start
     del frame
     discover_map(log)  # compiles on the first run of a machine

@@ -11,6 +11,7 @@ from neva.cds.prefetch import Needs
 from neva.events.schema import OPEN_END
 from neva.events.snapshot import Snapshot
 from neva.exports import fhir
+from neva.exports.fhir_events import event_resource
 
 
 def _known(revisions: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None:
@@ -95,7 +96,7 @@ class Charts:
                 shown = {**event, "end_time": OPEN_END} if is_open else event
                 key = (event["event_id"], event["recorded"], shown["end_time"])
                 if key not in self._made:
-                    self._made[key] = fhir._resource(shown, self.displays, self.zone)
+                    self._made[key] = event_resource(shown, self.displays, self.zone)
                 found.append(self._made[key])
         return found
 

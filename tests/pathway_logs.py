@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from neva.pathways import ActivityLog
+from neva.pathways import ActivityLog, log_from_frame
 from tests.shared_data import shared
 
 
@@ -27,7 +27,7 @@ def from_csv(
         case=case, activity=activity, time=moment, sequence=pl.int_range(pl.len())
     )
     drop = {"file": [], "name": ["sequence"], "file only": ["time"]}[order]
-    return ActivityLog.from_frame(rows.drop(drop))
+    return log_from_frame(rows.drop(drop))
 
 
 def sepsis() -> ActivityLog:
@@ -78,7 +78,7 @@ def billing(order="file") -> ActivityLog:
 def receipt() -> ActivityLog:
     path = shared("data", "xes-logs", "receipt.csv.gz")
     frame = pl.read_csv(path, infer_schema=False)
-    return ActivityLog.from_frame(
+    return log_from_frame(
         frame.select(
             case="case:concept:name",
             activity="concept:name",
@@ -93,7 +93,7 @@ def receipt() -> ActivityLog:
 def running_example() -> ActivityLog:
     path = shared("data", "xes-logs", "running-example.csv")
     frame = pl.read_csv(path, infer_schema=False)
-    return ActivityLog.from_frame(
+    return log_from_frame(
         frame.select(
             case="case:concept:name",
             activity="concept:name",
@@ -117,7 +117,7 @@ def from_xes(name: str) -> ActivityLog:
             time = values.get("time:timestamp")
             rows.append((number, values["concept:name"], time and datetime.fromisoformat(time)))
     case, activity, time = zip(*rows, strict=True)
-    return ActivityLog.from_frame(
+    return log_from_frame(
         pl.DataFrame(
             {
                 "case": case,
@@ -147,6 +147,6 @@ def covid() -> ActivityLog:
             if state:
                 rows.append((record["id"], state, day, number))
     case, activity, time, sequence = zip(*rows, strict=True)
-    return ActivityLog.from_frame(
+    return log_from_frame(
         pl.DataFrame({"case": case, "activity": activity, "time": time, "sequence": sequence})
     )

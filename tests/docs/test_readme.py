@@ -48,12 +48,12 @@ def test_every_page_is_in_the_table_of_contents():
 def test_the_picture_of_the_readme_is_what_the_demo_draws(tmp_path, neva):
     """But for the hospital's id, which is random."""
     from neva import open as open_hospital
-    from neva.pathways import activity_log, discover_map
+    from neva.pathways import activity_log, discover_map, draw_map
     from neva.reports.example import example_activities
 
     neva("demo", tmp_path)
     snapshot = open_hospital(tmp_path / "hospital").snapshot()
-    drawn = discover_map(activity_log(snapshot, example_activities())).to_svg()
+    drawn = draw_map(discover_map(activity_log(snapshot, example_activities())))
     kept = (ROOT / "docs" / "images" / "covid-map.svg").read_text()
     without_id = re.compile(r"[Hh]ospital [0-9a-f]{12}@\d+/latest")
     assert without_id.sub("", drawn) == without_id.sub("", kept)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import pathway_logs as logs
 
-from neva.pathways import ActivityLog, discover_map
+from neva.pathways import discover_map, draw_map, log_from_frame
 from neva.pathways.drawing import arrange
 
 relaxed = settings(deadline=None, max_examples=60)
@@ -35,7 +35,7 @@ def map_of(cases):
     case, activity, sequence = zip(*rows, strict=True)
     time = pl.Series(sequence, dtype=pl.Int64) * 3_600_000_000
     return discover_map(
-        ActivityLog.from_frame(
+        log_from_frame(
             pl.DataFrame(
                 {
                     "case": case,
@@ -143,8 +143,8 @@ def test_the_svg_is_well_formed_and_the_same_every_time(cases):
     def link(a, b):
         return f"?a={len(a)}&b={b is None}"
 
-    svg = map_of(cases).to_svg(link=link, title="<map>")
-    assert svg == map_of(list(cases)).to_svg(link=link, title="<map>")
+    svg = draw_map(map_of(cases), link=link, title="<map>")
+    assert svg == draw_map(map_of(list(cases)), link=link, title="<map>")
     root = ET.fromstring(svg)
     places = set(map_of(cases).nodes["activity"])
     links = root.findall(".//{*}a")
@@ -160,5 +160,5 @@ def test_real_maps(name, share):
 
 def test_the_picture_says_what_share_of_paths_it_shows():
     of = discover_map(logs.sepsis())
-    assert "115 of 115 paths · 16 activities · 1,050 cases" in of.to_svg(paths=1.0)
-    assert "38 of 115 paths, 91 % of steps" in of.to_svg()
+    assert "115 of 115 paths · 16 activities · 1,050 cases" in draw_map(of, paths=1.0)
+    assert "38 of 115 paths, 91 % of steps" in draw_map(of)

@@ -21,6 +21,7 @@ from neva.pathways import (
     follows,
     keep_activities,
     keep_cases,
+    log_from_frame,
     throughput,
     time_between,
 )
@@ -41,7 +42,7 @@ row_lists = st.lists(rows, min_size=1, max_size=60)
 
 def as_log(rows) -> ActivityLog:
     case, activity, time, sequence = zip(*rows, strict=True)
-    return ActivityLog.from_frame(
+    return log_from_frame(
         pl.DataFrame(
             {
                 "case": case,
@@ -173,7 +174,7 @@ def test_the_time_zone_of_the_machine_does_not_matter(zone, monkeypatch):
         naive = pl.DataFrame(
             {"case": ["A"], "activity": ["u"], "time": [EPOCH.replace(tzinfo=None)]}
         )
-        assert ActivityLog.from_frame(naive).time.tolist() == as_log(rows[:1]).time.tolist()
+        assert log_from_frame(naive).time.tolist() == as_log(rows[:1]).time.tolist()
     finally:
         monkeypatch.undo()
         clock.tzset()
@@ -228,12 +229,12 @@ def test_large_logs_run_in_several_threads_and_answer_the_same(seed):
             "time": pl.Series(rng.integers(0, 10**12, 3000)).cast(pl.Datetime("us")),
         }
     )
-    one = ActivityLog.from_frame(frame)
+    one = log_from_frame(frame)
     expected = discover_map(one), find_rework(one), throughput(one)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_kernels, "_SMALL", 10)
         patch.setattr(_kernels, "threads", lambda: 3)
-        other = ActivityLog.from_frame(frame)
+        other = log_from_frame(frame)
         assert expected[0].edges.equals(discover_map(other).edges)
         assert expected[0].nodes.equals(discover_map(other).nodes)
         assert expected[1].loops.equals(find_rework(other).loops)

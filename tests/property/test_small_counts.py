@@ -15,11 +15,11 @@ from tests.people import People, hour
 from neva.definitions.language import events, hours, stay
 from neva.definitions.writing import measure
 from neva.pathways import (
-    ActivityLog,
     contains,
     discover_map,
     find_variants,
     follows,
+    log_from_frame,
     outcome_is,
     started_in,
     touches_unit,
@@ -269,7 +269,7 @@ def log_of(drawn):
         rows, schema={"case": pl.String, "activity": pl.String,
                       "time": pl.Datetime("us", "UTC")}, orient="row",
     )  # fmt: skip
-    log = ActivityLog.from_frame(frame)
+    log = log_from_frame(frame)
     told = pl.DataFrame(
         cases, schema={"case_id": pl.String, "outcome": pl.String, "units": pl.List(pl.String)},
         orient="row",

@@ -61,7 +61,11 @@ def test_the_lock_is_of_the_dependencies_as_they_are_written(lock):
 def test_what_runs_is_a_part_of_what_is_tested():
     tools = locked("requirements-dev.lock")
     for name, rows in locked("requirements.lock").items():
-        assert rows == tools[name], name
+        tested = tools[name]
+        assert [row[:2] for row in rows] == [row[:2] for row in tested], name
+        # A tool may need on every system what Neva needs on some.
+        missing = [row for row, other in zip(rows, tested, strict=True) if row[2] and not other[2]]
+        assert missing == [], name
 
 
 def test_the_environment_is_the_locked_one():

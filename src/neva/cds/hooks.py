@@ -258,17 +258,7 @@ class Services:
         shown = [one.card.content for one in _ranked(raised) if one.shown]
         note = None
         if not shown and not record.is_dead:
-            live = {
-                rule.id
-                for rule, state in service.rules
-                if state == "live" and rule.valid_on(self._today(now))
-            }
-            unknown = [one.rule for one in findings if one.rule.id in live and one.is_unknown]
-            lacking = _lacking(record, unknown)
-            if lacking:
-                note = _not_assessed_card(record, lacking, now)
-            elif live and record.unreadable:
-                note = _unreadable_card(record, now)
+            note = self._note(service, record, findings, now)
         return Answer(
             raised=tuple(raised),
             findings=tuple(findings),
@@ -277,6 +267,21 @@ class Services:
             unknown=tuple(one.rule.id for one in findings if one.is_unknown),
             note=note,
         )
+
+    def _note(
+        self, service: Service, record: BedsideRecord, findings: list[Finding], now: datetime
+    ) -> dict[str, Any] | None:
+        """Return a card that says what could not be assessed, where no other is shown."""
+        live = {
+            rule.id
+            for rule, state in service.rules
+            if state == "live" and rule.valid_on(self._today(now))
+        }
+        unknown = [one.rule for one in findings if one.rule.id in live and one.is_unknown]
+        lacking = _lacking(record, unknown)
+        if lacking:
+            return _not_assessed_card(record, lacking, now)
+        return _unreadable_card(record, now) if live and record.unreadable else None
 
     def _today(self, now: datetime) -> Any:
         return now.astimezone(ZoneInfo(self.place.zone)).date()

@@ -191,6 +191,21 @@ def _frames(expressions: Iterable[Any]) -> dict[str, m.Frame]:
     }
 
 
+def _codes_asked(frame: m.Frame, kind: str) -> set[str] | None:
+    """Return the codes of a frame by which a kind is searched for; None: all of the kind."""
+    own = {code for code in _codes(frame) if kind in kinds_of_system(code.partition("//")[0])}
+    if kind not in ("Observation", "Procedure") or not own:
+        return None
+    return None if any(code.endswith("*") for code in own) else own
+
+
+def _named(codes: set[str] | None) -> tuple[str, ...] | None:
+    """Return codes in order; None: all, or so many that an address would not hold them."""
+    if codes is None or sum(len(_token(code)) + 1 for code in codes) > LONGEST_CODES:
+        return None
+    return tuple(sorted(codes))
+
+
 def needs_of(rules: Sequence[Rule], hook: Hook | None = None) -> Needs:
     """Derive what rules need of a patient.
 
@@ -218,22 +233,14 @@ def needs_of(rules: Sequence[Rule], hook: Hook | None = None) -> Needs:
     for frame in _frames(node for rule in chosen for node in rule.outputs.values()).values():
         back = _look_back(frame)
         for kind in _kinds(frame):
-            own = {
-                code for code in _codes(frame) if kind in kinds_of_system(code.partition("//")[0])
-            }
-            whole = kind not in ("Observation", "Procedure") or not own
-            whole = whole or any(code.endswith("*") for code in own)
+            own = _codes_asked(frame, kind)
             if kind in codes:
-                before = codes[kind]
-                codes[kind] = None if whole or before is None else before | own
-                known = backs[kind]
+                before, known = codes[kind], backs[kind]
+                codes[kind] = None if own is None or before is None else before | own
                 backs[kind] = None if back is None or known is None else max(back, known)
             else:
-                codes[kind], backs[kind] = (None if whole else own), back
-    searches = []
-    for kind, asked in sorted(codes.items()):
-        named = None if asked is None else tuple(sorted(asked))
-        if named is not None and sum(len(_token(code)) + 1 for code in named) > LONGEST_CODES:
-            named = None
-        searches.append(Need(_KEYS[kind], kind, named, backs[kind]))
+                codes[kind], backs[kind] = own, back
+    searches = [
+        Need(_KEYS[kind], kind, _named(asked), backs[kind]) for kind, asked in sorted(codes.items())
+    ]
     return Needs(tuple(searches))

@@ -325,6 +325,18 @@ class _Reader:
                 )
             )
 
+    def take_draft(self, draft: Any) -> None:
+        """Read an order that is being written; what is no order is told."""
+        if any(_is_a(draft, kind) for kind in HANDLED - ORDERS):
+            self.unreadable["not-an-order"] += 1
+        else:
+            self.take(_as_draft(draft, self.patient, self.now), key="drafts")
+
+    def stay_in_context(self, encounter: str) -> int | None:
+        """Return the stay of an encounter, if it was sent."""
+        number = id_of("Encounter", self.context.stays.get(encounter) or encounter)
+        return number if number in self.timeline.stays else None
+
     def _event(self, row: Mapping[str, Any], kind: str, key: str) -> None:
         reason = _reason_of_refusal(row, "time")
         if reason is not None:
@@ -415,38 +427,24 @@ def bedside_record(
     reader = _Reader(patient, zone, context, now)
     sent = Sent(needs)
     kinds = {PATIENT: "Patient", **{one.key: one.kind for one in needs.searches}}
-    answered = [
-        key for key, kind in kinds.items() if key in prefetch and is_sent(prefetch[key], kind)
-    ]
-    if PATIENT in answered and not _is_of_patient(prefetch[PATIENT], patient):
-        answered.remove(PATIENT)
+    answered = _answered(prefetch, kinds, patient)
     for key in kinds:
         for resource in _resources(prefetch[key]) if key in prefetch else ():
             if key in answered or not _is_outcome(resource):
                 reader.take(resource, key=key)
     for draft in drafts:
-        if any(_is_a(draft, kind) for kind in HANDLED - ORDERS):
-            reader.unreadable["not-an-order"] += 1
-            continue
-        reader.take(_as_draft(draft, patient, now), key="drafts")
+        reader.take_draft(draft)
     reader.finish()
-    stay_id = None
-    if encounter is not None:
-        number = id_of("Encounter", context.stays.get(encounter) or encounter)
-        stay_id = number if number in reader.timeline.stays else None
-        if stay_id is None and ENCOUNTERS in answered:
-            # The stay in context is not among those sent, so these are not all.
-            answered.remove(ENCOUNTERS)
-    partial = []
+    stay_id = None if encounter is None else reader.stay_in_context(encounter)
+    if encounter is not None and stay_id is None and ENCOUNTERS in answered:
+        # The stay in context is not among those sent, so these are not all.
+        answered.remove(ENCOUNTERS)
+    partial = [key for key in answered if key != PATIENT and _is_partial(prefetch[key], kinds[key])]
     for key in answered:
         since = (since_by_key or {}).get(key)
         start = _EVER if since is None else microseconds(since)
-        if key != PATIENT and (
-            _may_lack(prefetch[key], kinds[key])
-            or any(_is_failure(one) for one in _resources(prefetch[key]))
-        ):
+        if key in partial:
             start = max(start, reader.reaches_back(key, kinds[key]))
-            partial.append(key)
         sent.since_by_key[key] = start
     absent = [key for key in kinds if key not in answered]
     return BedsideRecord(
@@ -459,6 +457,22 @@ def bedside_record(
         partial=tuple(partial),
         is_dead=reader.is_dead,
     )
+
+
+def _answered(prefetch: Mapping[str, Any], kinds: Mapping[str, str], patient: str) -> list[str]:
+    """Name the keys that were answered, a patient only if it is the one in context."""
+    return [
+        key
+        for key, kind in kinds.items()
+        if key in prefetch
+        and is_sent(prefetch[key], kind)
+        and (key != PATIENT or _is_of_patient(prefetch[key], patient))
+    ]
+
+
+def _is_partial(value: Any, kind: str) -> bool:
+    """Tell whether an answer may lack something, or says that a part of it failed."""
+    return _may_lack(value, kind) or any(_is_failure(one) for one in _resources(value))
 
 
 def _as_draft(draft: Any, patient: str, now: datetime) -> Any:

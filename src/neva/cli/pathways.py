@@ -135,7 +135,7 @@ def map_(
             else p.keep_most_common_activities(log, drawn)
         )
         picture = p.discover_map(few)
-        write_whole(svg, picture.to_svg(paths=paths))
+        write_whole(svg, p.draw_map(picture, paths=paths))
         if picture.nodes.height < found.nodes.height:
             note = (
                 f"{svg}: drawn with the {picture.nodes.height} most common of "

@@ -250,45 +250,45 @@ def _two_decimals(value: float | None) -> str:
     return number(value, 2)
 
 
+def _figure_row(row: dict[str, Any], one: Any, found: Any) -> dict[str, Any]:
+    """Write the figures of a measure, of a period and group where these were asked for."""
+    continuous = one.observation is not None
+    write = _two_decimals if continuous else share
+    value = row["median"] if continuous else row["rate"]
+    cells = {"measure": row["measure"]}
+    if found.every != "all":
+        cells["period"] = str(row["period"] or "undated")
+    if "unit" in found.by:
+        cells["unit"] = row["unit"] or "–"
+    if any(name != "unit" for name in found.by):
+        cells["group"] = row["stratum"] or "unknown"
+    return cells | {
+        "value": write(value),
+        "95 % interval": "–" if value is None else f"{write(row['low'])} to {write(row['high'])}",
+        "met": f"{row['met']:,}" if not continuous else "median",
+        "of": f"{row['denominator']:,}",
+        "excluded": row["excluded"],
+        "pending": row["pending"],
+        "unknown": row["unknown"],
+        "treated": f"{row['treated_met']:,} of {row['treated']:,}"
+        if one.treated is not None
+        else "",
+        "not treated": f"{row['denominator'] - row['treated']:,}"
+        if one.treated is not None
+        else "",
+        "before clock": str(row["before_clock"]) if one.interval is not None else "",
+    }
+
+
 def _figures_text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> str:
-    rows = []
-    for row in found.frame.iter_rows(named=True):
-        one = run.measure(row["measure"])
-        continuous = one.observation is not None
-        write = _two_decimals if continuous else share
-        value = row["median"] if continuous else row["rate"]
-        cells = {"measure": row["measure"]}
-        if found.every != "all":
-            cells["period"] = str(row["period"] or "undated")
-        if "unit" in found.by:
-            cells["unit"] = row["unit"] or "–"
-        if any(name != "unit" for name in found.by):
-            cells["group"] = row["stratum"] or "unknown"
-        rows.append(
-            cells
-            | {
-                "value": write(value),
-                "95 % interval": "–"
-                if value is None
-                else f"{write(row['low'])} to {write(row['high'])}",
-                "met": f"{row['met']:,}" if not continuous else "median",
-                "of": f"{row['denominator']:,}",
-                "excluded": row["excluded"],
-                "pending": row["pending"],
-                "unknown": row["unknown"],
-                "treated": f"{row['treated_met']:,} of {row['treated']:,}"
-                if one.treated is not None
-                else "",
-                "not treated": f"{row['denominator'] - row['treated']:,}"
-                if one.treated is not None
-                else "",
-                "before clock": str(row["before_clock"]) if one.interval is not None else "",
-            }
-        )
+    rows = [
+        _figure_row(row, run.measure(row["measure"]), found)
+        for row in found.frame.iter_rows(named=True)
+    ]
     lines = [
         f"{run.programme}, asked at {run.now.isoformat(timespec='minutes')} ({run.identity})",
         *([of_period] if of_period else []),
-        *(["synthetic data"] if _is_synthetic(snapshot) else []),
+        *(["synthetic: invented patients"] if _is_synthetic(snapshot) else []),
         *(
             ["the source has cases but no stays: patients are counted"]
             if run.settings.get("each") == "subject"

@@ -38,38 +38,51 @@ def shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not row.get("assessed", True):
         return dict(row)
-    stays, outcomes = row["stays"], row.get("outcomes")
     hidden = {name for name in ("stays", "cards", "quiet") if is_small(row[name] or 0)}
     if "moments" in row:
         hidden |= _few_moments(row)
     if "cards" in hidden:
         hidden |= {"cards_per_100_days", "cards_per_100_moments"}
     with_card = row["stays_with_card"] or 0
-    if is_small(with_card) or is_small(stays - with_card):
+    if is_small(with_card) or is_small(row["stays"] - with_card):
         hidden.add("cards_per_stay_with_card")
-    if outcomes is not None:
-        warned = row["warned"] or 0
-        decided = row.get("decided_stays", stays)
-        if is_small(decided) or is_small(stays - decided):
-            hidden.add("decided_stays")
-        if any(is_small(of) for of in (outcomes, stays - outcomes, decided - outcomes)):
-            hidden |= {"outcomes", "sensitivity"}
-        if is_small(warned) or is_small(outcomes - warned):
-            hidden.add("sensitivity")
-        if warned < FEWEST_FOR_QUANTILES:
-            hidden.add("lead_hours")
-        true = row["true_cards"] or 0
-        if is_small(true) or is_small((row["decided_cards"] or 0) - true):
-            hidden.add("ppv")
+    if row.get("outcomes") is not None:
+        hidden |= _few_outcomes(row)
     if row.get("over_cards") is not None:
-        over, done = row["over_cards"], row["done_cards"]
-        if is_small(over) or is_small(row["cards"] - over):
-            hidden.add("over_cards")
-        if is_small(done) or is_small(over - done) or "over_cards" in hidden:
-            hidden |= {"done_cards", "done_share"}
-        if "done_cards" in hidden and "cards" in hidden:
-            hidden.add("over_cards")
+        hidden |= _few_over_cards(row, cards_hidden="cards" in hidden)
     return {name: WITHHELD if name in hidden else value for name, value in row.items()}
+
+
+def _few_outcomes(row: Mapping[str, Any]) -> set[str]:
+    """Name what tells of few stays with or without the outcome, warned of or not."""
+    stays, outcomes, warned = row["stays"], row["outcomes"], row["warned"] or 0
+    hidden = set()
+    decided = row.get("decided_stays", stays)
+    if is_small(decided) or is_small(stays - decided):
+        hidden.add("decided_stays")
+    if any(is_small(of) for of in (outcomes, stays - outcomes, decided - outcomes)):
+        hidden |= {"outcomes", "sensitivity"}
+    if is_small(warned) or is_small(outcomes - warned):
+        hidden.add("sensitivity")
+    if warned < FEWEST_FOR_QUANTILES:
+        hidden.add("lead_hours")
+    true = row["true_cards"] or 0
+    if is_small(true) or is_small((row["decided_cards"] or 0) - true):
+        hidden.add("ppv")
+    return hidden
+
+
+def _few_over_cards(row: Mapping[str, Any], *, cards_hidden: bool) -> set[str]:
+    """Name what tells of few cards whose time is over, done or not."""
+    over, done = row["over_cards"], row["done_cards"]
+    hidden = set()
+    if is_small(over) or is_small(row["cards"] - over):
+        hidden.add("over_cards")
+    if is_small(done) or is_small(over - done) or "over_cards" in hidden:
+        hidden |= {"done_cards", "done_share"}
+    if "done_cards" in hidden and cards_hidden:
+        hidden.add("over_cards")
+    return hidden
 
 
 def _few_moments(row: Mapping[str, Any]) -> set[str]:

@@ -184,37 +184,12 @@ class _Check:
 
     def _details(self, node: ast.AST) -> None:
         match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                if name not in self.words and name not in self.own:
-                    close = difflib.get_close_matches(name, [*self.words, *self.own], 1)
-                    instead = (
-                        f"write {close[0]}"
-                        if close
-                        else "see the list of words in docs/definitions.md"
-                    )
-                    raise self.refused(node, "the name is not known", name, instead)
-            case ast.Attribute(attr=name):
-                if name not in ATTRIBUTES:
-                    close = difflib.get_close_matches(name, ATTRIBUTES, 1)
-                    instead = (
-                        f"write .{close[0]}"
-                        if close
-                        else "see the list of words in docs/definitions.md"
-                    )
-                    raise self.refused(
-                        node, "there is no such thing in the language", f".{name}", instead
-                    )
-            case ast.Call(func=function):
-                called = isinstance(function, ast.Attribute) or (
-                    isinstance(function, ast.Name) and function.id in self.words
-                )
-                if not called:
-                    raise self.refused(
-                        node,
-                        "only words of the language are called",
-                        ast.unparse(function)[:40],
-                        "call one of them",
-                    )
+            case ast.Name(ctx=ast.Load()):
+                self._name(node)
+            case ast.Attribute():
+                self._attribute(node)
+            case ast.Call():
+                self._call(node)
             case ast.keyword(arg=name) if name is not None and name.startswith("_"):
                 raise self.refused(node, "an argument begins with _", name, "take it out")
             case ast.Constant():
@@ -226,33 +201,66 @@ class _Check:
                     f"{len(operations)} in a row",
                     "write (a < x) & (x < b)",
                 )
-            case ast.Assign(targets=targets):
-                for target in targets:
-                    parts = target.elts if isinstance(target, ast.Tuple) else [target]
-                    if not all(isinstance(part, ast.Name) for part in parts):
-                        raise self.refused(
-                            target,
-                            "only names are assigned to",
-                            ast.unparse(target)[:40],
-                            "write name = ...",
-                        )
+            case ast.Assign():
+                self._assignment(node)
             case ast.comprehension():
                 self._comprehension(node)
-            case ast.FormattedValue(conversion=conversion, format_spec=spec):
-                if conversion != -1 or (spec is not None and ast.unparse(spec) not in _SPECS):
-                    raise self.refused(
-                        node,
-                        "a text is filled in with more than a name",
-                        "a conversion or format",
-                        'write f"{name}" or f"{name:g}"',
-                    )
-                if not isinstance(node.value, (ast.Name, ast.Constant)):
-                    raise self.refused(
-                        node,
-                        "a text is filled in with more than a name",
-                        ast.unparse(node.value)[:40],
-                        "give the value a name first",
-                    )
+            case ast.FormattedValue():
+                self._filled_in(node)
+
+    def _name(self, node: ast.Name) -> None:
+        if node.id in self.words or node.id in self.own:
+            return
+        close = difflib.get_close_matches(node.id, [*self.words, *self.own], 1)
+        instead = f"write {close[0]}" if close else "see the list of words in docs/definitions.md"
+        raise self.refused(node, "the name is not known", node.id, instead)
+
+    def _attribute(self, node: ast.Attribute) -> None:
+        if node.attr in ATTRIBUTES:
+            return
+        close = difflib.get_close_matches(node.attr, ATTRIBUTES, 1)
+        instead = f"write .{close[0]}" if close else "see the list of words in docs/definitions.md"
+        raise self.refused(node, "there is no such thing in the language", f".{node.attr}", instead)
+
+    def _call(self, node: ast.Call) -> None:
+        called = isinstance(node.func, ast.Attribute) or (
+            isinstance(node.func, ast.Name) and node.func.id in self.words
+        )
+        if not called:
+            raise self.refused(
+                node,
+                "only words of the language are called",
+                ast.unparse(node.func)[:40],
+                "call one of them",
+            )
+
+    def _assignment(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            parts = target.elts if isinstance(target, ast.Tuple) else [target]
+            if not all(isinstance(part, ast.Name) for part in parts):
+                raise self.refused(
+                    target,
+                    "only names are assigned to",
+                    ast.unparse(target)[:40],
+                    "write name = ...",
+                )
+
+    def _filled_in(self, node: ast.FormattedValue) -> None:
+        spec = node.format_spec
+        if node.conversion != -1 or (spec is not None and ast.unparse(spec) not in _SPECS):
+            raise self.refused(
+                node,
+                "a text is filled in with more than a name",
+                "a conversion or format",
+                'write f"{name}" or f"{name:g}"',
+            )
+        if not isinstance(node.value, (ast.Name, ast.Constant)):
+            raise self.refused(
+                node,
+                "a text is filled in with more than a name",
+                ast.unparse(node.value)[:40],
+                "give the value a name first",
+            )
 
     def _constant(self, node: ast.Constant) -> None:
         value = node.value

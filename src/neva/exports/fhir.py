@@ -15,15 +15,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from neva.events.clock import zone_named
-from neva.events.schema import OPEN_END
+from neva.exports.fhir_events import Resource, compact, event_resource, time_text
 from neva.exports.rows import BATCH, Exported, Snapshot, events_by_subject, replacing
-from neva.sources.fhir.codes import SYSTEM_URLS, UNKNOWN, fhir_coding, is_fhir_code
 
-__all__ = ["export_fhir", "resource_kind"]
+__all__ = ["export_fhir"]
 
-Resource = dict[str, Any]
-
-_ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _CLASS_BY_KIND: Final = {
     "inpatient": "IMP",
     "outpatient": "AMB",
@@ -31,46 +27,6 @@ _CLASS_BY_KIND: Final = {
     "day": "SS",
     "virtual": "VR",
     "observation": "OBSENC",
-}
-_KIND_OF_ATTRIBUTE: Final = {
-    "administration": "MedicationAdministration",
-    "statement": "MedicationStatement",
-    "immunization": "Immunization",
-    "allergy": "AllergyIntolerance",
-    "report": "DiagnosticReport",
-}
-_DRUG_SYSTEMS: Final = frozenset(("RxNorm", "ATC", "NDC", "RxNorm Extension"))
-_DIAGNOSIS_SYSTEMS: Final = frozenset(("ICD10", "ICD10CM", "ICD10GM", "ICD9CM", "ICD11", "HPO"))
-_PROCEDURE_SYSTEMS: Final = frozenset(("CPT4", "HCPCS", "ICD10PCS", "ICD9Proc", "OPS"))
-# Status of a resource by status of the event, where the kinds have their own words.
-_WORDS: Final = {
-    "Observation": {"done": "final", "planned": "registered", "cancelled": "cancelled"},
-    "DiagnosticReport": {"done": "final", "planned": "registered", "cancelled": "cancelled"},
-    "Procedure": {"done": "completed", "planned": "preparation", "cancelled": "not-done"},
-    "MedicationAdministration": {
-        "done": "completed",
-        "planned": "in-progress",
-        "cancelled": "not-done",
-    },
-    "MedicationStatement": {
-        "done": "active",
-        "planned": "intended",
-        "not-done": "not-taken",
-        "cancelled": "not-taken",
-    },
-    "MedicationRequest": {
-        "done": "active",
-        "planned": "draft",
-        "not-done": "active",
-        "cancelled": "cancelled",
-    },
-    "ServiceRequest": {
-        "done": "active",
-        "planned": "draft",
-        "not-done": "active",
-        "cancelled": "revoked",
-    },
-    "Immunization": {"done": "completed", "cancelled": "not-done", "planned": "not-done"},
 }
 _VISIT: Final = "FHIR//encounter"
 # Events that only say what the Patient resource has a field for.
@@ -173,7 +129,7 @@ def export_fhir(
                 if event["code"] == _VISIT:
                     write(_planned_encounter(event, zone))
                 elif event["code"] not in _PERSON_FACTS:
-                    write(_resource(event, displays, zone))
+                    write(event_resource(event, displays, zone))
     return Exported(Path(destination), "fhir", rows)
 
 
@@ -193,12 +149,8 @@ def location_id(unit: str) -> str:
     return "unit-" + hashlib.sha256(unit.encode()).hexdigest()[:16]
 
 
-def _compact(resource: Resource) -> Resource:
-    return {key: value for key, value in resource.items() if value is not None and value != []}
-
-
 def _location(unit: Mapping[str, Any]) -> Resource:
-    return _compact(
+    return compact(
         {
             "resourceType": "Location",
             "id": location_id(unit["unit"]),
@@ -229,9 +181,9 @@ def _person_facts(snapshot: Snapshot) -> dict[int, dict[str, Any]]:
 def _patient(subject: Mapping[str, Any], facts: Mapping[str, Any], zone: ZoneInfo) -> Resource:
     born = subject["birth_date"].isoformat() if subject["birth_date"] else None
     year = facts.get("FHIR//birth-year", facts.get("OMOP//birth-year"))
-    died = _fhir_time(subject["death"], subject["death_precision"], zone)
+    died = time_text(subject["death"], subject["death_precision"], zone)
     is_dead = "FHIR//deceased" in facts and died is None
-    return _compact(
+    return compact(
         {
             "resourceType": "Patient",
             "id": str(subject["subject_id"]),
@@ -245,8 +197,8 @@ def _patient(subject: Mapping[str, Any], facts: Mapping[str, Any], zone: ZoneInf
 
 def _planned_encounter(event: Mapping[str, Any], zone: ZoneInfo) -> Resource:
     """Write a visit that was planned or cancelled: it is no stay."""
-    start = _fhir_time(event["time"], event["precision"], zone)
-    return _compact(
+    start = time_text(event["time"], event["precision"], zone)
+    return compact(
         {
             "resourceType": "Encounter",
             "id": str(event["stay_id"] or event["event_id"]),
@@ -263,13 +215,13 @@ def _encounter(
 ) -> Resource:
     precision = stay["precision"]
     code = _CLASS_BY_KIND.get(stay["kind"] or "")
-    visit = _compact(
+    visit = compact(
         {
             "admitSource": {"text": stay["source"]} if stay["source"] else None,
             "dischargeDisposition": {"text": stay["outcome"]} if stay["outcome"] else None,
         }
     )
-    return _compact(
+    return compact(
         {
             "resourceType": "Encounter",
             "id": str(stay["stay_id"]),
@@ -287,6 +239,14 @@ def _encounter(
                 part for movement in movements for part in _encounter_location(movement, zone)
             ],
         }
+    )
+
+
+def _span(
+    start: datetime | None, end: datetime | None, precision: str | None, zone: ZoneInfo
+) -> Resource:
+    return compact(
+        {"start": time_text(start, precision, zone), "end": time_text(end, precision, zone)}
     )
 
 
@@ -315,242 +275,3 @@ def _encounter_location(movement: Mapping[str, Any], zone: ZoneInfo) -> Iterator
                 ]
             },
         }
-
-
-def _fhir_time(time: datetime | None, precision: str | None, zone: ZoneInfo) -> str | None:
-    if time is None:
-        return None
-    local = time.astimezone(zone)
-    if precision == "day":
-        return local.date().isoformat()
-    # FHIR wants whole minutes in offsets; local mean times of old have seconds.
-    if local.isoformat()[-3:-2] != ":" or len(local.isoformat().rsplit("+", 1)[-1]) > 5:
-        local = time
-    return local.isoformat()
-
-
-def _span(
-    start: datetime | None, end: datetime | None, precision: str | None, zone: ZoneInfo
-) -> Resource:
-    return _compact(
-        {"start": _fhir_time(start, precision, zone), "end": _fhir_time(end, precision, zone)}
-    )
-
-
-def _coding(code: str, display: str | None = None) -> Resource:
-    system, found, plain = code.partition("//")
-    if not found:
-        system, plain = "LOCAL", code
-    url, plain = fhir_coding(system, plain)
-    return _compact({"system": url, "code": plain, "display": display})
-
-
-def _concept(code: str, attributes: Mapping[str, str], displays: Mapping[str, str]) -> Resource:
-    if code.startswith("FHIR-TEXT//"):
-        return {"text": code.removeprefix("FHIR-TEXT//")}
-    first = _coding(code, displays.get(code))
-    if attributes.get("code_system") and is_fhir_code(code.partition("//")[2]):
-        first["system"] = attributes["code_system"]
-    others = [
-        _coding(attributes[key], displays.get(attributes[key]))
-        for key in sorted(attributes)
-        if re.fullmatch(r"coding\.\d+", key)
-    ]
-    return {"coding": [first, *others]}
-
-
-def resource_kind(code: str, attributes: Mapping[str, str]) -> str:
-    """Tell as which type of resource an event is written; see :func:`export_fhir`."""
-    stated = attributes.get("kind")
-    system = code.partition("//")[0]
-    if stated == "order":
-        return "MedicationRequest" if system in _DRUG_SYSTEMS else "ServiceRequest"
-    if stated in _KIND_OF_ATTRIBUTE:
-        return _KIND_OF_ATTRIBUTE[stated]
-    if "clinical" in attributes or "verification" in attributes or system in _DIAGNOSIS_SYSTEMS:
-        return "Condition"
-    if system in _PROCEDURE_SYSTEMS:
-        return "Procedure"
-    if system in _DRUG_SYSTEMS:
-        return "MedicationAdministration"
-    return "Immunization" if system == "CVX" else "Observation"
-
-
-def _resource(event: Mapping[str, Any], displays: Mapping[str, str], zone: ZoneInfo) -> Resource:
-    attributes = {pair["key"]: pair["value"] for pair in event["attributes"] or ()}
-    kind = resource_kind(event["code"], attributes)
-    patient = {"reference": f"Patient/{event['subject_id']}"}
-    encounter = {"reference": f"Encounter/{event['stay_id']}"} if event["stay_id"] else None
-    concept = _concept(event["code"], attributes, displays)
-    recorded = None if event["recorded_assumed"] else event["recorded"].isoformat()
-    status = _WORDS.get(kind, {}).get(event["status"], event["status"])
-    if event["end_time"] == OPEN_END and status == "completed":
-        status = _GOING_ON.get(kind, status)
-    resource: Resource = {
-        "resourceType": kind,
-        "id": str(event["event_id"]),
-        "meta": {"lastUpdated": recorded} if recorded else None,
-    }
-    begin = _fhir_time(event["time"], event["precision"], zone)
-    is_open = event["end_time"] == OPEN_END
-    end = None if is_open else _fhir_time(event["end_time"], event["precision"], zone)
-    partial = attributes.get("partial_time")
-
-    def when(stem: str, *, has_period: bool = True) -> Resource:
-        if begin is None:
-            if partial not in (None, UNKNOWN):
-                return {f"{stem}DateTime": partial}
-            return {f"_{stem}DateTime": _ABSENT_TIME}
-        if is_open and has_period:
-            return {f"{stem}Period": {"start": begin}}
-        if end is not None and has_period:
-            return {f"{stem}Period": {"start": begin, "end": end}}
-        return {f"{stem}DateTime": begin}
-
-    reason = {"coding": [_coding(event["reason"])]} if event["reason"] else None
-    if kind == "Condition":
-        refuted = event["status"] == "not-done"
-        # The standard forbids a clinical status beside "entered-in-error" only.
-        clinical = attributes.get("clinical") or ("resolved" if end else "active")
-        resource |= {
-            "clinicalStatus": _hl7("condition-clinical", clinical),
-            "verificationStatus": _hl7(
-                "condition-ver-status",
-                "refuted" if refuted else attributes.get("verification", "confirmed"),
-            ),
-            "code": concept,
-            "subject": patient,
-            "encounter": encounter,
-            **when("onset", has_period=False),
-            "abatementDateTime": end,
-            "recordedDate": recorded,
-        }
-    elif kind == "AllergyIntolerance":
-        resource |= {
-            "clinicalStatus": _hl7(
-                "allergyintolerance-clinical", attributes.get("clinical", "active")
-            ),
-            "verificationStatus": _hl7(
-                "allergyintolerance-verification",
-                "refuted"
-                if event["status"] == "not-done"
-                else attributes.get("verification", "confirmed"),
-            ),
-            "criticality": attributes.get("criticality"),
-            "code": concept,
-            "patient": patient,
-            "encounter": encounter,
-            **when("onset"),
-            "recordedDate": recorded,
-        }
-    elif kind in ("MedicationRequest", "ServiceRequest"):
-        drug = kind == "MedicationRequest"
-        resource |= {
-            "status": status,
-            "intent": attributes.get("intent", "order"),
-            "doNotPerform": True if event["status"] == "not-done" else None,
-            "medicationCodeableConcept" if drug else "code": concept,
-            "subject": patient,
-            "encounter": encounter,
-            "authoredOn": begin or (partial if partial != UNKNOWN else None),
-            "_authoredOn": None if begin or partial not in (None, UNKNOWN) else _ABSENT_TIME,
-            "reasonCode": [reason] if reason else None,
-        }
-    elif kind in ("MedicationAdministration", "MedicationStatement"):
-        given = kind == "MedicationAdministration"
-        resource |= {
-            "status": status,
-            "statusReason": [reason] if reason else None,
-            "medicationCodeableConcept": concept,
-            "subject": patient,
-            "context": encounter,
-            **when("effective"),
-            "dateAsserted": None if given else recorded,
-            "dosage": {"dose": _quantity(event)} if given and event["value"] is not None else None,
-        }
-    elif kind == "Immunization":
-        resource |= {
-            "status": status,
-            "statusReason": reason,
-            "vaccineCode": concept,
-            "patient": patient,
-            "encounter": encounter,
-            **when("occurrence", has_period=False),
-            "recorded": recorded,
-        }
-    elif kind == "Procedure":
-        resource |= {
-            "status": status,
-            "statusReason": reason,
-            "code": concept,
-            "subject": patient,
-            "encounter": encounter,
-            **when("performed"),
-        }
-    elif kind == "DiagnosticReport":
-        resource |= {
-            "status": "final" if status == "not-done" else status,
-            "code": concept,
-            "subject": patient,
-            "encounter": encounter,
-            **when("effective"),
-            "issued": recorded,
-            "conclusion": event["text"],
-        }
-    else:
-        is_absent = event["status"] == "not-done"
-        resource |= {
-            "status": "final" if is_absent else status,
-            "code": concept,
-            "subject": patient,
-            "encounter": encounter,
-            **when("effective"),
-            "issued": recorded,
-            "valueQuantity": _quantity(event) if event["value"] is not None else None,
-            "valueString": event["text"] if event["value"] is None else None,
-            "note": [{"text": event["text"]}]
-            if event["text"] is not None and event["value"] is not None
-            else None,
-            "dataAbsentReason": (
-                reason or {"coding": [{"system": _ABSENT, "code": "not-performed"}]}
-            )
-            if is_absent
-            else None,
-        }
-    return _compact(resource)
-
-
-_ABSENT_TIME: Final = {
-    "extension": [
-        {
-            "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
-            "valueCode": "unknown",
-        }
-    ]
-}
-
-
-#: The status of what is not over.
-_GOING_ON: Final = {
-    "MedicationAdministration": "in-progress",
-    "MedicationStatement": "active",
-    "Procedure": "in-progress",
-}
-
-
-def _hl7(system: str, code: str) -> Resource:
-    return {"coding": [{"system": f"http://terminology.hl7.org/CodeSystem/{system}", "code": code}]}
-
-
-def _quantity(event: Mapping[str, Any]) -> Resource:
-    unit = event["value_unit"]
-    coded = unit is not None and is_fhir_code(unit)
-    return _compact(
-        {
-            "value": event["value"],
-            "comparator": event["comparator"],
-            "unit": unit,
-            "system": SYSTEM_URLS["UCUM"] if coded else None,
-            "code": unit if coded else None,
-        }
-    )

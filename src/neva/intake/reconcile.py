@@ -8,14 +8,16 @@ refused (two rows of one delivery contradict each other under one id).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import polars as pl
 
 from neva.events.hashing import hash_rows, to_id
-from neva.events.schema import EVENT_ROW, KEYS, ORDER, RETRACTIONS, TABLES, TIME, Columns
+from neva.events.schema import EVENT_ROW, KEYS, ORDER, RETRACTIONS, TABLES, TIME
+from neva.intake.late_states import BOOKKEEPING, inserted_events, older_states
+from neva.intake.one_delivery import settled_events, settled_things
 from neva.intake.staging import range_of
 from neva.sources.rows import refused_rows
 
@@ -49,9 +51,6 @@ _CONTENT: Final = (
     "rank",
     "attributes",
 )
-_BOOKKEEPING: Final = ("recorded", "recorded_assumed", "retracted", "batch")
-#: Tables in which two contradicting rows are no error: the first one counts.
-_LENIENT: Final = ("units", "codes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,109 +162,9 @@ def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFram
     return staged.with_columns(event_id=ids).drop("_repetition")
 
 
-@dataclass(slots=True)
-class _Chain:
-    """What one delivery says about one event: the place of each row, and when it ended."""
-
-    places: list[int] = field(default_factory=list)
-    ends: list[datetime | None] = field(default_factory=list)
-    content: int | None = None
-    recorded: datetime | None = None
-    withdrawn: bool = False
-
-
 def earliest(retractions: pl.DataFrame) -> pl.DataFrame:
     """Keep, of several ends of one stored row, the first."""
     return retractions.group_by(EVENT_ROW).agg(pl.col("retracted").min()).sort(EVENT_ROW)
-
-
-def _within_delivery(
-    staged: pl.DataFrame,
-) -> tuple[pl.DataFrame, pl.DataFrame, int, int]:
-    """Settle rows of one delivery that share an id.
-
-    Rows of one id stand in the order in which they were known. A repetition
-    is dropped; a withdrawal or a later, explicitly recorded change closes the
-    row before it; anything else contradicts it and is refused.
-
-    Returns
-    -------
-    settled : polars.DataFrame
-        The rows that stay, in order, with ``_closed`` (a later row follows)
-        and ``_later`` (it follows another).
-    contradicting : polars.DataFrame
-        The rows refused.
-    known, withdrawals : int
-        How many rows repeated, and how many only ended another.
-    """
-    flags = {"_closed": pl.lit(value=False), "_later": pl.lit(value=False)}
-    is_shared = staged["event_id"].is_duplicated()
-    if not is_shared.any():
-        return staged.with_columns(**flags), staged.clear(), 0, 0
-    # Few ids have several rows: the rest is not carried through what follows.
-    alone, staged = staged.filter(~is_shared), staged.filter(is_shared)
-    plain = (
-        pl.col("content").n_unique().over("event_id") == 1,
-        pl.col("retracted").is_null().all().over("event_id"),
-    )
-    is_plain = staged.select(pl.all_horizontal(plain)).to_series()
-    repeated = staged.filter(is_plain).sort("recorded", maintain_order=True)
-    single = repeated.unique("event_id", keep="first", maintain_order=True)
-    known = repeated.height - single.height
-    shared = staged.filter(~is_plain).sort("event_id", "recorded", maintain_order=True)
-    chains: dict[int, _Chain] = {}
-    refused: list[int] = []
-    withdrawals = 0
-    later_rows = shared.select("event_id", "content", "recorded", "recorded_assumed", "retracted")
-    for place, (event_id, content, recorded, assumed, retracted) in enumerate(
-        later_rows.iter_rows()
-    ):
-        chain = chains.setdefault(event_id, _Chain())
-        later = not assumed and (chain.recorded is None or recorded > chain.recorded)
-        if chain.withdrawn and retracted is None:
-            end = chain.ends[-1]
-            later = later and (end is None or recorded >= end)
-        if not chain.places or (later and retracted is None and _differs(chain, content)):
-            if chain.places and not chain.withdrawn:
-                chain.ends[-1] = recorded
-            chain.places.append(place)
-            chain.ends.append(retracted)
-            chain.content, chain.recorded = content, recorded
-            chain.withdrawn = retracted is not None
-        elif retracted is not None and not chain.withdrawn:
-            chain.ends[-1], chain.withdrawn = retracted, True
-            withdrawals += 1
-        elif retracted is not None or content == chain.content:
-            known += 1
-        else:
-            refused.append(place)
-    links = [
-        (place, end, k < len(chain.places) - 1, k > 0)
-        for chain in chains.values()
-        for k, (place, end) in enumerate(zip(chain.places, chain.ends, strict=True))
-    ]
-    schema: Columns = {
-        "_place": pl.Int64,
-        "_end": TIME,
-        "_closed": pl.Boolean,
-        "_later": pl.Boolean,
-    }
-    kept = pl.DataFrame(links, schema=schema, orient="row")
-    settled = pl.concat(
-        [
-            alone.with_columns(**flags),
-            single.with_columns(**flags),
-            shared[kept["_place"]]
-            .with_columns(kept["_end"].alias("retracted"), kept["_closed"], kept["_later"])
-            .select(*staged.columns, "_closed", "_later"),
-        ]
-    )
-    return settled, shared[refused], known, withdrawals
-
-
-def _differs(chain: _Chain, content: int) -> bool:
-    """Tell whether a row of this content would change what the chain says."""
-    return chain.withdrawn or content != chain.content
 
 
 def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
@@ -345,81 +244,6 @@ def _judged(rows: pl.DataFrame, old: pl.DataFrame, *, now: datetime) -> pl.DataF
     )
 
 
-def _late_states(
-    later_states: pl.DataFrame, stored: pl.DataFrame, *, by: list[str], same: pl.Expr
-) -> pl.DataFrame:
-    """Find which states that are told late were not in effect by what is stored.
-
-    A state holds from its own time on until the next change that either knows
-    of. The first one told that says what the store has in effect says nothing.
-
-    Parameters
-    ----------
-    told : polars.DataFrame
-        Late states: `by`, ``recorded`` (no stored row begins at it) and content.
-    stored : polars.DataFrame
-        Every stored row of the same things: `by`, ``recorded``, ``retracted`` and
-        what `same` compares, named ``_held_...``.
-    by : list of str
-        What names the thing.
-    same : polars.Expr
-        Whether a told state equals the stored one that it falls into.
-
-    Returns
-    -------
-    polars.DataFrame
-        The rows of `told` that say something, with the columns of the stored row
-        in effect (``_held_recorded`` is missing where there is none) and
-        ``_next``: when the next stored row begins.
-    """
-    held = stored.rename({"recorded": "_held_recorded", "retracted": "_held_retracted"})
-    starts = stored.select(*by, _next="recorded")
-    later_states = later_states.sort("recorded", maintain_order=True)
-    later_states = later_states.join_asof(
-        held.sort("_held_recorded"),
-        left_on="recorded", right_on="_held_recorded", by=by, strategy="backward",
-    ).join_asof(
-        starts.sort("_next"), left_on="recorded", right_on="_next", by=by, strategy="forward"
-    )  # fmt: skip
-    ended = (pl.col("_held_retracted") <= pl.col("recorded")).fill_null(value=False)
-    is_held = pl.col("_held_recorded").is_not_null() & ~ended
-    says_nothing = (is_held & same).fill_null(value=False)
-    later_states = later_states.with_columns(
-        _is_held=is_held, _says_nothing=says_nothing
-    ).with_columns(_changed=(~pl.col("_says_nothing")).cum_max().over(*by, "_held_recorded"))
-    return later_states.filter("_changed").drop("_changed", "_says_nothing")
-
-
-def _inserted(seen: pl.DataFrame, old: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Put states that are told late in their own time.
-
-    Returns
-    -------
-    rows : polars.DataFrame
-        Those to append, each ended where the next known state begins.
-    shortened : polars.DataFrame
-        ``event_id``, ``batch``, ``recorded``, ``retracted``: stored rows that
-        end earlier than was thought.
-    """
-    late = seen.filter("_passed_before")
-    stored = old.select(
-        "event_id", "recorded", "retracted", _held_batch="batch", _held_content="_old_content"
-    ).filter(pl.col("event_id").is_in(late["event_id"].implode()))
-    same = pl.col("content") == pl.col("_held_content")
-    rows = _late_states(late, stored, by=["event_id"], same=same).with_columns(
-        retracted=pl.min_horizontal(
-            "retracted", "_next", pl.when("_is_held").then("_held_retracted")
-        )
-    )
-    shortened = (
-        rows.filter("_is_held")
-        .group_by("event_id", batch="_held_batch", _start="_held_recorded")
-        .agg(retracted=pl.col("recorded").min())
-        .rename({"_start": "recorded"})
-    )
-    return rows, shortened
-
-
 def events(
     staged: pl.DataFrame,
     stored: pl.LazyFrame | None,
@@ -447,7 +271,7 @@ def events(
         Number of this batch.
     """
     rows = _identified(staged, source=source, order=order)
-    rows, contradicting, known, withdrawals = _within_delivery(rows)
+    rows, contradicting, known, withdrawals = settled_events(rows)
     refused = refused_rows("events", contradicting, "id-duplicate", "row_id")
     event_ids = rows["event_id"].unique()
     rows = rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))
@@ -467,7 +291,7 @@ def events(
             fates = dict(seen.group_by("_fate").len().iter_rows())
             rows = seen.filter(pl.col("_fate").is_in(["added", "revised"]))
             if seen["_passed_before"].any():
-                inserted, shortened = _inserted(seen, old)
+                inserted, shortened = inserted_events(seen, old)
                 fates["revised"] = fates.get("revised", 0) + inserted.height
                 fates["known"] -= inserted.height
                 rows = pl.concat([rows, inserted.select(rows.columns)])
@@ -528,7 +352,7 @@ def things(
         Batches in whose place this one comes.
     """
     keys = list(KEYS[table])
-    columns = [name for name in TABLES[table] if name not in (*keys, *_BOOKKEEPING)]
+    columns = [name for name in TABLES[table] if name not in (*keys, *BOOKKEEPING)]
     latest = (
         stored.sort("recorded", "batch", maintain_order=True)
         .unique(keys, keep="last", maintain_order=True)
@@ -540,7 +364,7 @@ def things(
     named = pl.DataFrame(schema={name: TABLES[table][name] for name in keys})
     if delivered is not None:
         rows = _keyed(table, delivered).with_row_index("_arrival")
-        rows, refused, repeated = _settled(table, rows, keys, columns)
+        rows, refused, repeated = settled_things(table, rows, keys, columns)
         known += repeated
         named = rows.select(keys).unique()
         old = latest.select(
@@ -574,7 +398,7 @@ def things(
         seen = seen.with_columns(
             _passed_before=nothing & late & ~withdraws & is_older,
         )
-        older = _older_states(seen.filter("_passed_before"), rows, stored, keys, columns)
+        older = older_states(seen.filter("_passed_before"), rows, stored, keys, columns)
         known -= older.height
         revised += older.height
         appended.append(older)
@@ -619,102 +443,3 @@ def things(
         revised=revised,
         retracted=retracted,
     )
-
-
-def _older_states(
-    late: pl.DataFrame,
-    older_states: pl.DataFrame,
-    stored: pl.LazyFrame,
-    keys: list[str],
-    columns: list[str],
-) -> pl.DataFrame:
-    """Find the states of things that are told late: each is appended in its own time.
-
-    What such a state does not say is filled from the one before it, never from
-    what was known only later.
-    """
-    if not late.height:
-        return late.select(*keys, *columns, *_BOOKKEEPING[:-1])
-    own = late.select(*keys, "_arrival").join(
-        older_states, on=[*keys, "_arrival"], nulls_equal=True
-    )
-    held = (
-        stored.select(
-            *keys, "recorded", "retracted", *(pl.col(c).alias(f"_held_{c}") for c in columns)
-        )
-        .join(own.lazy(), on=keys, how="semi", nulls_equal=True)
-        .sort("recorded")
-        .unique([*keys, "recorded"], keep="last", maintain_order=True)
-        .collect()
-    )
-    own = own.join(held, on=[*keys, "recorded"], how="anti", nulls_equal=True)
-    same = pl.all_horizontal(
-        pl.lit(value=True),
-        *(
-            pl.col(name).is_null() | pl.col(name).eq_missing(pl.col(f"_held_{name}"))
-            for name in columns
-        ),
-    )
-    # A row that withdraws has its own time: nothing is in effect from then on.
-    rows = _late_states(own, held, by=keys, same=same)
-    filled = (
-        pl.coalesce(name, pl.when("_is_held").then(pl.col(f"_held_{name}"))) for name in columns
-    )
-    return rows.with_columns(filled).select(*keys, *columns, *_BOOKKEEPING[:-1])
-
-
-def _settled(
-    table: str, rows: pl.DataFrame, keys: list[str], columns: list[str]
-) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Settle rows of one delivery that describe the same thing.
-
-    Rows that were explicitly recorded at different times are a history and all
-    stay. Others are one row told in parts: missing values are filled from each
-    other, and a row that contradicts the first one is refused.
-    """
-    nobody = refused_rows(table, rows.clear(), "id-duplicate", "row_id")
-    if rows.select(keys).n_unique() == rows.height:
-        return rows, nobody, 0
-    history = pl.when("recorded_assumed").then(None).otherwise("recorded")
-    group = [*keys, "_known_from"]
-    rows = rows.with_columns(
-        _known_from=pl.coalesce("retracted", history), _withdrawn=pl.col("retracted").is_not_null()
-    )
-    by = [*group, "_withdrawn"]
-    contradicts = pl.lit(value=False)
-    if table not in _LENIENT:
-        contradicts = pl.any_horizontal(
-            pl.lit(value=False),
-            *(
-                pl.col(name).is_not_null()
-                & pl.col(name).ne_missing(pl.col(name).drop_nulls().first().over(by))
-                for name in columns
-                if TABLES[table][name] != pl.List(pl.String)
-            ),
-        )
-        if "subject_id" in columns:
-            # One id, two subjects: never a revision.
-            contradicts |= pl.col("subject_id") != pl.col("subject_id").first().over(keys)
-    rows = rows.with_columns(_contradicts=contradicts)
-    refused = refused_rows(table, rows.filter("_contradicts"), "id-duplicate", "row_id")
-    kept = rows.filter(~pl.col("_contradicts"))
-    merged = kept.group_by(by, maintain_order=True).agg(
-        *(pl.col(name).drop_nulls().first() for name in columns),
-        pl.col("recorded").min(),
-        pl.col("recorded_assumed").first(),
-        pl.col("retracted").first(),
-        pl.col("_arrival").first(),
-    )
-    # In a history, a row that says nothing new is no row.
-    merged = merged.sort(*keys, "recorded", "_arrival").with_columns(
-        pl.col(name).forward_fill().over(keys) for name in columns
-    )
-    same = pl.all_horizontal(
-        pl.col("_arrival").shift(1).over(keys).is_not_null(),
-        ~pl.col("_withdrawn"),
-        ~pl.col("_withdrawn").shift(1).over(keys).fill_null(value=False),
-        *(pl.col(name).eq_missing(pl.col(name).shift(1).over(keys)) for name in columns),
-    )
-    merged = merged.with_columns(_same=same)
-    settled = merged.filter(~pl.col("_same"))
-    return settled, refused, kept.height - settled.height

@@ -109,40 +109,15 @@ def _shared(
         **{name: _rows_withheld(whole["rows"], whole[name]) for name in ("assumed", "dates_only")},
     }
     if WITHHELD in (figure["denominator"], figure["met"]):
-        nothing: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES}
-        return {
-            **always,
-            "charts": nothing,
-            "icons": nothing,
-            "period": dict.fromkeys(LANGUAGES, WITHHELD),
-            "points": [dict.fromkeys(_POINT, WITHHELD)],
-            "units": [dict.fromkeys(_UNIT, WITHHELD)],
-            "strata": [dict.fromkeys(("name", "value", "n", "met"), WITHHELD)]
-            if whole["strata"]
-            else [],
-            "components": [{**one, "met": WITHHELD, "of": WITHHELD} for one in whole["components"]],
-            "rows": WITHHELD,
-        }
+        return {**always, **_nothing_shared(whole)}
     periods, every = shared_periods(run, measure, finest=whole["every"])
     units = shared_units(run, measure)
     if not periods.is_whole or every != whole["every"]:
         chart = chart_of(periods.run, measure, every=every)
-    points = _points(chart)
-    if not periods.is_whole:
-        # A period without a point has no case, or too few: it is not told which.
-        points = [
-            row if row["denominator"] else dict.fromkeys(row, WITHHELD) | {"period": row["period"]}
-            for row in points
-        ]
+    points = _points(chart) if periods.is_whole else _shared_points(chart)
     months = f"{points[0]['period'][:7]} – {points[-1]['period'][:7]}" if points else WITHHELD
     coarse = {language: replace(one, period=months) for language, one in descriptions.items()}
     charts, icons = _drawn(coarse, chart, funnel_of(units.run, measure))
-    rows = _units(units.run, measure)
-    if measure.observation is not None:
-        rows = rows.with_columns(
-            pl.when(pl.col("n") >= FEWEST_FOR_QUANTILES).then(pl.col(name)).alias(name)
-            for name in ("estimate", "lower", "upper")
-        )
     return {
         **always,
         "every": every,
@@ -150,10 +125,7 @@ def _shared(
         "icons": icons,
         "period": dict.fromkeys(LANGUAGES, months),
         "points": points + ([] if periods.is_whole else [dict.fromkeys(_POINT, WITHHELD)]),
-        "units": [
-            {name: WITHHELD if value is None else value for name, value in row.items()}
-            for row in rows.to_dicts()
-        ]
+        "units": _shared_unit_rows(units.run, measure)
         + ([] if units.is_whole else [dict.fromkeys(_UNIT, WITHHELD)]),
         "strata": shared_strata(whole["strata"], figure["denominator"], figure["met"]),
         "components": shared_components(run, measure),
@@ -162,6 +134,45 @@ def _shared(
 
 
 _UNIT: Final = ("unit", "n", "events", "estimate", "lower", "upper")
+
+
+def _nothing_shared(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands in place of everything, where the whole figure tells of few patients."""
+    nothing: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES}
+    return {
+        "charts": nothing,
+        "icons": nothing,
+        "period": dict.fromkeys(LANGUAGES, WITHHELD),
+        "points": [dict.fromkeys(_POINT, WITHHELD)],
+        "units": [dict.fromkeys(_UNIT, WITHHELD)],
+        "strata": [dict.fromkeys(("name", "value", "n", "met"), WITHHELD)]
+        if whole["strata"]
+        else [],
+        "components": [{**one, "met": WITHHELD, "of": WITHHELD} for one in whole["components"]],
+        "rows": WITHHELD,
+    }
+
+
+def _shared_points(chart: ControlChart | None) -> list[dict[str, Any]]:
+    """Return periods, not telling whether one without a point has no case, or too few."""
+    return [
+        row if row["denominator"] else dict.fromkeys(row, WITHHELD) | {"period": row["period"]}
+        for row in _points(chart)
+    ]
+
+
+def _shared_unit_rows(run: MeasureRun, measure: Measure) -> list[dict[str, Any]]:
+    """Return units; a median of few patients is nearly one patient's value."""
+    rows = _units(run, measure)
+    if measure.observation is not None:
+        rows = rows.with_columns(
+            pl.when(pl.col("n") >= FEWEST_FOR_QUANTILES).then(pl.col(name)).alias(name)
+            for name in ("estimate", "lower", "upper")
+        )
+    return [
+        {name: WITHHELD if value is None else value for name, value in row.items()}
+        for row in rows.to_dicts()
+    ]
 
 
 def _rows_withheld(rows: int, share: float | None) -> float | str | None:

@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 
 from neva.decisions.cards import hash_of
-from neva.decisions.work_list import work_list
-from neva.definitions.programme import load_programme, programme_names
+from neva.decisions.rules import Rule
+from neva.decisions.work_list import Touched, work_list
+from neva.definitions.programme import Programme, load_programme, programme_names
 from neva.events.hospital import Hospital
 from neva.operations.bed_board import bed_board
 from neva.operations.ward_sheets import open_clocks, ward_sheet
@@ -31,6 +32,29 @@ def _json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
         }
         for row in times.iter_rows(named=True)
     ]
+
+
+def _live_rules(programmes: Sequence[Programme], state: State) -> list[Rule]:
+    """Return the rules that are live as they are written now."""
+    states = {one.rule: one for one in state.rules.all()}
+    return [
+        rule
+        for programme in programmes
+        for rule in programme.rules
+        if (known := states.get(rule.id)) is not None
+        and known.state == "live"
+        and known.hash == hash_of(rule)
+    ]
+
+
+def _touched(state: State) -> dict[tuple[str, str, datetime], Touched]:
+    """Return what was done with tasks, by rule, stay and beginning."""
+    found: dict[tuple[str, str, datetime], Touched] = {}
+    for row in state.work.to_frame().iter_rows(named=True):
+        key = (row["rule"], row["stay"], row["since"])
+        if (one := state.work.of(*key)) is not None:
+            found[key] = one
+    return found
 
 
 def work(
@@ -64,25 +88,13 @@ def work(
     tell = progress or (lambda _done, _of, _words: None)
     snapshot = hospital.snapshot(as_of=at)
     loaded = [load_programme(name) for name in programmes if name in programme_names()]
-    states = {one.rule: one for one in state.rules.all()}
-    live = []
-    for programme in loaded:
-        for rule in programme.rules:
-            known = states.get(rule.id)
-            if known is not None and known.state == "live" and known.hash == hash_of(rule):
-                live.append(rule)
-    touched = {
-        (row["rule"], row["stay"], row["since"]): state.work.of(
-            row["rule"], row["stay"], row["since"]
-        )
-        for row in state.work.to_frame().iter_rows(named=True)
-    }
+    live = _live_rules(loaded, state)
     tell(0, 3, "rules")
     listed = work_list(
         snapshot,
         live,
         at=at,
-        touched={key: one for key, one in touched.items() if one is not None},
+        touched=_touched(state),
         observations=observation_plan(),
     )
     tell(1, 3, "measures")
@@ -93,14 +105,19 @@ def work(
     measures = {
         one.id: one.title_ru or one.title for programme in loaded for one in programme.measures
     }
-    tasks = [{**row, "title_ru": titles.get(row["rule"], "")} for row in _json_rows(sheet.tasks)]
     details = {
         (one.rule, str(one.stay_id)): {"detail": one.detail, "missing": list(one.missing)}
         for one in listed.tasks
     }
-    tasks = [{**row, **details.get((row["rule"], row["stay_id"]), {})} for row in tasks]
     return {
-        "tasks": tasks,
+        "tasks": [
+            {
+                **row,
+                "title_ru": titles.get(row["rule"], ""),
+                **details.get((row["rule"], row["stay_id"]), {}),
+            }
+            for row in _json_rows(sheet.tasks)
+        ],
         "clocks": [
             {**row, "title_ru": measures.get(row["measure"], "")}
             for row in _json_rows(sheet.clocks)

@@ -95,9 +95,17 @@ def _read_tree(given: dict[str, str], features: int) -> _Tree:
     if leaves < 1 or given["num_cat"] != "0" or given.get("is_linear", "0") != "0":
         raise ValueError("a tree of another kind")
     shrinkage = float(given["shrinkage"])
-    splits = leaves - 1
+    lists = _lists(given, leaves)
+    if not math.isfinite(shrinkage):
+        raise ValueError("a shrinkage that is no number")
+    _check_splits(lists, leaves, features)
+    return lists, shrinkage
+
+
+def _lists(given: dict[str, str], leaves: int) -> dict[str, list[float]]:
+    """Read the numbers of leaves and splits, one for each."""
     lists: dict[str, list[float]] = {}
-    for kinds, length in ((_OF_LEAVES, leaves), (_OF_SPLITS, splits)):
+    for kinds, length in ((_OF_LEAVES, leaves), (_OF_SPLITS, leaves - 1)):
         for key, kind in kinds.items():
             values = [kind(one) for one in given.get(key, "").split()]
             if not values and (key not in _REQUIRED or not length):
@@ -107,8 +115,12 @@ def _read_tree(given: dict[str, str], features: int) -> _Tree:
             if not all(map(math.isfinite, values)):
                 raise ValueError(f"a {key} that is no number")
             lists[key] = values
-    if not math.isfinite(shrinkage):
-        raise ValueError("a shrinkage that is no number")
+    return lists
+
+
+def _check_splits(lists: dict[str, list[float]], leaves: int, features: int) -> None:
+    """Refuse splits by what there is not, and branches that make no tree."""
+    splits = leaves - 1
     if not all(0 <= one < features for one in lists["split_feature"]):
         raise ValueError("a split by a feature that there is not")
     kinds_of_splits = [int(one) for one in lists["decision_type"]]
@@ -120,7 +132,6 @@ def _read_tree(given: dict[str, str], features: int) -> _Tree:
         raise ValueError("branches that make no tree")
     if any(child <= at % splits for at, child in enumerate(children) if child > 0):
         raise ValueError("branches that run in a circle")
-    return lists, shrinkage
 
 
 def _text_of_trees(features: int, trees: list[_Tree]) -> str:

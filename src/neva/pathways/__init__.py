@@ -3,7 +3,8 @@
 from neva.pathways.activities import Activity, ActivityFile, read_activities
 from neva.pathways.activity_times import activity_times
 from neva.pathways.compare import MapComparison, compare_maps
-from neva.pathways.encoding import activity_log, default_activities
+from neva.pathways.drawing import draw_map
+from neva.pathways.encoding import activity_log, default_activities, log_from_frame
 from neva.pathways.filters import (
     Filter,
     cases_in,
@@ -46,6 +47,7 @@ __all__ = [
     "contains",
     "default_activities",
     "discover_map",
+    "draw_map",
     "find_rework",
     "find_variants",
     "follows",
@@ -54,6 +56,7 @@ __all__ = [
     "keep_cases",
     "keep_most_common_activities",
     "keep_readable_activities",
+    "log_from_frame",
     "outcome_is",
     "read_activities",
     "readable_share",

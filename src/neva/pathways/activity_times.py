@@ -55,7 +55,8 @@ def activity_times(log: ActivityLog) -> pl.DataFrame:
     --------
     >>> import polars as pl
     >>> from datetime import datetime
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": ["1", "1"], "activity": ["scan", "report"],
     ...     "time": [datetime(2024, 1, 1, 8), datetime(2024, 1, 1, 10)],
     ...     "end": [datetime(2024, 1, 1, 8, 30), None]}))

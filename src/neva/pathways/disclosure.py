@@ -114,7 +114,8 @@ def shared_log(log: ActivityLog, *, fewest: int = FEWEST) -> SharedLog:
     Examples
     --------
     >>> import polars as pl
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": [str(n // 2) for n in range(40)],
     ...     "activity": ["triage", "release"] * 14 + ["triage", "surgery"] * 6,
     ...     "sequence": [1, 2] * 20}))

@@ -277,7 +277,31 @@ def draw_map(
     metric: Metric = "steps and median",
     words: Language = ENGLISH,
 ) -> str:
-    """Draw a map as SVG; see :meth:`neva.pathways.ActivityMap.to_svg`."""
+    """Draw a map as SVG.
+
+    Parameters
+    ----------
+    of : ActivityMap
+    paths : float, optional
+        Share of the paths to show, 0–1, most frequent first; every
+        activity stays connected between start and end. By default as many
+        as keep the picture readable.
+    link : callable, optional
+        ``link(activity, None)`` gives the address of an activity,
+        ``link(source, target)`` of a path.
+    title : str
+        A heading.
+    metric : str
+        What stands on a path: ``steps and median``, ``steps``, ``cases``,
+        ``median``, ``mean`` or ``p90``; its width is always its steps.
+    words : Language
+        The language; names of activities stay as they are.
+
+    Returns
+    -------
+    str
+        An SVG document; the same map gives the same bytes.
+    """
     picture = arrange(of, paths=paths, metric=metric, words=words)
     notes = _notes(of, picture.detail, metric, words)
     layout = picture.layout

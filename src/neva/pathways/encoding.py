@@ -13,12 +13,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import polars as pl
 
-from neva.errors import BadInputError
+from neva.errors import BadInputError, UsageError
 from neva.events.schema import OPEN_END, TIME
+from neva.pathways import artefacts
 from neva.pathways.activities import ActivityFile
 from neva.pathways.log import CASE_COLUMNS, MISSING_TIME, NO_UNIT, ActivityLog, frozen
 
-__all__ = ["Snapshot", "activity_log", "default_activities", "encode"]
+__all__ = ["Snapshot", "activity_log", "default_activities", "encode", "log_from_frame"]
+
+_UTC = pl.Datetime("us", "UTC")
 
 # Entering a unit comes before, and the end of a stay after, every event of the
 # same instant: a stay's outcome cannot precede what was done in its last minute.
@@ -64,8 +67,6 @@ def activity_log(
     BadInputError
         Nothing in the hospital is an activity under this file.
     """
-    from neva.pathways import artefacts
-
     activities = activities or ActivityFile()
     folder = artefacts.folder(snapshot.cache, snapshot.identity, activities.hash)
     if keep and (kept := artefacts.load(folder)) is not None:
@@ -74,6 +75,57 @@ def activity_log(
     if keep:
         artefacts.save(log, folder)
     return log
+
+
+def log_from_frame(frame: pl.DataFrame, **origin: Any) -> ActivityLog:
+    """Make a log from a plain frame.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        ``case`` (anything that reads as text), ``activity`` (text),
+        optionally ``time`` and ``end`` (datetime; without a zone taken as
+        UTC) and ``sequence`` (int64). Equal (time, sequence) are ordered by
+        activity. Rows without a case or an activity are left out and
+        counted.
+    **origin
+        Further attributes of the log (``zone``, ``hospital``, …).
+
+    Returns
+    -------
+    ActivityLog
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> log = log_from_frame(pl.DataFrame({
+    ...     "case": ["1", "2", "1"], "activity": ["triage", "triage", "release"],
+    ...     "sequence": [1, 1, 2]}))
+    >>> log.case_count, log.event_count, log.labels
+    (2, 3, ('release', 'triage'))
+    """
+    missing = {"case", "activity"} - set(frame.columns)
+    if missing:
+        raise UsageError(
+            f"the frame has no column {sorted(missing)[0]!r}, found {frame.columns}; rename yours"
+        )
+
+    def moment(name: str) -> pl.Expr:
+        if name not in frame.columns:
+            return pl.lit(None, dtype=_UTC)
+        if getattr(frame.schema[name], "time_zone", None):
+            return pl.col(name).dt.convert_time_zone("UTC")
+        return pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+    sequence = pl.col("sequence") if "sequence" in frame.columns else pl.lit(0)
+    rows = frame.lazy().select(
+        case=pl.col("case").cast(pl.String),
+        label=pl.col("activity").cast(pl.String),
+        time=moment("time").cast(_UTC),
+        end=moment("end").cast(_UTC),
+        sequence=sequence.cast(pl.Int64),
+    )
+    return encode(rows, cases=None, **origin)
 
 
 def default_activities(snapshot: Snapshot) -> ActivityFile:

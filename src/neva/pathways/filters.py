@@ -95,7 +95,8 @@ def keep_cases(log: ActivityLog, *filters: Filter) -> ActivityLog:
     Examples
     --------
     >>> import polars as pl
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": ["1", "1", "2"], "activity": ["a", "b", "a"], "sequence": [1, 2, 1]}))
     >>> kept = keep_cases(log, contains("a"), ~contains("b"))
     >>> kept.cases["case_id"].to_list(), kept.provenance

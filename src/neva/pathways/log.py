@@ -24,8 +24,6 @@ __all__ = ["MISSING_TIME", "NO_UNIT", "ActivityLog"]
 #: A whole case is left out, however many events it has: an imported log may have no units.
 NO_UNIT: Final = "stays of which no unit is recorded"
 
-_UTC = pl.Datetime("us", "UTC")
-
 #: The columns of ``ActivityLog.cases`` that every log has.
 CASE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "case_id": pl.String,
@@ -135,60 +133,6 @@ class ActivityLog:
             ranges(self.offsets),
         )
         return frozen(start), frozen(end)
-
-    @classmethod
-    def from_frame(cls, frame: pl.DataFrame, **origin: Any) -> ActivityLog:
-        """Make a log from a plain frame.
-
-        Parameters
-        ----------
-        frame : polars.DataFrame
-            ``case`` (anything that reads as text), ``activity`` (text),
-            optionally ``time`` and ``end`` (datetime; without a zone taken as
-            UTC) and ``sequence`` (int64). Equal (time, sequence) are ordered by
-            activity. Rows without a case or an activity are left out and
-            counted.
-        **origin
-            Further attributes of the log (``zone``, ``hospital``, …).
-
-        Returns
-        -------
-        ActivityLog
-
-        Examples
-        --------
-        >>> import polars as pl
-        >>> log = ActivityLog.from_frame(pl.DataFrame({
-        ...     "case": ["1", "2", "1"], "activity": ["triage", "triage", "release"],
-        ...     "sequence": [1, 1, 2]}))
-        >>> log.case_count, log.event_count, log.labels
-        (2, 3, ('release', 'triage'))
-        """
-        from neva.pathways.encoding import encode
-
-        missing = {"case", "activity"} - set(frame.columns)
-        if missing:
-            raise UsageError(
-                f"the frame has no column {sorted(missing)[0]!r}, found {frame.columns}; "
-                "rename yours"
-            )
-
-        def moment(name: str) -> pl.Expr:
-            if name not in frame.columns:
-                return pl.lit(None, dtype=_UTC)
-            if getattr(frame.schema[name], "time_zone", None):
-                return pl.col(name).dt.convert_time_zone("UTC")
-            return pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-
-        sequence = pl.col("sequence") if "sequence" in frame.columns else pl.lit(0)
-        rows = frame.lazy().select(
-            case=pl.col("case").cast(pl.String),
-            label=pl.col("activity").cast(pl.String),
-            time=moment("time").cast(_UTC),
-            end=moment("end").cast(_UTC),
-            sequence=sequence.cast(pl.Int64),
-        )
-        return encode(rows, cases=None, **origin)
 
     def select(self, keep: np.ndarray, words: str) -> ActivityLog:
         """Return a log of some of the cases.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from neva.languages.english import ENGLISH
-from neva.languages.language import Language
 from neva.pathways._kernels import (
     POSITION_UNIT,
     SUM_SHIFT,
@@ -25,7 +23,6 @@ from neva.pathways._kernels import (
 )
 
 if TYPE_CHECKING:
-    from neva.pathways.drawing import Metric
     from neva.pathways.log import ActivityLog
 
 __all__ = ["ActivityMap", "discover_map"]
@@ -103,43 +100,6 @@ class ActivityMap:
         """Return the edges, most frequent first."""
         return self.edges
 
-    def to_svg(
-        self,
-        *,
-        paths: float | None = None,
-        link: Callable[[str, str | None], str] | None = None,
-        title: str = "",
-        metric: Metric = "steps and median",
-        words: Language = ENGLISH,
-    ) -> str:
-        """Draw the map.
-
-        Parameters
-        ----------
-        paths : float, optional
-            Share of the paths to show, 0–1, most frequent first; every
-            activity stays connected between start and end. By default as many
-            as keep the picture readable.
-        link : callable, optional
-            ``link(activity, None)`` gives the address of an activity,
-            ``link(source, target)`` of a path.
-        title : str
-            A heading.
-        metric : str
-            What stands on a path: ``steps and median``, ``steps``, ``cases``,
-            ``median``, ``mean`` or ``p90``; its width is always its steps.
-        words : Language
-            The language; names of activities stay as they are.
-
-        Returns
-        -------
-        str
-            An SVG document; the same map gives the same bytes.
-        """
-        from neva.pathways.drawing import draw_map
-
-        return draw_map(self, paths=paths, link=link, title=title, metric=metric, words=words)
-
     def to_chart(self) -> dict[str, Any]:
         """Return a Vega-Lite specification: steps per path as a matrix of activities."""
         return {
@@ -176,8 +136,8 @@ def discover_map(log: ActivityLog) -> ActivityMap:
     Examples
     --------
     >>> import polars as pl
-    >>> from neva.pathways import ActivityLog
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": ["1", "1", "1", "2", "2"], "activity": list("abcab"),
     ...     "sequence": [1, 2, 3, 1, 2]}))
     >>> discover_map(log).edges.select("source", "target", "frequency").rows()

@@ -86,8 +86,8 @@ def find_rework(log: ActivityLog) -> Rework:
     Examples
     --------
     >>> import polars as pl
-    >>> from neva.pathways import ActivityLog
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": ["1"] * 5, "activity": list("aabab"), "sequence": range(5)}))
     >>> find_rework(log).to_frame().select("activity", "repeats", "self_loops", "returns").rows()
     [('a', 2, 1, 1), ('b', 1, 0, 1)]

@@ -196,8 +196,8 @@ def time_between(
     --------
     >>> import polars as pl
     >>> from datetime import datetime
-    >>> from neva.pathways import ActivityLog
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": ["1", "1", "2"], "activity": ["triage", "antibiotics", "triage"],
     ...     "time": [datetime(2024, 1, 1, 8), datetime(2024, 1, 1, 9, 30), datetime(2024, 1, 2)]}))
     >>> print(time_between(log, "triage", "antibiotics"))

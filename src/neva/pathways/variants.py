@@ -141,8 +141,8 @@ def find_variants(log: ActivityLog, *, _hash_mask: int | None = None) -> Variant
     Examples
     --------
     >>> import polars as pl
-    >>> from neva.pathways import ActivityLog
-    >>> log = ActivityLog.from_frame(pl.DataFrame({
+    >>> from neva.pathways import log_from_frame
+    >>> log = log_from_frame(pl.DataFrame({
     ...     "case": ["1", "1", "2", "2", "3"], "activity": list("ababa"),
     ...     "sequence": [1, 2, 1, 2, 1]}))
     >>> find_variants(log).to_frame().select("count", "share", "pathway").rows()

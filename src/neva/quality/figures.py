@@ -121,6 +121,27 @@ def _observed(values: Any, per: Any) -> dict[str, float | int | None]:
     }
 
 
+def _with_stratifier(
+    run: MeasureRun, measures: Sequence[str] | None, by: Sequence[str]
+) -> list[Measure]:
+    """Choose the measures asked for, of these such as have the stratifier; refuse two of them."""
+    strata = [name for name in by if name != "unit"]
+    if len(strata) > 1:
+        message = f"by: one stratifier at a time; found {', '.join(strata)}; ask for one"
+        raise UsageError(message)
+    chosen = [run.measure(name) for name in measures] if measures else list(run.measures)
+    if not strata:
+        return chosen
+    chosen = [one for one in chosen if strata[0] in {part.name for part in one.stratifiers}]
+    if not chosen:
+        known = sorted({part.name for one in run.measures for part in one.stratifiers})
+        message = (
+            f"by: no measure has the stratifier {strata[0]!r}; there are unit, {', '.join(known)}"
+        )
+        raise UsageError(message)
+    return chosen
+
+
 def figures(
     run: MeasureRun,
     *,
@@ -151,21 +172,7 @@ def figures(
     UsageError
         More than one stratifier, or one that a measure does not have.
     """
-    strata = [name for name in by if name != "unit"]
-    if len(strata) > 1:
-        message = f"by: one stratifier at a time; found {', '.join(strata)}; ask for one"
-        raise UsageError(message)
-    chosen = [run.measure(name) for name in measures] if measures else list(run.measures)
-    if strata:
-        chosen = [one for one in chosen if strata[0] in {part.name for part in one.stratifiers}]
-        if not chosen:
-            known = sorted({part.name for one in run.measures for part in one.stratifiers})
-            message = (
-                f"by: no measure has the stratifier {strata[0]!r}; "
-                f"there are unit, {', '.join(known)}"
-            )
-            raise UsageError(message)
-    ids = [one.id for one in chosen]
+    ids = [one.id for one in _with_stratifier(run, measures, by)]
     cases = _grouped(run.cases.filter(pl.col("measure").is_in(ids)), every, run.zone, by)
     keys = ["measure", "period", "unit", "stratum"]
     closed = pl.col("status").is_in(["met", "failed"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,13 +194,8 @@ def chain_findings(
 
     for row in rows:
         number, seal = row["number"], str(row["seal"])
-        missing = number - last.number - 1
-        if missing > 0:
-            find("removed", number, f"{missing:,} rows before it are missing")
-        elif missing < 0:
-            find("unlinked", number, "its number is not after the one before")
-        if row["previous"] != last.hash and missing <= 0:
-            find("unlinked", number, "it does not follow the row before it")
+        for kind, what in _link_findings(row, last):
+            find(kind, number, what)
         computed = row_hash(row, row["previous"], keys)
         if computed is None:
             if seal not in unknown:
@@ -219,13 +214,23 @@ def chain_findings(
                 find("rewritten", number, "its hash is not the one that was noted")
     if keys is not None and last.number and sealed_since is None:
         find("unsealed", last.number, "a key is in use, and no row is sealed with it")
-    if not was_expected and expected is not None:
-        if last.number < expected.number:
-            what = f"the chain ends here; row {expected.number} was noted"
-            find("truncated", last.number, what)
-        else:
-            find("removed", expected.number, "this row was noted and is missing")
+    if expected is not None and not was_expected and last.number < expected.number:
+        what = f"the chain ends here; row {expected.number} was noted"
+        find("truncated", last.number, what)
+    elif expected is not None and not was_expected:
+        find("removed", expected.number, "this row was noted and is missing")
     return findings
+
+
+def _link_findings(row: Mapping[str, Any], last: Head) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with the place of a row after the one before it."""
+    missing = row["number"] - last.number - 1
+    if missing > 0:
+        yield "removed", f"{missing:,} rows before it are missing"
+    elif missing < 0:
+        yield "unlinked", "its number is not after the one before"
+    if row["previous"] != last.hash and missing <= 0:
+        yield "unlinked", "it does not follow the row before it"
 
 
 def _seal_words(seal: str) -> str:

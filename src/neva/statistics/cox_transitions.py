@@ -170,6 +170,29 @@ def _way(origin: str, target: str) -> str:
     return f"{origin} to {target}"
 
 
+def _pairs_of_states(
+    transitions: Transitions, possible: Sequence[tuple[str, str]] | None
+) -> list[tuple[int, int]]:
+    """Number the transitions that are asked for, all that were seen by default."""
+    seen = transitions.counts
+    states = transitions.state_names
+    if possible is None:
+        pairs = [(int(h), int(j)) for h, j in np.argwhere(seen > 0)]
+    else:
+        unknown = sorted({name for pair in possible for name in pair} - set(states))
+        if unknown:
+            message = f"possible: no such state: {', '.join(unknown)}; give {', '.join(states)}"
+            raise UsageError(message)
+        pairs = sorted((states.index(h), states.index(j)) for h, j in possible)
+        never = [_way(states[h], states[j]) for h, j in pairs if not seen[h, j]]
+        if never:
+            message = f"cox: no events in {', '.join(never)}; leave out what was never seen"
+            raise UsageError(message)
+    if not pairs:
+        raise UsageError("cox: no transition was seen; found none; choose a longer period")
+    return pairs
+
+
 def cox_transitions(
     transitions: Transitions,
     covariates: npt.ArrayLike,
@@ -206,22 +229,8 @@ def cox_transitions(
     ----------
     Putter H, Fiocco M, Geskus RB (2007), doi:10.1002/sim.2712.
     """
-    seen = transitions.counts
     states = transitions.state_names
-    if possible is None:
-        pairs = [(int(h), int(j)) for h, j in np.argwhere(seen > 0)]
-    else:
-        unknown = sorted({name for pair in possible for name in pair} - set(states))
-        if unknown:
-            message = f"possible: no such state: {', '.join(unknown)}; give {', '.join(states)}"
-            raise UsageError(message)
-        pairs = sorted((states.index(h), states.index(j)) for h, j in possible)
-        never = [_way(states[h], states[j]) for h, j in pairs if not seen[h, j]]
-        if never:
-            message = f"cox: no events in {', '.join(never)}; leave out what was never seen"
-            raise UsageError(message)
-    if not pairs:
-        raise UsageError("cox: no transition was seen; found none; choose a longer period")
+    pairs = _pairs_of_states(transitions, possible)
     x = np.asarray(covariates, dtype=np.float64)
     if x.ndim != 2 or len(x) != len(transitions):
         message = (

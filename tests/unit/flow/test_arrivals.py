@@ -24,7 +24,8 @@ from neva.flow.forecast.arrivals import (
     fit_arrivals,
     holidays_of,
 )
-from neva.flow.forecast.forecast import FlowModel, _coming, fit_flow, forecast_flow
+from neva.flow.forecast.coming import expected_arrivals
+from neva.flow.forecast.forecast import fit_flow, forecast_flow
 from neva.statistics.counts import CountRegression
 from neva.statistics.models import load_model
 
@@ -339,7 +340,7 @@ def test_the_rest_of_today_is_updated_by_what_came_whatever_the_steps(steady, st
     daily = group.model.arrivals
     passed = float(group.model.forecast(1).profile[0, :14].sum())
     rest, shape = expected_rest(group.model, daily.so_far, passed)
-    parts, shapes, _ = _coming(fitted, steady.now, steps, "UTC", daily=False)
+    parts, shapes, _ = expected_arrivals(fitted.groups, steady.now, steps, "UTC", daily=False)
     profile = group.model.forecast(1).profile[0, 14:]
     hours = min(steps, 10)
     expected = rest * profile[:hours] / profile.sum()
@@ -369,9 +370,7 @@ def coming(zone, now, steps):
     fitted = fit_flow(sojourns)
     group = fitted.groups[0]
     ours = replace(group, model=model, so_far=0)
-    parts, _, _ = _coming(
-        FlowModel(fitted.lengths, (ours,), now, ()), now, steps, zone, daily=False
-    )
+    parts, _, _ = expected_arrivals((ours,), now, steps, zone, daily=False)
     return np.sum(parts, axis=0).sum(axis=1), model.forecast(4).mean
 
 

@@ -9,10 +9,10 @@ import pytest
 from tests.flows import BEGIN, invented, sojourns_from
 
 from neva.errors import UsageError
-from neva.flow.forecast import forecast as inside
+from neva.flow.forecast.coming import ArrivalGroup, expected_arrivals, hours_of_week
 from neva.flow.forecast.entry_effects import EntryOdds
 from neva.flow.forecast.evaluation import counts_at
-from neva.flow.forecast.forecast import ArrivalGroup, FlowModel, fit_flow, forecast_flow
+from neva.flow.forecast.forecast import FlowModel, fit_flow, forecast_flow
 from neva.flow.forecast.present import Present, follow_each, present_of, tables
 from neva.flow.forecast.rolling import evaluate_flow
 from neva.flow.forecast.widening import Widening, learn_widening, widened
@@ -133,9 +133,9 @@ def test_later_moves_in_blocks_are_nearly_those_of_single_steps(model, past):
     """And the mean of the forecast is that of single steps, exactly."""
     forecast = forecast_flow(model, past, steps=96, draws=0, rng=rng())
     lengths = model.lengths
-    clock = inside._hours(past.now, 96, "UTC", daily=False)
+    clock = hours_of_week(past.now, 96, "UTC", daily=False)
     here = present_of(lengths, past)
-    parts, _, _ = inside._coming(model, past.now, 96, "UTC", daily=False)
+    parts, _, _ = expected_arrivals(model.groups, past.now, 96, "UTC", daily=False)
     none = EntryOdds.none(len(here.phase), 96)
     exact = _walking.follow_all(
         here.phase, here.age, none.leaving, none.wanted, none.there, none.elsewhere,
@@ -181,7 +181,7 @@ def test_the_patients_here_are_a_sum_of_their_own_chances(model, past):
     forecast = forecast_flow(nobody, past, steps=12, draws=0, rng=rng())
     lengths = model.lengths
     here = present_of(lengths, past)
-    clock = inside._hours(past.now, 12, "UTC", daily=False)
+    clock = hours_of_week(past.now, 12, "UTC", daily=False)
     chances = [
         slow_walk(lengths, p, a, clock, 12)[2, 11]
         for p, a in zip(here.phase, here.age, strict=True)

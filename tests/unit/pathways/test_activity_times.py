@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neva.pathways import ActivityLog, activity_times, artefacts, keep_activities
+from neva.pathways import activity_times, artefacts, keep_activities, log_from_frame
 from neva.pathways.activity_times import ACTIVITY_TIMES
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -26,7 +26,7 @@ rows = st.lists(
 
 
 def log_of(given_rows):
-    return ActivityLog.from_frame(
+    return log_from_frame(
         pl.DataFrame(
             [
                 (
@@ -105,7 +105,7 @@ def test_ends_follow_selections_and_the_disk(tmp_path):
 
 
 def test_a_log_without_ends_has_waiting_only():
-    log = ActivityLog.from_frame(
+    log = log_from_frame(
         pl.DataFrame(
             {"case": ["1", "1"], "activity": ["a", "b"],
              "time": [BEGIN, BEGIN + timedelta(hours=2)]}

@@ -489,28 +489,7 @@ def answer_points(
     polars.DataFrame
         ``point_id`` and one column for each output; times as microseconds.
     """
-    codes: set[str] | None = set()
-    sources, attributes = set(), False
-    for output in outputs.values():
-        for node in m.walk(output):
-            if isinstance(node, m.Frame):
-                sources.add(node.source)
-                if node.source == "events":
-                    own = binding.codes_of(node)
-                    codes = None if codes is None or own is None else codes | own
-                attributes = attributes or (
-                    node.where is not None
-                    and any(isinstance(one, m.Attribute) for one in m.row_nodes(node.where))
-                )
-    lazy: dict[str, pl.LazyFrame] = {
-        source: events_of(
-            snapshot, codes, delays or {}, attributes=attributes, others=binding.has_other_codes
-        )
-        if source == "events"
-        else things_of(snapshot, source)
-        for source in _SOURCES
-        if source in sources
-    }
+    lazy = _tables(snapshot, outputs, binding, delays or {})
     held = {name: frame.collect() for name, frame in lazy.items() if name != "events"}
     texts, calendar = Texts(), Clock(clock)
     points = context.sort("subject_id", "stay_id", "now")
@@ -536,6 +515,36 @@ def answer_points(
             schema={"point_id": pl.Int64, **{name: _dtype(node) for name, node in outputs.items()}}
         )
     return pl.concat(made)
+
+
+def _tables(
+    snapshot: Snapshot, outputs: Mapping[str, Any], binding: Binding, delays: Delays
+) -> dict[str, pl.LazyFrame]:
+    """Return the tables that expressions read: of events, only such as they may take."""
+    frames = [
+        node for output in outputs.values() for node in m.walk(output) if isinstance(node, m.Frame)
+    ]
+    sources = {frame.source for frame in frames}
+    codes: set[str] | None = set()
+    for frame in frames:
+        if frame.source == "events":
+            own = binding.codes_of(frame)
+            codes = None if codes is None or own is None else codes | own
+    attributes = any(
+        isinstance(one, m.Attribute)
+        for frame in frames
+        if frame.where is not None
+        for one in m.row_nodes(frame.where)
+    )
+    return {
+        source: events_of(
+            snapshot, codes, delays, attributes=attributes, others=binding.has_other_codes
+        )
+        if source == "events"
+        else things_of(snapshot, source)
+        for source in _SOURCES
+        if source in sources
+    }
 
 
 def _dtype(node: Any) -> Any:

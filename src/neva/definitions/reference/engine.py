@@ -7,6 +7,8 @@ Values are plain: bool, float, str, times as int microseconds since 1970 in
 UTC; None is "unknown".
 """
 
+# More than 600 lines: one method for each node.
+
 from __future__ import annotations
 
 import math
@@ -373,24 +375,9 @@ class _Engine:
         window = self._window(frame, item)
         lacking = self.doubt
         found: list[Row] | None = None
-        if window is not None and window[0] > window[1]:
-            found = []  # It ends before it begins.
-        elif window is not None:
-            low, high = window
-            found = []
-            for row in self._coded(frame):
-                if not (
-                    row.status in frame.statuses
-                    and row.time <= high
-                    and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
-                    and (not frame.of_stay or self._of_stay(row))
-                ):
-                    continue
-                self.doubt = False
-                holds = frame.where is None or self._holds(frame.where, row, item)
-                lacking = lacking or (holds is None and self.doubt)
-                if holds is True:
-                    found.append(row)
+        if window is not None:
+            found, in_doubt = self._taken(frame, window, item)
+            lacking = lacking or in_doubt
         if found is not None and self.unsent is not None:
             lacking = lacking or self._may_lack(frame, window)
         if lacking:
@@ -400,6 +387,28 @@ class _Engine:
         self.selected[key] = found
         self.memory[("item", id(item))] = (None, item, False)
         return found
+
+    def _taken(self, frame: m.Frame, window: tuple[int, int], item: Any) -> tuple[list[Row], bool]:
+        """Return the rows that a frame takes, and whether others may be among them."""
+        low, high = window
+        found: list[Row] = []
+        in_doubt = False
+        if low > high:
+            return found, in_doubt  # It ends before it begins.
+        for row in self._coded(frame):
+            if not (
+                row.status in frame.statuses
+                and row.time <= high
+                and (row.time >= low or (frame.overlapping and self._lasts_at(row, low)))
+                and (not frame.of_stay or self._of_stay(row))
+            ):
+                continue
+            self.doubt = False
+            holds = frame.where is None or self._holds(frame.where, row, item)
+            in_doubt = in_doubt or (holds is None and self.doubt)
+            if holds is True:
+                found.append(row)
+        return found, in_doubt
 
     def _may_lack(self, frame: m.Frame, window: tuple[int, int] | None) -> bool:
         assert self.unsent is not None and window is not None  # noqa: PT018
@@ -458,24 +467,28 @@ class _Engine:
         if node.how == "hours":
             return self._covered(rows, node.frame, item) / HOUR
         read = [(row, self._field(row, "value", node.unit)) for row in rows]
-        values = [(row, value) for row, value in read if value is not None]
+        values = [value for _, value in read if value is not None]
         if node.how == "sum":
-            return _finite(_sum(value for _, value in values))
+            return _finite(_sum(values))
         if not values:
             return None
         if node.how == "minimum":
-            return min(value for _, value in values)
+            return min(values)
         if node.how == "maximum":
-            return max(value for _, value in values)
-        mean = _sum(value for _, value in values) / len(values)
+            return max(values)
         if node.how == "mean":
-            return _finite(mean)
-        if len({row.time for row, _ in values}) < 2:
+            return _finite(_sum(values) / len(values))
+        return self._slope([row for row, value in read if value is not None], values)
+
+    def _slope(self, rows: Sequence[Row], values: Sequence[float]) -> float | None:
+        """Return the change of a value an hour, by least squares; None at one time only."""
+        if len({row.time for row in rows}) < 2:
             return None
-        times = [(row.time - self.point.now) / HOUR for row, _ in values]
+        mean = _sum(values) / len(values)
+        times = [(row.time - self.point.now) / HOUR for row in rows]
         middle = _sum(times) / len(times)
         over = _sum(
-            (time - middle) * (value - mean) for time, (_, value) in zip(times, values, strict=True)
+            (time - middle) * (value - mean) for time, value in zip(times, values, strict=True)
         )
         return _finite(over / _sum((time - middle) ** 2 for time in times))
 

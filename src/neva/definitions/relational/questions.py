@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from neva.definitions import model as m
@@ -116,16 +115,12 @@ class Kinds:
         self.ranked = [node for node in picks if node.which not in ("first", "last")]
         self.grouped = [*self.aggregates, *self.times, *self.ends]
         self.nested = [node for node in nodes if isinstance(node, m.ForEach)]
-        self._special = [
+        self.special = [
             node
             for node in nodes
             if isinstance(node, m.HoursWhere)
             or (isinstance(node, m.Aggregate) and node.how in ("slope", "hours"))
         ]
-
-    def special(self, columns: Mapping[str, str]) -> list[tuple[str, Any]]:
-        """Slopes and hours with their columns."""
-        return [(columns[node.digest], node) for node in self._special]
 
 
 def pick_name(node: m.Pick) -> str:

@@ -7,7 +7,7 @@ definition uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import ibis
@@ -286,24 +286,7 @@ def layers(
     (str, Schema)
         The query and the columns of its result.
     """
-    depth: dict[str, int] = {}
-    nodes: dict[str, Any] = {}
-
-    def measure(node: Any) -> int:
-        if node.digest in depth:
-            return depth[node.digest]
-        if constant(node) is not None or leaf(node) is not None:
-            found = 0
-        else:
-            below = [measure(part) for part in m.children(node)]
-            # A branch has no column of its own: it is part of its case.
-            found = max(below, default=0) + (0 if isinstance(node, m.Branch) else 1)
-        depth[node.digest] = found
-        nodes[node.digest] = node
-        return found
-
-    for node in wanted.values():
-        measure(node)
+    depth, nodes = _depths(wanted.values(), leaf)
     names = {
         digest: f"e{number}"
         for number, digest in enumerate(
@@ -313,15 +296,7 @@ def layers(
         )
     }
     digests = {own: digest for digest, own in names.items()}
-    used: dict[str, int] = {}
-    for digest in names:
-        for part in m.children(nodes[digest]):
-            for one in m.children(part) if isinstance(part, m.Branch) else [part]:
-                if one.digest in names:
-                    used[one.digest] = max(used.get(one.digest, 0), depth[digest])
-    for node in wanted.values():
-        if node.digest in names:
-            used[node.digest] = len(depth) + 1
+    used = _last_layer_of_use(wanted.values(), names, nodes, depth)
 
     def column(table: Any, node: Any) -> Any:
         known = constant(node)
@@ -350,7 +325,7 @@ def layers(
         query = table.select(*[table[one] for one in kept], **made)
         name = f"layer{level}"
         columns = {one: columns[one] for one in kept} | {
-            own: DTYPES[nodes[digest].type.name] for digest, own in names.items() if own in made
+            own: DTYPES[nodes[digests[own]].type.name] for own in made
         }
         # Plain lower-case names need no quotes in any dialect.
         steps.append(f"{name} AS (\n{sql(query)}\n)")
@@ -369,3 +344,47 @@ def layers(
         target: DTYPES[node.type.name] for target, node in wanted.items()
     }
     return text, result
+
+
+def _depths(
+    wanted: Iterable[Any], leaf: Callable[[Any], str | None]
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Return in which layer each node is computed (0: it needs none), and the nodes by digest."""
+    depth: dict[str, int] = {}
+    nodes: dict[str, Any] = {}
+
+    def measure(node: Any) -> int:
+        if node.digest in depth:
+            return depth[node.digest]
+        if constant(node) is not None or leaf(node) is not None:
+            found = 0
+        else:
+            below = [measure(part) for part in m.children(node)]
+            # A branch has no column of its own: it is part of its case.
+            found = max(below, default=0) + (0 if isinstance(node, m.Branch) else 1)
+        depth[node.digest] = found
+        nodes[node.digest] = node
+        return found
+
+    for node in wanted:
+        measure(node)
+    return depth, nodes
+
+
+def _last_layer_of_use(
+    wanted: Iterable[Any],
+    names: Mapping[str, str],
+    nodes: Mapping[str, Any],
+    depth: Mapping[str, int],
+) -> dict[str, int]:
+    """Return the last layer that reads each node's column; what is wanted is read after all."""
+    used: dict[str, int] = {}
+    for digest in names:
+        for part in m.children(nodes[digest]):
+            for one in m.children(part) if isinstance(part, m.Branch) else [part]:
+                if one.digest in names:
+                    used[one.digest] = max(used.get(one.digest, 0), depth[digest])
+    for node in wanted:
+        if node.digest in names:
+            used[node.digest] = len(depth) + 1
+    return used

@@ -17,6 +17,14 @@ __all__ = ["Phrases"]
 _STRENGTH: Final = {"add": 1, "subtract": 1, "multiply": 2, "divide": 2}
 
 
+def _marks(parts: Sequence[Said]) -> list[str]:
+    """Number the phrases that stand below; what is short stands in the line itself."""
+    return [
+        part.text if part.is_short and (len(part.text) < 40 or len(parts) == 1) else f"({number})"
+        for number, part in enumerate(parts, 1)
+    ]
+
+
 @dataclass
 class Phrases:
     """Says nodes in one language.
@@ -57,14 +65,7 @@ class Phrases:
             whole = not long or not long[0].is_list or text.endswith(long[0].text)
             if whole and (len(text) <= 2 * LONGEST or len(parts) == 1):
                 return Said(text, long[0].below if long else ())
-        marks = [
-            f"({number})" if part in long or len(parts) > 1 else part.text
-            for number, part in enumerate(parts, 1)
-        ]
-        marks = [
-            part.text if part.is_short and len(part.text) < 40 else mark
-            for part, mark in zip(parts, marks, strict=True)
-        ]
+        marks = _marks(parts)
         return Said(
             self.word(key, *marks, case=case),
             tuple(

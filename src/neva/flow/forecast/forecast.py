@@ -12,7 +12,6 @@ happens when there is none is for the simulation.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,14 +26,13 @@ import polars as pl
 
 from neva.errors import UsageError
 from neva.events.clock import first_moment
-from neva.flow.forecast.arrivals import (
-    LEAST_ARRIVALS,
-    LEAST_DAYS,
-    PLAIN,
-    ArrivalModel,
-    Arrivals,
-    arrivals_of,
-    fit_arrivals,
+from neva.flow.forecast.arrivals import PLAIN
+from neva.flow.forecast.coming import (
+    ArrivalGroup,
+    arrivals_of_group,
+    expected_arrivals,
+    fit_group,
+    hours_of_week,
 )
 from neva.flow.forecast.entry_effects import EntryEffects, EntryOdds
 from neva.flow.forecast.entry_history import EntryHistory
@@ -45,7 +43,6 @@ from neva.flow.stays.sojourns import Sojourns
 from neva.statistics.distributions import TAIL, quantiles
 
 __all__ = [
-    "ArrivalGroup",
     "FlowModel",
     "OccupancyForecast",
     "fit_flow",
@@ -65,34 +62,6 @@ _MOST_PHASES: Final = 4
 #: All places in total.
 ALL: Final = "all"
 _LEVELS: Final = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-
-
-@dataclass(frozen=True, slots=True)
-class ArrivalGroup:
-    """Arrivals of one kind, and where they go first.
-
-    Attributes
-    ----------
-    name : str
-        ``elective``, or ``unscheduled``.
-    model : ArrivalModel or None
-        None where there were too few for one: a constant rate then.
-    per_day : float
-        The constant rate.
-    known_days : int
-        Days that the rate was counted in.
-    entry : array, shape (states,)
-        Shares of first states.
-    so_far : int
-        Arrivals of today before now.
-    """
-
-    name: str
-    model: ArrivalModel | None
-    per_day: float
-    known_days: int
-    entry: Floats
-    so_far: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +117,7 @@ def fit_flow(
         )
     groups = []
     for name in ("unscheduled", "elective"):
-        group, note = _group(sojourns, name, days, holidays, model)
+        group, note = fit_group(sojourns, name, days, holidays, model)
         if group is not None:
             groups.append(group)
         if note:
@@ -156,71 +125,14 @@ def fit_flow(
     return FlowModel(lengths, tuple(groups), sojourns.now, tuple(notes))
 
 
-def _group(
-    sojourns: Sojourns,
-    name: str,
-    days: int,
-    holidays: Mapping[date, str] | None,
-    model: str,
-) -> tuple[ArrivalGroup | None, str]:
-    elective = pl.col("class") == "elective"
-    firsts = sojourns.frame.group_by("case", maintain_order=True).first()
-    begun = firsts.filter(
-        elective if name == "elective" else ~elective,
-        # One who was there when the period began did not arrive in it.
-        pl.col("entered") == pl.col("start"),
-        (pl.col("end") > pl.col("start")) | pl.col("next").is_null(),
-    )
-    if not begun.height:
-        return None, "no arrivals: none are expected" if name == "unscheduled" else ""
-    arrivals = _arrivals(sojourns, name)
-    number = {state: k for k, state in enumerate(sojourns.states)}
-    counts = np.bincount(
-        begun["state"].replace_strict(number, return_dtype=pl.Int64).to_numpy(),
-        minlength=len(number),
-    )
-    known = arrivals.daily
-    fitted: ArrivalModel | None = None
-    note = ""
-    if len(known) >= LEAST_DAYS and known.sum() >= LEAST_ARRIVALS:
-        fitted = fit_arrivals(arrivals, days=days, holidays=holidays, model=model)
-    else:
-        note = (
-            f"{name} arrivals: {int(known.sum())} in {len(known)} complete days are fewer than the "
-            f"floor of {LEAST_ARRIVALS} in {LEAST_DAYS}: a constant rate stands in"
-        )
-    total = int(known.sum()) + arrivals.so_far
-    group = ArrivalGroup(
-        name=name,
-        model=fitted,
-        per_day=total / max(len(known) + 0.5, 1),
-        known_days=len(known),
-        entry=counts / counts.sum(),
-        so_far=arrivals.so_far,
-    )
-    return group, note
-
-
 def restarted(model: FlowModel, sojourns: Sojourns) -> FlowModel:
     """Return a model that was fitted earlier, starting from the arrivals known by now."""
     groups = []
     for group in model.groups:
-        arrivals = _arrivals(sojourns, group.name)
+        arrivals = arrivals_of_group(sojourns, group.name)
         begun = group.model and replace(group.model, arrivals=arrivals)
         groups.append(replace(group, model=begun, so_far=arrivals.so_far))
     return replace(model, groups=tuple(groups), fitted=sojourns.now)
-
-
-def _arrivals(sojourns: Sojourns, name: str) -> Arrivals:
-    """Arrivals of a group: those who began in the period, and had a place."""
-    elective = pl.col("class") == "elective"
-    chosen = elective if name == "elective" else ~elective
-    begun = pl.col("entered") == pl.col("start")
-    # One who left at once never had a place.
-    stays = (pl.col("end") > pl.col("start")) | pl.col("next").is_null()
-    since = sojourns.frame["entered"].min()
-    assert isinstance(since, datetime)
-    return arrivals_of(sojourns, only=chosen & begun & stays, since=since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,11 +272,13 @@ def forecast_flow(
     lengths = model.lengths
     daily = lengths.step_hours == 24
     times = _times(sojourns.now, steps, sojourns.zone, daily=daily)
-    clock = _hours(sojourns.now, steps, sojourns.zone, daily=daily)
+    clock = hours_of_week(sojourns.now, steps, sojourns.zone, daily=daily)
     here = present_of(lengths, sojourns)
     phase = here.phase
     odds = here.odds(lengths, effects, history, steps)
-    coming, shapes, drifts = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
+    coming, shapes, drifts = expected_arrivals(
+        model.groups, sojourns.now, steps, sojourns.zone, daily=daily
+    )
     block_of, block_ends = _blocks(steps)
     fixed = (
         lengths.band_of, *tables(lengths, phase, odds.wanted), lengths.state_of,
@@ -440,90 +354,6 @@ def _times(now: datetime, steps: int, zone: str, *, daily: bool) -> list[datetim
         return [now + timedelta(hours=k) for k in range(1, steps + 1)]
     today = now.astimezone(ZoneInfo(zone)).date()
     return [first_moment(today + timedelta(days=k), zone) for k in range(1, steps + 1)]
-
-
-def _hours(now: datetime, steps: int, zone: str, *, daily: bool) -> npt.NDArray[np.int64]:
-    """Local hour of the week of the middle of each step; of days, of their beginning."""
-    place = ZoneInfo(zone)
-    if daily:
-        today = now.astimezone(place).weekday()
-        return 24 * ((today + 1 + np.arange(steps, dtype=np.int64)) % 7)
-    middle = [(now + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(steps)]
-    return np.array([24 * time.weekday() + time.hour for time in middle], dtype=np.int64)
-
-
-def _coming(
-    model: FlowModel, now: datetime, steps: int, zone: str, *, daily: bool
-) -> tuple[list[Floats], Floats, Floats]:
-    """Expected arrivals by step and first state, one array a group and day.
-
-    With the shapes of these counts, and how far the level may drift by then.
-    """
-    place = ZoneInfo(zone)
-    today = now.astimezone(place).date()
-    if daily:
-        days = np.arange(steps)
-        hours = np.zeros(steps, dtype=np.int64)
-        length = np.ones(steps)
-    else:
-        middle = [(now + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(steps)]
-        days = np.array([(time.date() - today).days for time in middle])
-        hours = np.array([time.hour for time in middle])
-        # An hour that the clocks repeat has half of its arrivals each time.
-        often = [_hours_of(today + timedelta(days=int(day)), zone) for day in range(days.max() + 1)]
-        length = 1 / np.array([often[day][hour] for day, hour in zip(days, hours, strict=True)])
-    parts: list[Floats] = []
-    shapes: list[float] = []
-    drifts: list[float] = []
-    for group in model.groups:
-        count = int(days.max()) + 1
-        if group.model is None:
-            # A rate from few days: as uncertain as its count.
-            mean = np.full(count, group.per_day)
-            shape = np.full(count, max(group.per_day * group.known_days, 1.0))
-            profile = np.full((count, 24), 1.0 if daily else 1 / 24)
-        else:
-            ahead = group.model.forecast(count)
-            mean, shape, profile = ahead.mean, ahead.shape, ahead.profile
-        for day in range(count):
-            inside = days == day
-            level, spread = mean[day], shape[day]
-            weight = (profile[day, hours] if not daily else np.ones(steps)) * length * inside
-            # A constant rate has counted today already.
-            if day == 0 and not daily and group.model is not None:
-                # Of the day, not of the steps: these may end before it does.
-                passed = float(profile[0] @ _passed(now, zone)) * level
-                if math.isfinite(spread):
-                    # Gamma prior of today's level, and a Poisson count so far.
-                    level *= (spread + group.so_far) / (spread + passed)
-                    spread += group.so_far
-            parts.append(level * weight[:, None] * group.entry[None, :])
-            shapes.append(spread)
-            drifts.append(0.0 if group.model is None else group.model.drift(day + 1))
-    return parts, np.array(shapes, dtype=np.float64), np.array(drifts, dtype=np.float64)
-
-
-def _hours_of(day: date, zone: str) -> npt.NDArray[np.int64]:
-    """How often each hour of the clock comes on a day, shape (24,)."""
-    place = ZoneInfo(zone)
-    begin, end = first_moment(day, zone), first_moment(day + timedelta(days=1), zone)
-    count = round((end - begin) / timedelta(hours=1))
-    middles = [(begin + timedelta(minutes=60 * k + 30)).astimezone(place) for k in range(count)]
-    return np.bincount([time.hour for time in middles], minlength=24)
-
-
-def _passed(now: datetime, zone: str) -> Floats:
-    """How much of each hour of today's clock has passed, shape (24,)."""
-    place = ZoneInfo(zone)
-    today = now.astimezone(place).date()
-    begin = first_moment(today, zone)
-    hours = (now - begin) / timedelta(hours=1)
-    passed = np.zeros(24)
-    for k in range(math.ceil(hours)):
-        middle = (begin + timedelta(minutes=60 * k + 30)).astimezone(place)
-        passed[middle.hour] += min(1.0, hours - k)
-    share: Floats = passed / np.maximum(_hours_of(today, zone), 1)
-    return share
 
 
 def _blocks(steps: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

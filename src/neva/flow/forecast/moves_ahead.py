@@ -17,14 +17,13 @@ import polars as pl
 
 from neva.events.hospital import Hospital
 from neva.events.schema import TIME, Columns
+from neva.flow.forecast.coming import expected_arrivals, hours_of_week
 from neva.flow.forecast.entry_effects import RELIABILITY, EntryEffects, EntryOdds
 from neva.flow.forecast.entry_history import EntryHistory, entry_history, past_moments
 from neva.flow.forecast.entry_learning import learn_entries
 from neva.flow.forecast.forecast import (
     FlowModel,
     _blocks,
-    _coming,
-    _hours,
     _size,
     _times,
     fit_flow,
@@ -165,10 +164,12 @@ def moves_ahead(
     lengths = model.lengths
     daily = lengths.step_hours == 24
     times = _times(sojourns.now, steps, sojourns.zone, daily=daily)
-    clock = _hours(sojourns.now, steps, sojourns.zone, daily=daily)
+    clock = hours_of_week(sojourns.now, steps, sojourns.zone, daily=daily)
     here = present_of(lengths, sojourns)
     phase = here.phase
-    coming, shapes, _ = _coming(model, sojourns.now, steps, sojourns.zone, daily=daily)
+    coming, shapes, _ = expected_arrivals(
+        model.groups, sojourns.now, steps, sojourns.zone, daily=daily
+    )
     block_of, block_ends = _blocks(steps)
     odds = here.odds(lengths, effects, history, steps)
     fixed = (

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from neva.flow.forecast.coming import expected_arrivals, hours_of_week
 from neva.flow.forecast.entry_effects import EntryOdds
-from neva.flow.forecast.forecast import FlowModel, _coming, _hours
+from neva.flow.forecast.forecast import FlowModel
 from neva.flow.forecast.present import present_of, tables
 from neva.flow.simulation._model_arrays import (
     Clock,
@@ -48,9 +49,11 @@ def expected_numbers(
     lengths = model.lengths
     here = present_of(lengths, sojourns)
     odds = EntryOdds.none(len(here.phase), hours)
-    clock = _hours(sojourns.now, hours, sojourns.zone, daily=False)
+    clock = hours_of_week(sojourns.now, hours, sojourns.zone, daily=False)
     if incoming is None:
-        coming, _, _ = _coming(model, sojourns.now, hours, sojourns.zone, daily=False)
+        coming, _, _ = expected_arrivals(
+            model.groups, sojourns.now, hours, sojourns.zone, daily=False
+        )
         incoming = np.zeros((hours, len(lengths.states)))
         for part in coming:
             incoming = incoming + part

@@ -15,7 +15,7 @@ import polars as pl
 from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.flow.forecast.arrivals import PROFILE_PRIOR, Arrivals, arrivals_of, fit_arrivals
-from neva.flow.forecast.forecast import _arrivals, _passed
+from neva.flow.forecast.coming import arrivals_of_group, passed_hours
 from neva.flow.stays.sojourns import Sojourns
 
 __all__ = ["IncomingWeek", "incoming_week"]
@@ -72,7 +72,7 @@ def incoming_week(sojourns: Sojourns, name: str, *, since: datetime) -> Incoming
         return IncomingWeek((lately.so_far / max(begun, 1.0),), 0.0, 1.0)
     week, dispersion = _week(lately)
     usual = float(lately.daily.mean())
-    counts = _arrivals(sojourns, name)
+    counts = arrivals_of_group(sojourns, name)
     today = sojourns.now.astimezone(ZoneInfo(sojourns.zone))
     try:
         ahead = fit_arrivals(counts, days=8).forecast(8)
@@ -87,7 +87,7 @@ def incoming_week(sojourns: Sojourns, name: str, *, since: datetime) -> Incoming
         made[weekday] = ahead.mean[day] * hours[weekday]
     level, shape = float(ahead.mean[0]), float(ahead.shape[0])
     if math.isfinite(shape):
-        passed = float(ahead.profile[0] @ _passed(sojourns.now, sojourns.zone)) * level
+        passed = float(ahead.profile[0] @ passed_hours(sojourns.now, sojourns.zone)) * level
         level *= (shape + counts.so_far) / (shape + passed)
     left = np.arange(24) >= today.hour
     weekday = today.weekday()

@@ -239,14 +239,116 @@ def model_arrays(
 ) -> ModelArrays:
     """Lay out a model in arrays."""
     units = {unit.name: number for number, unit in enumerate(model.units)}
-    states = {name: number for number, name in enumerate(model.states)}
-    classes = {each.name: number for number, each in enumerate(model.classes)}
+    ranks = {p: rank for rank, p in enumerate(sorted({each.priority for each in model.classes}))}
+    unit_records, steps, diverts, rooms = _unit_arrays(model, units, clock)
+    first_of, firsts = _first_units(model, units)
+    elective_of, electives = _planned_arrivals(model, clock)
+    places, routes, hours = _route_arrays(model, units)
+    exits, exit_hours, past_hours = _exit_arrays(model)
+    return ModelArrays(
+        start=clock.start,
+        count_from=clock.start + warm_up_hours,
+        end=end,
+        swap=int(model.deadlock == "swap"),
+        hourly=int(hourly),
+        logged=int(log),
+        priorities=max(1, len(ranks)),
+        hour_of_day=clock.hour_of_day,
+        units=unit_records,
+        steps=steps,
+        diverts=diverts,
+        rooms=rooms,
+        groups=_class_records(model, ranks, first_of, elective_of),
+        firsts=firsts,
+        arrival_edge=arrival_edges(model, clock),
+        electives=electives,
+        places=places,
+        routes=routes,
+        hours=hours,
+        exits=exits,
+        exit_hours=exit_hours,
+        past_hours=past_hours,
+        initial=_initial_patients(model, units),
+    )
+
+
+def _unit_arrays(
+    model: HospitalModel, units: dict[str, int], clock: Clock
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Units, the steps of their beds, where they divert to, and their rooms."""
     steps = [bed_steps(unit.beds, clock) for unit in model.units]
     rooms = [_rooms(unit, max(beds)) for unit, (_, beds) in zip(model.units, steps, strict=True)]
     diverts = [[units[name] for name in unit.divert] for unit in model.units]
-    ranks = {p: rank for rank, p in enumerate(sorted({each.priority for each in model.classes}))}
+    step_of = _offsets([times for times, _ in steps])
+    divert_of = _offsets(diverts)
+    room_of = _offsets([sizes for sizes, _ in rooms])
+    records = _records(
+        refuses=np.array([_refuses(unit) for unit in model.units], dtype=np.int64),
+        side_rooms=np.array([unit.side_rooms for unit in model.units], dtype=np.int64),
+        side_rooms_kept=np.array(
+            [unit.side_rooms_for_isolation_only for unit in model.units], dtype=np.int64
+        ),
+        step_first=step_of[:-1],
+        step_last=step_of[1:],
+        divert_first=divert_of[:-1],
+        divert_last=divert_of[1:],
+        room_first=room_of[:-1],
+        room_last=room_of[1:],
+    )
+    step_records = _records(
+        time=_joined([times for times, _ in steps], np.float64),
+        beds=_joined([beds for _, beds in steps], np.int64),
+    )
+    room_records = _records(
+        beds=_joined([sizes for sizes, _ in rooms], np.int64),
+        kind=_joined([kinds for _, kinds in rooms], np.int64),
+    )
+    return records, step_records, _joined(diverts, np.int64), room_records
+
+
+def _first_units(model: HospitalModel, units: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the units begin to which each class comes first, and these units with their shares."""
     firsts = [[(units[n], share) for n, share in each.first] for each in model.classes]
+    records = _records(
+        unit=_joined([[u for u, _ in first] for first in firsts], np.int64),
+        share=_joined([_shares([s for _, s in first]) for first in firsts], np.float64),
+    )
+    return _offsets([[u for u, _ in first] for first in firsts]), records
+
+
+def _planned_arrivals(model: HospitalModel, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+    """Where the planned arrivals of each class begin, and these arrivals."""
     electives = [elective_list(each, clock) for each in model.classes]
+    records = _records(
+        time=_joined([[t for t, _, _ in each] for each in electives], np.float64),
+        share=_joined([[s for _, s, _ in each] for each in electives], np.float64),
+        number=_joined([[n for _, _, n in each] for each in electives], np.int64),
+    )
+    return _offsets([[n for _, _, n in each] for each in electives]), records
+
+
+def _class_records(
+    model: HospitalModel, ranks: dict[int, int], first_of: np.ndarray, elective_of: np.ndarray
+) -> np.ndarray:
+    """Classes of patients."""
+    return _records(
+        key=np.array([_draws.key_of_name(c.name) for c in model.classes], dtype=np.uint64),
+        priority=np.array([ranks[c.priority] for c in model.classes], dtype=np.int64),
+        female=np.array([c.female for c in model.classes], dtype=np.float64),
+        isolation=np.array([c.isolation for c in model.classes], dtype=np.float64),
+        rebook_hours=np.array([_rebook_hours(c) for c in model.classes], dtype=np.float64),
+        first_first=first_of[:-1],
+        first_last=first_of[1:],
+        elective_first=elective_of[:-1],
+        elective_last=elective_of[1:],
+    )
+
+
+def _route_arrays(
+    model: HospitalModel, units: dict[str, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places with their routes, the routes, and the tables of lengths of stay."""
+    states = {name: number for number, name in enumerate(model.states)}
     by_place = {(r.patient_class, r.unit, r.came_from): r.nexts for r in model.routes}
     # Where one came from: outside, a unit, or (last) not known.
     before = [OUTSIDE, *units, None]
@@ -263,100 +365,52 @@ def model_arrays(
     table_parts = [list(table) for table in tables]
     table_of = _offsets(table_parts)
     numbers = _joined([[tables[one.stay.hours] for one in each] for each in nexts], np.int64)
-    step_of = _offsets([times for times, _ in steps])
-    divert_of = _offsets(diverts)
-    room_of = _offsets([sizes for sizes, _ in rooms])
-    first_of = _offsets([[u for u, _ in first] for first in firsts])
-    elective_of = _offsets([[n for _, _, n in each] for each in electives])
     route_of = _offsets([[0] * len(each) for each in nexts])
+    places = _records(route_first=route_of[:-1], route_last=route_of[1:])
+    routes = _records(
+        to=_joined([[states[one.to] for one in each] for each in nexts], np.int64),
+        share=_joined(
+            [_shares([one.probability for one in each]) for each in nexts if each], np.float64
+        ),
+        table_first=table_of[numbers],
+        table_last=table_of[numbers + 1],
+    )
+    return places, routes, _joined(table_parts, np.float64)
+
+
+def _exit_arrays(model: HospitalModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ways out, and the hours of the day at which they are taken: now, and before the start."""
     weights = [each.hours or (1.0,) * 24 for each in model.exits]
     past = [each.past_hours or each.hours for each in model.exits]
-    return ModelArrays(
-        start=clock.start,
-        count_from=clock.start + warm_up_hours,
-        end=end,
-        swap=int(model.deadlock == "swap"),
-        hourly=int(hourly),
-        logged=int(log),
-        priorities=max(1, len(ranks)),
-        hour_of_day=clock.hour_of_day,
-        units=_records(
-            refuses=np.array([_refuses(unit) for unit in model.units], dtype=np.int64),
-            side_rooms=np.array([unit.side_rooms for unit in model.units], dtype=np.int64),
-            side_rooms_kept=np.array(
-                [unit.side_rooms_for_isolation_only for unit in model.units], dtype=np.int64
-            ),
-            step_first=step_of[:-1],
-            step_last=step_of[1:],
-            divert_first=divert_of[:-1],
-            divert_last=divert_of[1:],
-            room_first=room_of[:-1],
-            room_last=room_of[1:],
+    exits = _records(
+        timed=np.array([e.hours is not None for e in model.exits], dtype=np.int64),
+        was_timed=np.array([hours is not None for hours in past], dtype=np.int64),
+        changed=np.array([e.past_hours is not None for e in model.exits], dtype=np.int64),
+    )
+    exit_hours = np.array([_shares(list(each)) for each in weights], dtype=np.float64)
+    past_hours = np.array(
+        [np.array(hours or (1.0,) * 24) / sum(hours or (1.0,) * 24) for hours in past],
+        dtype=np.float64,
+    )
+    return exits, exit_hours, past_hours
+
+
+def _initial_patients(model: HospitalModel, units: dict[str, int]) -> np.ndarray:
+    """Patients who are in the hospital at the start."""
+    classes = {each.name: number for number, each in enumerate(model.classes)}
+    return _records(
+        group=np.array([classes[p.patient_class] for p in model.initial], dtype=np.int64),
+        unit=np.array([units[p.unit] for p in model.initial], dtype=np.int64),
+        came=np.array(
+            [
+                -1 if p.came_from == OUTSIDE else units.get(p.came_from or "", len(units))
+                for p in model.initial
+            ],
+            dtype=np.int64,
         ),
-        steps=_records(
-            time=_joined([times for times, _ in steps], np.float64),
-            beds=_joined([beds for _, beds in steps], np.int64),
-        ),
-        diverts=_joined(diverts, np.int64),
-        rooms=_records(
-            beds=_joined([sizes for sizes, _ in rooms], np.int64),
-            kind=_joined([kinds for _, kinds in rooms], np.int64),
-        ),
-        groups=_records(
-            key=np.array([_draws.key_of_name(c.name) for c in model.classes], dtype=np.uint64),
-            priority=np.array([ranks[c.priority] for c in model.classes], dtype=np.int64),
-            female=np.array([c.female for c in model.classes], dtype=np.float64),
-            isolation=np.array([c.isolation for c in model.classes], dtype=np.float64),
-            rebook_hours=np.array([_rebook_hours(c) for c in model.classes], dtype=np.float64),
-            first_first=first_of[:-1],
-            first_last=first_of[1:],
-            elective_first=elective_of[:-1],
-            elective_last=elective_of[1:],
-        ),
-        firsts=_records(
-            unit=_joined([[u for u, _ in first] for first in firsts], np.int64),
-            share=_joined([_shares([s for _, s in first]) for first in firsts], np.float64),
-        ),
-        arrival_edge=arrival_edges(model, clock),
-        electives=_records(
-            time=_joined([[t for t, _, _ in each] for each in electives], np.float64),
-            share=_joined([[s for _, s, _ in each] for each in electives], np.float64),
-            number=_joined([[n for _, _, n in each] for each in electives], np.int64),
-        ),
-        places=_records(route_first=route_of[:-1], route_last=route_of[1:]),
-        routes=_records(
-            to=_joined([[states[one.to] for one in each] for each in nexts], np.int64),
-            share=_joined(
-                [_shares([one.probability for one in each]) for each in nexts if each], np.float64
-            ),
-            table_first=table_of[numbers],
-            table_last=table_of[numbers + 1],
-        ),
-        hours=_joined(table_parts, np.float64),
-        exits=_records(
-            timed=np.array([e.hours is not None for e in model.exits], dtype=np.int64),
-            was_timed=np.array([hours is not None for hours in past], dtype=np.int64),
-            changed=np.array([e.past_hours is not None for e in model.exits], dtype=np.int64),
-        ),
-        exit_hours=np.array([_shares(list(each)) for each in weights], dtype=np.float64),
-        past_hours=np.array(
-            [np.array(hours or (1.0,) * 24) / sum(hours or (1.0,) * 24) for hours in past],
-            dtype=np.float64,
-        ),
-        initial=_records(
-            group=np.array([classes[p.patient_class] for p in model.initial], dtype=np.int64),
-            unit=np.array([units[p.unit] for p in model.initial], dtype=np.int64),
-            came=np.array(
-                [
-                    -1 if p.came_from == OUTSIDE else units.get(p.came_from or "", len(units))
-                    for p in model.initial
-                ],
-                dtype=np.int64,
-            ),
-            elapsed=np.array([p.elapsed_hours for p in model.initial], dtype=np.float64),
-            female=np.array([_drawn(p.is_female) for p in model.initial], dtype=np.int64),
-            isolated=np.array([_drawn(p.is_isolated) for p in model.initial], dtype=np.int64),
-        ),
+        elapsed=np.array([p.elapsed_hours for p in model.initial], dtype=np.float64),
+        female=np.array([_drawn(p.is_female) for p in model.initial], dtype=np.int64),
+        isolated=np.array([_drawn(p.is_isolated) for p in model.initial], dtype=np.int64),
     )
 
 

@@ -131,6 +131,28 @@ class Agreement:
         )
 
 
+def _compared(
+    forecast: OccupancyForecast,
+    above: Mapping[str, tuple[str, ...]] | None,
+    states: Sequence[str],
+    horizons: Sequence[int],
+) -> tuple[list[int], dict[str, list[str]]]:
+    """Return the hours and the places, with their states, that both say something of."""
+    reached = [hours for hours in horizons if 1 <= hours <= len(forecast.times)]
+    members = {
+        place: mine
+        for place, mine in members_of(forecast, above).items()
+        if mine and all(state in states for state in mine)
+    }
+    if not reached or not members:
+        message = (
+            f"agreement: nothing to compare; found {len(forecast.times)} hours of "
+            f"{len(members)} places; give a forecast of the units that reaches {min(horizons)} h"
+        )
+        raise UsageError(message)
+    return reached, members
+
+
 def agreement(
     fitted: FittedHospital,
     forecast: OccupancyForecast,
@@ -188,18 +210,7 @@ def agreement(
     """
     sojourns = fitted.sojourns
     _check(fitted, forecast)
-    reached = [hours for hours in horizons if 1 <= hours <= len(forecast.times)]
-    members = {
-        place: states
-        for place, states in members_of(forecast, above).items()
-        if states and all(state in sojourns.states for state in states)
-    }
-    if not reached or not members:
-        message = (
-            f"agreement: nothing to compare; found {len(forecast.times)} hours of "
-            f"{len(members)} places; give a forecast of the units that reaches {min(horizons)} h"
-        )
-        raise UsageError(message)
+    reached, members = _compared(forecast, above, sojourns.states, horizons)
     flow = flow or fit_flow(sojourns, days=max(reached) // 24 + 2)
     model = fitted.model
     plain = expected_numbers(flow, sojourns, max(reached))

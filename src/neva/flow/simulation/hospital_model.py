@@ -19,11 +19,16 @@ from typing import Any, Literal
 
 from neva.flow.simulation._model_checks import (
     OUTSIDE,
+    InitialValues,
+    RouteValues,
+    check_arrivals,
     check_beds,
     check_class,
+    check_electives,
     check_exit,
+    check_full,
     check_model,
-    check_unit,
+    check_rooms,
     known,
     spread_over_week,
 )
@@ -83,7 +88,7 @@ class Beds:
     changes: tuple[BedChange, ...] = ()
 
     def __post_init__(self) -> None:
-        check_beds(self)
+        check_beds(self.week, [(one.from_hour, one.until_hour, one.beds) for one in self.changes])
 
     @classmethod
     def always(cls, beds: int) -> Beds:
@@ -163,7 +168,8 @@ class Unit:
     side_rooms_for_isolation_only: bool = False
 
     def __post_init__(self) -> None:
-        check_unit(self)
+        check_full(self.name, self.when_full, self.then, self.divert)
+        check_rooms(self.name, self.side_rooms, self.bays, is_limited=self.beds is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,7 @@ class Exit:
     past_hours: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_exit(self)
+        check_exit(self.name, self.hours, self.past_hours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +277,20 @@ class PatientClass:
     female: float = 0.5
 
     def __post_init__(self) -> None:
-        check_class(self)
+        check_class(self.name, self.first, self.isolation, self.female)
+        if self.arrivals is not None:
+            surges = [(one.from_hour, one.until_hour, one.factor) for one in self.arrivals.surges]
+            check_arrivals(self.name, self.arrivals.per_hour, self.arrivals.dispersion, surges)
+        if self.electives is not None:
+            check_electives(self.name, self.electives.planned, self.electives.rebook_days)
+
+    @property
+    def comes(self) -> bool:
+        """Whether anybody of the class arrives at any hour."""
+        return bool(
+            (self.arrivals is not None and any(self.arrivals.per_hour))
+            or (self.electives is not None and any(self.electives.planned))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +396,26 @@ class HospitalModel:
     deadlock: Literal["swap", "refuse"] = "swap"
 
     def __post_init__(self) -> None:
-        check_model(self)
+        check_model(
+            units=[(unit.name, unit.divert) for unit in self.units],
+            exits=[exit_.name for exit_ in self.exits],
+            classes=[(each.name, each.first) for each in self.classes],
+            routes=[
+                RouteValues(
+                    one.patient_class,
+                    one.unit,
+                    one.came_from,
+                    [(each.to, each.probability) for each in one.nexts],
+                )
+                for one in self.routes
+            ],
+            initial=[
+                InitialValues(one.patient_class, one.unit, one.came_from, one.elapsed_hours)
+                for one in self.initial
+            ],
+            deadlock=self.deadlock,
+            anybody_comes=any(each.comes for each in self.classes),
+        )
 
     @cached_property
     def states(self) -> tuple[str, ...]:

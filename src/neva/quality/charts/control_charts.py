@@ -194,22 +194,13 @@ def count_chart(
      (0.1, 0.2, 0.03, 0.37, 'common'),
      (0.3, 0.2, 0.08, 0.32, 'common')]
     """
-    counts = _floats(numerator)
-    if kind == "c":
-        if denominator is not None:
-            raise UsageError("denominator: a c chart has none; use kind='u' for rates")
-        sizes = np.ones_like(counts)
-    elif denominator is None:
-        raise UsageError(f"denominator: a {kind} chart needs one; use kind='c' for bare counts")
-    else:
-        sizes = _floats(denominator)
     is_proportion = kind in {"p", "p-prime"}
+    counts, stated = _checked_counts(numerator, denominator, kind)
     if is_proportion and per != 1:
         raise UsageError("per: proportions are shares of 1; leave it at 1")
-    if len(counts) != len(sizes):
-        raise UsageError(f"denominator: {len(sizes)} for {len(counts)} numerators; give pairs")
-    stated = sizes
-    sizes = np.where(np.isnan(counts) | (sizes == 0), np.nan, sizes)
+    if len(counts) != len(stated):
+        raise UsageError(f"denominator: {len(stated)} for {len(counts)} numerators; give pairs")
+    sizes = np.where(np.isnan(counts) | (stated == 0), np.nan, stated)
     if (counts < 0).any() or (sizes < 0).any() or (is_proportion and (counts > sizes).any()):
         raise UsageError("numerator: below 0 or above its denominator; check how it was counted")
     values, named, group, in_baseline = prepared(counts / sizes, periods, rebase_at, baseline)
@@ -219,31 +210,20 @@ def count_chart(
     for number in range(1, int(group.max(initial=0)) + 1):
         at = group == number
         base = at & in_baseline
-        n, y = sizes[at], values[at]
         events, exposure = float(counts[base].sum()), float(sizes[base].sum())
-        if not exposure:
-            limits.append(_symmetric(*(np.full(int(at.sum()), np.nan),) * 2, np.inf))
-            continue
-        centre = np.full(int(at.sum()), events / exposure)
-        sigma = np.sqrt(centre * (1 - centre if is_proportion else 1) / n)
-        widening: FloatArray | float = 1.0
-        if kind.endswith("prime"):
-            z = np.divide(y - centre, sigma, out=np.zeros_like(y), where=sigma > 0)
-            z[np.isnan(y) | ~in_baseline[at]] = np.nan
-            widening = _between_periods(z)
-        around = centre
-        if leave_out:
-            own = in_baseline[at]
-            around, sigma = _of_the_others(
-                np.where(own, counts[at], 0.0),
-                np.where(own, n, 0.0),
-                n,
-                is_proportion=is_proportion,
+        limits.append(
+            _count_limits(
+                kind,
+                counts[at],
+                sizes[at],
+                in_baseline[at],
+                events=events,
+                exposure=exposure,
+                leave_out=leave_out,
             )
-        lines = _symmetric(around, sigma * widening, 1.0 if is_proportion else np.inf)
-        limits.append(replace(lines, centre=centre))
+        )
         others = exposure - events if is_proportion else np.inf
-        if min(events, others) < base.sum() and "rare-events" not in warnings:
+        if exposure and min(events, others) < base.sum() and "rare-events" not in warnings:
             warnings.append("rare-events")
     if per != 1:
         values = values * per
@@ -263,6 +243,54 @@ def count_chart(
         denominator=None if kind == "c" else stated,
         warnings=warnings,
     )
+
+
+def _checked_counts(
+    numerator: npt.ArrayLike, denominator: npt.ArrayLike | None, kind: str
+) -> tuple[FloatArray, FloatArray]:
+    """Read numerators and denominators; those of a c chart are 1."""
+    counts = _floats(numerator)
+    if kind == "c":
+        if denominator is not None:
+            raise UsageError("denominator: a c chart has none; use kind='u' for rates")
+        return counts, np.ones_like(counts)
+    if denominator is None:
+        raise UsageError(f"denominator: a {kind} chart needs one; use kind='c' for bare counts")
+    return counts, _floats(denominator)
+
+
+def _count_limits(
+    kind: str,
+    counts: FloatArray,
+    sizes: FloatArray,
+    in_baseline: npt.NDArray[np.bool_],
+    *,
+    events: float,
+    exposure: float,
+    leave_out: bool,
+) -> Limits:
+    """Return the limits of one group, whose baseline has so many events in so much exposure."""
+    if not exposure:
+        return _symmetric(*(np.full(len(sizes), np.nan),) * 2, np.inf)
+    is_proportion = kind in {"p", "p-prime"}
+    centre = np.full(len(sizes), events / exposure)
+    sigma = np.sqrt(centre * (1 - centre if is_proportion else 1) / sizes)
+    widening: FloatArray | float = 1.0
+    if kind.endswith("prime"):
+        values = counts / sizes
+        z = np.divide(values - centre, sigma, out=np.zeros_like(values), where=sigma > 0)
+        z[np.isnan(values) | ~in_baseline] = np.nan
+        widening = _between_periods(z)
+    around = centre
+    if leave_out:
+        around, sigma = _of_the_others(
+            np.where(in_baseline, counts, 0.0),
+            np.where(in_baseline, sizes, 0.0),
+            sizes,
+            is_proportion=is_proportion,
+        )
+    lines = _symmetric(around, sigma * widening, 1.0 if is_proportion else np.inf)
+    return replace(lines, centre=centre)
 
 
 def t_chart(

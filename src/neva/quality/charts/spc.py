@@ -332,6 +332,43 @@ def build_chart(
         One a group, of the group's length.
     """
     given, limits = limits, [_with_width(lines) for lines in limits]
+    frame = _judged_periods(
+        values, periods, group, baseline, limits, direction, numerator, denominator
+    )
+    gaps = np.isnan(values)
+    measured = frame.filter(pl.col("value").is_not_null())
+    last = measured.row(-1, named=True) if measured.height else None
+    notes = [*warnings, *_periods_notes(baseline, group, len(limits), gaps)]
+    variation, assurance = None, None
+    if last is None or last["upper"] is None:
+        had = np.concatenate([lines.upper for lines in given] or [np.empty(0)])
+        is_flat = last is not None and not np.isnan(had[~gaps][-1])
+        notes.append("no-width" if is_flat else "no-limits")
+    else:
+        variation = variation_icon(last["side"], direction)
+        assurance = assurance_icon(last["lower"], last["upper"], target, direction)
+    return ControlChart(
+        kind=kind,
+        direction=direction,
+        target=target,
+        frame=frame,
+        variation=variation,
+        assurance=assurance,
+        warnings=tuple(notes),
+    )
+
+
+def _judged_periods(
+    values: FloatArray,
+    periods: list[Any],
+    group: npt.NDArray[np.int64],
+    baseline: npt.NDArray[np.bool_],
+    limits: list[Limits],
+    direction: Direction,
+    numerator: FloatArray | None,
+    denominator: FloatArray | None,
+) -> pl.DataFrame:
+    """Return one row a period, with its limits and what the rules found."""
     signals: list[Signal] = []
     sides: list[int] = []
     for number, lines in enumerate(limits, 1):
@@ -344,7 +381,7 @@ def build_chart(
         for name in ("centre", "near_lower", "near_upper", "lower", "upper")
     }
     empty = np.full(len(values), np.nan)
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "period": periods,
             "value": values,
@@ -365,33 +402,23 @@ def build_chart(
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
 
-    notes = list(warnings)
-    counts = [int((baseline & (group == number)).sum()) for number in range(1, len(limits) + 1)]
+
+def _periods_notes(
+    baseline: npt.NDArray[np.bool_],
+    group: npt.NDArray[np.int64],
+    groups: int,
+    gaps: npt.NDArray[np.bool_],
+) -> list[str]:
+    """Warn of few points behind a group's limits, and of periods without a value."""
+    notes = []
+    counts = [int((baseline & (group == number)).sum()) for number in range(1, groups + 1)]
     if any(count < FEWEST_POINTS for count in counts):
         notes.append("few-points")
     if gaps.any():
         notes.append("gaps")
     if len(gaps) and gaps[-1]:
         notes.append("last-period-is-a-gap")
-    measured = frame.filter(pl.col("value").is_not_null())
-    last = measured.row(-1, named=True) if measured.height else None
-    if last is None or last["upper"] is None:
-        had = np.concatenate([lines.upper for lines in given] or [np.empty(0)])
-        is_flat = last is not None and not np.isnan(had[~gaps][-1])
-        notes.append("no-width" if is_flat else "no-limits")
-    return ControlChart(
-        kind=kind,
-        direction=direction,
-        target=target,
-        frame=frame,
-        variation=None
-        if last is None or last["upper"] is None
-        else variation_icon(last["side"], direction),
-        assurance=None
-        if last is None or last["upper"] is None
-        else assurance_icon(last["lower"], last["upper"], target, direction),
-        warnings=tuple(notes),
-    )
+    return notes
 
 
 def _with_width(lines: Limits) -> Limits:

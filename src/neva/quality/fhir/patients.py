@@ -11,7 +11,7 @@ from neva.definitions.documents import Measure
 from neva.events.clock import zone_named
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
-from neva.exports.fhir import resource_kind
+from neva.exports.fhir_events import resource_kind
 from neva.quality.cases import Decision, decisions
 from neva.quality.fhir.counts import in_period, population_counts, statuses_of
 from neva.quality.fhir.report_parts import (

@@ -257,38 +257,7 @@ def _places(
     head += [
         Cell(ahead(hours), small=local(time, forecast.zone)) for hours, time in columns.iter_rows()
     ]
-    rows = []
-    for place in forecast.places:
-        mine = report.frame.filter(place=place).sort("horizon_hours")
-        present = _now(report, place) or 0
-        count = beds.get(place)
-        cells = [Cell(_name(report, place), is_text=True)]
-        if beds:
-            cells.append(Cell("–" if count is None else number(count)))
-        over = count is not None and present > count
-        cells.append(
-            Cell(
-                number(present),
-                small=f"{present - (count or 0)} over" if over else "",
-                shade=3 if over else 0,
-                is_strong=over,
-            )
-        )
-        for row in mine.iter_rows(named=True):
-            text = f"{number(row['q50'])} ({number(row['q05'])}–{number(row['q95'])})"
-            if count is None or row["beyond"] is None:
-                cells.append(Cell(text))
-                continue
-            shade = _shade(row["beyond"])
-            cells.append(
-                Cell(
-                    text,
-                    small=f"short: {chance(row['beyond'])}",
-                    shade=shade,
-                    is_strong=shade > 1,
-                )
-            )
-        rows.append(tuple(cells))
+    rows = [_place_row(report, place, beds) for place in forecast.places]
     caption = "Patients, median (5 %–95 %)"
     if beds:
         caption += (
@@ -310,6 +279,33 @@ def _places(
             Text("Units that hold other units, and the whole hospital, come last.", "small")
         )
     return (Table(caption, tuple(head), tuple(rows)), *notes)
+
+
+def _place_row(report: BedReport, place: str, beds: dict[str, int]) -> tuple[Cell, ...]:
+    present = _now(report, place) or 0
+    count = beds.get(place)
+    cells = [Cell(_name(report, place), is_text=True)]
+    if beds:
+        cells.append(Cell("–" if count is None else number(count)))
+    over = count is not None and present > count
+    cells.append(
+        Cell(
+            number(present),
+            small=f"{present - (count or 0)} over" if over else "",
+            shade=3 if over else 0,
+            is_strong=over,
+        )
+    )
+    for row in report.frame.filter(place=place).sort("horizon_hours").iter_rows(named=True):
+        text = f"{number(row['q50'])} ({number(row['q05'])}–{number(row['q95'])})"
+        if count is None or row["beyond"] is None:
+            cells.append(Cell(text))
+            continue
+        shade = _shade(row["beyond"])
+        cells.append(
+            Cell(text, small=f"short: {chance(row['beyond'])}", shade=shade, is_strong=shade > 1)
+        )
+    return tuple(cells)
 
 
 def _fan_title(report: BedReport, place: str, beds: int | None) -> str:

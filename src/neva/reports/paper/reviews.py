@@ -21,7 +21,7 @@ from neva.quality.disclosure import Spacing, shared_figure, shared_periods
 from neva.quality.figures import figures
 from neva.quality.measuring import MeasureRun
 from neva.reports.charts.drawing import to_svg
-from neva.reports.charts.quality import control_chart
+from neva.reports.charts.quality import About, control_chart
 from neva.reports.charts.quality_icons import icon_svg
 from neva.reports.pages.quality import FEWEST_PERIODS, about, chart_of, natural_period
 from neva.reports.paper.sheet import Column, Paper, Part, Sheet
@@ -266,6 +266,46 @@ def _shared_chart(
     return chart_of(part.run, measure, every=spacing)
 
 
+def _figure_cells(
+    measure: Measure, row: Mapping[str, Any], description: About, paper: Paper
+) -> tuple[str, str, str, str, str]:
+    """Write a measure's name, value, interval, counts, and what was not counted."""
+    words = paper.words
+    unsaid = words("not shown: few patients")
+
+    def count(value: Any) -> str:
+        return unsaid if value == WITHHELD else words.number(value)
+
+    def write(value: float | str | None) -> str:
+        if isinstance(value, str):
+            return unsaid
+        return words.share(value) if description.percent else words.number(value, digits=1)
+
+    continuous = measure.observation is not None
+    found = row["median"] if continuous else row["rate"]
+    limits = "–"
+    if not {None, WITHHELD} & {found, row["low"], row["high"]}:
+        limits = f"{write(row['low'])} – {write(row['high'])}"
+    if row["denominator"] == WITHHELD:
+        counts = unsaid
+    elif continuous:
+        counts = words("%(n)s cases (median)", n=count(row["denominator"]))
+    else:
+        counts = words("%(met)s of %(of)s", met=count(row["met"]), of=count(row["denominator"]))
+    return (
+        description.measure,
+        write(found),
+        limits,
+        counts,
+        words(
+            "%(excluded)s, %(pending)s, %(unknown)s",
+            excluded=count(row["excluded"]),
+            pending=count(row["pending"]),
+            unknown=count(row["unknown"]),
+        ),
+    )
+
+
 def board_report_sheet(
     snapshot: Snapshot,
     runs: Sequence[MeasureRun],
@@ -291,11 +331,6 @@ def board_report_sheet(
     """
     words = paper.words
     synthetic = is_synthetic(snapshot)
-    unsaid = words("not shown: few patients")
-
-    def count(value: Any) -> str:
-        return unsaid if value == WITHHELD else words.number(value)
-
     icon_titles = _icons_in_words(paper)
     parts: list[Part] = []
     for run in runs:
@@ -313,45 +348,21 @@ def board_report_sheet(
                 if small_counts
                 else _shared_chart(run, measure, every, row)
             )
-            continuous = measure.observation is not None
-            found = row["median"] if continuous else row["rate"]
             description = about(run, measure, synthetic=synthetic, language=paper.words.code)
-
-            def write(
-                of: float | str | None,
-                percent: bool = description.percent,
-            ) -> str:
-                if isinstance(of, str):
-                    return unsaid
-                return words.share(of) if percent else words.number(of, digits=1)
-
-            limits = "–"
-            if not {None, WITHHELD} & {found, row["low"], row["high"]}:
-                limits = f"{write(row['low'])} – {write(row['high'])}"
-            title = description.measure
             if chart is not None and not small_counts:
                 periods = [str(one)[:7] for one in chart.frame["period"]]
                 description = replace(description, period=f"{periods[0]} – {periods[-1]}")
             enough = chart is not None and chart.frame.height >= FEWEST_PERIODS
             rows.append(
                 (
-                    title,
-                    write(found),
-                    limits,
-                    unsaid if row["denominator"] == WITHHELD
-                    else words("%(n)s cases (median)", n=count(row["denominator"])) if continuous
-                    else words("%(met)s of %(of)s", met=count(row["met"]),
-                               of=count(row["denominator"])),
-                    words("%(excluded)s, %(pending)s, %(unknown)s",
-                          excluded=count(row["excluded"]), pending=count(row["pending"]),
-                          unknown=count(row["unknown"])),
+                    *_figure_cells(measure, row, description, paper),
                     _icon(chart.variation, icon_titles) if enough and chart is not None
                     else words("too few periods"),
                     _icon(chart.assurance, icon_titles) if enough and chart is not None else "–",
                 )
             )  # fmt: skip
             if enough and chart is not None:
-                charts.append((to_svg(control_chart(chart, description)), title))
+                charts.append((to_svg(control_chart(chart, description)), description.measure))
         parts.append(
             Part(
                 title=run.programme or words("Measures"),

@@ -248,20 +248,16 @@ class Gathering:
                 self.context.covered.setdefault(whole, []).extend(part.places)
             if not goes_on:
                 inside.setdefault(passed[-1], []).append(part)
-                latest = [self._latest.get(given), *(end for _, end in part.places)]
-                for time in (*latest, part.start, part.end):
-                    if time is not None and time != OPEN_END:
-                        known = self._latest.get(passed[-1], time)
-                        self._latest[passed[-1]] = max(known, time)
+                self._note_latest(passed[-1], given, part)
         for whole, parts in inside.items():
-            kinds = {one.kind for one in parts}
-            starts = [one.start for one in parts if one.start is not None]
-            ends = [one.end for one in parts if one.end is not None]
-            self.context.within[whole] = Within(
-                kind=next((kind for kind in _MOST_IN_HOSPITAL if kind in kinds), None),
-                start=min(starts, default=None),
-                end=max(ends, default=None) if len(ends) == len(starts) else None,
-            )
+            self.context.within[whole] = _within(parts)
+
+    def _note_latest(self, whole: str, given: str, part: _Encounter) -> None:
+        """Note the latest time that is known of a part as one known of the whole."""
+        latest = [self._latest.get(given), *(end for _, end in part.places), part.start, part.end]
+        for time in latest:
+            if time is not None and time != OPEN_END:
+                self._latest[whole] = max(self._latest.get(whole, time), time)
 
     def _is_apart(self, part: _Encounter, parent: str) -> bool:
         """Tell whether a part is a stay of its own: of a child, or within a course of visits."""
@@ -290,6 +286,18 @@ class Gathering:
             times = [time for time in known if time is not None]
             if times:
                 self.context.last_known[given] = max(times)
+
+
+def _within(parts: list[_Encounter]) -> Within:
+    """Say of the parts of a stay: the kind that is most in hospital, from when, until when."""
+    kinds = {one.kind for one in parts}
+    starts = [one.start for one in parts if one.start is not None]
+    ends = [one.end for one in parts if one.end is not None]
+    return Within(
+        kind=next((kind for kind in _MOST_IN_HOSPITAL if kind in kinds), None),
+        start=min(starts, default=None),
+        end=max(ends, default=None) if len(ends) == len(starts) else None,
+    )
 
 
 def _part_of(encounter: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from neva.sources.fhir.codes import (
@@ -89,18 +90,9 @@ def _event(
         raise RefusedError("code", "code-missing")
     end = end or Moment()
     known = moment(recorded, reading.zone)
-    why = begin.reason or end.reason or known.reason
-    if why is not None:
-        raise RefusedError("time", why)
-    if begin.time is None and begin.partial is None:
-        if known.time is None and known.partial is None:
-            raise RefusedError("time", "time-missing")
-        begin = known
-    url = system_of(concept, found[0][0], reading.context)
+    begin = _readable_begin(begin, end, known)
     kept = {
-        **{f"coding.{place}": code for place, (code, _) in enumerate(found[1:], 2)},
-        # The URL of a system whose short name was made from it.
-        "code_system": None if is_known_system(url) else url,
+        **_attributes_of_code(concept, found, reading),
         "partial_time": begin.partial,
         "fhir_status": stated if stated in _NUANCES else None,
         "category": coded(resource.get("category"), reading.context)
@@ -108,10 +100,7 @@ def _event(
         else None,
         **(attributes or {}),
     }
-    # What is entered in error was last changed when it was withdrawn, and was
-    # believed before.
-    is_withdrawn = "entered-in-error" in (stated, plain_code(resource.get("verificationStatus")))
-    source_time = known.time or (None if is_withdrawn else reading.updated(resource))
+    source_time = known.time or _last_change(resource, reading)
     about = resource.get("encounter") or resource.get("context")
     stay = reading.context.stay_of(about)
     return {
@@ -135,6 +124,39 @@ def _event(
         "_description": found[0][1]
         or (concept.get("text") if isinstance(concept, Mapping) else None),
     }
+
+
+def _readable_begin(begin: Moment, end: Moment, known: Moment) -> Moment:
+    """Return when an event began: where nothing says it, when it was recorded; refuse neither."""
+    why = begin.reason or end.reason or known.reason
+    if why is not None:
+        raise RefusedError("time", why)
+    if begin.time is not None or begin.partial is not None:
+        return begin
+    if known.time is None and known.partial is None:
+        raise RefusedError("time", "time-missing")
+    return known
+
+
+def _attributes_of_code(
+    concept: Any, found: list[tuple[str, str | None]], reading: Reading
+) -> dict[str, str | None]:
+    """Return the further codings, and the URL of a system whose short name was made from it."""
+    url = system_of(concept, found[0][0], reading.context)
+    return {
+        **{f"coding.{place}": code for place, (code, _) in enumerate(found[1:], 2)},
+        "code_system": None if is_known_system(url) else url,
+    }
+
+
+def _last_change(resource: Resource, reading: Reading) -> datetime | None:
+    """Return when a resource was last changed.
+
+    What is entered in error was last changed when it was withdrawn, and was
+    believed before.
+    """
+    stated = (resource.get("status"), plain_code(resource.get("verificationStatus")))
+    return None if "entered-in-error" in stated else reading.updated(resource)
 
 
 def _delivered(*events: dict[str, Any]) -> RowsByTable:

@@ -119,11 +119,7 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
     """
     subject = reading.subject(encounter, "stays")
     status = encounter.get("status")
-    span = encounter.get("period") or {}
-    start, end = moment(span.get("start"), reading.zone), moment(span.get("end"), reading.zone)
-    for name, read in (("period.start", start), ("period.end", end)):
-        if read.reason is not None:
-            raise RefusedError(name, read.reason, "stays")
+    start, end = _readable_period(encounter, reading)
     stay = reading.context.stays.get(encounter["id"], encounter["id"])
     if stay is None:
         raise RefusedError("partOf", "reference-unresolved", "stays")
@@ -146,26 +142,26 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
     if is_part:
         contact = _contact(encounter, reading, subject, stay, start, end, "done")
         return {**found, "events": [{**contact, "retracted": retracted}]}
+    # Every part has ended: so has the whole.
+    is_over = last_known is not None and within.end is not None and last_known <= within.end
     visit = encounter.get("hospitalization") or {}
-    row = {
-        "subject": subject,
-        "stay": stay,
-        "start": start.time,
-        "end": end.time or last_known,
-        "precision": start.precision,
-        "kind": _kind(encounter, within),
-        "source": text_of(visit.get("admitSource")),
-        "outcome": text_of(visit.get("dischargeDisposition")),
-        "row_id": encounter["id"],
-        "recorded": start.time,
-        "recorded_assumed": True,
-        "retracted": retracted,
-    }
-    found["stays"] = [row]
-    if last_known is not None and within.end is not None and last_known <= within.end:
-        # Every part has ended: so has the whole.
-        row["end"] = within.end
-    elif last_known is not None:
+    found["stays"] = [
+        {
+            "subject": subject,
+            "stay": stay,
+            "start": start.time,
+            "end": within.end if is_over else end.time or last_known,
+            "precision": start.precision,
+            "kind": _kind(encounter, within),
+            "source": text_of(visit.get("admitSource")),
+            "outcome": text_of(visit.get("dischargeDisposition")),
+            "row_id": encounter["id"],
+            "recorded": start.time,
+            "recorded_assumed": True,
+            "retracted": retracted,
+        }
+    ]
+    if last_known is not None and not is_over:
         at = Moment(last_known, "instant")
         found["events"] = [
             {
@@ -178,6 +174,16 @@ def encounter_rows(encounter: Resource, reading: Reading) -> RowsByTable:
         ]
         found["warnings"] = [{"table": "stays", "field": "period.end", "reason": "end-unknown"}]
     return found
+
+
+def _readable_period(encounter: Resource, reading: Reading) -> tuple[Moment, Moment]:
+    """Read from when to when an encounter was; refuse times that cannot be read."""
+    span = encounter.get("period") or {}
+    start, end = moment(span.get("start"), reading.zone), moment(span.get("end"), reading.zone)
+    for name, read in (("period.start", start), ("period.end", end)):
+        if read.reason is not None:
+            raise RefusedError(name, read.reason, "stays")
+    return start, end
 
 
 def _kind(encounter: Resource, within: Within) -> str | None:
@@ -240,23 +246,18 @@ def _movements(
     """
     movements: list[dict[str, Any]] = []
     quarantine: list[dict[str, Any]] = []
-    span = encounter.get("period") or {}
     covered = sorted(reading.context.covered.get(encounter["id"], ()))
     places = encounter.get("location") or []
     begins = sorted(
         time
         for place in places
-        if place.get("status") not in ("planned", "reserved")
+        if not _is_yet_to_come(place)
         and (time := moment((place.get("period") or {}).get("start"), reading.zone).time)
     )
     for position, place in enumerate(places):
-        if place.get("status") in ("planned", "reserved"):
+        if _is_yet_to_come(place):
             continue
-        during = place.get("period") or (span if len(places) == 1 else {})
-        begin = moment(during.get("start"), reading.zone)
-        finish = moment(during.get("end"), reading.zone)
-        if begin.time is None and begin.reason is None and len(places) == 1 and not during:
-            begin = Moment(known, "instant")
+        begin, finish = _time_at_place(encounter, place, known, reading)
         reason = begin.reason or finish.reason or (None if begin.time else "time-missing")
         if reason is not None:
             quarantine.append(
@@ -265,11 +266,7 @@ def _movements(
             continue
         assert begin.time is not None  # no reason was found
         unit, bed = _unit_and_bed(place, reading)
-        until = finish.time or (None if ended is None else max(ended, begin.time))
-        if finish.time is None and place.get("status") == "completed":
-            start_of_place = begin.time
-            until = next((time for time in begins if time > start_of_place), until)
-            until = until or start_of_place
+        until = _left_at(place, begin.time, finish.time, begins, ended)
         for number, (start, end) in enumerate(_left_over(begin.time, until, covered)):
             movements.append(
                 {
@@ -286,6 +283,37 @@ def _movements(
                 }
             )
     return {"movements": _with_beds(movements), "quarantine": quarantine}
+
+
+def _is_yet_to_come(place: Resource) -> bool:
+    return place.get("status") in ("planned", "reserved")
+
+
+def _time_at_place(
+    encounter: Resource, place: Resource, known: datetime, reading: Reading
+) -> tuple[Moment, Moment]:
+    """Read from when to when the patient was there: an only place without times, all the time."""
+    is_only = len(encounter.get("location") or []) == 1
+    during = place.get("period") or ((encounter.get("period") or {}) if is_only else {})
+    begin = moment(during.get("start"), reading.zone)
+    finish = moment(during.get("end"), reading.zone)
+    if begin.time is None and begin.reason is None and is_only and not during:
+        begin = Moment(known, "instant")
+    return begin, finish
+
+
+def _left_at(
+    place: Resource,
+    begin: datetime,
+    finish: datetime | None,
+    begins: list[datetime],
+    ended: datetime | None,
+) -> datetime | None:
+    """Return when a place was left: at its end, at the next place, or with the encounter."""
+    until = finish or (None if ended is None else max(ended, begin))
+    if finish is None and place.get("status") == "completed":
+        return next((time for time in begins if time > begin), until) or begin
+    return until
 
 
 def _left_over(

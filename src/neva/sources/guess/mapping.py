@@ -109,6 +109,20 @@ def _unusable(names: list[str]) -> set[str]:
     }
 
 
+def _believed(named: str | None, values: ColumnValues) -> str | None:
+    """Return what the name says, where the values do not speak against it."""
+    if named == "value" and values.numbers < 0.5:
+        return "text"
+    fractions = values.numbers >= MOST_OF and not values.whole
+    is_order = values.numbers == 1.0 and values.whole and values.filled == 1.0
+    speaks_against = (
+        named in _TIMES
+        or (named in ("code", "patient", "stay") and fractions)
+        or (named == "order" and not is_order)
+    )
+    return None if speaks_against else named
+
+
 def _first_look(name: str, values: ColumnValues) -> tuple[str, str]:
     """Say what one column looks like by itself."""
     named, _ = names_say(name)
@@ -116,18 +130,8 @@ def _first_look(name: str, values: ColumnValues) -> tuple[str, str]:
         return "empty", "empty"
     if values.formats is not None:
         return (named, "name-and-values") if named in _TIMES and named else ("time", "times")
-    if named in _TIMES:
-        named = None
-    if named == "value" and values.numbers < 0.5:
-        named = "text"
-    if named == "code" and values.numbers >= MOST_OF and not values.whole:
-        named = None
-    if named in ("patient", "stay") and not values.whole and values.numbers >= MOST_OF:
-        named = None
-    if named == "order" and not (values.numbers == 1.0 and values.whole and values.filled == 1.0):
-        named = None
-    if named is not None:
-        return named, "name"
+    if (believed := _believed(named, values)) is not None:
+        return believed, "name"
     if values.numbers >= MOST_OF and not is_id_name(name) and plain_name(name) not in _CALENDAR:
         return "measurement", "numbers"
     return ("text", "words") if values.length > 40 else ("attribute", "nothing")

@@ -27,7 +27,7 @@ from neva.files.opening import (
     too_packed,
 )
 
-__all__ = ["CdmFolder", "find_tables", "not_whole", "unpacked"]
+__all__ = ["CdmFolder", "find_tables", "has_days_only", "not_whole", "unpacked"]
 
 # "2b_concept.csv.gz": some releases number their files.
 _NUMBERED = re.compile(r"^\d+[a-z]?_")
@@ -245,3 +245,21 @@ def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
         )
     text = column.cast(pl.String)
     return pl.coalesce(text.str.extract(_WHOLE_AS_FLOAT), text)
+
+
+def has_days_only(folder: CdmFolder, table: str, column: str) -> bool:
+    """Say whether every datetime of a table is midnight: then it knows only dates."""
+    rows = folder.scan(table)
+    name = f"{column}_datetime"
+    if name not in rows.collect_schema().names():
+        return True
+    clocks = rows.select(
+        (
+            ~pl.col(name)
+            .str.strip_chars()
+            .str.contains(r"^\d{4}-\d{2}-\d{2}([T ]00:00(:00([.]0*)?)?)?$")
+        )
+        .any()
+        .fill_null(False)
+    )
+    return not folder.collect(table, clocks).item()

@@ -27,6 +27,7 @@ __all__ = ["add_to", "fan", "forecast_of", "routes"]
 LONGEST: Final = 20_000
 #: Places drawn at once.
 MOST_FANS: Final = 24
+_QUANTILES: Final = ("q05", "q25", "q50", "q75", "q95")
 _EXAMPLE: Final = """name: four beds more
 about: what four more staffed beds would change
 changes:
@@ -155,6 +156,54 @@ def _horizon_row(
     return row
 
 
+def _horizon_table(
+    asked: Asked, content: Mapping[str, Any], places: list[Mapping[str, Any]], steps: list[int]
+) -> Table:
+    words, step = asked.words, content["step_hours"]
+    return Table(
+        "forecast",
+        words("Patients expected, median (5 %–95 %), and the chance that beds run short"),
+        (
+            Column("place", words("place")),
+            Column("beds", words("beds"), "number"),
+            Column("present", words("now"), "number"),
+            *(
+                Column(
+                    f"h{int(one * step)}",
+                    words("in %(time)s", time=words.hours(one * step))
+                    + f", {words.weekday(datetime.fromisoformat(content['times'][one - 1]))}",
+                )
+                for one in steps
+            ),
+        ),
+        [_horizon_row(asked, content, one, steps) for one in places],
+    )
+
+
+def _hour_table(asked: Asked, content: Mapping[str, Any], places: list[Mapping[str, Any]]) -> Table:
+    words = asked.words
+    return Table(
+        "hours",
+        words("Hour by hour"),
+        (
+            Column("place", words("place")),
+            Column("time", words("time"), "time"),
+            *(Column(name, name, "number", 0) for name in _QUANTILES),
+            Column("beyond", words("chance of too few beds"), "share"),
+        ),
+        [
+            {
+                "place": one["place"],
+                "time": datetime.fromisoformat(text),
+                **{name: one[name][k] for name in _QUANTILES},
+                "beyond": None if one["beyond"] is None else one["beyond"][k],
+            }
+            for one in places
+            for k, text in enumerate(content["times"])
+        ],
+    )
+
+
 def flow(asked: Asked) -> ViewModel:
     """Show how many patients are expected where, and how good such forecasts were."""
     words = asked.words
@@ -172,19 +221,6 @@ def flow(asked: Asked) -> ViewModel:
         for ahead in (4, 24, 72, 168)
         if ahead % step == 0 and ahead / step <= len(content["times"])
     ]
-    columns = [
-        Column("place", words("place")),
-        Column("beds", words("beds"), "number"),
-        Column("present", words("now"), "number"),
-        *(
-            Column(
-                f"h{int(one * step)}",
-                words("in %(time)s", time=words.hours(one * step))
-                + f", {words.weekday(datetime.fromisoformat(content['times'][one - 1]))}",
-            )
-            for one in steps
-        ),
-    ]
     figures = {
         f"fan{number}": asked.server.kept(
             ("fan", result.id, one["place"], hours, words.code),
@@ -197,32 +233,8 @@ def flow(asked: Asked) -> ViewModel:
         "evaluation", {"at": asked.now.replace(hour=0, minute=0).isoformat()}, asked.viewer
     )
     tables = [
-        Table(
-            "forecast",
-            words("Patients expected, median (5 %–95 %), and the chance that beds run short"),
-            tuple(columns),
-            [_horizon_row(asked, content, one, steps) for one in places],
-        ),
-        Table(
-            "hours",
-            words("Hour by hour"),
-            (
-                Column("place", words("place")),
-                Column("time", words("time"), "time"),
-                *(Column(name, name, "number", 0) for name in ("q05", "q25", "q50", "q75", "q95")),
-                Column("beyond", words("chance of too few beds"), "share"),
-            ),
-            [
-                {
-                    "place": one["place"],
-                    "time": datetime.fromisoformat(text),
-                    **{name: one[name][k] for name in ("q05", "q25", "q50", "q75", "q95")},
-                    "beyond": None if one["beyond"] is None else one["beyond"][k],
-                }
-                for one in shown
-                for k, text in enumerate(content["times"])
-            ],
-        ),
+        _horizon_table(asked, content, places, steps),
+        _hour_table(asked, content, shown),
     ]
     if content.get("entries"):
         tables.append(_entries(asked, content["entries"]))

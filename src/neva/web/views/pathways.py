@@ -1,25 +1,28 @@
-"""Pathways: map, statistics and cases over one filter; two groups beside each other."""
+"""Pathways: map, statistics and cases over one filter."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import numpy as np
 import polars as pl
 
 from neva import pathways as p
-from neva.errors import NevaError, NotFoundError
-from neva.events.clock import first_moment
-from neva.pathways import artefacts
-from neva.pathways.disclosure import SharedLog, first_day, shared_log, shared_map
+from neva.errors import NotFoundError
 from neva.pathways.drawing import METRICS
-from neva.statistics.disclosure import FEWEST_FOR_QUANTILES, WITHHELD, is_small
+from neva.statistics.disclosure import FEWEST_FOR_QUANTILES, WITHHELD
 from neva.web.charts import drawn
-from neva.web.pages import Asked, Build, Column, Figure, Pages, Table, ViewModel
+from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel
+from neva.web.views.pathways_compare import compare
+from neva.web.views.pathways_selected import (
+    KINDS,
+    link_to,
+    map_of,
+    not_on_the_map,
+    or_wait,
+    selected,
+    whole_log,
+)
 
 __all__ = ["add_to"]
 
@@ -28,179 +31,6 @@ MOST_CASES: Final = 200
 MOST_VARIANTS: Final = 50
 MOST_ACTIVITY_TIMES: Final = 200
 _TABS: Final = ("map", "statistics", "cases")
-_KINDS: Final = ("units", "codes")
-
-
-#: Days beyond these are taken for them: calendars end.
-_EARLIEST: Final = date(1900, 1, 1)
-_LATEST: Final = date(2200, 1, 1)
-
-
-@dataclass(frozen=True)
-class _Selected:
-    """What the query selects, and the log that is left."""
-
-    kind: str
-    log: p.ActivityLog
-    whole: p.ActivityLog
-    filters: tuple[tuple[str, str, str], ...]  # name in the query, value, words
-    activities: float
-    paths: float | None
-
-
-def _day(asked: Asked, name: str) -> date | None:
-    given = asked.query.get(name, "")
-    try:
-        return min(max(date.fromisoformat(given), _EARLIEST), _LATEST)
-    except ValueError:
-        if given:
-            asked.ignore(name)
-        return None
-
-
-class _NotReadyError(Exception):
-    """The log of the data is being drawn for the first time."""
-
-    def __init__(self, job: str | None) -> None:
-        super().__init__()
-        self.job = job
-
-
-def _whole(asked: Asked, kind: str) -> p.ActivityLog:
-    """Read the newest log that the worker has drawn, as far as this role may see it.
-
-    Raises
-    ------
-    _NotReadyError
-    """
-    result, job = asked.server.computed("activity-log", {"kind": kind}, asked.viewer)
-    if result is None:
-        raise _NotReadyError(job)
-    folder = asked.server.whole().cache / "pathways" / str(result.content["folder"])
-    log: p.ActivityLog | None = asked.server.kept(
-        ("log", folder.name), lambda: artefacts.load(folder)
-    )
-    if log is None:
-        asked.server.results.forget(result)
-        raise _NotReadyError(None)
-    return _shared(asked, log).log if asked.sees_large_counts_only else log
-
-
-def _shared(asked: Asked, log: p.ActivityLog) -> SharedLog:
-    found: SharedLog = asked.server.kept(
-        ("shared log", log.hospital, log.activities), lambda: shared_log(log)
-    )
-    return found
-
-
-def _not_on_the_map(asked: Asked, kind: str) -> str:
-    """Say of which stays no unit is recorded: the map of units has nothing of them."""
-    result, _ = asked.server.computed("activity-log", {"kind": kind}, asked.viewer)
-    words = asked.words
-    if result is None:
-        return ""
-    if kind == "units" and not result.content.get("has_units", True):
-        return words("No unit is recorded in this hospital: activities are all codes.")
-    without = int(result.content.get("stays_without", 0))
-    if not without:
-        return ""
-    if asked.sees_large_counts_only and is_small(without):
-        return words("Of a few stays no unit is recorded: this map has nothing of their way.")
-    return words.several(
-        "Of %(n)s stay no unit is recorded: this map has nothing of its way.",
-        "Of %(n)s stays no unit is recorded: this map has nothing of their way.",
-        without,
-    )
-
-
-def _or_wait(build: Build) -> Build:
-    """Show that a log is being drawn, where there is none yet."""
-
-    def waiting(asked: Asked) -> ViewModel:
-        try:
-            return build(asked)
-        except _NotReadyError as error:
-            return ViewModel(asked.words("Pathways"), {"job": error.job, "waits": True})
-
-    return waiting
-
-
-def _filters(asked: Asked, prefix: str = "") -> tuple[list[p.Filter], list[tuple[str, str, str]]]:
-    """Read the filters of the query: what keeps cases, and each in words."""
-    words, query = asked.words, asked.query
-    getlist: Any = getattr(query, "getlist", lambda name: [query[name]] if name in query else [])
-    made: list[p.Filter] = []
-    chips: list[tuple[str, str, str]] = []
-
-    def add(name: str, value: str, filter_: p.Filter, text: str) -> None:
-        made.append(filter_)
-        chips.append((prefix + name, value, text))
-
-    for value in getlist(prefix + "with"):
-        add("with", value, p.contains(value), words("with %(activity)s", activity=value))
-    for value in getlist(prefix + "without"):
-        add("without", value, ~p.contains(value), words("without %(activity)s", activity=value))
-    for value in getlist(prefix + "step"):
-        first, arrow, second = value.partition(" → ")
-        if arrow:
-            step = p.follows(first, second, directly=True)
-            add("step", value, step, words("with the step %(step)s", step=value))
-        elif value:
-            asked.ignore(prefix + "step")
-    for value in getlist(prefix + "unit"):
-        if value:
-            add("unit", value, p.touches_unit(value), words("through unit %(unit)s", unit=value))
-    for value in getlist(prefix + "outcome"):
-        if value:
-            text = words("outcome %(outcome)s", outcome=value)
-            add("outcome", value, p.outcome_is(value), text)
-    begin, last = _day(asked, prefix + "from"), _day(asked, prefix + "to")
-    zone, day = asked.server.zone, timedelta(days=1)
-    if begin is not None or last is not None:
-        end = _LATEST if last is None else last + day
-        if asked.sees_large_counts_only:
-            # Windows of days would be told apart by subtraction.
-            begin = None if begin is None else first_day(begin)
-            end = end if last is None else first_day(last, after=True)
-        since = first_moment(begin or _EARLIEST, zone)
-        made.append(p.started_in(since, first_moment(end, zone)))
-        if begin is not None:
-            text = words("started from %(day)s on", day=words.day(begin))
-            chips.append((prefix + "from", query[prefix + "from"], text))
-        if last is not None:
-            text = words("started until %(day)s", day=words.day(end - day))
-            chips.append((prefix + "to", query[prefix + "to"], text))
-    return made, chips
-
-
-def _selected(asked: Asked, prefix: str = "") -> _Selected:
-    kind = asked.choice("activities_of", _KINDS, "units")
-    whole = _whole(asked, kind)
-    filters, chips = _filters(asked, prefix)
-    log = p.keep_cases(whole, *filters) if filters else whole
-    # Of what is selected, not of the whole hospital; rounded down: never more than is readable.
-    default = math.floor(100 * p.readable_share(log))
-    share = asked.number("activities", default, 1, 100)
-    if share < 100 and log.case_count:
-        log = p.keep_most_common_activities(log, share / 100)
-    paths = asked.number("paths", -1, -1, 100) if asked.query.get("paths") else -1
-    return _Selected(kind, log, whole, tuple(chips), share, None if paths < 0 else paths / 100)
-
-
-def _link(asked: Asked, *, drop: tuple[str, str] | None = None, path: str = "", **add: str) -> str:
-    """Make the address of the same page with something added, changed or taken away."""
-    query = asked.query
-    items = list(getattr(query, "multi_items", query.items)())
-    items = [one for one in items if one != drop and one[0] != "table"]
-    for given, value in add.items():
-        name = given.rstrip("_")
-        if name in ("with", "without", "step", "unit", "outcome"):
-            if (name, value) not in items:
-                items.append((name, value))
-        else:
-            items = [one for one in items if one[0] != name] + [(name, value)]
-    text = urlencode(items)
-    return (path or "/pathways") + (f"?{text}" if text else "")
 
 
 def _node_table(asked: Asked, found: p.ActivityMap) -> Table:
@@ -220,7 +50,7 @@ def _node_table(asked: Asked, found: p.ActivityMap) -> Table:
             {
                 **row,
                 "share": row["cases"] / max(found.case_count, 1),
-                "_href": _link(asked, with_=row["activity"]),
+                "_href": link_to(asked, with_=row["activity"]),
             }
             for row in found.nodes.sort("frequency", descending=True).iter_rows(named=True)
         ],
@@ -264,11 +94,6 @@ def _hours(asked: Asked, seconds: float | None, cases: int) -> float | str | Non
     return None if seconds is None else seconds / 3600
 
 
-def _map_of(asked: Asked, log: p.ActivityLog) -> p.ActivityMap:
-    found = p.discover_map(log)
-    return shared_map(found) if asked.sees_large_counts_only else found
-
-
 def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
     words = asked.words
     return Table(
@@ -291,7 +116,7 @@ def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
                     f"{name}_hours": _hours(asked, row[name], row["cases"])
                     for name in ("median", "mean", "p90")
                 },
-                "_href": _link(asked, step=f"{row['source']} → {row['target']}"),
+                "_href": link_to(asked, step=f"{row['source']} → {row['target']}"),
             }
             for row in found.edges.head(500).iter_rows(named=True)
         ],
@@ -322,14 +147,16 @@ def pathways(asked: Asked) -> ViewModel:
     tabs = _TABS if asked.sees_patients else _TABS[:-1]
     tab = asked.choice("tab", tabs, "map")
     metric = asked.choice("metric", METRICS, "steps and median")
-    chosen = _selected(asked)
+    chosen = selected(asked)
     log = chosen.log
     units = sorted(asked.unit_titles)
     titles = {"map": words("Map"), "statistics": words("Statistics"), "cases": words("Cases")}
     outcomes = sorted(set(chosen.whole.cases["outcome"].drop_nulls().unique().to_list()))
     data: dict[str, Any] = {
         "tab": tab,
-        "tabs": [{"id": one, "title": titles[one], "href": _link(asked, tab=one)} for one in tabs],
+        "tabs": [
+            {"id": one, "title": titles[one], "href": link_to(asked, tab=one)} for one in tabs
+        ],
         "withholds": asked.sees_large_counts_only,
         "kind": chosen.kind,
         "metric": metric,
@@ -344,12 +171,17 @@ def pathways(asked: Asked) -> ViewModel:
         "activities": round(chosen.activities),
         "paths": None if chosen.paths is None else round(100 * chosen.paths),
         "filters": [
-            {"text": text, "name": name, "value": value, "remove": _link(asked, drop=(name, value))}
+            {
+                "text": text,
+                "name": name,
+                "value": value,
+                "remove": link_to(asked, drop=(name, value)),
+            }
             for name, value, text in chosen.filters
         ],
         "units": units,
-        "not_on_the_map": _not_on_the_map(asked, chosen.kind),
-        "all_codes": _link(asked, activities_of="codes"),
+        "not_on_the_map": not_on_the_map(asked, chosen.kind),
+        "all_codes": link_to(asked, activities_of="codes"),
         "outcomes": outcomes,
         "labels": sorted(chosen.whole.labels)[:2000],
         "cases": log.case_count,
@@ -360,7 +192,7 @@ def pathways(asked: Asked) -> ViewModel:
         return ViewModel(words("Pathways"), data, facts=facts)
     if tab == "cases":
         return ViewModel(words("Pathways"), data, (_case_table(asked, log),), facts=facts)
-    found = _map_of(asked, log)
+    found = map_of(asked, log)
     if tab == "statistics":
         tables, figures = _statistics(asked, log)
         return ViewModel(
@@ -370,11 +202,14 @@ def pathways(asked: Asked) -> ViewModel:
             figures,
             facts,
         )
-    svg = found.to_svg(
+    svg = p.draw_map(
+        found,
         paths=chosen.paths,
         metric=metric,  # type: ignore[arg-type]
         words=words,
-        link=lambda a, b: _link(asked, with_=a) if b is None else _link(asked, step=f"{a} → {b}"),
+        link=lambda a, b: (
+            link_to(asked, with_=a) if b is None else link_to(asked, step=f"{a} → {b}")
+        ),
     )
     alt = words(
         "Map of %(activities)s activities in %(cases)s cases; the table below says the same.",
@@ -429,7 +264,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
             Column("pathway", words("sequence")),
             Column("count", words("cases"), "number"),
             Column("share", words("share of cases"), "share"),
-            Column("cumulative_share", words("cumulative share"), "share"),
+            Column("cumulative_share", words("together"), "share"),
             Column("median_hours", words("median"), "hours"),
         ),
         [
@@ -503,7 +338,7 @@ def _case_table(asked: Asked, log: p.ActivityLog) -> Table:
                 "events": row["events"],
                 "outcome": row["outcome"],
                 "_href": f"/pathways/case/{row['case_id']}?activities_of="
-                + asked.choice("activities_of", _KINDS, "units"),
+                + asked.choice("activities_of", KINDS, "units"),
             }
             for row in longest.iter_rows(named=True)
         ],
@@ -513,7 +348,7 @@ def _case_table(asked: Asked, log: p.ActivityLog) -> Table:
 def case(asked: Asked) -> ViewModel:
     """Show what happened in one case, in order."""
     words = asked.words
-    log = _whole(asked, asked.choice("activities_of", _KINDS, "units"))
+    log = whole_log(asked, asked.choice("activities_of", KINDS, "units"))
     wanted = asked.path["case"]
     found = log.cases.with_row_index("row").filter(pl.col("case_id") == wanted)
     if not found.height:
@@ -571,112 +406,8 @@ def case(asked: Asked) -> ViewModel:
     )
 
 
-def _compared_hours(asked: Asked, seconds: float | None) -> float | str | None:
-    if seconds is None:
-        return WITHHELD if asked.sees_large_counts_only else None
-    return seconds / 3600
-
-
-def compare(asked: Asked) -> ViewModel:
-    """Show how the pathways of two groups differ."""
-    words = asked.words
-    kind = asked.choice("activities_of", _KINDS, "units")
-    whole = _whole(asked, kind)
-    data: dict[str, Any] = {
-        "kind": kind,
-        "not_on_the_map": _not_on_the_map(asked, kind),
-        "all_codes": _link(asked, path="/pathways/compare", activities_of="codes"),
-        "units": sorted(asked.unit_titles),
-        "outcomes": sorted(set(whole.cases["outcome"].drop_nulls().unique().to_list())),
-        "labels": sorted(whole.labels)[:2000],
-        "error": "",
-        "groups": [],
-    }
-    groups: list[dict[str, Any]] = []
-    logs = []
-    for prefix, name in (("a_", words("Cohort A")), ("b_", words("Cohort B"))):
-        filters, chips = _filters(asked, prefix)
-        log = p.keep_cases(whole, *filters) if filters else whole
-        logs.append(log)
-        groups.append(
-            {
-                "prefix": prefix,
-                "name": name,
-                "cases": log.case_count,
-                "filters": [
-                    {"text": text, "name": one, "value": value} for one, value, text in chips
-                ],
-            }
-        )
-    data["groups"] = groups
-    title = words("Compare cohorts")
-    if not all(log.case_count for log in logs):
-        data["error"] = words("One of the groups has no case: take a filter away.")
-        return ViewModel(title, data)
-    try:
-        found = p.compare_maps(*(_map_of(asked, log) for log in logs))
-    except NevaError as error:
-        data["error"] = str(error)
-        return ViewModel(title, data)
-    chart = found.to_chart(15)
-    return ViewModel(
-        title,
-        data,
-        (
-            Table(
-                "paths",
-                words("Paths: the largest differences first (B minus A)"),
-                (
-                    Column("path", words("path")),
-                    Column("share_a", words("A: share of steps from there"), "share"),
-                    Column("share_b", words("B: share of steps from there"), "share"),
-                    Column("share_difference", words("difference"), "share"),
-                    Column("median_a", words("A: median"), "hours"),
-                    Column("median_b", words("B: median"), "hours"),
-                ),
-                [
-                    {
-                        "path": f"{row['source']} → {row['target']}",
-                        **{name: row[name] for name in ("share_a", "share_b", "share_difference")},
-                        **{
-                            name: _compared_hours(asked, row[name])
-                            for name in ("median_a", "median_b")
-                        },
-                    }
-                    for row in found.edges.head(200).iter_rows(named=True)
-                ],
-            ),
-            Table(
-                "activities",
-                words("Activities: share of cases that have them"),
-                (
-                    Column("activity", words("activity")),
-                    Column("share_a", words("A: share of cases"), "share"),
-                    Column("share_b", words("B: share of cases"), "share"),
-                    Column("share_difference", words("difference"), "share"),
-                ),
-                found.nodes.sort(pl.col("share_difference").abs(), descending=True)
-                .head(200)
-                .to_dicts(),
-            ),
-        ),
-        {
-            "difference": Figure(
-                drawn(chart, words),
-                words(
-                    "Bars: the largest differences in the share of steps, group B minus group A."
-                ),
-            )
-        },
-        tuple(
-            (group["name"], words("%(n)s cases", n=words.count(int(group["cases"]))))
-            for group in groups
-        ),
-    )
-
-
 def add_to(pages: Pages) -> None:
     """Add the pages."""
-    pages.add("/pathways", _or_wait(pathways), template="pathways.html")
-    pages.add("/pathways/compare", _or_wait(compare), template="pathways_compare.html")
-    pages.add("/pathways/case/{case}", _or_wait(case), template="pathways_case.html")
+    pages.add("/pathways", or_wait(pathways), template="pathways.html")
+    pages.add("/pathways/compare", or_wait(compare), template="pathways_compare.html")
+    pages.add("/pathways/case/{case}", or_wait(case), template="pathways_case.html")

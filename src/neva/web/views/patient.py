@@ -11,6 +11,7 @@ import polars as pl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
+from neva.access.identities import Person
 from neva.definitions.run import answer
 from neva.errors import BadInputError, NotFoundError
 from neva.events.snapshot import Snapshot
@@ -133,22 +134,12 @@ def patient(asked: Asked) -> ViewModel:
             "subject": subject,
             "asks": False,
             "why": why,
-            "person": None
-            if person is None
-            else {
-                "name": person.name,
-                "record_number": person.record_number,
-                "birth_date": person.birth_date,
-                "invented": person.invented,
-            },
+            "person": None if person is None else _names(person),
             "sex": row.get("sex"),
             "born": row.get("birth_date"),
             "died": row.get("death"),
             "stay": None if chosen is None else chosen["stay_id"],
-            "unit": asked.unit_title(moves["unit"][-1])
-            if moves.height and moves["end"][-1] is None
-            else None,
-            "bed": moves["bed"][-1] if moves.height and moves["end"][-1] is None else None,
+            **_place_now(asked, moves),
             "values": [name for name in figures if name.startswith("value")],
             "scores": [name for name in figures if name.startswith("score")],
             "events": events.height,
@@ -158,6 +149,22 @@ def patient(asked: Asked) -> ViewModel:
         tuple(tables),
         figures,
     )
+
+
+def _names(person: Person) -> dict[str, Any]:
+    return {
+        "name": person.name,
+        "record_number": person.record_number,
+        "birth_date": person.birth_date,
+        "invented": person.invented,
+    }
+
+
+def _place_now(asked: Asked, moves: pl.DataFrame) -> dict[str, str | None]:
+    """Unit and bed in which the patient is; nowhere after the last one is left."""
+    if not moves.height or moves["end"][-1] is not None:
+        return {"unit": None, "bed": None}
+    return {"unit": asked.unit_title(moves["unit"][-1]), "bed": moves["bed"][-1]}
 
 
 def _chosen_stay(asked: Asked, stays: pl.DataFrame) -> dict[str, Any] | None:

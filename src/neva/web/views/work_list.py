@@ -77,6 +77,64 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
     )
 
 
+def _clock_table(asked: Asked, clocks: list[dict[str, Any]], labels: dict[int, str]) -> Table:
+    words = asked.words
+    return Table(
+        "clocks",
+        words("Measures in progress, the nearest deadline first"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("title", words("measure")),
+            Column("due", words("deadline"), "time"),
+            Column("hours_left", words("left"), "hours"),
+        ),
+        [
+            {
+                "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
+                "unit": asked.unit_title(one["unit"]),
+                "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
+                "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
+                "hours_left": None if one["minutes_left"] is None else one["minutes_left"] / 60,
+                "_class": "warning"
+                if one["minutes_left"] is not None and one["minutes_left"] < 60
+                else "",
+                "_href": f"/patient/{one['subject_id']}",
+            }
+            for one in clocks
+        ],
+    )
+
+
+def _unobserved_table(
+    asked: Asked, unobserved: list[dict[str, Any]], labels: dict[int, str]
+) -> Table:
+    words = asked.words
+    return Table(
+        "unobserved",
+        words("Observations overdue"),
+        (
+            Column("patient", words("patient")),
+            Column("unit", words("unit")),
+            Column("last_observed", words("last observed"), "time"),
+            Column("score", words("last NEWS2"), "number"),
+            Column("hours_overdue", words("overdue by"), "hours"),
+        ),
+        [
+            {
+                **one,
+                "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
+                "unit": asked.unit_title(one["unit"]),
+                "last_observed": None
+                if one["last_observed"] is None
+                else datetime.fromisoformat(one["last_observed"]),
+                "_href": f"/patient/{one['subject_id']}",
+            }
+            for one in unobserved
+        ],
+    )
+
+
 def work_list(asked: Asked) -> ViewModel:
     """Show what has to be done now, and let people enter what they know."""
     words, server = asked.words, asked.server
@@ -95,79 +153,16 @@ def work_list(asked: Asked) -> ViewModel:
         for name in ("tasks", "clocks", "unobserved")
     }
     where = {row["stay_id"]: row for row in patients}
-    tables = [_task_table(asked, held["tasks"], labels)]
-    tables.append(
-        Table(
-            "clocks",
-            words("Measures in progress, the nearest deadline first"),
-            (
-                Column("patient", words("patient")),
-                Column("unit", words("unit")),
-                Column("title", words("measure")),
-                Column("due", words("deadline"), "time"),
-                Column("hours_left", words("left"), "hours"),
-            ),
-            [
-                {
-                    "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": asked.unit_title(one["unit"]),
-                    "title": (words.code == "ru" and one.get("title_ru")) or one["title"],
-                    "due": None if one["due"] is None else datetime.fromisoformat(one["due"]),
-                    "hours_left": None if one["minutes_left"] is None else one["minutes_left"] / 60,
-                    "_class": "warning"
-                    if one["minutes_left"] is not None and one["minutes_left"] < 60
-                    else "",
-                    "_href": f"/patient/{one['subject_id']}",
-                }
-                for one in held["clocks"]
-            ],
-        )
-    )
-    tables.append(
-        Table(
-            "unobserved",
-            words("Observations overdue"),
-            (
-                Column("patient", words("patient")),
-                Column("unit", words("unit")),
-                Column("last_observed", words("last observed"), "time"),
-                Column("score", words("last NEWS2"), "number"),
-                Column("hours_overdue", words("overdue by"), "hours"),
-            ),
-            [
-                {
-                    **one,
-                    "patient": labels.get(int(one["subject_id"]), one["subject_id"]),
-                    "unit": asked.unit_title(one["unit"]),
-                    "last_observed": None
-                    if one["last_observed"] is None
-                    else datetime.fromisoformat(one["last_observed"]),
-                    "_href": f"/patient/{one['subject_id']}",
-                }
-                for one in held["unobserved"]
-            ],
-        )
-    )
-    tables.append(_long_table(asked, board, labels, where))
+    tasks = _task_table(asked, held["tasks"], labels)
     entered = entered_rows(asked, board, labels, where)
-    tables.append(entered_table(asked, entered, with_patient=True))
     return ViewModel(
         words("Work list"),
         {
             "job": job,
             "has_tasks": content is not None,
-            "made": None if content is None else datetime.fromisoformat(content["now"]),
-            "banner": "" if content is None else content["banner"],
-            "rules": [] if content is None else content["rules"],
-            "looked_at": {} if content is None else content["looked_at"],
+            **_content_of_list(content),
             "unit": unit,
-            "units": sorted(
-                {
-                    row["unit"]
-                    for row in board.patients.iter_rows(named=True)
-                    if row["unit"] and server.may_see(asked.viewer.units, row["unit"])
-                }
-            ),
+            "units": _units(asked, board),
             "patients": [
                 {
                     "stay": str(row["stay_id"]),
@@ -176,39 +171,19 @@ def work_list(asked: Asked) -> ViewModel:
                 }
                 for row in patients
             ],
-            "kinds": _kinds(asked),
-            "reasons": [
-                {"id": code, "title": words(title)} for code, (_, title) in DELAY_REASONS.items()
-            ],
-            "isolation": [
-                {"id": code, "title": words(title)} for code, title in ISOLATION_KINDS.items()
-            ],
-            "ceilings": [
-                {"id": id_, "title": words(title)} for id_, (_, title) in CEILINGS.items()
-            ],
-            "priorities": [{"id": one, "title": words(one)} for one in PRIORITIES],
-            "wards": [
-                {"id": row["unit"], "title": asked.unit_title(row["unit"])}
-                for row in board.units.iter_rows(named=True)
-            ],
+            **_offered(asked, board),
             "entries": [row for row in entered if row["id"]],
             "chosen": asked.query.get("stay", ""),
             "entered": words(KINDS[done].title) if done in KINDS else "",
-            "tasks": [
-                {
-                    "rule": row["_task"]["rule"],
-                    "stay": row["_task"]["stay_id"],
-                    "begun_after": row["_task"]["begun_after"],
-                    "label": row["patient"],
-                    "summary": row["summary"],
-                    "acknowledged": row["_task"]["acknowledged"],
-                    "detail": row["_task"].get("detail", ""),
-                    "missing": row["_task"].get("missing", []),
-                }
-                for row in tables[0].rows
-            ],
+            "tasks": _task_buttons(tasks),
         },
-        tuple(tables),
+        (
+            tasks,
+            _clock_table(asked, held["clocks"], labels),
+            _unobserved_table(asked, held["unobserved"], labels),
+            _long_table(asked, board, labels, where),
+            entered_table(asked, entered, with_patient=True),
+        ),
         facts=(
             (words("Patients present"), words.number(len(patients))),
             (
@@ -217,6 +192,66 @@ def work_list(asked: Asked) -> ViewModel:
             ),
         ),
     )
+
+
+def _content_of_list(content: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Say when and by which rules the list was made, if it was."""
+    if content is None:
+        return {"made": None, "banner": "", "rules": [], "looked_at": {}}
+    return {
+        "made": datetime.fromisoformat(content["now"]),
+        "banner": content["banner"],
+        "rules": content["rules"],
+        "looked_at": content["looked_at"],
+    }
+
+
+def _units(asked: Asked, board: BedBoard) -> list[str]:
+    """Units with patients that the viewer may look at."""
+    return sorted(
+        {
+            row["unit"]
+            for row in board.patients.iter_rows(named=True)
+            if row["unit"] and asked.server.may_see(asked.viewer.units, row["unit"])
+        }
+    )
+
+
+def _offered(asked: Asked, board: BedBoard) -> dict[str, Any]:
+    """What can be entered in the forms."""
+    words = asked.words
+    return {
+        "kinds": _kinds(asked),
+        "reasons": [
+            {"id": code, "title": words(title)} for code, (_, title) in DELAY_REASONS.items()
+        ],
+        "isolation": [
+            {"id": code, "title": words(title)} for code, title in ISOLATION_KINDS.items()
+        ],
+        "ceilings": [{"id": id_, "title": words(title)} for id_, (_, title) in CEILINGS.items()],
+        "priorities": [{"id": one, "title": words(one)} for one in PRIORITIES],
+        "wards": [
+            {"id": row["unit"], "title": asked.unit_title(row["unit"])}
+            for row in board.units.iter_rows(named=True)
+        ],
+    }
+
+
+def _task_buttons(tasks: Table) -> list[dict[str, Any]]:
+    """What the buttons of the tasks send, and what they say."""
+    return [
+        {
+            "rule": row["_task"]["rule"],
+            "stay": row["_task"]["stay_id"],
+            "begun_after": row["_task"]["begun_after"],
+            "label": row["patient"],
+            "summary": row["summary"],
+            "acknowledged": row["_task"]["acknowledged"],
+            "detail": row["_task"].get("detail", ""),
+            "missing": row["_task"].get("missing", []),
+        }
+        for row in tasks.rows
+    ]
 
 
 def _kinds(asked: Asked) -> list[dict[str, str]]:
