@@ -1,0 +1,98 @@
+"""The specification examples of the definition language, as they stand in its manual."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neva.definitions import language
+from neva.definitions._syntax import ATTRIBUTES, WORDS
+from tests.csv_tables import rows_of
+
+__all__ = ["EXAMPLES", "PAGE", "PATH", "Example", "example_of", "words_of_the_language"]
+
+PATH = Path(__file__).parents[1] / "docs" / "definitions.md"
+PAGE = PATH.read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"^```text ([a-z0-9-]+)\n(.*?)^```$", PAGE, re.M | re.S))
+TABLES = ("events", "stays", "patient", "codes")
+
+#: What no docstring tells.
+_THINGS = {
+    "now": "The time at which the question is asked.",
+    "stay": "The stay of the point.",
+    "subject": "The patient.",
+    "row": "The row that a condition looks at.",
+    "each": "The row, day or time that a question for each looks at.",
+}
+#: What stands before the dot, and the classes whose words may stand behind it.
+KINDS: dict[str, list[type]] = {
+    "`events(...)`, `movements(...)`, `stays(...)` are rows": [language.Rows],
+    "One row, `.first()`; also `row` and `each`": [language.Row, language._RowFields],
+    "`.each(...)`": [language._ForEach],
+    "Numbers": [language.Quantity],
+    "Times": [language.Time],
+    "Texts": [language.Words],
+    "All values": [language.Value],
+    "`stay`": [language._Stay],
+    "`subject`": [language._Subject],
+    "`row` alone": [language._ThisRow],
+}
+
+
+@dataclass
+class Example:
+    """The tables, names and questions of one block."""
+
+    zone: str = "Europe/Moscow"
+    tables: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    asked: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+
+
+def example_of(text: str) -> Example:
+    """Read a block: paragraphs, each begun by the word that says what it is."""
+    found = Example()
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        first, *lines = paragraph.splitlines()
+        if first.startswith("zone "):
+            found.zone = first.removeprefix("zone ")
+        elif first == "let":
+            found.names += lines
+        elif first.startswith("at "):
+            asked = []
+            for line in lines:
+                question, answer = line.rsplit("|", 1)
+                asked.append((question.strip(), answer.strip()))
+            found.asked.append((first.removeprefix("at "), asked))
+        else:
+            assert first in TABLES, first
+            header, *rows = rows_of("\n".join(lines))
+            found.tables[first] = [dict(zip(header, row, strict=True)) for row in rows]
+    return found
+
+
+def _meaning(name: str, thing: Any) -> str:
+    if name in _THINGS:
+        return _THINGS[name]
+    doc = thing.fget.__doc__ if isinstance(thing, property) else thing.__doc__
+    text = str(doc).strip().splitlines()[0].replace("``", "`")
+    return re.sub(r"; see :class:.*", ".", text)
+
+
+def words_of_the_language() -> dict[str, dict[str, str]]:
+    """Every word with its meaning, from what the words say of themselves.
+
+    The words themselves stand under the empty title; what may stand behind a
+    dot, under a title that says what stands before it.
+    """
+    found = {"": {name: _meaning(name, WORDS[name]) for name in sorted(WORDS)}}
+    for title, classes in KINDS.items():
+        found[title] = {
+            f".{name}": _meaning(f".{name}", thing)
+            for kind in classes
+            for name, thing in sorted(vars(kind).items())
+            if name in ATTRIBUTES
+        }
+    return found
