@@ -29,7 +29,7 @@ from tests.command_line import CommandLine
 
 __all__ = ["Walk", "blocks_of"]
 
-_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$(\n*)(?=(```text\n)?)", re.M | re.S)
+_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$(\n\n)?(?=(```text\n)?)", re.M | re.S)
 _LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -103,7 +103,9 @@ class Walk:
         assert any(block.language in ("console", "python") for block in blocks)
         for block in blocks:
             if block.file is not None:
-                (self.folder / block.file).write_text(block.text, encoding="utf-8")
+                place = self.folder / block.file
+                place.parent.mkdir(exist_ok=True)
+                place.write_text(block.text, encoding="utf-8")
             elif block.language == "console":
                 for command, stated in commands_of(block.text):
                     program, *words = shlex.split(command)
