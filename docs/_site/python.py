@@ -20,17 +20,21 @@ def sphinx_lines(name: str) -> list[str]:
     lines = [f".. automodule:: {name}", "   :no-members:", ""]
     if len(shown) > 1:
         lines += [".. autosummary::", "   :nosignatures:", ""]
-        lines += [f"   {key}" for key, thing in shown.items() if callable(thing)] + [""]
+        lines += [f"   {key}" for key, thing in shown.items() if _is_code(thing)] + [""]
     for key, thing in shown.items():
         if inspect.isclass(thing):
             lines += [f".. autoclass:: {name}.{key}", "   :members:", ""]
-        elif callable(thing):
+        elif inspect.isroutine(thing):
             lines += [f".. autofunction:: {name}.{key}", ""]
         else:
             # Not autodata: without a comment of its own a dict would tell what dicts are.
             lines += [f".. py:data:: {key}", ""]
             lines += [f"   {line}" for line in comments.get(("", key), [])] + [""]
     return lines
+
+
+def _is_code(thing: object) -> bool:
+    return inspect.isclass(thing) or inspect.isroutine(thing)
 
 
 def python_page(name: str | None) -> str:
