@@ -40,6 +40,8 @@ html_show_sourcelink = False
 html_copy_source = False
 # Nothing is asked of another server: the site is read from a disk as well.
 html_math_renderer = None
+# The summary of a result is fetched, which a browser refuses for files of a disk.
+html_show_search_summary = False
 
 # Two classes may have one name, each in its room: a type is then named, not linked.
 suppress_warnings = ["ref.python"]
