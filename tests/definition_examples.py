@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,22 @@ from neva.definitions import language
 from neva.definitions._syntax import ATTRIBUTES, WORDS
 from tests.csv_tables import rows_of
 
-__all__ = ["EXAMPLES", "PAGE", "PATH", "Example", "example_of", "words_of_the_language"]
+__all__ = [
+    "EXAMPLES",
+    "PAGE",
+    "PATH",
+    "Example",
+    "Line",
+    "Word",
+    "example_of",
+    "lines_by_word",
+    "words_of_the_language",
+]
 
 PATH = Path(__file__).parents[1] / "docs" / "definitions.md"
 PAGE = PATH.read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```text ([a-z0-9-]+)\n(.*?)^```$", PAGE, re.M | re.S))
-TABLES = ("events", "stays", "patient", "codes")
+TABLES = ("events", "stays", "movements", "patient", "codes")
 
 #: What no docstring tells.
 _THINGS = {
@@ -39,6 +51,11 @@ KINDS: dict[str, list[type]] = {
     "`subject`": [language._Subject],
     "`row` alone": [language._ThisRow],
 }
+
+#: A word of the language, after the title of what stands before its dot ("" for a word alone).
+Word = tuple[str, str]
+#: The name of an example, a time, a question and its answer.
+Line = tuple[str, str, str, str]
 
 
 @dataclass
@@ -95,4 +112,46 @@ def words_of_the_language() -> dict[str, dict[str, str]]:
             for name, thing in sorted(vars(kind).items())
             if name in ATTRIBUTES
         }
+    return found
+
+
+def _words(question: str, names: dict[str, Any], words_by_name: dict[str, set[Word]]) -> set[Word]:
+    """Find the words of a question, with those of the names that it uses."""
+    titles = {kind: title for title, kinds in KINDS.items() for kind in kinds}
+    found: set[Word] = set()
+    for part in ast.walk(ast.parse(question, mode="eval")):
+        if isinstance(part, ast.Name):
+            found |= words_by_name.get(part.id, {("", part.id)} if part.id in WORDS else set())
+        elif isinstance(part, ast.Attribute):
+            # What stands before the dot decides whose word it is.
+            before = eval(ast.unparse(part.value), names)
+            for kind in type(before).__mro__:
+                if kind in titles and part.attr in vars(kind):
+                    found.add((titles[kind], f".{part.attr}"))
+                    break
+    return found
+
+
+def lines_by_word() -> dict[Word, list[Line]]:
+    """Return, for each word of the language, the lines of the specification that use it.
+
+    Returns
+    -------
+    dict
+        Title of the kind and word, to a list of the example's name, the time,
+        the question and the answer.
+    """
+    found: dict[Word, list[Line]] = defaultdict(list)
+    for name, text in EXAMPLES.items():
+        example = example_of(text)
+        names: dict[str, Any] = dict(WORDS)
+        words_by_name: dict[str, set[Word]] = {}
+        for line in example.names:
+            left, _, right = line.partition(" = ")
+            words_by_name[left] = _words(right, names, words_by_name)
+            exec(line, names)
+        for when, asked in example.asked:
+            for question, answer in asked:
+                for word in _words(question, names, words_by_name):
+                    found[word].append((name, when, question, answer))
     return found

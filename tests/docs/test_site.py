@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -18,6 +19,7 @@ from tests.definition_examples import EXAMPLES, example_of, words_of_the_languag
 from neva.cli import app
 
 ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 #: Attributes by which a page takes something in; a link of the text takes nothing.
 _TAKEN = {"src", "srcset", "poster", "data", "action"}
@@ -133,6 +135,29 @@ def test_the_search_needs_no_server(site: Path) -> None:
     assert "tutorials/bed-manager" in found["docnames"]
     assert "shortfal" in found["terms"] or "shortfall" in found["terms"]
     assert 'src="searchindex.js"' in (site / "search.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="chromium is not installed")
+def test_the_search_finds_a_page_from_a_disk(site: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        asked: list[str] = []
+        complaints: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(f"{site.as_uri()}/index.html")
+        page.fill("input[name=q]", "shortfall risk")
+        page.press("input[name=q]", "Enter")
+        page.click("#search-results a[href*='bed-manager']")
+        assert "For bed managers" in page.title()
+        browser.close()
+    assert [url for url in asked if not url.startswith("file:")] == []
+    assert complaints == []
 
 
 def test_the_reference_has_every_command_and_option(site: Path) -> None:
