@@ -9,6 +9,7 @@ from typing import Any
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 from _site.command_line import command_line_page
 from _site.definition_language import definition_language_page
@@ -55,8 +56,14 @@ def _made(_: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _LINK.sub(page_of, text)
 
 
+def _outdated(_: Sphinx, env: BuildEnvironment, *__: set[str]) -> list[str]:
+    """Read pages that are made from the code anew each time: their files do not change with it."""
+    return [name for name in env.found_docs if PLACE.search(env.doc2path(name).read_text("utf-8"))]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx of it."""
     app.connect("source-read", _made)
+    app.connect("env-get-outdated", _outdated)
     app.add_lexer("csv", TextLexer)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

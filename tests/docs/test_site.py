@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -59,10 +60,22 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it, once."""
+    """The site as `make docs` builds it, once for all workers of a session."""
+    out = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        out = out.parent
+    with (out / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "site.json").exists():
+            (out / "site.json").write_text(json.dumps(_built(out)))
+    code, printed = json.loads((out / "site.json").read_text())
+    assert code == 0, printed
+    return out / "site"
+
+
+def _built(out: Path) -> tuple[int, str]:
     recipe = re.search(r"^docs:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.M)
     assert recipe is not None
-    out = tmp_path_factory.mktemp("site")
     words = recipe[1].split()[1:]  # behind the interpreter
     assert words[-3:] == ["build/doctrees", "docs", "build/site"]
     assert "-W" in words
@@ -70,8 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, *words[:-3], out / "doctrees", "docs", out / "site"],
         cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out / "site"
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
