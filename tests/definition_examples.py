@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from neva.definitions import language
 from neva.definitions._syntax import ATTRIBUTES, WORDS
@@ -54,8 +54,20 @@ KINDS: dict[str, list[type]] = {
 
 #: A word of the language, after the title of what stands before its dot ("" for a word alone).
 Word = tuple[str, str]
-#: The name of an example, a time, a question and its answer.
-Line = tuple[str, str, str, str]
+
+
+class Line(NamedTuple):
+    """A question of an example at a time, with its answer.
+
+    ``is_written`` tells whether the word stands in the question itself, not
+    in what a name in it stands for.
+    """
+
+    example: str
+    time: str
+    question: str
+    answer: str
+    is_written: bool
 
 
 @dataclass
@@ -138,8 +150,7 @@ def lines_by_word() -> dict[Word, list[Line]]:
     Returns
     -------
     dict
-        Title of the kind and word, to a list of the example's name, the time,
-        the question and the answer.
+        Title of the kind and word, to its lines.
     """
     found: dict[Word, list[Line]] = defaultdict(list)
     for name, text in EXAMPLES.items():
@@ -152,6 +163,8 @@ def lines_by_word() -> dict[Word, list[Line]]:
             exec(line, names)
         for when, asked in example.asked:
             for question, answer in asked:
-                for word in _words(question, names, words_by_name):
-                    found[word].append((name, when, question, answer))
+                written = _words(question, names, {})
+                for word in written | _words(question, names, words_by_name):
+                    line = Line(name, when, question, answer, word in written)
+                    found[word].append(line)
     return found

@@ -63,15 +63,16 @@ def _written(title: str, word: str) -> list[str]:
 
 
 def _table(lines: list[Line]) -> str:
-    # One line of each example before the second of any.
+    # Where the word itself is written comes first, and one line of each example before others.
     turns: dict[str, int] = defaultdict(int)
     order = []
     for place, line in enumerate(lines):
-        order.append((turns[line[0]], place, line))
-        turns[line[0]] += 1
+        order.append((not line.is_written, turns[line.example], place, line))
+        turns[line.example] += 1
     rows = [
-        f"| `{_cell(question)}` | {when} | {_cell(answer)} | [{name}](#example-{name}) |"
-        for _, _, (name, when, question, answer) in sorted(order)[:_MOST_LINES]
+        f"| `{_cell(line.question)}` | {line.time} | {_cell(line.answer)} "
+        f"| [{line.example}](#example-{line.example}) |"
+        for *_, line in sorted(order)[:_MOST_LINES]
     ]
     return "\n".join(["| question | *now* | answer | example |", "|---|---|---|---|", *rows])
 

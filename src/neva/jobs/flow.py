@@ -59,7 +59,7 @@ def read_forecast(path: Path) -> OccupancyForecast:
 
 
 def read_moves(path: Path) -> MovesAhead:
-    """Read comings and leavings back."""
+    """Read arrivals and departures back."""
     return MovesAhead.from_document(json.loads(path.read_text(encoding="utf-8")))
 
 

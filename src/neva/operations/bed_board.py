@@ -242,7 +242,7 @@ def bed_board(
     forecast : OccupancyForecast, optional
         Issued at or before *now*; without it there is no chance of being short.
     moves : MovesAhead, optional
-        The same; without it there are no expected comings and leavings.
+        The same; without it there are no expected arrivals and departures.
     settings : BoardSettings
 
     Raises

@@ -56,7 +56,7 @@ _PATIENTS: Final[Columns] = {
 
 @dataclass(frozen=True, slots=True)
 class MovesAhead:
-    """Expected comings and leavings.
+    """Expected arrivals and departures.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ def moves_ahead(
     effects: EntryEffects | None = None,
     history: EntryHistory | None = None,
 ) -> MovesAhead:
-    """Expect comings and leavings at the ends of the next steps.
+    """Expect arrivals and departures at the ends of the next steps.
 
     Parameters
     ----------
