@@ -27,7 +27,7 @@ import pytest
 
 from tests.command_line import CommandLine
 
-__all__ = ["Walk", "blocks_of"]
+__all__ = ["Hospitals", "Walk", "assert_prints", "blocks_of", "commands_of"]
 
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$(\n\n)?(?=(```text\n)?)", re.M | re.S)
 _LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -71,6 +71,17 @@ def assert_prints(stated: str, printed: str) -> None:
 
 
 @dataclass
+class Hospitals:
+    """Synthetic hospitals by the options of their command, with what it printed.
+
+    The same command makes the same hospital, so that it is made once and copied.
+    """
+
+    folder: Path
+    made: dict[tuple[str, ...], tuple[Path, str]] = field(default_factory=dict)
+
+
+@dataclass
 class Walk:
     """A reader in an empty folder.
 
@@ -80,15 +91,14 @@ class Walk:
         The folder, which is the working directory.
     neva : callable
         The command line.
-    hospitals : dict
-        Synthetic hospitals that were made before, by the options of their
-        command: the same command makes the same hospital, so it is copied.
+    hospitals : Hospitals
+        Synthetic hospitals that were made before.
     """
 
     folder: Path
     neva: CommandLine
     monkeypatch: pytest.MonkeyPatch
-    hospitals: dict[tuple[str, ...], tuple[Path, str]]
+    hospitals: Hospitals
     names: dict[str, Any] = field(default_factory=dict)
     printed: list[str] = field(default_factory=list)
 
@@ -126,12 +136,13 @@ class Walk:
         return done.err if fails else done.out
 
     def _synthesised(self, place: Path, options: tuple[str, ...]) -> str:
-        if options not in self.hospitals:
-            kept = self.folder.with_name(f"{self.folder.name}-hospital")
+        made = self.hospitals.made
+        if options not in made:
+            kept = self.hospitals.folder / str(len(made))
             done = self.neva("synthesise", kept, *options)
             assert done.code == 0, done.err
-            self.hospitals[options] = kept, done.out
-        kept, printed = self.hospitals[options]
+            made[options] = kept, done.out
+        kept, printed = made[options]
         shutil.copytree(kept, self.folder / place)
         return printed
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 from tests.command_line import CommandLine
-from tests.walked_pages import Walk, assert_prints, blocks_of, commands_of
+from tests.walked_pages import Hospitals, Walk, assert_prints, blocks_of, commands_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted([*DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/*.md")])
 
 
 @pytest.fixture(scope="session")
-def hospitals() -> dict[tuple[str, ...], tuple[Path, str]]:
-    return {}
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Hospitals:
+    return Hospitals(tmp_path_factory.mktemp("hospitals"))
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def walk(
     tmp_path: Path,
     neva: CommandLine,
     monkeypatch: pytest.MonkeyPatch,
-    hospitals: dict[tuple[str, ...], tuple[Path, str]],
+    hospitals: Hospitals,
 ) -> Iterator[Walk]:
     folder = tmp_path / "walk"
     folder.mkdir()
