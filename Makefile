@@ -4,6 +4,7 @@
 # make test    everything that CI runs
 # make nightly the long tests that are not in it: run them before a release
 # make bench   speed and memory against baselines; writes benchmarks/results.md
+# make docs    the documentation as a site in build/site, to be read from the disk
 # make lock    both lock files anew, after a change of dependencies
 # make sbom    build/sbom.cdx.json: what is installed, as CycloneDX
 # make env     .venv with the package and its tools
@@ -17,7 +18,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: env demo test nightly lock sbom lint types bench format golden clean
+.PHONY: env demo test nightly docs lock sbom lint types bench format golden clean
 
 env: $(TOOLS)
 
@@ -59,6 +60,9 @@ test: lint types sbom
 nightly: $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 	NEVA_HYPOTHESIS=nightly $(BIN)/python -m pytest -n 2 --dist worksteal tests/property
+
+docs: $(TOOLS)
+	$(BIN)/python -m sphinx -b html -W --keep-going -q -d build/doctrees docs build/site
 
 bench: $(TOOLS)
 	$(BIN)/python -m benchmarks.run

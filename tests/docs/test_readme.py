@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from neva.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -37,8 +40,10 @@ def test_every_link_leads_somewhere(page):
 
 def test_every_page_is_in_the_table_of_contents():
     listed = (ROOT / "docs" / "README.md").read_text()
-    for page in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/sources/*.md")]:
-        assert page.name in listed or page.name == "README.md"
+    sections = [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")]
+    for page in sections:
+        if page.parent.name != "decisions" and page.name not in ("README.md", "index.md"):
+            assert f"]({page.relative_to(ROOT / 'docs')})" in listed, page
     decisions = (ROOT / "docs" / "decisions" / "README.md").read_text()
     for page in ROOT.glob("docs/decisions/*.md"):
         assert page.name in decisions or page.name == "README.md"
@@ -57,3 +62,26 @@ def test_the_picture_of_the_readme_is_what_the_demo_draws(tmp_path, neva):
     kept = (ROOT / "docs" / "images" / "covid-map.svg").read_text()
     without_id = re.compile(r"[Hh]ospital [0-9a-f]{12}@\d+/latest")
     assert without_id.sub("", drawn) == without_id.sub("", kept)
+
+
+def test_every_command_is_in_the_overview():
+    """The page for readers of the plain files; the site has each with its options."""
+
+    def words_of(group, *names):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from words_of(command, *names, name)
+            else:
+                yield (*names, name)
+
+    overview = (ROOT / "docs" / "command-line.md").read_text()
+    rows = [
+        set(re.findall(r"[\w-]+", cell))
+        for cell in re.findall(r"^\| `neva ([^`]*)`", overview, re.MULTILINE)
+    ]
+    missing = [
+        words
+        for words in words_of(typer.main.get_command(app))
+        if not any(set(words) <= row for row in rows)
+    ]
+    assert missing == []

@@ -288,7 +288,7 @@ def _figures_text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> s
     lines = [
         f"{run.programme}, asked at {run.now.isoformat(timespec='minutes')} ({run.identity})",
         *([of_period] if of_period else []),
-        *(["synthetic: invented patients"] if _is_synthetic(snapshot) else []),
+        *(["synthetic data"] if _is_synthetic(snapshot) else []),
         *(
             ["the source has cases but no stays: patients are counted"]
             if run.settings.get("each") == "subject"

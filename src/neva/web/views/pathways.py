@@ -264,7 +264,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
             Column("pathway", words("sequence")),
             Column("count", words("cases"), "number"),
             Column("share", words("share of cases"), "share"),
-            Column("cumulative_share", words("together"), "share"),
+            Column("cumulative_share", words("cumulative share"), "share"),
             Column("median_hours", words("median"), "hours"),
         ),
         [
