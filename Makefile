@@ -3,6 +3,8 @@
 #              serves the pages on 127.0.0.1:8321 (SERVE=0: stops after writing)
 # make test    everything that CI runs
 # make nightly the long tests that are not in it: run them before a release
+# make coverage  the same tests, and which branches none of them takes (slower)
+# make mutation  puts faults into evaluators and suppression: how many do the tests notice?
 # make bench   speed and memory against baselines; writes benchmarks/results.md
 # make docs    the documentation as a site in build/site, to be read from the disk
 # make lock    both lock files anew, after a change of dependencies
@@ -18,7 +20,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: env demo test nightly docs lock sbom lint types bench format golden clean
+.PHONY: env demo test nightly coverage mutation docs lock sbom lint types bench format golden clean
 
 env: $(TOOLS)
 
@@ -60,6 +62,12 @@ test: lint types sbom
 nightly: $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 	NEVA_HYPOTHESIS=nightly $(BIN)/python -m pytest -n 2 --dist worksteal tests/property
+
+coverage: $(TOOLS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
+
+mutation: $(TOOLS)
+	$(BIN)/python -m tests.mutation
 
 docs: $(TOOLS)
 	$(BIN)/python -m sphinx -b html -W --keep-going -q -d build/doctrees docs build/site

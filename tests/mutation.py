@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import venv
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from neva.statistics.intervals import proportion_interval
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutation"
+COSMIC_RAY = "cosmic-ray>=8.4,<9"
 #: Faults that change what is computed; others mostly change annotations or raise at import.
 OPERATORS = re.compile(
     r"core/(AddNot|NumberReplacer|Replace(AndWithOr|OrWithAnd|TrueWithFalse|FalseWithTrue"
@@ -104,7 +106,7 @@ name = "local"
     )
     shared = os.environ.get("NEVA_SHARED", str(ROOT.parent / "shared"))
     environment = os.environ | {"PYTHONPATH": f"{folder / 'src'}:{folder}", "NEVA_SHARED": shared}
-    command = [sys.executable, "-m", "cosmic_ray.cli"]
+    command = [str(BUILD / "env" / "bin" / "cosmic-ray")]
 
     def run(*words: str) -> None:
         subprocess.run(
@@ -135,8 +137,17 @@ name = "local"
     return noticed, tried, "\n".join(lines)
 
 
+def make_environment() -> None:
+    """Install Cosmic Ray beside, not among, what the tests run with."""
+    if not (BUILD / "env" / "bin" / "cosmic-ray").exists():
+        venv.create(BUILD / "env", with_pip=True)
+        python = str(BUILD / "env" / "bin" / "python")
+        subprocess.run([python, "-m", "pip", "install", "-q", COSMIC_RAY], check=True)
+
+
 def main() -> None:
     """Try all files, two at a time."""
+    make_environment()
     noticed = tried = 0
     with ThreadPoolExecutor(2) as pool:
         for good, all_, report in pool.map(judged, TARGETS):

@@ -14,7 +14,7 @@ findings = st.lists(
     st.tuples(
         st.sampled_from([1, 2]),  # subject
         st.sampled_from([None, 10, 20]),  # stay
-        st.integers(0, 16),  # half hours
+        st.tuples(st.integers(0, 16), st.integers(-1, 1)),  # half hours, and microseconds
         st.sampled_from([None, 1.0, 2.0, 2.5, 7.0]),  # severity
     ),
     max_size=25,
@@ -25,7 +25,10 @@ findings = st.lists(
 def test_shown_is_what_is_quiet_says_one_by_one(drawn, quiet_hours):
     rows = sorted(drawn, key=lambda row: (row[1] or -1, row[0], row[2]))
     frame = pl.DataFrame(
-        [(one, stay, START + timedelta(minutes=30 * at), how) for one, stay, at, how in rows],
+        [
+            (one, stay, START + timedelta(minutes=30 * at[0], microseconds=at[1]), how)
+            for one, stay, at, how in rows
+        ],
         schema={
             "subject_id": pl.Int64,
             "stay_id": pl.Int64,
@@ -54,6 +57,13 @@ def test_exactly_at_the_end_of_the_quiet_hours_a_card_is_shown_again():
     assert not is_quiet(just_before, 7.5, **common)
     assert is_quiet(START, 6.0, **common)
     assert not is_quiet(START, 7.0, **{**common, "quiet_hours": 0.0})
+
+
+def test_the_loop_over_columns_ends_the_quiet_hours_to_the_microsecond():
+    times = [START, START + timedelta(hours=4) - timedelta(microseconds=1)]
+    for later, again in ((times, [True, False]), ([START, START + timedelta(hours=4)], [True] * 2)):
+        frame = pl.DataFrame({"subject_id": 1, "stay_id": 1, "now": later, "severity": 7.0})
+        assert shown(frame, 4.0).tolist() == again
 
 
 def test_no_findings_give_no_cards():

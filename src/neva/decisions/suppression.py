@@ -51,7 +51,7 @@ def _walk(group: Any, now: Any, severity: Any, quiet: int, out: Any) -> None:
     last, worst = np.int64(0), 0.0
     has = False
     for i in range(len(out)):
-        if i == 0 or group[i] != group[i - 1]:
+        if group[i] != group[i - 1]:
             has = False
         if has and now[i] - last < quiet and not severity[i] > worst:
             out[i] = False

@@ -97,7 +97,7 @@ def test_all_algorithms_are_tested():
     [
         (kind, algorithm)
         for kind in ALGORITHM_BY_KEY
-        for algorithm in {a for names in ALGORITHM_BY_KEY.values() for a in names}
+        for algorithm in sorted({a for names in ALGORITHM_BY_KEY.values() for a in names})
         if algorithm not in ALGORITHM_BY_KEY[kind]
     ],
 )
