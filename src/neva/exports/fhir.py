@@ -16,7 +16,7 @@ import polars as pl
 
 from neva.events.clock import zone_named
 from neva.exports.fhir_events import Resource, compact, event_resource, time_text
-from neva.exports.rows import BATCH, Exported, Snapshot, events_by_subject, replacing
+from neva.exports.rows import BATCH, EVENT_COLUMNS, Exported, Snapshot, events_by_subject, replacing
 
 __all__ = ["export_fhir"]
 
@@ -32,25 +32,6 @@ _VISIT: Final = "FHIR//encounter"
 # Events that only say what the Patient resource has a field for.
 _PERSON_FACTS: Final = ("FHIR//birth-year", "FHIR//deceased", "OMOP//birth-year")
 _FHIR_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-_COLUMNS: Final = (
-    "event_id",
-    "subject_id",
-    "stay_id",
-    "time",
-    "end_time",
-    "precision",
-    "recorded",
-    "recorded_assumed",
-    "code",
-    "value",
-    "comparator",
-    "value_unit",
-    "text",
-    "status",
-    "reason",
-    "rank",
-    "attributes",
-)
 
 
 def export_fhir(
@@ -125,7 +106,7 @@ def export_fhir(
             own = movements.get((stay["stay_id"],))
             write(_encounter(stay, own.to_dicts() if own is not None else [], zone))
         for events in events_by_subject(snapshot, BATCH // 5):
-            for event in events.select(_COLUMNS).iter_rows(named=True):
+            for event in events.select(EVENT_COLUMNS).iter_rows(named=True):
                 if event["code"] == _VISIT:
                     write(_planned_encounter(event, zone))
                 elif event["code"] not in _PERSON_FACTS:

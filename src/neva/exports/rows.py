@@ -20,10 +20,30 @@ import polars as pl
 from neva.errors import ConflictError, NotFoundError
 from neva.events.schema import ATTRIBUTES, ORDER, TIME
 
-__all__ = ["Exported", "Snapshot", "export_csv"]
+__all__ = ["EVENT_COLUMNS", "Exported", "Snapshot", "export_csv"]
 
 #: Events per batch of an export.
 BATCH: Final = 500_000
+#: What exports of single events write of each.
+EVENT_COLUMNS: Final = (
+    "event_id",
+    "subject_id",
+    "stay_id",
+    "time",
+    "end_time",
+    "precision",
+    "recorded",
+    "recorded_assumed",
+    "code",
+    "value",
+    "comparator",
+    "value_unit",
+    "text",
+    "status",
+    "reason",
+    "rank",
+    "attributes",
+)
 _TABLES: Final = ("events", "subjects", "stays", "movements", "units", "codes")
 
 

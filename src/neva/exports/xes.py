@@ -14,7 +14,7 @@ import polars as pl
 
 from neva.errors import UsageError
 from neva.events.schema import ORDER
-from neva.exports.rows import Exported, Snapshot, events_by_subject, replacing
+from neva.exports.rows import EVENT_COLUMNS, Exported, Snapshot, events_by_subject, replacing
 
 __all__ = ["export_xes"]
 
@@ -27,25 +27,6 @@ _HEAD: Final = """<?xml version="1.0" encoding="UTF-8"?>
 """
 # XML 1.0 has no place for these characters, not even escaped.
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_COLUMNS: Final = (
-    "event_id",
-    "subject_id",
-    "stay_id",
-    "time",
-    "end_time",
-    "precision",
-    "recorded",
-    "recorded_assumed",
-    "code",
-    "value",
-    "comparator",
-    "value_unit",
-    "text",
-    "status",
-    "reason",
-    "rank",
-    "attributes",
-)
 
 
 def export_xes(
@@ -112,7 +93,7 @@ def _write(snapshot: Snapshot, out: BinaryIO, case: str, rows: dict[str, int]) -
         rows["events"] += kept.height
         lines: list[str] = []
         current = None
-        for row in kept.select(_COLUMNS).iter_rows(named=True):
+        for row in kept.select(EVENT_COLUMNS).iter_rows(named=True):
             if row[key] != current:
                 if current is not None:
                     lines.append("  </trace>\n")
