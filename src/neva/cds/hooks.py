@@ -19,7 +19,7 @@ from neva.cds.fhir_server import FhirServers
 from neva.cds.prefetch import PATIENT, Needs, needs_of
 from neva.cds.record import BedsideRecord, bedside_record
 from neva.cds.requests import Request
-from neva.decisions.cards import Card, Finding, card_of, finding_of, hash_of
+from neva.decisions.cards import Card, Finding, card_of, finding_of
 from neva.decisions.rules import HOOKS, Hook, Rule
 from neva.decisions.suppression import is_quiet
 from neva.definitions.local_time import microseconds, moment
@@ -480,8 +480,3 @@ def _note_card(
 def longest_quiet(rules: Sequence[tuple[Rule, State]]) -> timedelta:
     """Return how far back the log must be looked at for suppression."""
     return timedelta(hours=max((rule.quiet_hours for rule, _ in rules), default=0.0))
-
-
-def versions_of(rules: Iterable[Rule]) -> dict[str, tuple[str, str]]:
-    """Return id to version and content hash."""
-    return {rule.id: (rule.version, hash_of(rule)) for rule in rules}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,23 +75,6 @@ class StayLength:
     def deterministic(cls, hours: float) -> StayLength:
         """Return a stay of always the same length; zero is allowed."""
         return cls((float(hours), float(hours)))
-
-    @classmethod
-    def of_sample(cls, hours: Sequence[float] | np.ndarray, *, knots: int = 101) -> StayLength:
-        """Return the quantiles of observed lengths of stay.
-
-        Parameters
-        ----------
-        hours : sequence of float, shape (n,)
-            Complete stays, in hours. Censored ones must have been dealt with.
-        knots : int
-            Points of the grid.
-        """
-        sample = np.asarray(hours, dtype=np.float64)
-        if not sample.size:
-            message = "length of stay: no stays; found an empty sample; give at least one"
-            raise UsageError(message)
-        return cls(_floats(np.quantile(sample, np.linspace(0, 1, knots))))
 
     @classmethod
     def _with_mean(cls, below_one: np.ndarray, mean: float) -> StayLength:

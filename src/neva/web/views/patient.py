@@ -35,8 +35,6 @@ __all__ = ["PURPOSES", "add_to", "purposes", "routes"]
 PURPOSES: Final = ("treatment", "handover", "quality-review", "mortality-review", "request")
 #: A purpose once said holds so long.
 PURPOSE_HOURS: Final = 12
-#: Events listed in the page; the CSV has all.
-MOST_EVENTS: Final = 400
 _TREATMENTS: Final = ("ATC//", "RxNorm//", "NDC//", "OPS//", "ICD10PCS//", "CPT4//", "HCPCS//")
 
 
