@@ -17,7 +17,10 @@ def shared(*parts: str) -> Path:
     folder = Path(os.environ.get("NEVA_SHARED", _REPOSITORY.parent / "shared"))
     path = folder.joinpath(*parts)
     if not path.exists():
-        why = f"shared data are absent: {'/'.join(parts)}"
+        why = (
+            f"shared data are absent: {'/'.join(parts)}; looked in {folder}; set NEVA_SHARED to "
+            "the folder, or leave out CI=true to skip what needs it"
+        )
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)

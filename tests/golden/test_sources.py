@@ -41,7 +41,10 @@ def _row(table, row):
 
 def _input(folder):
     found = [path for path in folder.iterdir() if path.stem.split(".")[0] == "input"]
-    assert len(found) == 1, f"{folder} needs one input"
+    assert len(found) == 1, (
+        f"{folder} needs one input: a file input.* or a folder input; found "
+        f"{[path.name for path in found]}"
+    )
     return found[0]
 
 
@@ -73,5 +76,8 @@ def test_source_gives_the_expected_rows(folder):
     expected = folder / "expected.json"
     if os.environ.get("NEVA_REWRITE_GOLDEN") == "1":
         expected.write_text(text + "\n", encoding="utf-8")
-    assert (folder / "README.md").read_text().strip(), "say why the case exists"
+    why = folder / "README.md"
+    assert why.exists(), f"{why} is missing; say there in a line why the case exists"
+    assert why.read_text().strip(), f"{why} is empty; say there in a line why the case exists"
+    assert expected.exists(), f"{expected} is missing; write it with make golden and read it"
     assert expected.read_text(encoding="utf-8") == text + "\n"

@@ -53,7 +53,7 @@ def test_a_retired_phrase_is_nowhere(phrase):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if wanted.search(line)
     ]
-    assert found == []
+    assert found == [], "say it with the word beside it at the end of GLOSSARY.md"
 
 
 def test_names_say_what_of():
@@ -71,4 +71,4 @@ def test_names_say_what_of():
             else:
                 continue
             found += [f"{path.relative_to(ROOT)}:{node.lineno} {name}" for name in names]
-    assert found == []
+    assert found == [], "a name must say what of, as _delivered_rows: see the end of GLOSSARY.md"

@@ -156,8 +156,9 @@ def test_every_page_is_in_the_table_and_every_line_is_a_page(computed_site):
     pages = {
         template(path) for path in read_paths(application) if not path.startswith(MACHINES)
     } - {"/static"}
-    assert pages - set(SHOWN) == set()
-    assert {one for one in set(SHOWN) - pages if "oidc" not in one} == set()
+    assert pages - set(SHOWN) == set(), "a page needs its line in SHOWN of security/access.py"
+    absent = {one for one in set(SHOWN) - pages if "oidc" not in one}
+    assert absent == set(), "no such page: is its view called in _pages of web/application.py?"
     assert {path for method, path in ACCESS if method == "GET"} == set(SHOWN)
 
 
@@ -187,7 +188,7 @@ def test_the_manual_has_the_table_of_the_code():
         path: [shown(role, path) if may(role, "GET", path) else "–" for role in ROLES]
         for path in SHOWN
     }
-    assert found == expected
+    assert found == expected, "docs/web.md, What each page shows: write the rows as SHOWN has them"
 
 
 # ------------------------------------------------------------ rows of patients

@@ -147,7 +147,10 @@ class Score(Document):
     def _numbers(self) -> Score:
         for item in self.items:
             if item.of.type != m.number_in("1"):
-                message = f"item {item.name} must be a number without a unit, not a {item.of.type}"
+                message = (
+                    f"item {item.name} must be a number without a unit; found a {item.of.type}; "
+                    "divide a quantity by one of its unit (number(1, unit)), or define a feature"
+                )
                 raise ValueError(message)
         return self
 
