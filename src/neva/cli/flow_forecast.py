@@ -129,7 +129,7 @@ def forecast(
             for row in report.short().iter_rows(named=True)
         ]
         if made.reliability is not None:
-            lines += ["", "What was entered, and what it was worth:"]
+            lines += ["", "Entries, and what it was worth:"]
             lines += [table(made.reliability, rows=20), ""]
         lines += [
             *(f"note: {note}" for note in made.notes),

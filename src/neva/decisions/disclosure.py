@@ -73,7 +73,7 @@ def _few_outcomes(row: Mapping[str, Any]) -> set[str]:
 
 
 def _few_over_cards(row: Mapping[str, Any], *, cards_hidden: bool) -> set[str]:
-    """Name what tells of few cards whose time is over, done or not."""
+    """Name what tells of few cards whose time limit has passed, done or not."""
     over, done = row["over_cards"], row["done_cards"]
     hidden = set()
     if is_small(over) or is_small(row["cards"] - over):

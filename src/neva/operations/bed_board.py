@@ -107,7 +107,7 @@ class BedBoard:
         bed than are usable). Missing: nothing is known.
     groups : polars.DataFrame
         A row a group and horizon: ``group``, ``units``, ``horizon``, ``time``,
-        ``usable``, ``present``, ``waiting`` (now, in no unit of the group),
+        ``usable``, ``present``, ``waiting`` (now, no unit recorded of the group),
         ``expected`` with limits, ``placed`` (the chance that all can be
         placed), ``placed_with_waiting`` (if all who wait now came on top: a
         lower bound), ``how`` (``whole group``: forecast as one;

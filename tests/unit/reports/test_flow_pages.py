@@ -268,8 +268,8 @@ def test_patients_by_state_are_never_called_beds():
     page = morning(what="patients by state", steps=7, step_hours=24.0)
     assert "beds" not in page.to_html().lower()
     assert "bed " not in plain(page).lower()
-    assert "All together: 13 patients now" in plain(page)
-    assert "capacity is not looked at" in plain(page)
+    assert "Total: 13 patients now" in plain(page)
+    assert "capacity is not considered" in plain(page)
 
 
 def test_an_evaluation_says_what_was_beaten_and_what_was_refused(pages):

@@ -43,21 +43,21 @@ def poisson(mean: float) -> Floats:
 
 
 def persistence(present: int) -> Floats:
-    """Return the distribution that is sure of as many as now."""
+    """Return the distribution that is certain of the same number as now."""
     sure = np.zeros(present + 1)
     sure[present] = 1.0
     return sure
 
 
 def expected_change(present: int, changes: npt.ArrayLike) -> Floats:
-    """Return as many as now, changed as it changed before over the same time.
+    """Return the same number as now, changed as it changed before over the same time.
 
     Parameters
     ----------
     present : int
     changes : array of int, shape (n,)
         Changes seen in the past over the same horizon; each is as likely.
-        Without any, as many as now. Numbers below 0 count as 0.
+        Without any, the same number as now. Numbers below 0 count as 0.
     """
     seen = np.asarray(changes, dtype=np.int64)
     if not len(seen):

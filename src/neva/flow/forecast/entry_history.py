@@ -1,4 +1,4 @@
-"""What was entered about those present, as it stood at moments of the past.
+"""Entries about the patients present, as they stood at moments of the past.
 
 A forecast that looks at expected dates and requests must know how such entries
 came true: for that they are read as they stood at each of many moments, and

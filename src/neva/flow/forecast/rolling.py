@@ -218,7 +218,7 @@ def evaluate_flow(
         Widen each forecast by the errors of earlier ones whose targets had
         come by its origin.
     history : EntryHistory, optional
-        What was entered at the origins and on the days before them. The forecast
+        Entries at the origins and on the days before them. The forecast
         looks at it, and the one by lengths of stay alone is judged beside it.
     seed : int
     progress : callable, optional

@@ -28,7 +28,7 @@ SHORT: Final = 0.2
 SHADES: Final = (0.05, SHORT, 0.5)
 #: So many places get a sentence each; the others are named.
 MOST_SENTENCES: Final = 5
-NO_CAPACITY: Final = "patients who want a place; capacity is not looked at"
+NO_CAPACITY: Final = "patients who need a place; capacity is not considered"
 
 
 def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page:
@@ -89,7 +89,7 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
             Section("Places and times", _places(report, beds, has_states)),
             Section("Hour by hour" if forecast.step_hours < 24 else "Day by day", (fans,)),
             *(
-                (Section("What was entered, and what it was worth", _entries(forecast)),)
+                (Section("Entries, and how often they came true", _entries(forecast)),)
                 if forecast.reliability is not None
                 else ()
             ),
@@ -218,7 +218,7 @@ def _entries(forecast: OccupancyForecast) -> tuple[Table | Text, ...]:
         Cell("came true", small="within 24 hours"),
         Cell("judged"),
         Cell("came true"),
-        Cell("expected", small="by length of stay alone"),
+        Cell("expected", small="from length of stay alone"),
         Cell("expected", small="with what was entered"),
     )
     rows = []

@@ -272,7 +272,7 @@ def _done(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
         "Whether what the card asks for was done within its time",
         (
             Cell("rule", is_text=True),
-            Cell("within", small="the card's own time"),
+            Cell("within", small="time limit of the card"),
             Cell("cards", small="whose time is over"),
             Cell("done after the card", small="95 % interval"),
         ),

@@ -199,12 +199,12 @@ def mortality_sheet(
                         "\n".join(_first_of_each(found["care"], paper, 18)) or "–",
                     ),
                     (
-                        words("measures failed, of %(n)s decided", n=asked.get(stay, 0)),
+                        words("measures not met, of %(n)s decided", n=asked.get(stay, 0)),
                         "\n".join(failed.get(stay, [])) or words("none"),
                     ),
                     (
                         words("cards raised"),
-                        words("not asked")
+                        words("not evaluated")
                         if cards is None
                         else "\n".join(raised.get(stay, [])) or words("none"),
                     ),
@@ -378,8 +378,8 @@ def board_report_sheet(
                 rows=tuple(rows),
                 notes=(
                     words(
-                        "A rate is what was met out of the clocks that have closed. Variation sums "
-                        "up the last point of the control chart."
+                        "A rate is the cases met out of those whose clock has closed. Variation "
+                        "summarises the last point of the control chart."
                     ),
                 ),
                 on_new_page=bool(parts),

@@ -202,7 +202,7 @@ class Sheet:
                 "%(title)s · as of %(time)s", title=self.title, time=self.paper.whole_time(self.of)
             ),
             origin=_origin(self, words),
-            printed=words("Made %(time)s", time=self.paper.whole_time(self.made)),
+            printed=words("Created %(time)s", time=self.paper.whole_time(self.made)),
             page=words("page"),
             total=words("of"),
             # Of whom the sheet is decides who may hold it.
@@ -210,7 +210,7 @@ class Sheet:
             if not self.names_patients
             else words("Personal data: keep with the notes, destroy after use.")
             if self.paper.names
-            else words("Patients stand under pseudonyms."),
+            else words("Patients are shown by pseudonym."),
         )
         return with_own_ids(html)
 

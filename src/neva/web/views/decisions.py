@@ -290,7 +290,7 @@ def burden(asked: Asked) -> ViewModel:
                     Column("cards_shown", words("shown"), "number"),
                     Column("accepted", words("accepted"), "number"),
                     Column("overridden", words("overridden"), "number"),
-                    Column("without_feedback", words("without an answer"), "number"),
+                    Column("without_feedback", words("not answered"), "number"),
                 ),
                 weeks,
             ),

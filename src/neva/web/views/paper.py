@@ -44,7 +44,7 @@ def sheets(asked: Asked) -> ViewModel:
             words("beds, bed requests and discharges, for the bed meeting"),
         ),
         ("ward-handover", words("Ward handover"), words("one list per unit, as SBAR")),
-        ("discharges", words("Discharge list"), words("discharges today, and what blocks them")),
+        ("discharges", words("Discharge list"), words("discharges today and what blocks them")),
         ("long-stays", words("Review of long stays"), words("7, 14, 21 days, with reasons")),
         (
             "downtime-census",

@@ -44,7 +44,7 @@ def _states(asked: Asked) -> dict[str, str]:
     words = asked.words
     return {
         "": words("waits for its import"),
-        "queued": words("waits"),
+        "queued": words("queued"),
         "running": words("is being imported"),
         "done": words("imported"),
         "failed": words("failed"),
@@ -97,11 +97,12 @@ def _columns(asked: Asked, shown: Mapping[str, Any]) -> Table:
     return Table(
         "columns",
         words(
-            "What the columns seem to be, by the first %(n)s rows", n=words.number(shown["rows"])
+            "What the columns appear to be, from the first %(n)s rows",
+            n=words.number(shown["rows"]),
         ),
         (
             Column("name", words("column"), "code"),
-            Column("looks", words("taken for")),
+            Column("looks", words("read as")),
             Column("why", words("because")),
             Column("filled", words("filled"), "share", 0),
             Column("distinct", words("different values"), "number"),

@@ -70,7 +70,7 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
             Column("since", words("since"), "time"),
             Column("deadline", words("act by"), "time"),
             Column("owner", words("whose task")),
-            Column("tier", words("tier")),
+            Column("tier", words("escalation")),
             Column("state", words("state")),
         ),
         rows,
@@ -87,7 +87,7 @@ def _clock_table(asked: Asked, clocks: list[dict[str, Any]], labels: dict[int, s
             Column("unit", words("unit")),
             Column("title", words("measure")),
             Column("due", words("deadline"), "time"),
-            Column("hours_left", words("left"), "hours"),
+            Column("hours_left", words("time left"), "hours"),
         ),
         [
             {
@@ -187,7 +187,7 @@ def work_list(asked: Asked) -> ViewModel:
         facts=(
             (words("Patients present"), words.number(len(patients))),
             (
-                words("Work list made"),
+                words("Work list created"),
                 words.when(datetime.fromisoformat(content["now"])) if content else words("not yet"),
             ),
         ),
