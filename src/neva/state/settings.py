@@ -77,7 +77,7 @@ class WebSettings:
         Whether the wallboard, which has no patient on it, is shown to everybody
         who can reach the address.
     wallboard_tokens : Path, optional
-        A file with a token for each screen that shows the wallboard; see
+        A file with file with a token for each wallboard screen; see
         :mod:`neva.web.wallboards`.
     oidc : Path, optional
         A YAML file that names the provider of identities; see docs/web.md.

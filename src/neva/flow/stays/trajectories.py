@@ -52,7 +52,7 @@ class Trajectories:
     counts : polars.DataFrame
         ``state``, ``next`` (missing: still there), ``sojourns``, ``share``.
     never_left : tuple of str
-        States that nobody was seen to leave: the estimate keeps patients there.
+        States that no departure was recorded: the estimate keeps patients there.
     completed, cases : int
         Sojourns that ended, and cases.
     left_at_once : int

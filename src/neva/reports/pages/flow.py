@@ -66,7 +66,7 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
     ]
     if beds:
         legend.append(("staffed", "beds"))
-    counted = "capacity is not looked at" if has_states else NO_CAPACITY
+    counted = "capacity is not considered" if has_states else NO_CAPACITY
     fans = Figure(
         panels=tuple(
             Panel(
@@ -266,7 +266,7 @@ def _places(
     unknown = [place for place in forecast.places if place not in beds]
     notes: list[Text] = [
         Text(
-            f"{'Capacity is not looked at' if has_states else f'These are {NO_CAPACITY}'}. "
+            f"{'Capacity is not considered' if has_states else f'These are {NO_CAPACITY}'}. "
             "Intervals are 90 % prediction intervals.",
             "small",
         )

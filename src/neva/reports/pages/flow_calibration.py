@@ -1,4 +1,4 @@
-"""Simulated beside observed, on days that were not learnt from: shown with every what-if."""
+"""Simulated beside observed, on days held out from fitting: shown with every what-if."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def calibration_verdict(checked: Calibrated) -> list[Text]:
     failed = units.filter(pl.col("upper") < CLAIMED)["unit"].to_list()
     inside = round(whole["share"] * whole["days"])
     sentence = (
-        f"Checked on {whole['days']} days that were not learnt from: at noon the patients of the "
+        f"Checked on {whole['days']} days held out from fitting: at noon the patients of the "
         f"whole hospital lay within the simulated 5 % to 95 % on {inside} of {whole['days']} days "
         f"(90 % would be right)"
     )

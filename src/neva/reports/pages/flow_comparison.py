@@ -33,7 +33,7 @@ __all__ = ["comparison_page"]
 #: Up to so many days, patients are drawn hour by hour; beyond, as means of days.
 HOURLY_DAYS: Final = 7
 NO_PROMISE: Final = (
-    "simulated from records of the past: what would be, if all else stayed as it was"
+    "simulated from records of the past: what would happen if everything else stayed the same"
 )
 #: Marks a difference whose interval excludes zero, besides bold.
 DIFFERS: Final = "●"
