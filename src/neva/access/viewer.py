@@ -1,4 +1,4 @@
-"""Who looks: their name, role and units."""
+"""The viewer of a page: name, role and units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a CDS client sent of one patient, as the timeline that definitions look at.
+"""The record that a CDS client sent for one patient, as the timeline that definitions read.
 
 FHIR resources become rows by the same pure function as a bulk import, and the
 rows pass the same checks. What could not be read is counted by reason; what was

@@ -211,7 +211,7 @@ def chunks(points: pl.DataFrame, most: int = CHUNK_POINTS) -> Iterator[pl.DataFr
 def _findings_of_rule(
     answers: Answers, rule: Rule, place: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One rule's part of the answers: what it raises, and what it looked at."""
+    """One rule's part of the answers: its cards, and the points at which it was evaluated."""
     names = {name: f"{place}|{name}" for name in rule.decides}
     frame = answers.frame.select(
         "subject_id", "stay_id", "now", *(pl.col(key).alias(name) for name, key in names.items())
@@ -257,7 +257,7 @@ def _asked(
     delays: Delays | None,
     chunk_points: int,
 ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
-    """Ask rules at the same points: what each raised, and what each looked at."""
+    """Evaluate rules at the same points: the cards of each, and the points evaluated."""
     outputs = {
         f"{number}|{name}": node
         for number, rule in enumerate(rules)
@@ -287,7 +287,7 @@ def _asked(
 
 
 def _rules_by_moment(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """Group rules that are asked at the same points; each rule of orders has its own."""
+    """Group rules that are evaluated at the same points; each rule of orders has its own."""
     groups: dict[Any, list[Rule]] = {}
     for rule in rules:
         kind = moments_of(rule)
@@ -296,7 +296,7 @@ def _rules_by_moment(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 
 def with_done(snapshot: Snapshot, rule: Rule, alerts: pl.DataFrame) -> pl.DataFrame:
-    """Fill in of a rule's cards whether what they ask for was done."""
+    """Fill in for a rule's cards whether their action was done."""
     is_card = pl.col("shown") & pl.col("subject_id").is_not_null()
     cards = alerts.filter(is_card)
     if cards.is_empty() or not tells_done(rule):

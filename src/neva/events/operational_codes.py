@@ -1,4 +1,4 @@
-"""What people enter about a stay beside its treatment, and other systems deliver, as codes.
+"""Codes of operational entries about a stay, from people or from other systems.
 
 Each *kind* of entry is one kind of event, of code ``NEVA//…``; the ceiling of
 care alone uses the codes that rules and measures already look for

@@ -1,4 +1,4 @@
-"""Is a hospital invented? The mark that every synthetic batch carries."""
+"""Whether a hospital is synthetic: the mark that every synthetic batch carries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What could be made of a hospital's own patients, to hold a saved model against.
+"""Simple models of a hospital's own patients, for comparison with a saved model.
 
 A model from elsewhere may rank patients well and still predict far too many
 deaths. Beside it stand the same model recalibrated on these patients, and a plain

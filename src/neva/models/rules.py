@@ -59,7 +59,7 @@ def rule_of_model(
     quiet_hours: float = 24.0,
     artefact: str = "",
 ) -> Rule:
-    """Make the rule through which a model speaks.
+    """Build the rule whose probability comes from a model.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _validation(model: Model) -> str:
 def predicted(
     model: Model, answers: Mapping[str, Any], threshold: float | None = None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Fill in what the model says at one point.
+    """Fill in the prediction of the model at one point.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def grouped_folds(patient: npt.ArrayLike, outcome: npt.ArrayLike, folds: int, *,
 def temporal_split(
     patient: npt.ArrayLike, now: pl.Series, known: pl.Series, at: datetime
 ) -> tuple[Rows, Rows]:
-    """Split rows at a time: learn from what was known then, judge what came later.
+    """Split rows at a time: fit on what was known then, evaluate on what came later.
 
     Parameters
     ----------

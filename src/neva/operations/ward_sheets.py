@@ -1,4 +1,4 @@
-"""What joins flow, quality and decisions for one ward: open clocks, tasks, entries, attention.
+"""Flow, quality and decisions of one ward: open clocks, tasks, entries, patients of concern.
 
 Frames only: pages and paper lay them out.
 """
@@ -114,7 +114,7 @@ def clocks_of(runs: Sequence[MeasureRun], stays: pl.DataFrame, now: datetime) ->
     """Pending measures of open stays, the nearest deadline first; columns of ``CLOCKS``.
 
     Only those by which something is to be done until a time: of an outcome, or
-    of what should not happen, nobody can tick off a clock.
+    of what should not happen, nobody can complete a clock.
     """
     parts = [pl.DataFrame(schema=CLOCKS)]
     moment = pl.lit(now, dtype=TIME)
@@ -248,7 +248,7 @@ _NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64, "score": pl.Float64, 
 
 @dataclass(frozen=True)
 class WardSheet:
-    """What a ward has to do now.
+    """Current tasks of a ward.
 
     Attributes
     ----------

@@ -47,7 +47,7 @@ class Snapshot(Protocol):
 def activity_log(
     snapshot: Snapshot, activities: ActivityFile | None = None, *, keep: bool = True
 ) -> ActivityLog:
-    """Draw the activity log of a hospital, from disk if it was drawn before.
+    """Return the activity log of a hospital, from disk if it was built before.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Attempts to sign in: who guesses is slowed down, and nobody else is locked out."""
+"""Attempts to sign in: guessing is slowed down, and nobody else is locked out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proposals and what-ifs that people keep: a second person confirms; a what-if is shared."""
+"""Saved proposals and scenarios: a second person confirms a proposal; a scenario is shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the web door."""
+"""Settings of the web server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web application: what is served, and how errors are told."""
+"""The web application: what is served, and how errors are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hospital behind the pages: its snapshot, its clock, and what was computed of it."""
+"""The hospital behind the pages: its snapshot, its clock, and its calculated results."""
 
 from __future__ import annotations
 

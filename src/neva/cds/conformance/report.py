@@ -1,4 +1,4 @@
-"""What a check of a CDS service found: collected, told, and written as JUnit."""
+"""Findings of a check of a CDS service: collected, printed, and written as JUnit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines: what a forecast must beat to be worth its trouble.
+"""Baselines: simple forecasts that a forecast must beat.
 
 They are fixed, simple, and see what the forecast sees. Those of arrivals give
 the distribution of one day's count, those of occupancy of one place's number.
@@ -38,7 +38,7 @@ _LEAST_DAYS_ETS: Final = 14
 
 
 def poisson(mean: float) -> Floats:
-    """Return a Poisson distribution; of a mean of 0, nobody for sure."""
+    """Return a Poisson distribution; with a mean of 0, certainly 0."""
     return sum_of_negative_binomials([max(float(mean), 0.0)], [np.inf])
 
 

@@ -1,4 +1,4 @@
-"""Learning from the past how far what people entered came true.
+"""Learning from the past how far entries came true.
 
 Everybody present at the same time of each of the last days, with what was
 entered of them then, and what became of them in the hours after.
@@ -75,7 +75,7 @@ class _Landmarks:
 def learn_entries(
     history: EntryHistory, sojourns: Sojourns, lengths: LengthModel, *, judge: bool = True
 ) -> tuple[EntryEffects | None, str]:
-    """Learn what entries were worth from the days before the *now* of some sojourns.
+    """Learn how far entries came true from the days before the *now* of some sojourns.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def _hours_of_week(moment: datetime, steps: int, zone: str) -> Numbers:
 
 
 def _fitted(seen: _Landmarks, lengths: LengthModel, now: datetime, patients: int) -> EntryEffects:
-    """Fit the effects to landmarks, without saying how reliable entries were."""
+    """Fit the effects to landmarks, without the reliability of entries."""
     steps = seen.leave.shape[1]
     cells = cells_of(seen.rows, steps, lengths.step_hours)[seen.at_risk]
     shift, covariance = _regressed(cells, seen.leave[seen.at_risk], seen.left[seen.at_risk], CELLS)

@@ -1,4 +1,4 @@
-"""Who is expected to come and to leave, unit by unit: the two halves of a forecast.
+"""Expected arrivals and departures, unit by unit: the two halves of a forecast.
 
 The forecast of occupancy adds those here now and those to come. A bed manager
 asks for them apart: how many of today's patients will have left a unit by
@@ -78,7 +78,7 @@ class MovesAhead:
         What entries were worth in the past: columns of
         :data:`neva.flow.forecast.entry_effects.RELIABILITY`.
     issued : datetime
-        Nothing later was looked at.
+        Nothing later was used.
     identity : str
         Of the data.
 

@@ -62,7 +62,7 @@ def evaluate_arrivals(
     identity: str = "",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Forecast daily arrivals from every day of a period, and judge them.
+    """Forecast daily arrivals from every day of a period, and evaluate the forecasts.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def evaluate_flow(
     seed: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Forecast the number of patients per place from every origin, and judge it.
+    """Forecast the number of patients per place from every origin, and evaluate the forecasts.
 
     Parameters
     ----------

@@ -412,7 +412,7 @@ def _replications(first: Floats, margin: Floats, most: int) -> int:
 
 
 def _unlimited(model: HospitalModel) -> HospitalModel:
-    """The same hospital with as many beds as are wanted."""
+    """The same hospital with unlimited beds."""
     units = [
         replace(
             unit, beds=None, when_full="wait", divert=(), bays=(), side_rooms=0,
@@ -424,7 +424,7 @@ def _unlimited(model: HospitalModel) -> HospitalModel:
 
 
 def _closed(model: HospitalModel) -> HospitalModel:
-    """The same hospital to which nobody comes."""
+    """The same hospital without arrivals."""
     classes = [replace(one, arrivals=None, electives=None) for one in model.classes]
     return replace(model, classes=tuple(classes))
 

@@ -244,7 +244,7 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
 
 
 def _recency(sojourns: Sojourns, column: str) -> pl.Expr:
-    """What a time counts: half of one that is a half-life later."""
+    """Weight of a time: half of that of a time one half-life later."""
     past = (pl.lit(sojourns.now, dtype=TIME) - pl.col(column)).dt.total_seconds()
     return pl.lit(0.5) ** (past / 86_400 / _half_life(sojourns))
 

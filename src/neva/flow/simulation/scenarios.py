@@ -1,4 +1,4 @@
-"""Scenarios: what if. A file names changes; each makes another hospital to simulate of one.
+"""Scenarios: a file lists changes, which turn one hospital to simulate into another.
 
     name: ten beds more, and a shorter stay
     changes:
@@ -81,7 +81,7 @@ class BedsChange(_Period):
 
 
 class CloseChange(_Period):
-    """A unit takes nobody any more; its patients stay until they leave."""
+    """A unit is closed to admissions; its patients stay until they leave."""
 
     unit: str
     to: list[str] = Field(default_factory=list)
@@ -304,7 +304,7 @@ class Scenario(_Strict):
     name : str
         Shown in tables.
     about : str
-        For whom reads it later.
+        A note for later readers.
     changes : tuple of Change
         Applied in order.
     """

@@ -41,7 +41,7 @@ _SCORES: Final = {
 
 @dataclass(frozen=True)
 class ReportedMeasure:
-    """What a MeasureReport says, whoever made it.
+    """The content of a MeasureReport, from any system.
 
     Attributes
     ----------

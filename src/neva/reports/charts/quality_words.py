@@ -1,4 +1,4 @@
-"""What charts of quality say, and how Vega writes numbers and days in a reader's language."""
+"""Texts of quality charts, and how Vega writes numbers and days in a reader's language."""
 
 from __future__ import annotations
 

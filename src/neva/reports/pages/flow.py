@@ -1,4 +1,4 @@
-"""Pages of flow: the morning bed report, how good forecasts were, what patients go through.
+"""Pages of flow: the morning bed report, forecast accuracy, patient trajectories.
 
 The bed report is laid out here; the other pages have modules of their own, and
 their names here.

@@ -1,4 +1,4 @@
-"""Simulated beside observed, on days held out from fitting: shown with every what-if."""
+"""Simulated beside observed, on days held out from fitting: shown with every scenario."""
 
 from __future__ import annotations
 

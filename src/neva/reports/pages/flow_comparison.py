@@ -1,4 +1,4 @@
-"""The page of scenarios: what differs, beds for a service, and whether to believe it."""
+"""The page of scenarios: differences, beds for a level of service, and validation."""
 
 from __future__ import annotations
 

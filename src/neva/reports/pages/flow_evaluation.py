@@ -1,4 +1,4 @@
-"""The page that judges forecasts: which baselines they beat, and whether intervals held."""
+"""The page of forecast evaluation: which baselines were beaten, and whether intervals held."""
 
 from __future__ import annotations
 

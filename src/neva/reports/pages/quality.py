@@ -1,4 +1,4 @@
-"""Pages of treatment quality: measures with icons, charts, units, and the way to patients."""
+"""Pages of treatment quality: measures with icons, charts, units, and links to patient lists."""
 
 from __future__ import annotations
 

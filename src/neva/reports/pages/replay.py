@@ -1,4 +1,4 @@
-"""The page of a replay: what alerts would have cost, and what they would have caught."""
+"""The page of a replay: the burden of alerts, and the outcomes they would have caught."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paper of the bed board: the bed meeting, the discharge list, the review of long stays."""
+"""Sheets of the bed board: the bed meeting, the discharge list, the review of long stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paper of reviews: deaths of a period, and measures with their charts for a board."""
+"""Printed sheets of reviews: deaths of a period, and measures with their charts for a board."""
 
 from __future__ import annotations
 

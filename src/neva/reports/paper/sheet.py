@@ -1,4 +1,4 @@
-"""Sheets of paper: A4 pages that say on each what they are, of when, and of whom.
+"""Printed sheets: A4 pages, each with its title, time and data version.
 
 A sheet is plain data; the template lays it out. Every page carries its number
 out of how many, the time, the version of the data and of the definitions, and,

@@ -1,4 +1,4 @@
-"""Paper of wards: the handover by unit, and the census for when the network is down."""
+"""Printed sheets of wards: the handover by unit, and the downtime census."""
 
 from __future__ import annotations
 

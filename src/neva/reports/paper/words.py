@@ -1,4 +1,4 @@
-"""Words of paper that stand for codes, as literals that a translation finds."""
+"""Words that printed sheets show for codes, as literals that translations find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns of an unknown table look like: by their names and by their values.
+"""What the columns of an unknown table appear to be, from their names and values.
 
 Names are looked for in English, German and Russian.
 """

@@ -1,4 +1,4 @@
-"""The beginning of a table file, as a file of its own: what is looked at before an import.
+"""The first rows of a table file, as a file of its own: what a preview before an import reads.
 
 However large the file, so many lines and bytes are read and no more.
 """

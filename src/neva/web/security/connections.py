@@ -1,4 +1,4 @@
-"""Connections that ask nothing are closed; many of them do not stop the service."""
+"""Idle connections are closed; many of them do not stop the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data: what was imported, what was refused and why, how good it is, which version."""
+"""Data: imports, refused rows and reasons, data quality, versions."""
 
 from __future__ import annotations
 

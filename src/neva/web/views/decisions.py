@@ -1,4 +1,4 @@
-"""Decisions: rules and models with their states, their burden, and who changes them."""
+"""Decisions: rules and models with their states, burden and changes of state."""
 
 from __future__ import annotations
 

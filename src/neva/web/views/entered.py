@@ -1,4 +1,4 @@
-"""What people entered about stays: rows of the store, and what is on its way there, in words."""
+"""Entries about stays, stored and being saved, in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow: forecasts with their past accuracy, and what-ifs."""
+"""Flow: forecasts with their past accuracy, and scenarios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs, the audit and accounts: what runs, who saw what, who may sign in."""
+"""Jobs, audit and accounts: background tasks, access to records, who may sign in."""
 
 from __future__ import annotations
 

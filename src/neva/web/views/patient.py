@@ -1,4 +1,4 @@
-"""The patient: identity for those who treat, stays, values, treatments, scores, cards."""
+"""The patient: identity for treating roles, stays, values, treatments, scores, cards."""
 
 from __future__ import annotations
 

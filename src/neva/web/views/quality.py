@@ -1,4 +1,4 @@
-"""Quality: the table of measures, a measure, and the patients behind it."""
+"""Quality: the table of measures, a measure, and its patient list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay found, as tables: one for each kind of moment, so that no blank is misread."""
+"""Results of a replay as tables: one for each kind of moment, so that no blank is misread."""
 
 from __future__ import annotations
 

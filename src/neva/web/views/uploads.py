@@ -1,4 +1,4 @@
-"""Upload of a table: what its columns seem to be, a dry run, then the import."""
+"""Upload of a table: what its columns appear to be, a dry run, then the import."""
 
 from __future__ import annotations
 
