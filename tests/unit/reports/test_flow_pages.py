@@ -261,7 +261,7 @@ def test_more_patients_than_beds_now_are_said_first():
 
 
 def test_without_beds_it_is_said_that_none_are_recorded():
-    assert "No beds are recorded: where they run short cannot be said." in plain(morning(beds={}))
+    assert "No beds are recorded: a shortfall cannot be forecast." in plain(morning(beds={}))
 
 
 def test_patients_by_state_are_never_called_beds():
@@ -391,8 +391,8 @@ def test_a_what_if_says_whether_the_forecast_says_the_same(compared, fitted):
     [
         ("arrivals", "the forecast expects 8.0 by then, the simulation 8.1: −5.00"),
         ("stays_here", "the forecast expects 12.0 here then, the simulation 12.1: −5.00"),
-        ("stays_to_come", "lengths of stay of those who come by then: −5.00"),
-        ("entries", "what was entered, which the simulation does not look at: −5.00"),
+        ("stays_to_come", "lengths of stay of those who arrive by then: −5.00"),
+        ("entries", "entries, which the simulation does not use: −5.00"),
         ("other", "not explained: −5.00"),
     ],
 )

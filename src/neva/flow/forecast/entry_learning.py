@@ -1,7 +1,7 @@
 """Learning from the past how far entries came true.
 
-Everybody present at the same time of each of the last days, with what was
-entered of them then, and what became of them in the hours after.
+Patients present at the same time of each of the last days, with the entries about
+them then, and whether they left or moved in the hours after.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def comparison_page(
     sections.append(agreement_section(agreement, agreement_note, zone))
     warm = f", after {base.warm_up_days:g} days not counted" if base.warm_up_days else ""
     return Page(
-        title="What if: scenarios beside the hospital as it is",
+        title="Scenarios compared with the hospital as it is",
         lead=(
             *verdict,
             *_difference_texts(comparison),
@@ -305,6 +305,6 @@ def _fans(comparison: Comparison) -> Figure:
         tuple(panels),
         f"Patients, {spacing}; median and 5 % to 95 % over {base.replications} replications, of "
         "scenarios as thin lines. Straight, dashed: mean staffed beds of the scenario. Each "
-        "drawing has its own scale, from 0.",
+        "chart has its own scale, from 0.",
         tuple(legend),
     )
