@@ -217,7 +217,7 @@ class Feedback:
                     actor=actor,
                     role=role,
                     action="feedback",
-                    why="a client reported what became of cards",
+                    why="a client reported the responses to cards",
                     details={
                         "service": service,
                         "entries": len(read),

@@ -106,9 +106,9 @@ def agreement_section(made: Agreement | None, note: str, zone: str) -> Section:
         Text(f"{sentence[0].upper()}{sentence[1:]}."),
         Text(
             "The hospital as it is, simulated with its beds, beside the forecast, which does not "
-            "consider beds. They agree if the simulated mean, with its 95 % interval, is no farther "
-            "from that forecast than a quarter of the width of the forecast's 5 % to 95 %, or half a "
-            "patient.",
+            "consider beds. They agree if the simulated mean, with its 95 % interval, is no "
+            "farther from that forecast than a quarter of the width of the forecast's 5 % to "
+            "95 %, or half a patient.",
             "small",
         ),
     ]

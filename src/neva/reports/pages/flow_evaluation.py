@@ -290,8 +290,9 @@ def _score_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details, 
         ),
         Text(
             "CRPS: the distance between the forecast distribution and the outcome; for a single "
-            "number, the absolute error. Intervals of coverage take occasions as independent; those "
-            "of neighbouring days are not, and the intervals are a little too narrow.",
+            "number, the absolute error. Intervals of coverage take occasions as "
+            "independent; those of neighbouring days are not, and the intervals are a little "
+            "too narrow.",
             "small",
         ),
     ]
