@@ -9,7 +9,7 @@ __all__ = ["Viewer"]
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Somebody who is signed in.
+    """A user who is signed in.
 
     Attributes
     ----------

@@ -411,7 +411,7 @@ def bedside_record(
     patient, encounter : str
         Ids of the patient and the stay in context.
     now : datetime
-        Aware; what was recorded later is not looked at.
+        Aware; what was recorded later is not used.
     zone : str
         The hospital's zone.
     drafts : iterable of JSON

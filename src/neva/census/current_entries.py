@@ -136,7 +136,7 @@ def operational_events(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def recent_stays(snapshot: Snapshot, since: datetime | None = None) -> pl.DataFrame:
-    """Return stays that had begun by *now* and not ended before a time, *now* by default.
+    """Return stays that had started by *now* and not ended before a time, *now* by default.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def recent_stays(snapshot: Snapshot, since: datetime | None = None) -> pl.DataFr
 def open_stays(
     snapshot: Snapshot, events: pl.DataFrame | None = None, *, recent: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Return stays that had begun and not ended at *now*.
+    """Return stays that had started and not ended at *now*.
 
     Parameters
     ----------

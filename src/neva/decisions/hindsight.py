@@ -76,7 +76,7 @@ def tells_done(rule: Rule) -> bool:
     """Return whether a replay can tell that the action of a rule's card was done.
 
     It has a deadline, says when it is done, and warns of nothing: where it
-    warns of an outcome, that is what it is judged by.
+    warns of an outcome, that is what it is assessed against.
     """
     return (
         rule.warns_of is None and rule.treated is not None and rule.act_within_minutes is not None

@@ -1,6 +1,6 @@
 """When a replay evaluates a rule: where CDS clients would, by its hooks.
 
-A rule of an open chart is asked every so many hours, one of a discharge just
+A rule for an open record is evaluated every so many hours, one of a discharge just
 before the stay ends, one of an order just before the order is in force, with
 the order as the draft that the client would send.
 """

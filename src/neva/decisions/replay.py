@@ -1,6 +1,6 @@
 """Replay: what a rule would have done last year, had it been live.
 
-Each rule is asked where CDS clients would ask it: of an open chart every hour of
+Each rule is evaluated where CDS clients would call it: of an open chart every hour of
 every stay, of a discharge or an order just before it; each time with what had
 been recorded by then and was not yet withdrawn. Nothing is shown to anybody; the
 same suppression as at the bedside says which findings would have been cards.
@@ -106,7 +106,7 @@ class Replay:
         The data cut.
     stays : polars.DataFrame
         ``stay_id``, ``subject_id``, ``start``, ``end``? of every stay that was
-        looked at.
+        evaluated.
     rules : tuple of Rule
     moments : dict of (str, str) to {"hours", "starts", "discharges", "orders"}
         When each rule, by id and version, was asked.
@@ -321,19 +321,19 @@ def replay(
     Parameters
     ----------
     snapshot : Snapshot
-        The hospital; nothing after its cut is looked at.
+        The hospital; nothing after its cut is used.
     rules : sequence of Rule
         Of different ids or versions. The days on which they are in force are
-        not looked at: this is what they would have done. Each is asked at its
-        own moments (:func:`neva.decisions.moments.moments_of`).
+        not considered: this is what they would have done. Each is evaluated at
+        its own moments (:func:`neva.decisions.moments.moments_of`).
     every_hours : float
-        How often each stay is looked at, from its start to its end, for rules
-        of an open chart.
+        How often each stay is evaluated, from its start to its end, for rules
+        for an open record.
     outcome : Feature or Outcome, optional
         One that judges every rule instead of its own; a time, asked with
         hindsight, at the data cut.
     judge : bool
-        False: no rule is judged by an outcome.
+        False: no rule is assessed against an outcome.
     delays : mapping of str to float, optional
         Hours after which events are taken to have been known, by pattern of
         code, where the source does not say when they were recorded.

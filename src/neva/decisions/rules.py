@@ -1,8 +1,8 @@
 """Rules: when a card is shown to a clinician, to whom, and what it says.
 
 A rule is a definition like any other: frozen, versioned, hashed, saved to JSON
-and back. What it may look at and what it may propose is checked when it is
-made: no card proposes stopping a drug or fills in a dose, and one that
+and back. What it may read and what it may propose is checked when it is
+created: no card proposes stopping a drug or fills in a dose, and one that
 proposes an anticoagulant shows what must be known before.
 """
 

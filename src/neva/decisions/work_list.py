@@ -1,8 +1,8 @@
 """The work list: who needs attention now, whose task it is, and by when.
 
-CDS Hooks speaks only when somebody opens a chart. The work list asks the same
-rules of every patient in the hospital, ranks what they raise, and says who acts,
-by when, and who is asked next. What has been treated is gone from it; what a
+CDS Hooks fires only when somebody opens a record. The work list evaluates the same
+rules for every patient in the hospital, ranks the cards they raise, and says who acts,
+by when, and who is notified next. What has been treated is gone from it; what a
 recorded ceiling of care limits never enters it.
 """
 

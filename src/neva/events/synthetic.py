@@ -18,7 +18,7 @@ SYNTHETIC_NOTE: Final = "synthetic patients: no figure says anything of a real o
 
 
 def is_synthetic(snapshot: Snapshot) -> bool:
-    """Tell whether any of a hospital's patients are invented.
+    """Return whether any of a hospital's patients are synthetic.
 
     Parameters
     ----------

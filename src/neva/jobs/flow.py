@@ -72,7 +72,7 @@ def forecast(
     ----------
     hospital : Hospital
     at : datetime
-        Aware; nothing later is looked at.
+        Aware; nothing later is used.
     progress : callable, optional
 
     Returns

@@ -63,7 +63,7 @@ class ModelFamily:
     shown_hours : mapping of str to tuple of float
         Of a landmark with many times: those that reports show one by one.
     first_and_last : FirstAndLastSample or None
-        Of the published rule that the model is judged beside.
+        Of the published rule that the model is compared with.
     """
 
     id: str

@@ -301,7 +301,7 @@ def report_of_model(
     snapshot : Snapshot
     model : Model
     family : ModelFamily, optional
-        Whose rules are judged beside it.
+        Whose rules are evaluated beside it.
     resamples, seed : int
 
     Returns

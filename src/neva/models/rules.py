@@ -1,7 +1,7 @@
 """A trained model behind the interface of a rule: its probability raises a card.
 
 The known scale first, the data-driven model second, the explanation third, and
-all three look alike to whoever reads the card. What a model says is not an
+all three look alike to the reader of the card. What a model says is not an
 expression of the language, so its part of the answers is filled in here, for one
 point or for many.
 """

@@ -28,7 +28,7 @@ def check_split(patient: npt.ArrayLike, train: npt.ArrayLike, test: npt.ArrayLik
     Raises
     ------
     UsageError
-        A model would be judged on patients it has learnt from.
+        A model would be evaluated on patients it was fitted to.
     """
     owners = np.asarray(patient).ravel()
     both = np.intersect1d(owners[np.asarray(train)], owners[np.asarray(test)])

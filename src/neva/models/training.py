@@ -316,7 +316,7 @@ def resample(
     Returns
     -------
     Resampled
-        With the inner loop run anew in each outer fold: nothing of the
+        With the inner loop run again in each outer fold: nothing of the
         held-out patients enters choice, fit or recalibration.
 
     References

@@ -161,8 +161,8 @@ def attention_list(
     board : BedBoard
         Who is present, and where.
     work : WorkList, optional
-        Its tasks and overdue observations. Tasks somebody took on stay; whoever
-        has a recorded ceiling of care is not in it by the rules' own limits.
+        Its tasks and overdue observations. Accepted tasks stay; patients with a
+        recorded ceiling of care are not in it, by the rules' own limits.
     runs : sequence of MeasureRun
         Their pending cases: see :func:`open_clocks`.
     most : int
@@ -270,8 +270,8 @@ class WardSheet:
     banner : str
         What must stand above it while the feed is stale; else empty.
     looked_at : dict of str to int
-        Denominators: open stays that rules looked at, measures asked,
-        patients present.
+        Denominators: open stays evaluated by rules, measures
+        evaluated, patients present.
     now : datetime
     zone, identity : str
     synthetic : bool

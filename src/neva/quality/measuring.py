@@ -1,7 +1,7 @@
 """Running the measures of a programme: one row for each case and measure.
 
-All measures of a run share one plan, so that what two of them ask is asked
-once. What comes out are cases; figures are made of them
+All measures of a run share one plan, so that what two of them need is
+calculated once. What comes out are cases; figures are made of them
 (:mod:`neva.quality.figures`), and every figure leads back to them.
 """
 
@@ -54,7 +54,7 @@ class Sources:
     Attributes
     ----------
     rows : int
-        Events with the codes that the measure looks at (all revisions left
+        Events with the codes that the measure reads (all revisions left
         out that were withdrawn).
     assumed : float or None
         Share of them whose time of recording is assumed.
@@ -93,7 +93,7 @@ class MeasureRun:
     sources : dict of str to Sources
         What each measure rests on.
     now : datetime
-        When the measures are asked for: the data cut.
+        When the measures are evaluated: the data cut.
     identity : str
         Hospital, version and view.
     zone : str

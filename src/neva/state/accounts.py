@@ -46,7 +46,7 @@ class Account:
     Attributes
     ----------
     name : str
-        Under which somebody signs in; stands in the audit.
+        The name to sign in with; recorded in the audit.
     shown : str
         What pages call them.
     role : str

@@ -39,7 +39,7 @@ CLOCKS_APART: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class FeedbackEntry:
-    """What became of one card.
+    """The response to one card.
 
     Attributes
     ----------

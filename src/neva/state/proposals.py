@@ -176,7 +176,7 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True)
 class SavedScenario:
-    """A what-if that somebody kept: its name, YAML text, hospital, who and when."""
+    """A saved scenario: its name, YAML text, hospital, who and when."""
 
     id: str
     name: str
@@ -187,7 +187,7 @@ class SavedScenario:
 
 
 class SavedScenarios:
-    """The what-ifs of a state."""
+    """The saved scenarios of a state."""
 
     def __init__(self, database: Database):
         self._database = database
@@ -195,7 +195,7 @@ class SavedScenarios:
     def save(
         self, name: str, text: str, *, hospital: str, actor: str, at: datetime
     ) -> SavedScenario:
-        """Keep a what-if under a new id: one that was shared by link never changes."""
+        """Save a scenario under a new id: one that was shared by link never changes."""
         made: dict[str, Any] = {
             "id": uuid.uuid4().hex[:12],
             "name": required_words(name, "name", longest=200),

@@ -189,7 +189,7 @@ def cumulative_incidence(
     Raises
     ------
     UsageError
-        Nobody was seen to leave `origin` after `start`.
+        No departure from `origin` after `start` was observed.
 
     Notes
     -----

@@ -15,7 +15,7 @@ __all__ = ["CHECKS", "Check"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is asked.
+    """One requirement.
 
     Attributes
     ----------

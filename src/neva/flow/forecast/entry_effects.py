@@ -1,10 +1,10 @@
 """How entries change the odds of leaving: learnt from the past of the same hospital.
 
 Lengths of stay know a unit and the time spent there. A ward knows more: that
-somebody goes home at noon, or waits for a place in a care home. How far such an
+a patient goes home at noon, or waits for a place in a care home. How far such an
 entry is to be believed differs between hospitals and kinds of entry, and is
-learnt: from what was entered at the same time of each of the last days, and
-from who then left.
+learnt: from the entries at the same time of each of the last days, and
+from which patients then left.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class EntryEffects:
         from those before: how many were ``judged``, of how many it came true,
         and how many were expected ``by_lengths_alone`` and ``with_entries``.
     now, first : datetime
-        Nothing later was looked at; the first day that was.
+        Nothing later was used; the first day that was.
     moments, patients : int
         How many; and of how many patients something was entered then.
 

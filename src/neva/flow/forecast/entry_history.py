@@ -1,6 +1,6 @@
 """Entries about the patients present, as they stood at moments of the past.
 
-A forecast that looks at expected dates and requests must know how such entries
+A forecast that uses expected dates and requests must know how far such entries
 came true: for that they are read as they stood at each of many moments, and
 not as somebody wrote them later.
 """

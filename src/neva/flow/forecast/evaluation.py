@@ -1,9 +1,8 @@
 """Evaluation of forecasts: rolling origins, fixed baselines, proper scores.
 
 At every origin a forecast is made from what was known then, and so are the
-baselines; later each is scored by what came. A forecast that does not beat
-"as it is now" or "as a week ago" is not worth its trouble, and its intervals
-are judged by how often they held.
+baselines; later each is scored by what came. A forecast should beat "same
+as now" and "same as a week ago", and its intervals are evaluated by how often they held.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ that vary more than chance, thinned by the same trajectories. Both are summed
 exactly, as distributions. What the rates and the level of arrivals might be
 instead, given as few data as there are, widens them.
 
-Capacity is not looked at: the forecast says how many want a place. What
+Capacity is not considered: the forecast says how many want a place. What
 happens when there is none is for the simulation.
 """
 
@@ -240,8 +240,8 @@ def forecast_flow(
         uncertainty out.
     rng : numpy.random.Generator
     effects : EntryEffects, optional
-        What expected discharges and requests for beds were worth, as learnt at
-        *now*; without them lengths of stay alone are looked at.
+        Effects of expected discharges and bed requests, as learnt at *now*;
+        without them lengths of stay alone are used.
     history : EntryHistory, optional
         With what is entered at *now*; goes with `effects`.
 

@@ -58,8 +58,8 @@ def forecast_hospital(
     seed : int
         Of what is drawn.
     entries : bool
-        Look at what was entered of those present (expected dates of discharge,
-        fitness, delays, requests for beds), as far as it came true in the past.
+        Use entries about the patients present (expected dates of discharge,
+        medical fitness, delays, bed requests), weighted by how far they came true in the past.
     progress : callable, optional
         Called with days looked back and their number.
 

@@ -65,7 +65,7 @@ def learn_widening(
     ----------
     past : sequence of (OccupancyForecast, mapping of str to array)
         Unwidened forecasts, and the numbers that came, by place, shape (steps,).
-        Numbers after `before` are not looked at.
+        Numbers after `before` are not used.
     before : datetime
         Aware.
 

@@ -1,9 +1,9 @@
 """Whether the forecast and the simulation of one hospital agree, and if not, why.
 
-Both are learnt from the same sojourns and look ahead from the same time. The
-forecast follows patients exactly and looks at no beds; the simulation draws
-them one by one and lets beds limit, block and divert. Their difference is
-taken apart by swapping one part at a time, so that the parts add up to it.
+Both are learnt from the same sojourns and look ahead from the same time. The forecast
+follows patients exactly and does not consider beds; the simulation draws them one by
+one and lets beds limit, block and divert. Their difference is decomposed by swapping
+one part at a time, so that the parts add up to it.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def agreement(
     through the forecast's lengths of stay; then its lengths of stay, for those
     here now and for those who come (no beds looked at); then its beds, with
     the same patients. What the forecast makes of entries (expected discharges,
-    requests for beds), which the simulation does not look at, is a fifth part;
+    requests for beds), which the simulation does not use, is a fifth part;
     what it says beyond its own lengths of stay and arrivals a sixth, ``other``.
     """
     sojourns = fitted.sojourns

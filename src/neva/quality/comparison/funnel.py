@@ -417,7 +417,7 @@ def funnel_ratios(
     -----
     Indirectly standardised ratios of two units should not be compared with
     each other when their case mix differs: each is compared with the reference.
-    tau2 is an excuse as well as an estimate: with wide limits nobody stands
+    tau2 is an excuse as well as an estimate: with wide limits no unit stands
     out; show phi, and say which method was used.
 
     References

@@ -56,7 +56,7 @@ class ReportedMeasure:
     counts : polars.DataFrame
         One row for each population: ``group``, ``stratifier`` and ``stratum``
         (null: all), ``population`` (FHIR's code), ``count`` (null: not said),
-        ``masked`` (withheld by whoever reported).
+        ``masked`` (withheld by the reporter).
     scores : polars.DataFrame
         ``group``, ``stratifier``, ``stratum``, ``score``, ``unit``, ``masked``.
     """

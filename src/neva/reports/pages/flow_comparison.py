@@ -69,7 +69,7 @@ def comparison_page(
     comparison : Comparison
         Its first scenario is what the others are compared to.
     checked : Calibrated or None
-        Simulated against observed days; stands beside every what-if.
+        Simulated against observed days; shown with every scenario.
     check_note : str
         Why there is no check, where there is none: shown in its place.
     agreement : Agreement or None

@@ -288,11 +288,11 @@ def page(
         The one that the run was made from.
     run : MeasureRun
     synthetic : bool
-        Whether the patients are invented: every chart says so then.
+        Whether the patients are synthetic: every chart says so then.
     every : str, optional
         Periods of the charts; weeks or months by the span of the data.
     cases : int
-        How many patients of each measure are taken apart; 0 for a page that
+        How many patients of each measure are explained; 0 for a page that
         leaves the hospital.
 
     Returns

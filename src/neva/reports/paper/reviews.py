@@ -327,7 +327,7 @@ def board_report_sheet(
         Aware.
     small_counts : bool
         Show counts from 1 to 4; else they, and what would give them away, are
-        withheld: for those who see no patients.
+        withheld: for roles that see no patients.
     """
     words = paper.words
     synthetic = is_synthetic(snapshot)

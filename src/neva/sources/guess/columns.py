@@ -142,8 +142,8 @@ class ColumnLook:
     why : str
         A key of :data:`WHYS`.
     examples : tuple of str
-        Up to three values, out of patients' rows: for the page of whoever gave
-        the file, for no message or log.
+        Up to three values, out of patients' rows: for the page of the user who
+        uploaded the file, for no message or log.
     """
 
     name: str
@@ -345,7 +345,7 @@ def _share(found: pl.Series) -> float:
 
 
 def values_of(frame: pl.DataFrame, name: str, mapping: Mapping, zone: str) -> ColumnValues:
-    """Look at the values of one column.
+    """Examine the values of one column.
 
     Parameters
     ----------

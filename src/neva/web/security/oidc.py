@@ -234,7 +234,7 @@ class Journey:
     until : int
         Seconds of the epoch after which the way back is closed.
     where : str
-        The page that was asked for.
+        The requested page.
     """
 
     secret: str

@@ -362,7 +362,7 @@ def _accuracy(asked: Asked, content: Mapping[str, Any]) -> Table:
 
 
 def scenarios(asked: Asked) -> ViewModel:
-    """List what-ifs, and a form for a new one."""
+    """List scenarios, and a form for a new one."""
     words = asked.words
     saved = asked.server.state.scenarios.all()
     units = sorted(asked.unit_titles)
@@ -408,7 +408,7 @@ def _parameters(asked: Asked, text: str) -> dict[str, Any]:
 
 
 def scenario(asked: Asked) -> ViewModel:
-    """Show one what-if: its text, and what it would change."""
+    """Show one scenario: its text, and what it would change."""
     words = asked.words
     found = asked.server.state.scenarios.get(asked.path["scenario"])
     parameters = _parameters(asked, found.text)
@@ -500,7 +500,7 @@ routes = APIRouter()
 
 @routes.post("/flow/scenarios")
 def save(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
-    """Keep a what-if and run it."""
+    """Save a scenario and run it."""
     asked = asked_of(request)
     text = str(form.get("text", ""))
     if len(text) > LONGEST:
@@ -524,7 +524,7 @@ def run(
     scenario: str,
     form: Mapping[str, Any] = Depends(posted),
 ) -> Response:
-    """Run a what-if again, on the data of now."""
+    """Run a scenario again, on current data."""
     asked = asked_of(request)
     found = asked.server.state.scenarios.get(scenario)
     asked.server.results.want("what-if", _parameters(asked, found.text), actor=asked.viewer.account)

@@ -76,7 +76,7 @@ def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def seen_board(asked: Asked, board: BedBoard) -> BedBoard:
-    """Leave of a board what somebody who is limited to units may see.
+    """Reduce a board to what a user limited to units may see.
 
     Answers, groups and counts stay those of the hospital.
     """
@@ -110,7 +110,7 @@ def patient_labels(
     why: str,
     placed: Mapping[int, str | None] | None = None,
 ) -> dict[int, str]:
-    """Name patients: by name and record number for those who treat, else by pseudonym."""
+    """Name patients: by name and record number for treating roles, else by pseudonym."""
     people = asked.server.people(asked.viewer, subjects, why=why, placed=placed)
     return {
         subject: people[subject].label if subject in people else str(subject)

@@ -419,7 +419,7 @@ def state_purpose(
     subject: str,
     form: Mapping[str, Any] = Depends(posted),
 ) -> Response:
-    """Say why a patient is looked at; audited."""
+    """Record the purpose of viewing a patient; audited."""
     asked = asked_of(request)
     why = str(form.get("purpose", ""))
     if why not in PURPOSES:

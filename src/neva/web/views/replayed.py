@@ -90,7 +90,7 @@ def replay_tables(
     rows : sequence of mapping
         Of :func:`shown_rows` or :func:`rows_of_rule`, with what `first` names.
     first : Column
-        What tells the rows apart.
+        What identifies the rows.
 
     Returns
     -------

@@ -370,7 +370,7 @@ def _use(asked: Asked, one: Upload, source: str) -> None:
 def change(
     request: Request, upload: str, form: Mapping[str, Any] = Depends(posted_text)
 ) -> Response:
-    """Try a mapping, take that of an earlier import, guess anew, or delete the file."""
+    """Try a mapping, take that of an earlier import, guess again, or delete the file."""
     asked = asked_of(request)
     one = asked.server.uploads.own(upload, asked.viewer.account)
     asked.server.uploads.refuse_under_way(one)

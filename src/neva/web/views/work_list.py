@@ -353,7 +353,7 @@ def _refuse_implausible(
 
 @routes.post("/work-list/entries")
 def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
-    """Keep what somebody enters about a stay; it becomes an event."""
+    """Save an entry about a stay; it becomes an event."""
     asked = asked_of(request)
     kind, stay = str(form.get("kind", "")), str(form.get("stay", ""))
     if kind not in ENTERED or kind not in KINDS:
@@ -407,7 +407,7 @@ def withdraw(
     entry: str,
     form: Mapping[str, Any] = Depends(posted),
 ) -> Response:
-    """Withdraw what was entered by mistake; the record still shows that it was believed."""
+    """Withdraw an entry made by mistake; the record still shows that it was made."""
     asked = asked_of(request)
     held = asked.server.state.entries.get(entry)
     if held is not None:
