@@ -333,7 +333,7 @@ def test_a_simulation_that_missed_the_past_is_doubted_at_the_top(compared, fitte
     warned = [one.text for one in page.lead if one.kind == "warning"]
     assert len(warned) == 1
     assert "on 0 of 14 days" in warned[0]
-    assert "read with doubt" in warned[0]
+    assert "read with caution" in warned[0]
 
 
 def test_trajectories_say_counts_and_what_is_left_open(pages):
