@@ -14,7 +14,7 @@ __all__ = ["SYNTHETIC_NOTE", "SYNTHETIC_SOURCE", "is_synthetic"]
 #: may take this name.
 SYNTHETIC_SOURCE: Final = "synthetic"
 #: Stands wherever a figure of such a hospital is shown.
-SYNTHETIC_NOTE: Final = "synthetic patients: no figure says anything of a real one"
+SYNTHETIC_NOTE: Final = "synthetic patients: no figure describes a real one"
 
 
 def is_synthetic(snapshot: Snapshot) -> bool:

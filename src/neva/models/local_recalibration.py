@@ -45,8 +45,8 @@ def not_its_own(model: Model, cases: Cases) -> None:
     """
     if cases.hospital == model.data["hospital"]:
         message = (
-            f"model {model.id}: it was made from this hospital's patients; found its own hospital "
-            f"{cases.hospital}; judge the procedure with `neva decide evaluate HOSPITAL --model "
+            f"model {model.id}: it was fitted to this hospital's patients; found its own hospital "
+            f"{cases.hospital}; evaluate the procedure with `neva decide evaluate HOSPITAL --model "
             f"{model.id}`, or the saved model on other patients"
         )
         raise ConflictError(message)

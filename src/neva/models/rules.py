@@ -121,7 +121,7 @@ def rule_of_model(
 
 def _validation(model: Model) -> str:
     made = model.data.get("identity", "unknown data")
-    return f"not validated here; made and resampled on {made}, see its model card"
+    return f"not validated here; fitted and resampled on {made}, see its model card"
 
 
 def predicted(

@@ -354,7 +354,7 @@ def _refuse_too_many(connection: Connection, entries: list[FeedbackEntry]) -> No
     if most is not None and most > MOST_PER_CARD:
         message = (
             "feedback: too many different entries about one card; found more than "
-            f"{MOST_PER_CARD}; send what became of it once"
+            f"{MOST_PER_CARD}; send each response once"
         )
         raise BadInputError(message)
 

@@ -133,12 +133,10 @@ class Proposals:
         with self._database.transaction() as connection:
             found = self._get(connection, proposal)
             if found.answer is not None:
-                message = "proposal: already answered; found an answer; propose it anew"
+                message = "proposal: already answered; found an answer; propose it again"
                 raise ConflictError(message)
             if confirm and found.actor == actor:
-                message = (
-                    "proposal: needs a second person; found the one who made it; ask somebody else"
-                )
+                message = "proposal: needs a second person; found the proposer; ask somebody else"
                 raise ConflictError(message)
             connection.execute(
                 table.update()
@@ -219,7 +217,7 @@ class SavedScenarios:
         with self._database.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == scenario)).first()
         if row is None:
-            message = "what-if: there is none of that id; found none; see the list of what-ifs"
+            message = "scenario: there is none of that id; found none; see the list of scenarios"
             raise NotFoundError(message)
         return SavedScenario(**row._mapping)
 

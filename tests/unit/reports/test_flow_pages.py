@@ -40,7 +40,7 @@ from neva.reports.pages.flow_agreement import agreement_words
 from neva.reports.pages.page import Text
 
 MADE = datetime(2021, 3, 1, 8, tzinfo=UTC)
-BANNER = "Synthetic patients: no figure says anything of a real one"
+BANNER = "Synthetic patients: no figure describes a real one"
 #: A name that would do harm if it were not escaped.
 EVIL = "<script>alert(1)</script>"
 

@@ -96,14 +96,14 @@ def learn_entries(
         Why, or from how much it was learnt.
     """
     if sojourns.precision == "day":
-        return None, "times are only known to the day: what was entered is not looked at"
+        return None, "times are only known to the day: entries are not used"
     rows = _at_moments(history, sojourns, lengths)
     entered = history.frame.filter(pl.col("moment").is_in(rows["moment"].unique().implode()))
     patients = entered["subject_id"].n_unique()
     if patients < LEAST_PATIENTS:
         return None, (
             f"entries of {patients} patients in the past are fewer than {LEAST_PATIENTS}: "
-            "expected discharges and requests for beds are not looked at"
+            "expected discharges and bed requests are not used"
         )
     # The pace of the last days is no part of what entries are compared with.
     plain = replace(lengths, pace=np.ones_like(lengths.pace))
@@ -114,8 +114,8 @@ def learn_entries(
     if judge:
         effects = replace(effects, reliability=_reliability(seen, plain, later))
     return effects, (
-        f"what was entered of {patients} patients on {len(moments)} days says how far "
-        "expected discharges and requests for beds are to be believed"
+        f"entries about {patients} patients on {len(moments)} days show how far "
+        "expected discharges and bed requests come true"
     )
 
 

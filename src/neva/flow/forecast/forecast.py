@@ -330,7 +330,8 @@ def forecast_flow(
         by_lengths = (kept * exact_share).reshape(len(places), steps)
     if here.strangers:
         notes.append(
-            f"{here.strangers} patients are where nobody was when the model was fitted: left out"
+            f"{here.strangers} patients are left out: their places had no patients when the "
+            "model was fitted"
         )
     return OccupancyForecast(
         places=places,

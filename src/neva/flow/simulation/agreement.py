@@ -42,9 +42,9 @@ HORIZONS: Final = (12, 24, 72, 168)
 PARTS: Final = {
     "arrivals": "more come, or fewer",
     "stays_here": "those here now stay longer, or less long",
-    "stays_to_come": "those who come stay longer, or less long",
+    "stays_to_come": "patients who arrive stay longer, or less long",
     "beds": "beds that are taken hold patients elsewhere",
-    "entries": "what was entered of those here now, which the simulation does not look at",
+    "entries": "entries about the patients here now, which the simulation does not use",
     "other": "what the forecast has beyond lengths of stay and arrivals",
 }
 #: A difference of so many patients is none: they are whole.

@@ -239,7 +239,7 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
         if planned:
             notes.append("planned patients who find no bed are cancelled and come a week later")
     if not any(sum(c.arrivals.per_hour) for c in classes if c.arrivals) and not recent.height:
-        notes.append("nobody arrived in the weeks before: the hospital only empties")
+        notes.append("no arrivals in the weeks before: the hospital only empties")
     return classes
 
 

@@ -117,7 +117,7 @@ class ArrivalsChange(_Period):
         names = [self.patient_class] if self.patient_class else [c.name for c in model.classes]
         if self.patient_class is None and all(c.arrivals is None for c in model.classes):
             raise UsageError(
-                "arrivals: nobody comes unplanned; found no class with arrivals; use electives"
+                "arrivals: no unplanned arrivals; found no class with arrivals; use electives"
             )
         for name in names:
             each = model.patient_class(name)
@@ -144,7 +144,7 @@ class ElectivesChange(_Strict):
         planned = [c.name for c in model.classes if c.electives is not None]
         if not planned:
             raise UsageError(
-                "electives: nobody is planned; found no class with electives; use arrivals"
+                "electives: no planned arrivals; found no class with electives; use arrivals"
             )
         names = [self.patient_class] if self.patient_class else planned
         for name in names:

@@ -134,8 +134,8 @@ def landmark(found: Trajectories, at: datetime | None = None) -> Landmark:
     present = sojourns.present().select("case", "state")
     if not present.height:
         message = (
-            f"landmark: nobody is present at {sojourns.now.isoformat()}; found no open sojourn; "
-            "choose a time before follow-up ends"
+            f"landmark: no patient is present at {sojourns.now.isoformat()}; found no open "
+            "sojourn; choose a time before follow-up ends"
         )
         raise UsageError(message)
     step = found.every_days
