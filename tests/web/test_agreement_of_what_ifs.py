@@ -74,17 +74,17 @@ def row(**changes):
 @pytest.mark.parametrize(
     ("changes", "english", "russian"),
     [
-        ({}, "5.0 patients fewer are here than would come", "меньше на 5,0, чем было бы"),
-        ({"beds": 5.0}, "5.0 patients more stay here because no bed", "больше на 5,0, потому что"),
-        ({"reasons": ["arrivals"]}, "expects 3.0 until then, the simulation 1.0", "поступления: к"),
+        ({}, "5.0 fewer patients are here than would come", "меньше на 5,0, чем было бы"),
+        ({"beds": 5.0}, "5.0 more patients stay here because no bed", "больше на 5,0, потому что"),
+        ({"reasons": ["arrivals"]}, "expects 3.0 by then, the simulation 1.0", "поступления: к"),
         (
             {"reasons": ["arrivals"], "come_forecast": 0.0, "come_simulated": 0.0},
             "arrivals in other units (5.0 patients here)",
             "поступления в другие отделения",
         ),
         ({"reasons": ["stays_here"]}, "expects 7.0 here then, the simulation 3.0", "из тех, кто"),
-        ({"reasons": ["stays_to_come"]}, "stay of those who come until then", "кто поступит"),
-        ({"reasons": ["entries"]}, "what was entered of those here", "внесено о находящихся"),
+        ({"reasons": ["stays_to_come"]}, "stay of those who arrive by then", "кто поступит"),
+        ({"reasons": ["entries"]}, "entries about the patients here", "отметки о находящихся"),
         ({"reasons": ["other"]}, "not explained (5.0 patients)", "не объяснено"),
     ],
 )

@@ -222,7 +222,7 @@ def test_those_who_treat_see_patients_where_the_table_says_so(clients, patients)
 @pytest.mark.parametrize("role", OTHERS)
 def test_the_bed_meeting_counts_and_names_nobody(clients, role):
     text = clients[role].get("/paper/bed-meeting").text
-    assert "Waiting for a bed" in text
+    assert "Awaiting a bed" in text
     assert "confirmed" in text
     for column in ("probability of discharge today", "blocked by", "fit since"):
         assert column in clients["clinician"].get("/paper/bed-meeting").text

@@ -158,7 +158,7 @@ def test_somebody_without_a_role_gets_a_page_and_no_account(shared, provider, gr
     client = shared.client()
     answer = went(client)
     assert answer.status_code == 403
-    assert "is not let in here" in answer.text
+    assert "has no access here" in answer.text
     refused(shared, client, answer, "no role")
     assert not [one for one in shared.state.accounts.all() if one.issuer]
 

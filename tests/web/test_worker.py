@@ -220,7 +220,7 @@ def test_a_page_says_that_its_work_failed_and_tries_again_later(tmp_path, kind):
         assert "Calculating…" in client.get("/data").text
         work_forever(made.settings, most=1)
         page = client.get("/data").text
-        assert "This could not be computed" in page
+        assert "The calculation failed" in page
         assert "Calculating…" not in page
         work_forever(made.settings, most=1)
         assert len(tries) == 1, "looking at the page does not try at once"

@@ -198,13 +198,13 @@ def test_health_metrics_and_pages_say_when_no_worker_is_heard_of(tmp_path):
         assert "Background tasks have stopped." not in client.get("/jobs").text
         made.later(seconds=SILENT_AFTER.total_seconds() + 1)
         assert status() == gone
-        assert "No worker has ever been heard of" in client.get("/jobs").text
+        assert "No worker has ever reported" in client.get("/jobs").text
         work_forever(made.settings, most=1)
         assert status() == well
         assert "Background tasks have stopped." not in client.get("/jobs").text
         made.later(seconds=SILENT_AFTER.total_seconds() + 1)
         assert status() == gone
-        assert "No worker has been heard of since" in client.get("/jobs").text
+        assert "No worker has reported since" in client.get("/jobs").text
         russian = client.get("/jobs", params={"language": "ru"}).text
         assert "Фоновые расчёты остановились." in russian
         assert "Background tasks have stopped." in client.get("/wallboard").text

@@ -1,1 +1,1 @@
-"""Who looks, and the one place where a pseudonym becomes a name."""
+"""The viewer, and the one place where a pseudonym becomes a name."""

@@ -1,4 +1,4 @@
-"""Names and record numbers: resolved when a page is shown, for those who treat, and written down.
+"""Names and record numbers: resolved when a page is shown, for treating roles, and audited.
 
 They stand in no table that analyses read. Record numbers are in the
 hospital's ``identities``, names in a file beside it that only its owner reads.

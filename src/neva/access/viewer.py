@@ -1,4 +1,4 @@
-"""Who looks: their name, role and units."""
+"""The viewer of a page: name, role and units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Viewer"]
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Somebody who is signed in.
+    """A user who is signed in.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""What a record system meets: CDS Hooks, the record that it sends, its tokens and servers."""
+"""The interface to record systems: CDS Hooks, the record that they send, tokens and servers."""

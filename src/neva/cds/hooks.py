@@ -1,7 +1,7 @@
 """CDS Hooks 2.0: discovery and the answers of services, without a web server.
 
 One service for each hook. A call becomes a patient's timeline, the rules of the
-hook are asked by the reference engine, and what they raise becomes cards: of
+hook are evaluated by the reference engine, and what they raise becomes cards: of
 live rules they are shown, of silent ones only logged. History that was not
 sent makes an input unknown, never false.
 """
@@ -119,7 +119,7 @@ class Answer:
     raised : tuple of RaisedCard
         All of them; only those ``shown`` are in ``content``.
     findings : tuple of Finding
-        Of every rule that was asked; with readings where it raises a card.
+        Of every rule that was evaluated; with readings where it raises a card.
     content : dict
         The response as CDS Hooks writes it.
     record : BedsideRecord
@@ -478,5 +478,5 @@ def _note_card(
 
 
 def longest_quiet(rules: Sequence[tuple[Rule, State]]) -> timedelta:
-    """Return how far back the log must be looked at for suppression."""
+    """Return how far back the log must be read for suppression."""
     return timedelta(hours=max((rule.quiet_hours for rule, _ in rules), default=0.0))

@@ -1,4 +1,4 @@
-"""What a CDS client sent of one patient, as the timeline that definitions look at.
+"""The record that a CDS client sent for one patient, as the timeline that definitions read.
 
 FHIR resources become rows by the same pure function as a bulk import, and the
 rows pass the same checks. What could not be read is counted by reason; what was
@@ -411,7 +411,7 @@ def bedside_record(
     patient, encounter : str
         Ids of the patient and the stay in context.
     now : datetime
-        Aware; what was recorded later is not looked at.
+        Aware; what was recorded later is not used.
     zone : str
         The hospital's zone.
     drafts : iterable of JSON

@@ -1,4 +1,4 @@
-"""Requests of CDS Hooks 2.0: what they must hold, checked before anything is done."""
+"""Requests of CDS Hooks 2.0: what they must contain, checked before anything is done."""
 
 from __future__ import annotations
 

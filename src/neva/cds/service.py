@@ -1,4 +1,4 @@
-"""The bedside behind the web door: rules and their states, calls, feedback, what is kept."""
+"""The bedside service behind the web server: rules and their states, calls, feedback, storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is where, when: census, arrivals, bed-days, length of stay."""
+"""Patients by place and time: census, arrivals, bed-days, length of stay."""
 
 from neva.census.intervals import Intervals, of_events, of_movements, of_stays, units_above
 from neva.census.length_of_stay import LengthOfStay, length_of_stay

@@ -1,4 +1,4 @@
-"""What is said about open stays beside their treatment: the current entries of each.
+"""Current entries about open stays, such as expected discharges and delays.
 
 Expected discharge, fitness to leave, reason for delay, isolation, request for
 a bed, ceiling of care, handover note: see :mod:`neva.events.operational_codes`.
@@ -83,12 +83,11 @@ def _newest(rows: pl.LazyFrame) -> pl.DataFrame:
 
 
 def newest_recorded(snapshot: Snapshot) -> datetime | None:
-    """Return when the feed of movements was last heard of by *now*; None where it never was.
+    """Return when the feed of movements last reported by *now*; None if it never did.
 
-    A source that tells movements is alive as long as it tells anything. What
-    another one tells, such as a table that somebody sent or an entry of a
-    page, does not make old beds fresh. Where no source tells movements, all
-    count but what people enter.
+    A source that delivers movements is alive as long as it delivers anything.
+    What another source delivers, such as an uploaded table or an entry on a page, does not make
+    old movements fresh. Where no source delivers movements, all sources count, but not entries.
     """
     now = pl.lit(snapshot.now, dtype=TIME)
     found: dict[str, list[pl.DataFrame]] = {}
@@ -137,7 +136,7 @@ def operational_events(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def recent_stays(snapshot: Snapshot, since: datetime | None = None) -> pl.DataFrame:
-    """Return stays that had begun by *now* and not ended before a time, *now* by default.
+    """Return stays that had started by *now* and not ended before a time, *now* by default.
 
     Returns
     -------
@@ -160,7 +159,7 @@ def recent_stays(snapshot: Snapshot, since: datetime | None = None) -> pl.DataFr
 def open_stays(
     snapshot: Snapshot, events: pl.DataFrame | None = None, *, recent: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Return stays that had begun and not ended at *now*.
+    """Return stays that had started and not ended at *now*.
 
     Parameters
     ----------
@@ -201,7 +200,7 @@ def _as_entries(rows: pl.DataFrame) -> pl.DataFrame:
 def current_entries(
     snapshot: Snapshot, *, stays: pl.DataFrame | None = None, events: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Return what holds now of each open stay.
+    """Return the entries in force for each open stay.
 
     Parameters
     ----------
@@ -251,7 +250,7 @@ def planned_admissions(
     stays: pl.DataFrame | None = None,
     events: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return who is planned to come within some hours and has not come.
+    """Return planned admissions within some hours that have not arrived.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Times spent in places: what every count of patients is made of.
+"""Times spent in places: the basis of every count of patients.
 
 A place is a unit (from movements), a stay's kind (from stays) or a state
 (from events that last). An interval is counted from its start until its end:
@@ -24,7 +24,7 @@ __all__ = ["Intervals", "Seen", "of_events", "of_movements", "of_stays", "units_
 
 
 class Seen(Protocol):
-    """What is asked of a snapshot."""
+    """The part of a snapshot that is needed here."""
 
     @property
     def now(self) -> datetime: ...  # noqa: D102
@@ -93,8 +93,8 @@ _COLUMNS = ("subject_id", "place", "start", "end", "open", "lost")
 def _closed(rows: pl.DataFrame, snapshot: Seen) -> pl.DataFrame:
     """End what is open: at the end of follow-up if there is one, else now.
 
-    A stay that is over without a known end is lost to sight at the latest time
-    known of it.
+    A stay that is over without a known end is lost to follow-up at the latest
+    time known of it.
     """
     followed = (
         snapshot.events()

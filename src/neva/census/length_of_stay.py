@@ -47,7 +47,7 @@ class LengthOfStay:
 def kaplan_meier(
     durations: npt.NDArray[np.float64], ended: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Estimate the share still there after each time (Kaplan & Meier 1958).
+    """Estimate the share still present after each time (Kaplan & Meier 1958).
 
     Parameters
     ----------
@@ -102,9 +102,9 @@ def length_of_stay(intervals: Intervals) -> LengthOfStay:
 
     Notes
     -----
-    Leaving out those still there makes stays look short, most of all in a
-    wave; the Kaplan-Meier estimate does not. It assumes that being still
-    there says nothing about how long one will stay.
+    Leaving out patients still present makes stays look short, most of all
+    in a wave; the Kaplan-Meier estimate does not. It assumes that being still present says
+    nothing about the remaining length of stay.
     """
     rows = []
     curves = []

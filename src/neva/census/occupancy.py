@@ -1,4 +1,4 @@
-"""The census: how many are where, and how many come and go."""
+"""The census: patients present, arrivals and departures, by place."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ _DONE: Final = ("rule", "unit", "done_within_hours", "over_cards", "done_cards",
 
 #: When rules were asked, by kind of moment; hours are said with their number.
 _ASKED: Final[dict[str, str]] = {
-    "hours": "Asked every {hours:g} h of each stay",
-    "starts": "Asked once, at the beginning of each stay",
-    "discharges": "Asked once, just before each discharge",
-    "orders": "Asked at each order they are about, as a draft",
+    "hours": "Evaluated every {hours:g} h of each stay",
+    "starts": "Evaluated once, at the start of each stay",
+    "discharges": "Evaluated once, just before each discharge",
+    "orders": "Evaluated at each order they are about, as a draft",
 }
 _IN_LOG: Final[dict[str, str]] = {
-    "hours": "At open charts; patient-days of all stays",
-    "starts": "At the beginning of stays; all that began",
+    "hours": "For open records; patient-days of all stays",
+    "starts": "At the start of stays; all that started",
     "discharges": "At discharges; all discharges",
     "orders": "At orders; all that the rule is about",
 }
@@ -99,7 +99,7 @@ def tables(
     rows = found.rules
     for title, mark, names in (
         ("Against the outcome", "outcome", _OUTCOMES),
-        ("Done after the card, within its own time", "done_within_hours", _DONE),
+        ("Done after the card, within its time limit", "done_within_hours", _DONE),
     ):
         if mark not in rows.columns:
             continue

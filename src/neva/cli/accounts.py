@@ -1,4 +1,4 @@
-"""``neva accounts``: who may come in."""
+"""``neva accounts``: who may sign in."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Who may come in, and in which role.", no_args_is_help=True)
+app = typer.Typer(help="Who may sign in, and in which role.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="the name to sign in with")]
 Role = Annotated[str | None, typer.Option(help="viewer, analyst, clinician or administrator")]
 Units = Annotated[
     list[str] | None, typer.Option("--unit", metavar="UNIT", help="only these units; repeat it")
 ]
-ShownName = Annotated[str | None, typer.Option("--shown-name", help="as it stands on pages")]
+ShownName = Annotated[str | None, typer.Option("--shown-name", help="as shown on pages")]
 
 
 def _open(hospital: Path) -> State:
@@ -92,11 +92,12 @@ def add(
     shown_name: ShownName = None,
     unit: Units = None,
     no_password: Annotated[
-        bool, typer.Option("--no-password", help="give it one later; nobody can sign in yet")
+        bool,
+        typer.Option("--no-password", help="set a password later; nobody can sign in until then"),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an account; its password is asked for, or read from standard input.
+    """Create an account; its password is prompted for, or read from standard input.
 
     Example: neva accounts add hospital dr.adams --role clinician --no-password
     """
@@ -122,7 +123,7 @@ def list_(hospital: HospitalPath, as_json: Json = False) -> None:
     """
     with _open(hospital) as state:
         found = state.accounts.all()
-    text = "\n".join(map(_line, found)) or "no accounts; make one with 'neva accounts add'"
+    text = "\n".join(map(_line, found)) or "no accounts; create one with 'neva accounts add'"
     tell(as_json, [_account_fields(one) for one in found], text)
 
 
@@ -134,10 +135,10 @@ def change(
     shown_name: ShownName = None,
     unit: Units = None,
     all_units: Annotated[bool, typer.Option("--all-units", help="no limit to units")] = False,
-    enable: Annotated[bool, typer.Option("--enable", help="let it in again")] = False,
+    enable: Annotated[bool, typer.Option("--enable", help="enable the account again")] = False,
     as_json: Json = False,
 ) -> None:
-    """Change an account; it acts at once, on open sessions too.
+    """Change an account; it takes effect at once, in open sessions too.
 
     Example: neva accounts change hospital dr.adams --role viewer
     """
@@ -155,7 +156,7 @@ def change(
 
 @app.command()
 def disable(hospital: HospitalPath, name: Name, as_json: Json = False) -> None:
-    """Let nobody in with this account any more; its sessions end.
+    """Disable an account; its sessions end.
 
     Example: neva accounts disable hospital dr.adams
     """
@@ -167,7 +168,7 @@ def disable(hospital: HospitalPath, name: Name, as_json: Json = False) -> None:
 def password(hospital: HospitalPath, name: Name, as_json: Json = False) -> None:
     """Give an account another password; its sessions end.
 
-    It is asked for, or read from standard input; never an argument.
+    It is prompted for, or read from standard input; never an argument.
 
     Example: neva accounts password hospital dr.adams
     """

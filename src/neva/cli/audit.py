@@ -1,4 +1,4 @@
-"""``neva audit``: who did what; whether the record of it is whole."""
+"""``neva audit``: the audit trail, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Who did what, and whether the record of it is whole.", no_args_is_help=True)
+app = typer.Typer(
+    help="The audit trail: who did what, and whether it is intact.", no_args_is_help=True
+)
 
 Where = Annotated[
     str,
@@ -59,17 +61,17 @@ def _expected(head: Path | None, expect: str | None) -> Head | None:
 def verify(
     where: Where,
     head: Annotated[
-        Path | None, typer.Option(help="file with a head that was noted by 'neva audit head'")
+        Path | None, typer.Option(help="file with a head saved by 'neva audit head'")
     ] = None,
     expect: Annotated[
-        str | None, typer.Option(metavar="NUMBER:HASH", help="a head that was noted")
+        str | None, typer.Option(metavar="NUMBER:HASH", help="a head noted earlier")
     ] = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Check that no row of the audit was changed, removed, inserted or swapped.
 
-    Rows removed from the end are seen only against a head that was noted
+    Rows removed from the end are seen only against a head noted earlier
     elsewhere. Exit code 3: the chain is broken.
 
     Example: neva audit verify hospital
@@ -93,10 +95,10 @@ def verify(
         if findings:
             lines += [f"the chain is broken: {len(findings)} findings", *map(str, findings)]
         else:
-            lines.append("the chain is whole")
+            lines.append("the chain is intact")
             if expected is None:
                 lines.append(
-                    "not checked: whether rows are missing at the end; give a noted head "
+                    "not checked: whether rows are missing at the end; give a head noted earlier "
                     "(--head or --expect)"
                 )
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``neva cds-verify``: does a CDS service do what CDS Hooks 2.0 asks."""
+"""``neva cds-verify``: check a CDS service against CDS Hooks 2.0."""
 
 from __future__ import annotations
 

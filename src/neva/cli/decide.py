@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Scores, rules, models: what to do next, and what an alert would have done.",
+    help="Scores, rules, models: what to do next, and how an alert would have performed.",
     no_args_is_help=True,
 )
 decide_models.add_to(app)
@@ -47,7 +47,7 @@ def list_rules(hospital: HospitalPath, programme: Programmes = None, as_json: Js
     """List the rules and their states in this hospital.
 
     A rule whose content is no longer the one that was made silent or live is
-    "changed": it is not asked until somebody makes it silent again.
+    "changed": it is not evaluated until somebody makes it silent again.
 
     Example: neva decide rules hospital
     """
@@ -95,7 +95,7 @@ def explain(
     programme: Programmes = None,
     as_json: Json = False,
 ) -> None:
-    """Say in words when a rule holds, what it shows and whom it asks to act.
+    """Say in plain words when a rule holds, what it shows and who should act.
 
     Example: neva decide explain covid19.steroid-on-oxygen
     """
@@ -220,7 +220,7 @@ def score(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Work out a score for every stay, as known at the data cut or at a time.
+    """Calculate a score for every stay, as known at the data cut or at a time.
 
     With an item missing there is no total, but still "at least".
 
@@ -275,7 +275,7 @@ def show_work_list(
     hospital: HospitalPath,
     programme: Programmes = None,
     every_rule: Annotated[
-        bool, typer.Option("--every-rule", help="also rules that are not live: to look at them")
+        bool, typer.Option("--every-rule", help="also rules that are not live, for review")
     ] = False,
     stale_after: Annotated[
         float, typer.Option(metavar="MINUTES", help="after which a silent feed is stale")
@@ -283,7 +283,7 @@ def show_work_list(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """List who needs attention now, whose task it is, and until when.
+    """List who needs attention now, whose task it is, and by when.
 
     Example: neva decide work-list hospital --every-rule
     """
@@ -322,7 +322,7 @@ def _work_list(
     stale_after: float,
     as_of: str | None,
 ) -> tuple[list[Rule], WorkList]:
-    """Make the work list with what somebody did with its tasks."""
+    """Build the work list with the actions recorded for its tasks."""
     from neva.decisions.cards import hash_of
     from neva.decisions.work_list import work_list
     from neva.programmes.acute_care.outcomes import observation_plan
@@ -343,7 +343,7 @@ def _work_list(
     if not chosen:
         message = (
             "work list: no rule is live in this hospital; found none; make rules live with "
-            "'neva decide state', or look at all of them with --every-rule"
+            "'neva decide state', or see all of them with --every-rule"
         )
         raise UsageError(message)
     made = work_list(
@@ -363,28 +363,28 @@ def acknowledge(
     hospital: HospitalPath,
     rule: Annotated[str, typer.Argument(metavar="RULE", help="its id")],
     stay: Annotated[int, typer.Argument(metavar="STAY", help="as the work list names it")],
-    owner: Annotated[str | None, typer.Option(help="who takes it on; the user by default")] = None,
+    owner: Annotated[str | None, typer.Option(help="who accepts it; the user by default")] = None,
     done: Annotated[
-        bool, typer.Option("--done", help="take it off the list: it was dealt with")
+        bool, typer.Option("--done", help="complete the task: action was taken")
     ] = False,
     reason: Annotated[str | None, typer.Option(help="why; needed with --done")] = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Take on a task of the work list, or take it off; audited.
+    """Accept or complete a task of the work list; audited.
 
     Example: neva decide acknowledge synthetic-hospital acute-care.news2-urgent 17 --owner Ivanova
     """
     from neva.state import open_state, state_of
 
     if done and not reason:
-        message = "--done: needs a --reason; found none; say how it was dealt with"
+        message = "--done: needs a --reason; found none; say what was done"
         raise UsageError(message)
     _, made = _work_list(hospital, None, True, 60.0, as_of)
     found = [one for one in made.tasks if one.rule == rule and one.stay_id == stay]
     if not found:
         message = (
-            f"work list: no such task now; found rule {rule!r} for no such stay; look with "
+            f"work list: no such task now; found rule {rule!r} for no such stay; check with "
             "'neva decide work-list'"
         )
         raise NotFoundError(message)

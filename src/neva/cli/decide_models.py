@@ -31,8 +31,8 @@ Without = Annotated[
 ]
 Outer = Annotated[int, typer.Option("--folds", help="outer folds, by patient")]
 Repeats = Annotated[int, typer.Option(help="resamplings with other folds")]
-Resamples = Annotated[int, typer.Option(help="redrawings of patients for intervals")]
-Seed = Annotated[int, typer.Option(help="of folds, fits and redrawings")]
+Resamples = Annotated[int, typer.Option(help="bootstrap samples of patients for intervals")]
+Seed = Annotated[int, typer.Option(help="seed of folds, fits and bootstrap samples")]
 CARD = "MODEL-CARD.md"
 
 
@@ -60,7 +60,7 @@ def train(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Make a model of the hospital's own patients, judge it by resampling, and save it.
+    """Fit a model to the hospital's own patients, evaluate it by resampling, and save it.
 
     Example: neva decide train tongji --model covid19.mortality --out mortality --repeats 1
     """
@@ -108,7 +108,7 @@ def train(
                 "",
                 table(_short(evaluation.figures)),
                 "",
-                "model less the others, on the same patients:",
+                "model minus the others, on the same patients:",
                 table(_rounded(evaluation.differences)),
                 "",
                 *(
@@ -145,7 +145,7 @@ def evaluate(
     without: Without = None,
     tests: Annotated[
         list[str] | None,
-        typer.Option("--price", metavar="TEST", help="show what it costs to lack this feature"),
+        typer.Option("--price", metavar="TEST", help="show the effect of leaving this feature out"),
     ] = None,
     folds: Outer = 5,
     repeats: Repeats = 3,
@@ -154,7 +154,7 @@ def evaluate(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a model: by resampling the hospital's patients, or a saved one on these patients.
+    """Evaluate a model: by resampling the hospital's patients, or a saved one on these patients.
 
     Example: neva decide evaluate tongji --model covid19.mortality --at 24h --repeats 1
     """
@@ -263,11 +263,11 @@ def _report_text(report: ModelReport, out: Path | None, synthetic: bool) -> str:
             samples.why,
         ]
     if report.missing_tests is not None:
-        lines += ["", "what each missing test costs:", table(report.missing_tests)]
+        lines += ["", "effect of each missing test:", table(report.missing_tests)]
     if report.absent:
-        lines += ["", f"nobody here has: {', '.join(report.absent)}"]
+        lines += ["", f"no patient here has: {', '.join(report.absent)}"]
     if report.variant:
-        lines.append(f"so the variant speaks for: {', '.join(report.variant)}")
+        lines.append(f"so the variant applies to: {', '.join(report.variant)}")
     lines += ["", *report.verdicts()]
     if report.demonstration_only:
         lines.append(f"locked to demonstration: {report.lock_reason}")

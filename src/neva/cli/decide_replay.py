@@ -1,4 +1,4 @@
-"""``neva decide replay`` and ``neva decide log``: what alerts would have done, and did."""
+"""``neva decide replay`` and ``neva decide log``: how alerts would have performed, and did."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ Outcome = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
-        help="a feature that is a time, to judge every rule by instead of its own outcome; or none",
+        help="a feature that is a time, to assess every rule against instead of its own "
+        "outcome; or none",
     ),
 ]
 Horizon = Annotated[
@@ -49,7 +50,7 @@ Horizon = Annotated[
 
 
 def _judging(name: str | None) -> dict[str, Any]:
-    """By what rules are judged: settings of a replay."""
+    """What rules are assessed against: settings of a replay."""
     from neva.definitions.programme import load_programme
 
     if name is None:
@@ -90,14 +91,15 @@ def replay(
     hospital: HospitalPath,
     rule: Annotated[
         list[str] | None,
-        typer.Option("--rule", metavar="ID", help="all that are installed otherwise"),
+        typer.Option("--rule", metavar="ID", help="all installed ones by default"),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="a saved model instead of rules")
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="of the model; its own otherwise")] = None,
     every: Annotated[
-        float, typer.Option(metavar="HOURS", help="how often rules of an open chart are asked")
+        float,
+        typer.Option(metavar="HOURS", help="how often rules for an open record are evaluated"),
     ] = 1,
     outcome: Outcome = None,
     horizon: Horizon = None,
@@ -115,9 +117,10 @@ def replay(
 ) -> None:
     """Run rules or a model over the history as if they had been live.
 
-    Rules of an open chart are asked every hour of each stay, those of a discharge
-    or an order just before it, with what had been recorded by then and was not
-    yet withdrawn. Each is judged by what it warns of. Nothing is shown to anybody.
+    Rules for an open record are evaluated every hour of each stay, those for a
+    discharge or an order just before it, with what had been recorded by then and was
+    not yet withdrawn. Each is assessed against the outcome it warns of. Nothing is
+    shown to anybody.
 
     Example: neva decide replay hospital --rule acute-care.news2-emergency
     """
@@ -187,7 +190,7 @@ def replay(
 
 
 def _for_all(made: Any) -> str | None:
-    """Name the outcome that judges every rule instead of its own."""
+    """Name the outcome that every rule is assessed against instead of its own."""
     titles = {one.title for one in made.judged_by.values()}
     return None if made.is_own else next(iter(titles), "none")
 
@@ -198,11 +201,11 @@ def _head(made: Any, horizon: float | None) -> str:
         words.append(SYNTHETIC_NOTE.capitalize() + ".")
     instead = _for_all(made)
     if instead is None:
-        words.append("Each rule is judged by the outcome that it warns of.")
+        words.append("Each rule is assessed against the outcome that it warns of.")
     elif instead == "none":
-        words.append("No rule is judged by an outcome (--outcome none).")
+        words.append("No rule is assessed against an outcome (--outcome none).")
     else:
-        words.append(f"EVERY rule is judged by one outcome, not its own: {instead}.")
+        words.append(f"EVERY rule is assessed against one outcome, not its own: {instead}.")
     if horizon is not None:
         words.append(f"Horizon of every rule: {horizon:g} h.")
     assumed = f"{share(made.assumed_share)} of the events used have an assumed time of recording"
@@ -223,7 +226,7 @@ def log(
     every: Annotated[str, typer.Option(help="1d, 1w or 1mo, for feedback")] = "1w",
     as_json: Json = False,
 ) -> None:
-    """Say what silent and live rules did, and what became of their cards.
+    """Show the cards of silent and live rules, and the responses to them.
 
     Example: neva decide log hospital
     """
@@ -260,7 +263,8 @@ def log(
     def text() -> str:
         head = (
             f"{cards.height:,} cards raised in {days:g} days, {int(cards['shown'].sum()):,} shown; "
-            f"{responses.height:,} feedback. Cards of charts that nobody opened are not in the log."
+            f"{responses.height:,} feedback. Cards for records that nobody opened are not "
+            "in the log."
         )
         lines = [head]
         if found is not None:

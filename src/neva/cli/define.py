@@ -1,4 +1,4 @@
-"""``neva define``: definitions: are they right, what do they mean, what do they answer."""
+"""``neva define``: check, explain and run definitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neva.files.whole import whole_file
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Definitions: are they right, what do they mean, what do they answer.",
+    help="Definitions: check them, explain them in plain words, run them.",
     no_args_is_help=True,
 )
 
@@ -32,7 +32,7 @@ Name = Annotated[
 ]
 Codelists = Annotated[
     list[Path] | None,
-    typer.Option("--codelists", metavar="FILE", help="codelists that a file of definitions names"),
+    typer.Option("--codelists", metavar="FILE", help="codelists named by a file of definitions"),
 ]
 
 
@@ -59,11 +59,11 @@ def _documents(name: str, codelists: list[Path] | None = None) -> list[Any]:
 def check(
     files: Files,
     hospital: Annotated[
-        Path | None, typer.Option(help="also: do codes and units occur in this hospital")
+        Path | None, typer.Option(help="also check whether codes and units occur in this hospital")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check files of definitions and codelists; with a hospital, whether they fit it.
+    """Check files of definitions and codelists, and whether they fit a hospital if one is given.
 
     Example: neva define check admissions.py --hospital hospital
     """
@@ -171,7 +171,7 @@ def _population(given: str | None, documents: list[Any]) -> Any:
 
 
 def _outputs(documents: list[Any]) -> dict[str, Any]:
-    """One column a definition; of a score its items, of a measure its status."""
+    """One column per definition; the items of a score, the status of a measure."""
     from neva.definitions.documents import Feature, Score
 
     found: dict[str, Any] = {}
@@ -186,7 +186,7 @@ def _outputs(documents: list[Any]) -> dict[str, Any]:
 
 
 def _counted(frame: pl.DataFrame, outputs: dict[str, Any]) -> pl.DataFrame:
-    """For each column how many answers there are of each sort."""
+    """For each column, the number of answers of each kind."""
     from neva.definitions import model as m
 
     rows = []
@@ -210,7 +210,7 @@ def _counted(frame: pl.DataFrame, outputs: dict[str, Any]) -> pl.DataFrame:
 
 
 def _with_scores(frame: pl.DataFrame, documents: list[Any]) -> pl.DataFrame:
-    """Add to the items of a score its total, and what it is at least."""
+    """Add the total of a score, or its lower bound, to its items."""
     from neva.definitions.documents import Score
 
     for one in documents:
@@ -242,7 +242,7 @@ def run(
     ] = None,
     engine: Annotated[str, typer.Option(help="relational or reference")] = "relational",
     show_sql: Annotated[
-        bool, typer.Option("--show-sql", help="print the plan's SQL and answer nothing")
+        bool, typer.Option("--show-sql", help="print the SQL of the plan and do not run it")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="answers point by point: .csv or .parquet")
@@ -254,7 +254,7 @@ def run(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a hospital definitions; print how many answers of each sort there are.
+    """Run definitions on a hospital; print the number of answers of each kind.
 
     Example: neva define run stroke hospital --population each-stay
     """

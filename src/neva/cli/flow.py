@@ -92,7 +92,7 @@ def stays(
     }
 
     def text() -> str:
-        lines = ["stays, open ones for as long as they were seen", "", table(result.frame)]
+        lines = ["stays, open ones counted up to the data cut", "", table(result.frame)]
         if found is not None:
             lines += [
                 "",
@@ -105,8 +105,8 @@ def stays(
                 table(found["exits"]),
                 "",
                 (
-                    "expected days until they leave the hospital, of those who just came "
-                    f"(up to {found['horizon_days']:g} days)"
+                    "expected remaining days in hospital, for patients who have just "
+                    f"arrived (up to {found['horizon_days']:g} days)"
                 ),
                 "",
                 table(found["remaining"]),
@@ -123,7 +123,7 @@ _DAYS = (1.0, 3.0, 7.0, 14.0, 28.0)
 def _trajectories(
     snapshot: Snapshot, by: str, states: list[str] | None, out: Path | None
 ) -> tuple[dict[str, Any] | None, str]:
-    """Trajectories, or why there are none; a page of them, if it is asked for."""
+    """Trajectories, or why there are none; and a page of them on request."""
     from neva.errors import UsageError
     from neva.flow import sojourns_of, trajectories
 
@@ -146,7 +146,7 @@ def _trajectories(
         from neva.reports.pages.flow import trajectories_page
 
         trajectories_page(found, made=now(), synthetic=is_synthetic(snapshot)).write(out)
-    notes = [f"{state}: nobody was seen to leave" for state in found.never_left]
+    notes = [f"{state}: no departure was recorded" for state in found.never_left]
     return {
         "cases": found.cases,
         "horizon_days": found.horizon_days,

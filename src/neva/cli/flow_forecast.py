@@ -48,25 +48,25 @@ def forecast(
     hospital: HospitalPath,
     by: By = "auto",
     states: States = None,
-    hours: Annotated[int, typer.Option(help="how far to look, in hours")] = 168,
+    hours: Annotated[int, typer.Option(help="horizon of the forecast, in hours")] = 168,
     as_of: AsOf = None,
     holidays: Holidays = None,
     model: Model = "negative-binomial",
     look_back: Annotated[
-        int, typer.Option(help="earlier days whose forecast errors widen this one; 0: none")
+        int, typer.Option(help="earlier days whose forecast errors widen the intervals; 0: none")
     ] = LOOK_BACK,
     entries: Annotated[
         bool,
         typer.Option(
             "--entries/--no-entries",
-            help="look at expected discharges and requests for beds, as far as they came true",
+            help="use expected discharges and bed requests, weighted by how far they came true",
         ),
     ] = True,
     seed: Annotated[int, typer.Option(help="of what is drawn")] = 1,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Say how many patients will be where, with how sure that is: the morning bed report.
+    """Forecast the number of patients in each place, with uncertainty: the morning bed report.
 
     Example: neva flow forecast synthetic-hospital --hours 24 --look-back 1
     """
@@ -129,11 +129,11 @@ def forecast(
             for row in report.short().iter_rows(named=True)
         ]
         if made.reliability is not None:
-            lines += ["", "What was entered, and what it was worth:"]
+            lines += ["", "Entries, and how often they came true:"]
             lines += [table(made.reliability, rows=20), ""]
         lines += [
             *(f"note: {note}" for note in made.notes),
-            "capacity is not looked at: these are patients who want a place",
+            "capacity is not considered: these are patients who need a place",
         ]
         if out is not None:
             lines.append(f"page: {out}")
@@ -156,23 +156,24 @@ def evaluate(
     by: By = "auto",
     states: States = None,
     arrivals: Annotated[
-        bool, typer.Option("--arrivals", help="judge daily arrivals, not numbers present")
+        bool, typer.Option("--arrivals", help="evaluate daily arrivals, not numbers present")
     ] = False,
     first: Annotated[
-        str | None, typer.Option(metavar="DAY", help="first day judged; four weeks back if none")
+        str | None,
+        typer.Option(metavar="DAY", help="first day evaluated; four weeks back by default"),
     ] = None,
     last: Annotated[str | None, typer.Option(metavar="DAY", help="last origin")] = None,
     horizons: Annotated[
-        str, typer.Option(help="how far ahead, in hours; by whole days for arrivals")
+        str, typer.Option(help="horizons in hours; whole days for arrivals")
     ] = "24,72,168",
     clock: Annotated[int, typer.Option(help="local hour of the day of the origins")] = 8,
     holidays: Holidays = None,
     model: Model = "negative-binomial",
     ets: Annotated[
-        bool, typer.Option("--ets", help="judge exponential smoothing too (arrivals; slow)")
+        bool, typer.Option("--ets", help="evaluate exponential smoothing too (arrivals; slow)")
     ] = False,
     hourly: Annotated[
-        bool, typer.Option("--hourly", help="judge arrivals by the hour, not by the day")
+        bool, typer.Option("--hourly", help="evaluate hourly arrivals, not daily ones")
     ] = False,
     columns: Annotated[
         str, typer.Option(help="columns of a file of counts")
@@ -182,7 +183,7 @@ def evaluate(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Judge forecasts of the past by what came, beside fixed baselines.
+    """Evaluate past forecasts against what was observed, compared with fixed baselines.
 
     Example: neva flow evaluate synthetic-hospital --first 2020-04-06 --last 2020-04-08
     """
@@ -247,7 +248,7 @@ def _horizons(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or found[0] < 1:
-        message = f"--horizons: must be hours, with commas between; found {text!r}; give 24,72,168"
+        message = f"--horizons: must be hours, separated by commas; found {text!r}; give 24,72,168"
         raise UsageError(message)
     return found
 

@@ -30,7 +30,9 @@ CheckDays = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.html", help="write a page too")]
 #: Said wherever simulated figures are shown.
-NO_PROMISE = "simulated from records of the past: what would be, if all else stayed as it was"
+NO_PROMISE = (
+    "simulated from records of the past: what would happen if everything else stayed the same"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,7 +91,7 @@ def _checked_words(checked: Calibrated | None, why: str) -> list[str]:
     stays = checked.stays
     return [
         (
-            f"checked on {whole['days']} days that were not learnt from: patients at noon lay "
+            f"checked on {whole['days']} days held out from fitting: patients at noon lay "
             f"within the simulated 5 % to 95 % on {part(whole['share'])} of days (all units "
             f"together); the median stay of {int(stays['inside'].sum())} of {stays.height} units "
             "lay within theirs"
@@ -100,7 +102,8 @@ def _checked_words(checked: Calibrated | None, why: str) -> list[str]:
 def simulate(
     hospital: HospitalPath,
     scenario: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="what if; as it is, if none is given")
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="scenario file; the hospital as it is by default"),
     ] = None,
     days: Days = 14,
     replications: Annotated[
@@ -222,7 +225,7 @@ def _half_width(text: str) -> Any:
 def compare(
     hospital: HospitalPath,
     scenario: Annotated[
-        list[Path], typer.Option(metavar="FILE.yaml", help="what if; may be given several times")
+        list[Path], typer.Option(metavar="FILE.yaml", help="scenario file; may be repeated")
     ],
     days: Days = 14,
     replications: Replications = 50,
@@ -233,13 +236,13 @@ def compare(
         str | None, typer.Option(help="search the beds of this unit for --service as well")
     ] = None,
     service: Annotated[
-        float, typer.Option(help="share of patients who find a bed of --unit at once")
+        float, typer.Option(help="share of patients who get a bed of --unit at once")
     ] = 0.95,
     check_days: CheckDays = 14,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Compare what-ifs with the hospital as it is: the same patients, paired differences.
+    """Compare scenarios with the hospital as it is: the same patients, paired differences.
 
     Example: neva flow compare synthetic-hospital --scenario scenario.yaml --replications 5
     """
@@ -345,7 +348,7 @@ def calibrate(
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
-    """Simulate the last days from before them, and lay them beside what was recorded.
+    """Simulate the last days from before them, and compare with what was recorded.
 
     Example: neva flow calibrate synthetic-hospital --days 7
     """

@@ -1,4 +1,4 @@
-"""``neva identities``: the names behind pseudonyms, for those who treat."""
+"""``neva identities``: the names behind pseudonyms, for treating clinicians."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.callback()
 def _group() -> None:
-    """Keep the group a group, though it has one command."""
+    """Keep this a group although it has one command."""
 
 
 @app.command()
@@ -32,7 +32,7 @@ def load(
     ],
     as_json: Json = False,
 ) -> None:
-    """Load names and birth dates; they are kept apart, and no analysis reads them.
+    """Load names and birth dates; they are stored separately, and no analysis reads them.
 
     Example: neva identities load hospital people.csv --assigner log
     """

@@ -19,8 +19,8 @@ app = typer.Typer(help="What happens to patients: maps, paths, times.", no_args_
 Activities = Annotated[
     Path | None, typer.Option(help="YAML file that says what counts as an activity")
 ]
-Begin = Annotated[str | None, typer.Option("--from", metavar="TIME", help="cases begun since")]
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="cases begun before")]
+Begin = Annotated[str | None, typer.Option("--from", metavar="TIME", help="cases started since")]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="cases started before")]
 Unit = Annotated[list[str] | None, typer.Option(help="cases that were in one of these units")]
 Outcome = Annotated[list[str] | None, typer.Option(help="cases with one of these outcomes")]
 Contains = Annotated[list[str] | None, typer.Option(help="cases with one of these activities")]
@@ -67,7 +67,7 @@ def _log(
     if variant_share is not None:
         log = p.keep_cases(log, p.variant_share(variant_share))
     if not log.case_count:
-        message = "no case is left; found none that fits every filter; take a filter away"
+        message = "no case is left; found none that matches all filters; remove a filter"
         raise UsageError(message)
     return log
 
@@ -77,7 +77,7 @@ _HOW = ("median", "mean", "p90")
 
 
 def _in_words(*columns: str) -> pl.Expr:
-    """Write seconds as people do; for tables on the terminal."""
+    """Format seconds for tables on the terminal."""
     from neva.languages.english import duration
 
     return pl.col(columns).map_elements(duration, return_dtype=pl.String, skip_nulls=False)
@@ -113,7 +113,7 @@ def map_(
     variant_share: VariantShare = None,
     as_json: Json = False,
 ) -> None:
-    """Map which activity directly follows which, how often and how fast.
+    """Map which activity directly follows which, how often and after how long.
 
     Example: neva pathways map hospital --svg map.svg
     """
@@ -219,7 +219,7 @@ def activities_(
     variant_share: VariantShare = None,
     as_json: Json = False,
 ) -> None:
-    """Time activities from their beginning to their end, and the waiting before them.
+    """Measure the duration of activities and the waiting time before them.
 
     Example: neva pathways activities hospital
     """
@@ -237,7 +237,7 @@ def activities_(
         return "\n".join(
             [
                 f"{log.case_count:,} cases, {log.event_count:,} events ({_origin(log)})",
-                "waiting is from when everything before had ended; without an end: as it began",
+                "waiting runs from the end of everything before; without an end, from its start",
                 "",
                 table(found.with_columns(_in_words(*measured)), rows=200),
             ]
@@ -263,7 +263,7 @@ def times(
     variant_share: VariantShare = None,
     as_json: Json = False,
 ) -> None:
-    """Time whole cases, or from the first of one activity to the first of another.
+    """Measure the duration of cases, or from the first of one activity to the first of another.
 
     Example: neva pathways times hospital "ER Sepsis Triage" "IV Antibiotics" --within 1
     """
@@ -274,7 +274,7 @@ def times(
     )
     assert isinstance(log, ActivityLog)
     if (start is None) != (end is None):
-        message = "times: one activity alone has no time; found one; give both, or none"
+        message = "times: one activity alone has no duration; found one; give both, or none"
         raise UsageError(message)
     found = throughput(log) if start is None or end is None else time_between(log, start, end)
     content: dict[str, Any] = {
@@ -327,7 +327,7 @@ def rework(
 @app.command()
 def compare(
     hospital: HospitalPath,
-    contains: Annotated[str, typer.Option(help="cases with this activity against the others")],
+    contains: Annotated[str, typer.Option(help="compare cases with this activity to the others")],
     activities: Activities = None,
     as_of: AsOf = None,
     as_json: Json = False,

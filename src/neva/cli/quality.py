@@ -1,4 +1,4 @@
-"""``neva quality``: measures, their charts, and one patient's decision."""
+"""``neva quality``: measures, their charts, and the explanation for one patient."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neva.languages.english import number, share
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Was the treatment good: measures, charts, and the patients behind them.",
+    help="Quality of care: measures, charts and patient lists.",
     no_args_is_help=True,
 )
 
@@ -61,7 +61,7 @@ def run_of(
     measures: list[str] | None = None,
     engine: str = "relational",
 ) -> tuple[Snapshot, Any]:
-    """Run the measures that a command asks for, and keep their definitions with the hospital."""
+    """Run the requested measures, and keep their definitions with the hospital."""
     from neva.definitions.programme import load_programme
     from neva.definitions.record import record_definitions
     from neva.quality import run_measures
@@ -96,7 +96,7 @@ def measure(
     ] = None,
     given: Setting = None,
     pending: Annotated[
-        bool, typer.Option("--pending", help="the work list: cases whose clock still runs")
+        bool, typer.Option("--pending", help="cases whose clock still runs")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="write figures as CSV, small cells suppressed")
@@ -181,7 +181,7 @@ def _undated(run: Any) -> int:
 
 
 def _of_period(run: Any, period: tuple[date | None, date | None]) -> str:
-    """Say of which days the cases are, and how many are of none."""
+    """Say which days the cases are from, and how many have none."""
     if not any(period):
         return ""
     words = [f"from {period[0]}"] if period[0] else []
@@ -251,7 +251,7 @@ def _two_decimals(value: float | None) -> str:
 
 
 def _figure_row(row: dict[str, Any], one: Any, found: Any) -> dict[str, Any]:
-    """Write the figures of a measure, of a period and group where these were asked for."""
+    """Write the figures of a measure, by period and group if requested."""
     continuous = one.observation is not None
     write = _two_decimals if continuous else share
     value = row["median"] if continuous else row["rate"]
@@ -304,7 +304,7 @@ def _figures_text(snapshot: Snapshot, run: Any, found: Any, of_period: str) -> s
     assumed = {name: one.assumed for name, one in run.sources.items() if one.assumed}
     if assumed:
         lines.append(
-            "when it became known is assumed for up to "
+            "the recording time is assumed for up to "
             f"{share(max(assumed.values()))} of the rows behind a measure"
         )
     dated = [name for name, one in run.sources.items() if one.dates_only]
@@ -426,7 +426,7 @@ def explain(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Show who is behind a figure, and what decided a patient's status.
+    """Show the patients behind a figure, and why a patient has a status.
 
     Example: neva quality explain hospital --programme sepsis
         --measure antibiotics-1-hour-from-triage --status failed

@@ -1,4 +1,4 @@
-"""``neva report`` and ``neva demo``: one file to read."""
+"""``neva report`` and ``neva demo``: a report in one file."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def report(
         list[str] | None, typer.Option(help="a programme whose measures the report shows")
     ] = None,
     cases: Annotated[
-        int, typer.Option(help="patients of each measure to take apart; 0 to leave the hospital")
+        int,
+        typer.Option(
+            help="patients of each measure to explain; 0 for a report that leaves the hospital"
+        ),
     ] = 5,
     title: Annotated[str, typer.Option(help="title of the report")] = "Hospital report",
-    note: Annotated[
-        list[str] | None, typer.Option(help="a sentence that the reader must know")
-    ] = None,
+    note: Annotated[list[str] | None, typer.Option(help="a note for the reader")] = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
@@ -73,16 +74,18 @@ def report(
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="where hospital and report go")] = Path(
+    folder: Annotated[Path, typer.Argument(help="where to put the hospital and the report")] = Path(
         "build/demo"
     ),
     serve: Annotated[
-        bool, typer.Option("--serve", help="then serve both hospitals on this machine")
+        bool, typer.Option("--serve", help="then serve both hospitals from this machine")
     ] = False,
-    port: Annotated[int, typer.Option(help="where to serve; the cohort is on the next one")] = 8321,
+    port: Annotated[
+        int, typer.Option(help="port to serve on; the cohort is on the next one")
+    ] = 8321,
     as_json: Json = False,
 ) -> None:
-    """Load the real cohort that comes with Neva, make synthetic patients, and report on both.
+    """Load the real cohort that comes with Neva, create synthetic patients, and report on both.
 
     With --serve the web application opens on them, with accounts of each role.
 

@@ -1,4 +1,4 @@
-"""``neva serve``: the web door."""
+"""``neva serve``: the web server."""
 
 from __future__ import annotations
 
@@ -29,29 +29,30 @@ def serve(
     ] = None,
     open_to_everyone: Annotated[
         bool,
-        typer.Option(
-            "--open-to-everyone", help="CDS Hooks answers whoever calls, without --clients"
-        ),
+        typer.Option("--open-to-everyone", help="CDS Hooks answers any caller, without --clients"),
     ] = False,
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            "--trusted-proxy", metavar="NETWORK", help="a proxy whose X-Forwarded-For is believed"
+            "--trusted-proxy", metavar="NETWORK", help="a proxy whose X-Forwarded-For is trusted"
         ),
     ] = None,
     fhir_server: Annotated[
         list[str] | None,
-        typer.Option("--fhir-server", metavar="URL", help="from where records may be fetched"),
+        typer.Option(
+            "--fhir-server", metavar="URL", help="servers from which records may be fetched"
+        ),
     ] = None,
     origin: Annotated[
-        list[str] | None, typer.Option("--origin", metavar="URL", help="pages that may call")
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="origins of pages that may call"),
     ] = None,
     programme: Annotated[
         list[str] | None, typer.Option("--programme", metavar="NAME", help="whose rules")
     ] = None,
     model: Annotated[
         list[Path] | None,
-        typer.Option("--model", metavar="FOLDER", help="a saved model that may be asked"),
+        typer.Option("--model", metavar="FOLDER", help="a saved model to serve"),
     ] = None,
     assigner: Annotated[
         str, typer.Option(help="who gave the ids that clients send; as in the import")
@@ -64,24 +65,26 @@ def serve(
     ] = False,
     wallboard_tokens: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="a token for each screen that shows the wallboard"),
+        typer.Option(metavar="FILE", help="file with a token for each wallboard screen"),
     ] = None,
     oidc: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="the provider that signs people in")
+        Path | None,
+        typer.Option(metavar="FILE", help="identity provider for sign-in (OpenID Connect)"),
     ] = None,
     downtime: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="write the census there every hour")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="folder for the downtime census, written every hour"),
     ] = None,
     upload_limit: Annotated[
-        int, typer.Option("--upload-limit", metavar="MB", help="of a file that a browser sends")
+        int, typer.Option("--upload-limit", metavar="MB", help="largest size of an uploaded file")
     ] = 500,
     workers: Annotated[int, typer.Option(help="processes for background tasks; 0: none")] = 1,
     check: Annotated[
-        bool, typer.Option("--check", help="open everything, say what would be served, and stop")
+        bool, typer.Option("--check", help="open everything, print what would be served, and stop")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Serve a hospital: pages for people, CDS Hooks 2.0 for other systems.
+    """Serve a hospital: web pages, and CDS Hooks 2.0 for other systems.
 
     Where other machines can reach it (by --host, --base-url or a --trusted-proxy), CDS
     Hooks needs --clients. Make the first
@@ -131,7 +134,7 @@ def serve(
                 "--clients"
             )
         elif settings.is_reachable_by_others and clients is None:
-            text += "; open to everyone: whoever reaches the address may call"
+            text += "; open to everyone: anyone who can reach the address may call"
         content = {
             "has_cds_hooks": settings.has_cds_hooks,
             "asks_for_tokens": clients is not None,

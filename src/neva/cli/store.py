@@ -41,7 +41,7 @@ def _settings(pairs: list[str]) -> dict[str, str]:
 
 
 def _hospital(path: Path, zone: str | None) -> tuple[Hospital, bool]:
-    """Open the hospital, or make it; say whether it was made."""
+    """Open the hospital or create it; return whether it was created."""
     if (path / "current").exists():
         hospital = open_hospital(path)
         if zone is not None and zone != hospital.settings.zone:
@@ -63,7 +63,7 @@ def _hospital(path: Path, zone: str | None) -> tuple[Hospital, bool]:
 def import_(
     kind: Annotated[str, typer.Argument(metavar="csv|xes|omop|fhir|meds", help="what it is")],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="file or folder")],
-    into: Annotated[Path, typer.Option("--into", metavar="HOSPITAL", help="made if absent")],
+    into: Annotated[Path, typer.Option("--into", metavar="HOSPITAL", help="created if absent")],
     mapping: Annotated[
         Path | None, typer.Option(help="what the columns mean: a file, or a ready mapping's name")
     ] = None,
@@ -71,7 +71,7 @@ def import_(
         str | None, typer.Option(help="time zone of a new hospital, as in Europe/Moscow")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="put a changed file in its earlier batch's place")
+        bool, typer.Option("--replace", help="replace the earlier batch of a changed file")
     ] = False,
     extend: Annotated[
         bool, typer.Option("--extend", help="add a changed file as a further extract")
@@ -185,7 +185,7 @@ def export(
 
 
 def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Say what a hospital holds.
+    """Describe the contents of a hospital.
 
     Example: neva info hospital
     """
@@ -260,14 +260,14 @@ def _time_text(value: object) -> str:
 def check(
     hospital: HospitalPath,
     thresholds: Annotated[
-        Path | None, typer.Option(help="a YAML file with thresholds of one's own")
+        Path | None, typer.Option(help="a YAML file with your own thresholds")
     ] = None,
     units: Annotated[
         bool,
         typer.Option(
             "--units",
-            help="instead: spellings of units of measurement that were not understood, and what "
-            "they may mean by the values beside them",
+            help="instead: unrecognised spellings of units of measurement, and what they may "
+            "mean, judging by the values",
         ),
     ] = False,
     as_of: AsOf = None,
@@ -303,7 +303,7 @@ def _units(snapshot: Snapshot, *, as_json: bool) -> None:
 
     def text() -> str:
         if found.is_empty():
-            return "every unit of measurement was understood"
+            return "every unit of measurement was recognised"
         report_lines = [table(found, rows=200), ""]
         if lines:
             head = (

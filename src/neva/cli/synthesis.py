@@ -23,9 +23,9 @@ def add_to(app: typer.Typer) -> None:
 
 def synthesise(
     hospital: Annotated[
-        Path, typer.Argument(metavar="HOSPITAL", help="folder of the hospital; made if absent")
+        Path, typer.Argument(metavar="HOSPITAL", help="folder of the hospital; created if absent")
     ],
-    stays: Annotated[int, typer.Option(help="how many stays have begun by the data cut")] = 1000,
+    stays: Annotated[int, typer.Option(help="how many stays have started by the data cut")] = 1000,
     seed: Annotated[int, typer.Option(help="another seed, another hospital")] = 1,
     zone: Annotated[str, typer.Option(help="time zone of the hospital")] = "Europe/Moscow",
     after_cut: Annotated[
@@ -36,12 +36,12 @@ def synthesise(
         bool,
         typer.Option(
             "--operations",
-            help="add expected discharges, delays, requests for beds, isolation, closed beds",
+            help="add expected discharges, delays, bed requests, isolation, closed beds",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a synthetic hospital, with the truth about them beside it.
+    """Create a synthetic hospital, with its planted truth beside it.
 
     Example: neva synthesise synthetic-hospital --stays 200 --seed 1
     """

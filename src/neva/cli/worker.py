@@ -1,4 +1,4 @@
-"""``neva worker``: does the jobs that pages ask for."""
+"""``neva worker``: runs the background tasks that pages request."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ def worker(
         list[str] | None, typer.Option("--programme", metavar="NAME", help="whose rules")
     ] = None,
     downtime: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="write the census there every hour")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="folder for the downtime census, written every hour"),
     ] = None,
     until_done: Annotated[
-        bool, typer.Option("--until-done", help="do what waits, and stop")
+        bool, typer.Option("--until-done", help="run the queued tasks, and stop")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Do the jobs that pages ask for, until it is stopped (Ctrl-C).
+    """Run background tasks requested by the pages, until stopped (Ctrl-C).
 
     'neva serve' begins a worker by itself; more of them may run beside it.
 

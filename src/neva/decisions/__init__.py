@@ -1,7 +1,7 @@
 """What to do next: rules, cards, the work list, replay.
 
-Modules are loaded when they are first asked for: whoever only reads rules does
-not wait for what replays them.
+Modules are loaded when they are first asked for: reading rules does not load
+what replays them.
 
 >>> import neva
 >>> neva.decisions.rules.HOOKS[0]

@@ -27,7 +27,7 @@ _WHO: Final = ["subject_id", "stay_id"]
 
 @dataclass(frozen=True)
 class Asking:
-    """How figures are asked for.
+    """Settings of the figures.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ def row_of(
     looked: pl.DataFrame,
     asking: Asking,
 ) -> dict[str, Any]:
-    """Work out the figures of a rule; those that it has none of are absent.
+    """Calculate the figures of a rule; figures that do not apply are absent.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def _against_outcome(
 def _done(
     rule: Rule, cards: pl.DataFrame, asking: Asking, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """How many cards were followed by what they ask for, within the rule's own time."""
+    """How many cards were followed by the action they ask for, within the rule's time limit."""
     over = cards.drop_nulls("done")
     low, high = _ratio_interval(
         *_by_patient(over.with_columns(one=pl.lit(1)), "done", "one"), rng, asking.level

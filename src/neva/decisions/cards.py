@@ -59,7 +59,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule found at one point.
+    """The finding of a rule at one point.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Finding:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether what is missing decides: somebody of whom it cannot be told."""
+        """Whether what is missing decides: a patient for whom it cannot be told."""
         return self.in_population is not False and (
             self.holds is None or (self.in_population is None and self.holds is True)
         )

@@ -1,4 +1,4 @@
-"""What of rules and their cards is shown to those who see no patients."""
+"""Disclosure control: what roles that see no patients are shown of rules and their cards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ANSWERS: Final = ("cards_shown", "accepted", "overridden", "without_feedback")
 
 
 def shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Withhold of a rule's replay what tells of few patients.
+    """Withhold the figures of a rule's replay that rest on few patients.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def shared_replay(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _few_outcomes(row: Mapping[str, Any]) -> set[str]:
-    """Name what tells of few stays with or without the outcome, warned of or not."""
+    """Name the figures that rest on few stays with or without the outcome, warned of or not."""
     stays, outcomes, warned = row["stays"], row["outcomes"], row["warned"] or 0
     hidden = set()
     decided = row.get("decided_stays", stays)
@@ -73,7 +73,7 @@ def _few_outcomes(row: Mapping[str, Any]) -> set[str]:
 
 
 def _few_over_cards(row: Mapping[str, Any], *, cards_hidden: bool) -> set[str]:
-    """Name what tells of few cards whose time is over, done or not."""
+    """Name the figures that rest on few cards whose time limit has passed, done or not."""
     over, done = row["over_cards"], row["done_cards"]
     hidden = set()
     if is_small(over) or is_small(row["cards"] - over):
@@ -86,7 +86,7 @@ def _few_over_cards(row: Mapping[str, Any], *, cards_hidden: bool) -> set[str]:
 
 
 def _few_moments(row: Mapping[str, Any]) -> set[str]:
-    """Name what tells of few discharges or orders: those asked, those with a card or without."""
+    """Name the figures that rest on few discharges or orders, with or without a card."""
     moments, cards = row["moments"], row["cards"] or 0
     hidden = set()
     if is_small(moments) or is_small((row.get("recorded") or moments) - moments):

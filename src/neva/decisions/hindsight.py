@@ -1,4 +1,4 @@
-"""What happened after a replay's moments: outcomes, and what cards asked for.
+"""What happened after the moments of a replay: outcomes, and the actions that cards asked for.
 
 Both are asked with hindsight, at the data cut: what was recorded later counts.
 """
@@ -73,10 +73,10 @@ def outcome_times(
 
 
 def tells_done(rule: Rule) -> bool:
-    """Tell whether a replay can say that what a rule's card asks for was done.
+    """Return whether a replay can tell that the action of a rule's card was done.
 
     It has a deadline, says when it is done, and warns of nothing: where it
-    warns of an outcome, that is what it is judged by.
+    warns of an outcome, that is what it is assessed against.
     """
     return (
         rule.warns_of is None and rule.treated is not None and rule.act_within_minutes is not None
@@ -84,7 +84,7 @@ def tells_done(rule: Rule) -> bool:
 
 
 def done_after(snapshot: Snapshot, rule: Rule, cards: pl.DataFrame) -> pl.Series:
-    """Say of each card whether what it asks for was done within its time.
+    """Return for each card whether its action was done within its time limit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures of what was really asked: silent mode, live mode, feedback and override reasons.
+"""Figures of what really ran: silent mode, live mode, feedback and override reasons.
 
 The log of cards holds what a replay would have to guess, so the same figures
 are worked out of it. What was asked depends on when charts were opened: a log
@@ -163,7 +163,7 @@ def _hours_of_stays(snapshot: Snapshot, begin: pl.Expr, end: pl.Expr) -> pl.Data
 
 
 def _looked(rule: Rule, asked: pl.DataFrame) -> pl.DataFrame:
-    """What a rule looked at, as far as a log tells."""
+    """The stays and points at which a rule was evaluated, as far as a log tells."""
     nothing = ("unknown", "raised", "treated", "limited")
     return asked.with_columns(
         pl.lit(rule.id).alias("rule"),
@@ -176,7 +176,7 @@ def _looked(rule: Rule, asked: pl.DataFrame) -> pl.DataFrame:
 def feedback_by_period(
     log: pl.DataFrame, feedback: pl.DataFrame, *, zone: str, every: str = "1w"
 ) -> pl.DataFrame:
-    """Count what became of the cards that were shown, by period, rule and unit.
+    """Count the responses to the cards that were shown, by period, rule and unit.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""When a replay asks a rule: where CDS clients would, by its hooks.
+"""When a replay evaluates a rule: where CDS clients would, by its hooks.
 
-A rule of an open chart is asked every so many hours, one of a discharge just
+A rule for an open record is evaluated every so many hours, one of a discharge just
 before the stay ends, one of an order just before the order is in force, with
 the order as the draft that the client would send.
 """
@@ -37,7 +37,7 @@ _WAS_DRAFT: Final = ("done", "planned", "cancelled")
 
 
 def moments_of(rule: Rule) -> Moments:
-    """Tell when a replay asks a rule.
+    """Return when a replay evaluates a rule.
 
     Where a rule has ``patient-view`` the hours are enough: the beginning of the
     stay is the first of them. Of several other hooks the one of orders comes
@@ -68,7 +68,7 @@ class _WithDrafts(Snapshot):
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a rule is asked.
+    """Where a rule is evaluated.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Placed:
 
 
 def placed(snapshot: Snapshot, rule: Rule, binding: Binding, *, every_hours: float = 1.0) -> Placed:
-    """Find the points at which a replay asks a rule.
+    """Find the points at which a replay evaluates a rule.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _orders(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _of_rule(orders: pl.DataFrame, rule: Rule, binding: Binding) -> pl.DataFrame:
-    """Orders that a rule is about: of the codes of the drafts that it asks for, or all."""
+    """Orders that a rule is about: those with the codes of its drafts, or all."""
     codes: set[str] = set()
     frames = [
         frame

@@ -1,4 +1,4 @@
-"""What a rule warns of, and by which outcome it is judged."""
+"""What a rule warns of, and the outcome that it is assessed against."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Outcome(BaseModel):
 def judged_by(
     own: Mapping[tuple[str, str], Outcome | None], instead: Feature | Outcome | None
 ) -> dict[tuple[str, str], Outcome]:
-    """Say by which outcome each rule is judged.
+    """Return the outcome that each rule is assessed against.
 
     Parameters
     ----------

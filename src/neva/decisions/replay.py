@@ -1,6 +1,6 @@
 """Replay: what a rule would have done last year, had it been live.
 
-Each rule is asked where CDS clients would ask it: of an open chart every hour of
+Each rule is evaluated where CDS clients would call it: of an open chart every hour of
 every stay, of a discharge or an order just before it; each time with what had
 been recorded by then and was not yet withdrawn. Nothing is shown to anybody; the
 same suppression as at the bedside says which findings would have been cards.
@@ -106,7 +106,7 @@ class Replay:
         The data cut.
     stays : polars.DataFrame
         ``stay_id``, ``subject_id``, ``start``, ``end``? of every stay that was
-        looked at.
+        evaluated.
     rules : tuple of Rule
     moments : dict of (str, str) to {"hours", "starts", "discharges", "orders"}
         When each rule, by id and version, was asked.
@@ -211,7 +211,7 @@ def chunks(points: pl.DataFrame, most: int = CHUNK_POINTS) -> Iterator[pl.DataFr
 def _findings_of_rule(
     answers: Answers, rule: Rule, place: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One rule's part of the answers: what it raises, and what it looked at."""
+    """One rule's part of the answers: its cards, and the points at which it was evaluated."""
     names = {name: f"{place}|{name}" for name in rule.decides}
     frame = answers.frame.select(
         "subject_id", "stay_id", "now", *(pl.col(key).alias(name) for name, key in names.items())
@@ -257,7 +257,7 @@ def _asked(
     delays: Delays | None,
     chunk_points: int,
 ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
-    """Ask rules at the same points: what each raised, and what each looked at."""
+    """Evaluate rules at the same points: the cards of each, and the points evaluated."""
     outputs = {
         f"{number}|{name}": node
         for number, rule in enumerate(rules)
@@ -287,7 +287,7 @@ def _asked(
 
 
 def _rules_by_moment(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """Group rules that are asked at the same points; each rule of orders has its own."""
+    """Group rules that are evaluated at the same points; each rule of orders has its own."""
     groups: dict[Any, list[Rule]] = {}
     for rule in rules:
         kind = moments_of(rule)
@@ -296,7 +296,7 @@ def _rules_by_moment(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 
 def with_done(snapshot: Snapshot, rule: Rule, alerts: pl.DataFrame) -> pl.DataFrame:
-    """Fill in of a rule's cards whether what they ask for was done."""
+    """Fill in for a rule's cards whether their action was done."""
     is_card = pl.col("shown") & pl.col("subject_id").is_not_null()
     cards = alerts.filter(is_card)
     if cards.is_empty() or not tells_done(rule):
@@ -321,19 +321,19 @@ def replay(
     Parameters
     ----------
     snapshot : Snapshot
-        The hospital; nothing after its cut is looked at.
+        The hospital; nothing after its cut is used.
     rules : sequence of Rule
         Of different ids or versions. The days on which they are in force are
-        not looked at: this is what they would have done. Each is asked at its
-        own moments (:func:`neva.decisions.moments.moments_of`).
+        not considered: this is what they would have done. Each is evaluated at
+        its own moments (:func:`neva.decisions.moments.moments_of`).
     every_hours : float
-        How often each stay is looked at, from its start to its end, for rules
-        of an open chart.
+        How often each stay is evaluated, from its start to its end, for rules
+        for an open record.
     outcome : Feature or Outcome, optional
         One that judges every rule instead of its own; a time, asked with
         hindsight, at the data cut.
     judge : bool
-        False: no rule is judged by an outcome.
+        False: no rule is assessed against an outcome.
     delays : mapping of str to float, optional
         Hours after which events are taken to have been known, by pattern of
         code, where the source does not say when they were recorded.

@@ -1,4 +1,4 @@
-"""What a replay says of its rules: burden, sensitivity, predictive value, lead time, overlap."""
+"""Figures of a replay: burden, sensitivity, predictive value, lead time, overlap of rules."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def figures(
     level: float = 0.95,
     seed: int = 0,
 ) -> Figures:
-    """Work out the figures of a replay.
+    """Calculate the figures of a replay.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def figures(
 
 
 def overlap(result: Replay, *, within_hours: float = 1.0) -> pl.DataFrame:
-    """Count how often two rules speak of the same stay.
+    """Count how often two rules raise a card for the same stay.
 
     Parameters
     ----------

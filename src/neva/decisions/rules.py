@@ -1,8 +1,8 @@
 """Rules: when a card is shown to a clinician, to whom, and what it says.
 
 A rule is a definition like any other: frozen, versioned, hashed, saved to JSON
-and back. What it may look at and what it may propose is checked when it is
-made: no card proposes stopping a drug or fills in a dose, and one that
+and back. What it may read and what it may propose is checked when it is
+created: no card proposes stopping a drug or fills in a dose, and one that
 proposes an anticoagulant shows what must be known before.
 """
 
@@ -67,7 +67,7 @@ class _Part(BaseModel):
 
 
 class Input(_Part):
-    """Something that a card shows of the patient.
+    """A value of the patient that a card shows.
 
     Attributes
     ----------
@@ -76,11 +76,11 @@ class Input(_Part):
     of : Expression
         Its value: number, text, boolean or time.
     time : Expression, optional
-        When it was measured or begun.
+        When it was measured or started.
     incomplete : Expression, optional
         True where `of` is only a lower limit: shown as "at least".
     largest_age_hours : float, optional
-        An older one counts as missing; said on the card.
+        An older one counts as missing, and the card says so.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -119,7 +119,7 @@ class OverrideReason(_Part):
 
 
 class Escalation(_Part):
-    """Who is asked next when nobody has acted."""
+    """Who is notified next when nobody has acted."""
 
     after_minutes: float = Field(gt=0)
     owner: str = Field(min_length=1)
@@ -131,7 +131,7 @@ class Rule(Document):
     Attributes
     ----------
     hooks : tuple of str
-        CDS Hooks at which it is asked. One of patient-view or encounter-start
+        CDS Hooks at which it is evaluated. One of patient-view or encounter-start
         feeds the work list too; the others speak of an order or a discharge.
     population : Expression
         Whom it is about; unknown counts as no.
@@ -311,7 +311,7 @@ class Rule(Document):
         return {name: node for name, node in self.outputs.items() if name in wanted}
 
     def valid_on(self, day: date) -> bool:
-        """Tell whether the rule is in force on a day."""
+        """Return whether the rule is in force on a day."""
         return (self.valid_from is None or self.valid_from <= day) and (
             self.valid_until is None or day <= self.valid_until
         )

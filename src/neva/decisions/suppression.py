@@ -1,4 +1,4 @@
-"""Not again so soon, unless worse: which findings of a stay become cards.
+"""Suppression of repeated cards: not again within the quiet hours, unless worse.
 
 One rule of thumb for the bedside and the replay: after a card of a rule has
 been shown for a stay, it is not shown again within the rule's quiet hours,
@@ -29,7 +29,7 @@ def is_quiet(
     last_severity: float | None,
     quiet_hours: float,
 ) -> bool:
-    """Tell whether a card is held back because of the last one shown.
+    """Return whether a card is suppressed because of the last one shown.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def _walk(group: Any, now: Any, severity: Any, quiet: int, out: Any) -> None:
 
 
 def shown(findings: pl.DataFrame, quiet_hours: float) -> npt.NDArray[np.bool_]:
-    """Tell for each finding of one rule whether its card would have been shown.
+    """Return for each finding of one rule whether its card would have been shown.
 
     Parameters
     ----------

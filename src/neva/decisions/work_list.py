@@ -1,8 +1,8 @@
-"""The work list: who needs attention now, whose task it is, and until when.
+"""The work list: who needs attention now, whose task it is, and by when.
 
-CDS Hooks speaks only when somebody opens a chart. The work list asks the same
-rules of every patient in the hospital, ranks what they raise, and says who acts,
-by when, and who is asked next. What has been treated is gone from it; what a
+CDS Hooks fires only when somebody opens a record. The work list evaluates the same
+rules for every patient in the hospital, ranks the cards they raise, and says who acts,
+by when, and who is notified next. What has been treated is gone from it; what a
 recorded ceiling of care limits never enters it.
 """
 
@@ -45,12 +45,12 @@ _OF_PATIENTS: Final[frozenset[Hook]] = frozenset(("patient-view", "encounter-sta
 
 
 def feeds_work_list(rule: Rule) -> bool:
-    """Tell whether a rule may become a task: whether it speaks when a chart is opened."""
+    """Return whether a rule may become a task: whether it is evaluated when a record is opened."""
     return not _OF_PATIENTS.isdisjoint(rule.hooks)
 
 
 class Touched(Protocol):
-    """What somebody did with a task: :class:`neva.state.WorkItem`."""
+    """What a user did with a task: :class:`neva.state.WorkItem`."""
 
     @property
     def state(self) -> str:
@@ -108,12 +108,12 @@ class Feed:
 
     @property
     def is_stale(self) -> bool:
-        """Whether nothing has come for too long."""
+        """Whether nothing has been received for too long."""
         return self.newest is None or self.at - self.newest > timedelta(minutes=self.limit_minutes)
 
     @property
     def banner(self) -> str:
-        """What must stand above the list; empty while the feed is alive."""
+        """The warning above the list; empty while the feed is alive."""
         if not self.is_stale:
             return ""
         if self.newest is None:
@@ -150,7 +150,7 @@ class Task:
         The last time looked at when it did not hold yet, or the start of the
         stay: with rule and stay it names the task, whenever the list is made.
     owner : str
-        Who acts now: the tier that is reached, or who took it on.
+        Who acts now: the tier that is reached, or who accepted it.
     tier : int
         0 the rule's owner, then its escalation.
     deadline : datetime or None
@@ -194,7 +194,7 @@ class WorkList:
         ``unit``, ``last_observed``?, ``score``?, ``due``, ``hours_overdue``; the
         longest first.
     patients : int
-        Open stays that were looked at.
+        Open stays that were checked.
     feed : Feed
     now : datetime
         What was known then is what the list says.
@@ -230,7 +230,7 @@ def _open_stays(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _grid(snapshot: Snapshot, stays: pl.DataFrame) -> pl.DataFrame:
-    """The times at which open stays are looked at: each hour, and when what is known changed."""
+    """The times at which open stays are checked: each hour, and whenever the known data changed."""
     now = snapshot.now
     subjects = stays["subject_id"].unique().to_list()
     own = [
@@ -390,7 +390,7 @@ def work_list(
     observations: ObservationPlan | None = None,
     stale_after_minutes: float = 60.0,
 ) -> WorkList:
-    """Make the work list of a hospital.
+    """Build the work list of a hospital.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Measured:
     frame : polars.DataFrame
         One row a check: ``check`` (its id), ``category``, ``description``,
         ``numerator`` (failing rows), ``denominator`` (rows looked at; 0 where
-        there is nothing to look at).
+        there is nothing to check).
     identity : str
         The view of the data.
     """
@@ -107,7 +107,7 @@ class Checked:
         As in :class:`Measured`, with ``share`` (0-1, missing where nothing was
         looked at), ``threshold`` and ``verdict`` (``within``, ``outside``,
         ``reported`` where there is no threshold, ``not applicable`` where there
-        is nothing to look at).
+        is nothing to check).
     identity : str
         The view of the data.
     """
@@ -162,7 +162,7 @@ class Checked:
                 f"{row['threshold']:>7})  {row['description']}  [{row['check']}]"
             )
         absent = self.frame.filter(pl.col("verdict") == "not applicable").height
-        lines += ["", f"{absent} checks have nothing to look at here."]
+        lines += ["", f"{absent} checks have nothing to check here."]
         return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Stays that are over though nobody told when: what is known of their end."""
+"""Stays that have ended at an unrecorded time: what is known of their end."""
 
 from __future__ import annotations
 

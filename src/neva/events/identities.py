@@ -187,7 +187,7 @@ class Pseudonyms:
         if both.select(pl.struct("kind", "pseudonym").n_unique()).item() != both.height:
             message = (
                 "identities: two local ids have the same pseudonym under this hospital's key; "
-                "found on import; make the hospital anew with another key"
+                "found on import; create the hospital again with another key"
             )
             raise ConflictError(message)
         merges = pl.DataFrame(

@@ -1,4 +1,4 @@
-"""What people enter about a stay beside its treatment, and other systems deliver, as codes.
+"""Codes of operational entries about a stay, from people or from other systems.
 
 Each *kind* of entry is one kind of event, of code ``NEVA//…``; the ceiling of
 care alone uses the codes that rules and measures already look for
@@ -76,10 +76,10 @@ DELAY_REASONS: Final[dict[str, tuple[str, str]]] = {
     "DELAY//transport": ("transport", "transport"),
     "DELAY//other-hospital-bed": ("transport", "bed in another hospital"),
     "DELAY//medicines-to-take-out": ("medicines", "medicines to take out"),
-    "DELAY//investigation": ("investigation", "investigation or its result"),
+    "DELAY//investigation": ("investigation", "investigation or result"),
     "DELAY//specialist-review": ("specialist-review", "specialist review"),
-    "DELAY//family-choice": ("choice", "choice of the family"),
-    "DELAY//patient-choice": ("choice", "choice of the patient"),
+    "DELAY//family-choice": ("choice", "family choice"),
+    "DELAY//patient-choice": ("choice", "patient choice"),
     "DELAY//housing": ("housing", "housing"),
     "DELAY//other": ("other", "other reason"),
 }

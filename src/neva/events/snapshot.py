@@ -1,4 +1,4 @@
-"""What a reader sees: one version of a hospital, as known at one time."""
+"""The view of a reader: one version of a hospital, as known at one time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a hospital invented? The mark that every synthetic batch carries."""
+"""Whether a hospital is synthetic: the mark that every synthetic batch carries."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["SYNTHETIC_NOTE", "SYNTHETIC_SOURCE", "is_synthetic"]
 #: may take this name.
 SYNTHETIC_SOURCE: Final = "synthetic"
 #: Stands wherever a figure of such a hospital is shown.
-SYNTHETIC_NOTE: Final = "synthetic patients: no figure says anything of a real one"
+SYNTHETIC_NOTE: Final = "synthetic patients: no figure describes a real one"
 
 
 def is_synthetic(snapshot: Snapshot) -> bool:
-    """Tell whether any of a hospital's patients are invented.
+    """Return whether any of a hospital's patients are synthetic.
 
     Parameters
     ----------

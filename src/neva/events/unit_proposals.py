@@ -1,4 +1,4 @@
-"""What spellings of units that nobody understands may mean, guessed from the values beside them.
+"""What unrecognised spellings of units may mean, guessed from the values beside them.
 
 A value whose unit is not understood is kept as text. Where the same code has
 values in a known unit too, their sizes say what the spelling may mean: white

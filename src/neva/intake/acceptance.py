@@ -1,4 +1,4 @@
-"""Which delivered rows the store takes: the checks of one row at a time.
+"""Which delivered rows the store accepts: the checks of one row at a time.
 
 A row that fails goes to quarantine with the first reason that applies. What
 needs more than one row (duplicate ids, revisions) is in ``intake``.

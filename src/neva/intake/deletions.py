@@ -1,4 +1,4 @@
-"""What a source says that it has deleted: which stored rows that withdraws.
+"""Deletions reported by a source: which stored rows they withdraw.
 
 The store keeps no row id of a source, only what is made from it: the rows are
 found by making it again. Nothing is erased: a row ends at the time of the import,

@@ -1,4 +1,4 @@
-"""States that are told late: each is put in its own time, between those stored."""
+"""States that are recorded late: each is put at its own time, between those stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a background task is given: the hospital, and how to say how far it is."""
+"""Context of a background task: the hospital, and how to report progress."""
 
 from __future__ import annotations
 

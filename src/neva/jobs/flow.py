@@ -1,4 +1,4 @@
-"""Forecasts, how good earlier ones were, and what-ifs, as plain data."""
+"""Forecasts, their past accuracy, and scenarios, as plain data."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def forecast(
     ----------
     hospital : Hospital
     at : datetime
-        Aware; nothing later is looked at.
+        Aware; nothing later is used.
     progress : callable, optional
 
     Returns

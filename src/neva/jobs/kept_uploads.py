@@ -202,8 +202,8 @@ class Uploads:
             return Upload(folder=folder, **held)
         except (OSError, ValueError):
             message = (
-                "upload: there is none of that id, or it was deleted; found none; send the file "
-                "anew"
+                "upload: there is none of that id, or it was deleted; found none; upload the "
+                "file again"
             )
             raise NotFoundError(message) from None
 
@@ -269,8 +269,8 @@ class Uploads:
         job = self.job(upload)
         if upload.done() or (job is not None and job.is_under_way):
             message = (
-                "upload: it is being imported, or was; found a job; see the list of jobs or send "
-                "the file anew"
+                "upload: it is being imported, or was; found a job; see the list of jobs or "
+                "upload the file again"
             )
             raise ConflictError(message)
 

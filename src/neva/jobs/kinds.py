@@ -1,4 +1,4 @@
-"""The kinds of work, by name: what a worker is asked, and what it leaves."""
+"""The kinds of background tasks, by name: their inputs and results."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ def measures_of_programme(
     content : dict
         Ready for JSON: the programme, its measures with figures, charts in
         both languages, units, strata, exclusions, data quality; of each, under
-        ``shared``, what takes the place of the same keys for those who see no
+        ``shared``, what takes the place of the same keys for roles that see no
         patients.
     cases : polars.DataFrame
         Columns :data:`CASES`.

@@ -1,4 +1,4 @@
-"""What background tasks left: files found again by what was asked."""
+"""Results of background tasks: files found by the question that they answer."""
 
 from __future__ import annotations
 

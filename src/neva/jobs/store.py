@@ -1,4 +1,4 @@
-"""What is asked of the whole store: activity logs, quality checks, counts of rows."""
+"""Questions about the whole store: activity logs, quality checks, counts of rows."""
 
 from __future__ import annotations
 

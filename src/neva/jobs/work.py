@@ -73,7 +73,7 @@ def work(
     state : State
         Which rules are live, and what was done with tasks.
     at : datetime
-        Aware; nothing later is looked at.
+        Aware; nothing later is used.
     programmes : sequence of str
         Whose rules and measures.
     progress : callable, optional

@@ -1,1 +1,1 @@
-"""One way to say a text, a number, a share, a time: English and Russian."""
+"""One way to write a text, a number, a share, a time: English and Russian."""

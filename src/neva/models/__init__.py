@@ -1,4 +1,4 @@
-"""Trained models: declared, trained, judged, kept as folders, used behind a rule's interface.
+"""Trained models: declared, trained, evaluated, saved as folders, used behind a rule's interface.
 
 A family (:mod:`neva.models.families`) makes a plan; :mod:`neva.models.runs` trains and
 judges it; :mod:`neva.models.artefact` keeps and opens it; :mod:`neva.models.rules` puts it

@@ -257,7 +257,7 @@ def load_artefact(path: Path, features: Mapping[str, Feature] | None = None) -> 
     """
     file = path / NAME
     if not file.is_file():
-        message = f"{path}: no saved model; found no {NAME}; give the folder that --out made"
+        message = f"{path}: no saved model; found no {NAME}; give the folder that --out wrote"
         raise NotFoundError(message)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -373,7 +373,7 @@ def artefact_hash(path: Path) -> str:
     """
     file = path / NAME
     if not file.is_file():
-        message = f"{path}: no saved model; found no {NAME}; give the folder that --out made"
+        message = f"{path}: no saved model; found no {NAME}; give the folder that --out wrote"
         raise NotFoundError(message)
     with _damage_as_error(file):
         return str(json.loads(file.read_text(encoding="utf-8"))["hash"])

@@ -35,9 +35,9 @@ def _performance(evaluation: ModelEvaluation) -> list[str]:
     lines = [
         (
             f"{evaluation.n} cases of {evaluation.patients} patients, {evaluation.events} with the "
-            f"outcome; {part(evaluation.level)} intervals from {evaluation.resamples} redrawings "
-            f"of patients; figures are means over {evaluation.repeats} resampling(s); threshold "
-            f"{evaluation.threshold:g}."
+            f"outcome; {part(evaluation.level)} intervals from {evaluation.resamples} bootstrap "
+            f"samples of patients; figures are means over {evaluation.repeats} resampling(s); "
+            f"threshold {evaluation.threshold:g}."
         ),
         "",
         *_table(["figure", *predictors], rows),
@@ -194,7 +194,7 @@ def model_card(trained: TrainedModel, *, here: ModelEvaluation | None = None) ->
         (
             f"Data version `{data['identity']}`; predictions made from {data['first']} to "
             f"{data['last']}. Of the events, {part(data['assumed_share'])} have an assumed "
-            "time of becoming known."
+            "recording time."
         ),
         "",
         "### Participants",

@@ -37,7 +37,7 @@ LEFT_OUT: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """What a model is fitted to and judged by.
+    """The cases that a model is fitted to and evaluated on.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ def matrix(frame: pl.DataFrame, features: Iterable[str]) -> Floats:
 
 
 def _context(features: Iterable[Feature]) -> dict[str, Any]:
-    """Answer what cases are told apart by; the age is a feature's where there is one."""
+    """Answer what subgroups are formed by; the age is a feature's where there is one."""
     ages = [one.value for one in features if one.id.rsplit(".", 1)[-1] == "age"]
     age = ages[0] if ages else subject.age_at(stay.start).node
     started = stay.start.node

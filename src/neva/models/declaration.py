@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Comparator:
-    """What the model is judged beside.
+    """A model or rule that the model is compared with.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How good a model is: discrimination, calibration, net benefit, burden, subgroups.
+"""Performance of a model: discrimination, calibration, net benefit, burden, subgroups.
 
 Every figure has an interval from redrawing patients, and its denominators
 beside it. Nothing here fits anything.
@@ -55,7 +55,7 @@ THRESHOLDS: Final = tuple(round(0.05 * k, 2) for k in range(1, 17))
 
 @dataclass(frozen=True, eq=False)
 class ModelEvaluation:
-    """What predictions were worth for cases they had not been made from.
+    """Performance of predictions for cases that were held out.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ def evaluate_predictions(
     seed: int = 1,
     title: str = "",
 ) -> ModelEvaluation:
-    """Judge predictions by what happened.
+    """Evaluate predictions against observed outcomes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Why a model says what it says: what each feature adds to the log-odds.
+"""Explanations of a prediction: what each feature adds to the log-odds.
 
 Exact Shapley values for trees (TreeSHAP) and for linear members; contributions
 and base sum to the log-odds. They explain the model, not the patient: a
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says of each point, and why.
+    """Predictions of a model for each point, with explanations.
 
     Attributes
     ----------

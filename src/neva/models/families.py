@@ -23,7 +23,7 @@ __all__ = ["FirstAndLastSample", "ModelFamily", "family_names", "load_family", "
 
 @dataclass(frozen=True)
 class FirstAndLastSample:
-    """One rule asked twice of the same stays: with last values, and with first ones.
+    """One rule evaluated twice on the same stays: with last values, and with first ones.
 
     The rule with the last value before the outcome looks right and predicts
     nothing: that value is known only when the outcome is near.
@@ -57,13 +57,13 @@ class ModelFamily:
     ----------
     id, title : str
     landmarks : tuple of Landmark
-        The first one is the model's own unless another is asked for.
+        The first one is the model's own unless another is requested.
     plan : callable
         Makes the plan for a landmark.
     shown_hours : mapping of str to tuple of float
         Of a landmark with many times: those that reports show one by one.
     first_and_last : FirstAndLastSample or None
-        Of the published rule that the model is judged beside.
+        Of the published rule that the model is compared with.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""One rule asked twice of the same stays: with first values, and with last ones."""
+"""One rule evaluated twice on the same stays: with first values, and with last ones."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def compare_first_and_last(
     resamples: int = 1000,
     seed: int = 1,
 ) -> FirstAndLastFigures:
-    """Ask the rule twice of every stay that has ended: first values, last values.
+    """Evaluate the rule twice on every stay that has ended: first values, last values.
 
     Parameters
     ----------

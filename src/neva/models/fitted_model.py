@@ -97,7 +97,7 @@ class Model:
     variants: tuple[Variant, ...] = ()
 
     def at_site(self, absent: Iterable[str]) -> Model:
-        """Return the model for a site where nobody has some features.
+        """Return the model for a site where some features are never recorded.
 
         Where more than half of the features are absent, and a variant needs
         none of them, the largest such variant speaks. Else the model itself,

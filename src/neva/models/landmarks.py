@@ -1,4 +1,4 @@
-"""Landmarks: fixed times since admission at which a model speaks."""
+"""Landmarks: fixed times since admission at which a model predicts."""
 
 from __future__ import annotations
 

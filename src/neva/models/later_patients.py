@@ -1,4 +1,4 @@
-"""Judging in time: learn from what was known at a date, judge on who came after."""
+"""Temporal validation: fit on what was known at a date, evaluate on patients admitted later."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def judge_later(
     *,
     resamples: int = 1000,
 ) -> ModelEvaluation:
-    """Fit to cases whose outcome was known at a time; judge by patients that came later.
+    """Fit to cases whose outcome was known at a time; evaluate on patients admitted later.
 
     Parameters
     ----------

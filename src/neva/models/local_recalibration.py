@@ -20,7 +20,7 @@ FEWEST_FOR_OWN: Final = 20
 
 
 def data_of(cases: Cases) -> dict[str, Any]:
-    """Say which cases a model was made from, or brought into line with."""
+    """Return the cases that a model was fitted to, or recalibrated on."""
     now = cases.frame["now"].sort()
     return {
         "identity": cases.identity,
@@ -36,7 +36,7 @@ def data_of(cases: Cases) -> dict[str, Any]:
 
 
 def not_its_own(model: Model, cases: Cases) -> None:
-    """Refuse the hospital that a model was made from.
+    """Refuse the hospital that a model was fitted on.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def not_its_own(model: Model, cases: Cases) -> None:
     """
     if cases.hospital == model.data["hospital"]:
         message = (
-            f"model {model.id}: it was made from this hospital's patients; found its own hospital "
-            f"{cases.hospital}; judge the procedure with `neva decide evaluate HOSPITAL --model "
+            f"model {model.id}: it was fitted to this hospital's patients; found its own hospital "
+            f"{cases.hospital}; evaluate the procedure with `neva decide evaluate HOSPITAL --model "
             f"{model.id}`, or the saved model on other patients"
         )
         raise ConflictError(message)
@@ -60,7 +60,7 @@ def recalibrate(
     at: datetime,
     actor: str,
 ) -> Model:
-    """Bring a model into line with the hospital's own patients, and lift its lock.
+    """Recalibrate a model on the hospital's own patients, and lift its lock.
 
     Parameters
     ----------

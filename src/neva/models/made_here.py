@@ -1,4 +1,4 @@
-"""What could be made of a hospital's own patients, to hold a saved model against.
+"""Simple models of a hospital's own patients, for comparison with a saved model.
 
 A model from elsewhere may rank patients well and still predict far too many
 deaths. Beside it stand the same model recalibrated on these patients, and a plain
@@ -24,7 +24,7 @@ __all__ = ["PLAIN_HERE", "RECALIBRATED_HERE", "predictions_made_here"]
 Floats = npt.NDArray[np.float64]
 
 RECALIBRATED_HERE: Final = "model recalibrated on these patients"
-PLAIN_HERE: Final = "plain logistic made on these patients"
+PLAIN_HERE: Final = "plain logistic fitted to these patients"
 FOLDS: Final = 5
 #: Fewer patients of either outcome give no fold that could be learnt from.
 FEWEST: Final = 20
@@ -46,7 +46,7 @@ def predictions_made_here(model: Model, cases: Cases, *, seed: int = 1) -> dict[
     -------
     dict of str to numpy.ndarray, shape (n,)
         Probabilities: ``model recalibrated on these patients`` (intercept and
-        slope) and ``plain logistic made on these patients`` (of the same
+        slope) and ``plain logistic fitted to these patients`` (of the same
         features, with logarithms). Empty where fewer than 20 patients have, or
         have not, the outcome.
     """

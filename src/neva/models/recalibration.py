@@ -1,4 +1,4 @@
-"""Recalibration: predicted log-odds brought into line with what happened.
+"""Recalibration: predicted log-odds adjusted to observed outcomes.
 
 Always learnt from predictions for patients that the model had not seen.
 """

@@ -1,4 +1,4 @@
-"""All that is shown of a model at a hospital: landmarks, first and last sample, missing tests."""
+"""The report of a model at a hospital: landmarks, first and last sample, missing tests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ModelReport:
     first_and_last : FirstAndLastFigures or None
     missing_tests : polars.DataFrame or None
     absent : tuple of str
-        Titles of features that this hospital has of nobody.
+        Titles of features that this hospital has for no patient.
     identity : str
     trained : TrainedModel or None
         Of the first landmark.
@@ -174,7 +174,7 @@ def _absent_ids(cases: Cases) -> tuple[str, ...]:
 
 
 def _each_hour(trained: TrainedModel, hours: tuple[float, ...], resamples: int) -> list[AtLandmark]:
-    """Judge predictions for many times at one time after the other."""
+    """Evaluate predictions for many times at one time after the other."""
     at = trained.cases.frame["hours"].to_numpy()
     made = []
     for hour in hours:
@@ -208,7 +208,7 @@ def report_of_family(
     resamples: int = 1000,
     progress: Callable[[int], None] | None = None,
 ) -> ModelReport:
-    """Make and judge the models of a family at each landmark, by nested resampling.
+    """Fit and evaluate the models of a family at each landmark, by nested resampling.
 
     Parameters
     ----------
@@ -294,14 +294,14 @@ def report_of_model(
     resamples: int = 1000,
     seed: int = 1,
 ) -> ModelReport:
-    """Judge a saved model at another hospital: nothing is fitted.
+    """Evaluate a saved model at another hospital: nothing is fitted.
 
     Parameters
     ----------
     snapshot : Snapshot
     model : Model
     family : ModelFamily, optional
-        Whose rules are judged beside it.
+        Whose rules are evaluated beside it.
     resamples, seed : int
 
     Returns
@@ -355,5 +355,5 @@ def report_of_model(
 
 
 def left_out_in_words(left_out: dict[str, int]) -> list[str]:
-    """Say who was left out and why; nothing of what happened to nobody."""
+    """Say which cases were excluded and why; reasons without cases are omitted."""
     return [f"{count}: {LEFT_OUT.get(why, why)}" for why, count in left_out.items() if count]

@@ -1,7 +1,7 @@
 """A trained model behind the interface of a rule: its probability raises a card.
 
 The known scale first, the data-driven model second, the explanation third, and
-all three look alike to whoever reads the card. What a model says is not an
+all three look alike to the reader of the card. What a model says is not an
 expression of the language, so its part of the answers is filled in here, for one
 point or for many.
 """
@@ -59,7 +59,7 @@ def rule_of_model(
     quiet_hours: float = 24.0,
     artefact: str = "",
 ) -> Rule:
-    """Make the rule through which a model speaks.
+    """Build the rule whose probability comes from a model.
 
     Parameters
     ----------
@@ -121,13 +121,13 @@ def rule_of_model(
 
 def _validation(model: Model) -> str:
     made = model.data.get("identity", "unknown data")
-    return f"not validated here; made and resampled on {made}, see its model card"
+    return f"not validated here; fitted and resampled on {made}, see its model card"
 
 
 def predicted(
     model: Model, answers: Mapping[str, Any], threshold: float | None = None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Fill in what the model says at one point.
+    """Fill in the prediction of the model at one point.
 
     Parameters
     ----------

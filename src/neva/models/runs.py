@@ -1,4 +1,4 @@
-"""From a plan and a hospital to a model: train, judge, recalibrate."""
+"""From a plan and a hospital to a model: train, evaluate, recalibrate."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def train(
     with_variants: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> TrainedModel:
-    """Make a model of a hospital's cases and say how good the procedure is.
+    """Fit a model to a hospital's cases and evaluate the procedure.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def train(
 def _variant(
     plan: ModelPlan, cases: Cases, names: tuple[str, ...], how: Settings, resamples: int
 ) -> Variant:
-    """Fit and judge the model on a few features only."""
+    """Fit and evaluate the model on a few features only."""
     few = plan.reduced_to(names)
     mine = replace(cases, features=few.feature_ids)
     found = resample(few, mine, replace(how, repeats=1))
@@ -236,7 +236,7 @@ def judge(
     resamples: int = 1000,
     seed: int = 1,
 ) -> ModelEvaluation:
-    """Judge a saved model by cases it was not made from.
+    """Evaluate a saved model on cases that it was not fitted to.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def missing_tests(
     resamples: int = 500,
     progress: Callable[[int], None] | None = None,
 ) -> pl.DataFrame:
-    """Say what it costs to lack each of some features.
+    """Return the effect of leaving out each of some features.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ def check_split(patient: npt.ArrayLike, train: npt.ArrayLike, test: npt.ArrayLik
     Raises
     ------
     UsageError
-        A model would be judged on patients it has learnt from.
+        A model would be evaluated on patients it was fitted to.
     """
     owners = np.asarray(patient).ravel()
     both = np.intersect1d(owners[np.asarray(train)], owners[np.asarray(test)])
@@ -97,7 +97,7 @@ def grouped_folds(patient: npt.ArrayLike, outcome: npt.ArrayLike, folds: int, *,
 def temporal_split(
     patient: npt.ArrayLike, now: pl.Series, known: pl.Series, at: datetime
 ) -> tuple[Rows, Rows]:
-    """Split rows at a time: learn from what was known then, judge what came later.
+    """Split rows at a time: fit on what was known then, evaluate on what came later.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Fitting a model, and nested resampling by patient that says how good it is.
+"""Fitting a model, and estimating its performance by nested resampling of patients.
 
 The inner loop chooses the candidate and its recalibration, the outer loop
 estimates what the whole procedure gives for patients it has not seen.
@@ -316,7 +316,7 @@ def resample(
     Returns
     -------
     Resampled
-        With the inner loop run anew in each outer fold: nothing of the
+        With the inner loop run again in each outer fold: nothing of the
         held-out patients enters choice, fit or recalibration.
 
     References

@@ -1,4 +1,4 @@
-"""The hospital of this hour: beds, bed requests, discharges, patients of concern."""
+"""The current state of the hospital: beds, bed requests, discharges, patients of concern."""
 
 from neva.operations.bed_board import BedBoard, BoardSettings, bed_board
 

@@ -47,7 +47,7 @@ def waiting_list(
     patients: pl.DataFrame, entries: pl.DataFrame, units: pl.DataFrame, now: datetime,
     boarding_hours: float,
 ) -> pl.DataFrame:  # fmt: skip
-    """Requests for a bed that are not met, and those in the ED for too long without one."""
+    """Open bed requests, and patients in the ED for too long without one."""
     asked = of_kind(
         entries, "bed-request", wanted="unit", priority="priority", side_room="side_room",
         since_asked="time",
@@ -85,7 +85,7 @@ def discharge_list(
     now: datetime,
     zone: str,
 ) -> pl.DataFrame:
-    """Who has an expected discharge until the end of today, or is medically fit."""
+    """Patients with an expected discharge by the end of today, or medically fit."""
     tomorrow = first_moment(now.astimezone(ZoneInfo(zone)).date() + timedelta(days=1), zone)
     ends = pl.lit(tomorrow, dtype=TIME)
     moment = pl.lit(now, dtype=TIME)
@@ -182,14 +182,14 @@ def long_stay_list(
 
 
 def _is_inpatient() -> pl.Expr:
-    """Stays whose kind is not known count: better one too many than one not looked at."""
+    """Stays whose kind is not known count: better one too many than one missed."""
     return (pl.col("kind") == "inpatient") | pl.col("kind").is_null()
 
 
 def long_stay_counts(
     patients: pl.DataFrame, long: pl.DataFrame, thresholds: tuple[int, ...]
 ) -> pl.DataFrame:
-    """How many reached each threshold, and of how many no reason for delay is recorded."""
+    """How many reached each threshold, and how many of them have no recorded reason for delay."""
     of = patients.filter(_is_inpatient()).height
     rows = []
     for threshold in sorted(thresholds):

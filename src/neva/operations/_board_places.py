@@ -1,4 +1,4 @@
-"""The units of a bed board: who lies where, which beds are free, who has one reserved."""
+"""The units of a bed board: patients by bed, free beds, reserved beds."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def outlook_table(
     forecast: OccupancyForecast | None,
     moves: MovesAhead | None,
 ) -> pl.DataFrame:
-    """One row a unit and horizon; what nothing is known of is missing."""
+    """One row a unit and horizon; unknown values are missing."""
     rows: list[dict[str, Any]] = []
     expected: dict[tuple[str, datetime], dict[str, Any]] = {}
     if moves is not None:
@@ -218,7 +218,7 @@ def groups_table(
     forecast: OccupancyForecast | None,
     above: Mapping[str, tuple[str, ...]],
 ) -> pl.DataFrame:
-    """Whether everybody can be placed: one row a group of interchangeable units and horizon."""
+    """Whether there are enough beds: one row a group of interchangeable units and horizon."""
     rows: list[dict[str, Any]] = []
     group_of = {unit: group for unit, group in units.select("unit", "group").iter_rows() if group}
     # Who only moves within a group takes no bed more of it.

@@ -39,7 +39,7 @@ __all__ = ["BedBoard", "BoardSettings", "bed_board"]
 
 @dataclass(frozen=True, slots=True)
 class BoardSettings:
-    """What a hospital may set.
+    """Settings of a hospital.
 
     Attributes
     ----------
@@ -52,9 +52,9 @@ class BoardSettings:
         An in-patient in the emergency department for longer, without a request
         for a bed, is a boarder.
     elective_hours : float
-        How far planned admissions are looked at.
+        How far ahead planned admissions are listed.
     at_risk : float
-        Chance of being short from which on a planned admission is at risk.
+        Probability of a shortfall from which on a planned admission is at risk.
     stale_after_minutes : float
         Data older than this are stale.
     """
@@ -107,7 +107,7 @@ class BedBoard:
         bed than are usable). Missing: nothing is known.
     groups : polars.DataFrame
         A row a group and horizon: ``group``, ``units``, ``horizon``, ``time``,
-        ``usable``, ``present``, ``waiting`` (now, in no unit of the group),
+        ``usable``, ``present``, ``waiting`` (now, no unit recorded of the group),
         ``expected`` with limits, ``placed`` (the chance that all can be
         placed), ``placed_with_waiting`` (if all who wait now came on top: a
         lower bound), ``how`` (``whole group``: forecast as one;
@@ -232,7 +232,7 @@ def bed_board(
     moves: MovesAhead | None = None,
     settings: BoardSettings = _STANDARD,
 ) -> BedBoard:
-    """Make the bed board of what is known at the *now* of a snapshot.
+    """Build the bed board from what is known at the *now* of a snapshot.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What joins flow, quality and decisions for one ward: open clocks, tasks, entries, attention.
+"""Flow, quality and decisions of one ward: open clocks, tasks, entries, patients of concern.
 
 Frames only: pages and paper lay them out.
 """
@@ -114,7 +114,7 @@ def clocks_of(runs: Sequence[MeasureRun], stays: pl.DataFrame, now: datetime) ->
     """Pending measures of open stays, the nearest deadline first; columns of ``CLOCKS``.
 
     Only those by which something is to be done until a time: of an outcome, or
-    of what should not happen, nobody can tick off a clock.
+    of what should not happen, nobody can complete a clock.
     """
     parts = [pl.DataFrame(schema=CLOCKS)]
     moment = pl.lit(now, dtype=TIME)
@@ -161,8 +161,8 @@ def attention_list(
     board : BedBoard
         Who is present, and where.
     work : WorkList, optional
-        Its tasks and overdue observations. Tasks somebody took on stay; whoever
-        has a recorded ceiling of care is not in it by the rules' own limits.
+        Its tasks and overdue observations. Accepted tasks stay; patients with a
+        recorded ceiling of care are not in it, by the rules' own limits.
     runs : sequence of MeasureRun
         Their pending cases: see :func:`open_clocks`.
     most : int
@@ -248,7 +248,7 @@ _NOBODY: Final = pl.DataFrame(schema={"stay_id": pl.Int64, "score": pl.Float64, 
 
 @dataclass(frozen=True)
 class WardSheet:
-    """What a ward has to do now.
+    """Current tasks of a ward.
 
     Attributes
     ----------
@@ -270,8 +270,8 @@ class WardSheet:
     banner : str
         What must stand above it while the feed is stale; else empty.
     looked_at : dict of str to int
-        Denominators: open stays that rules looked at, measures asked,
-        patients present.
+        Denominators: open stays evaluated by rules, measures
+        evaluated, patients present.
     now : datetime
     zone, identity : str
     synthetic : bool

@@ -91,7 +91,7 @@ class ActivityFile(_Model):
         An event is the first activity, in file order, whose codes match.
         Empty: every code is an activity, but for the marks of system NEVA.
     others : {"leave out", "keep"}
-        What becomes of events that match no activity. Left-out events are
+        What happens to events that match no activity. Left-out events are
         counted. Without `activities` there are no others.
     labels : {"description", "code"}
         The name of an activity that is a single code: its description in the

@@ -1,4 +1,4 @@
-"""How long activities themselves take, and how long is waited before them."""
+"""Duration of activities, and waiting times before them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIVITY_TIMES: Final[dict[str, Any]] = {
 
 
 def activity_times(log: ActivityLog) -> pl.DataFrame:
-    """Measure processing and waiting apart: what a step between two beginnings holds together.
+    """Measure processing and waiting times separately: the two parts of a step between two starts.
 
     Parameters
     ----------

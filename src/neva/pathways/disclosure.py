@@ -1,4 +1,4 @@
-"""A log for those who see no patients: only what at least five cases share."""
+"""A log for roles that see no patients: only what at least five cases share."""
 
 from __future__ import annotations
 

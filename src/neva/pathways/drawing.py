@@ -370,8 +370,8 @@ def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Language) -> 
     if of.ties:
         notes.append(
             words(
-                "%(n)s events share their time with another activity of the case; their order is "
-                "by name, not known.",
+                "%(n)s events share their time with another activity of the case; their order "
+                "is unknown, sorted by name.",
                 n=words.count(of.ties),
             )
         )
@@ -381,11 +381,9 @@ def _notes(of: ActivityMap, detail: Detail, metric: Metric, words: Language) -> 
         left = "; ".join(
             f"{words.count(n)}: {clean(words(why))}" for why, n in events_left_out.items()
         )
-        notes.append(words("Events left out: %(left)s.", left=left))
+        notes.append(words("Events not shown: %(left)s.", left=left))
     if stays_left_out:
-        notes.append(
-            words("Stays of which no unit is recorded: %(n)s.", n=words.count(stays_left_out))
-        )
+        notes.append(words("Stays without a recorded unit: %(n)s.", n=words.count(stays_left_out)))
     if of.provenance:
         notes.append(words("Cases: %(filters)s.", filters=clean("; ".join(of.provenance))))
     if of.hospital:

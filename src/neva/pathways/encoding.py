@@ -47,7 +47,7 @@ class Snapshot(Protocol):
 def activity_log(
     snapshot: Snapshot, activities: ActivityFile | None = None, *, keep: bool = True
 ) -> ActivityLog:
-    """Draw the activity log of a hospital, from disk if it was drawn before.
+    """Return the activity log of a hospital, from disk if it was built before.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def log_from_frame(frame: pl.DataFrame, **origin: Any) -> ActivityLog:
 
 
 def default_activities(snapshot: Snapshot) -> ActivityFile:
-    """Return what a report or a command shows where nobody said what an activity is.
+    """Return the default activities of a report or command without an activity file.
 
     A hospital that records movements: entering a unit, and the outcome of the
     stay. Any other: every code.

@@ -133,7 +133,7 @@ def started_in(start: datetime, end: datetime) -> Filter:
 
 
 def intersecting(start: datetime, end: datetime) -> Filter:
-    """Keep cases with some time in [start, end): begun before its end, not over before it."""
+    """Keep cases with some time in [start, end): started before its end, not ended before it."""
     a, b, words = _window(start, end)
     return Filter(
         f"intersecting {words}",

@@ -35,7 +35,7 @@ CASE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
-    """Return a contiguous array that nobody can write to."""
+    """Return a contiguous array that cannot be written to."""
     array = np.ascontiguousarray(array)
     view = array.view()
     view.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Was the treatment good: measures, charts over time, comparison of units."""
+"""Quality of care: measures, charts over time, comparison of units."""
 
 from neva.quality.cases import Decision, decisions
 from neva.quality.charts.control_charts import count_chart, g_chart, measure_chart, t_chart

@@ -1,4 +1,4 @@
-"""One patient in one measure: the status, how it came about, the events that decided it."""
+"""One patient in one measure: the status, its reasons, the events that decided it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVENTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Decision:
-    """A measure for one case, taken apart; for treating roles, never for logs.
+    """A measure for one case, explained; for treating roles, never for logs.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ def decisions(
     *,
     subjects: Sequence[int],
 ) -> list[Decision]:
-    """Take a measure apart for some patients, by the reference engine.
+    """Explain a measure for some patients, by the reference engine.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What of a measure is shown to those who see no patients.
+"""Disclosure control: what roles that see no patients are shown of a measure.
 
 Every breakdown that is shown beside the measure's own counts (statuses,
 periods, units, groups) is a partition of the same cases, and is shown as far
@@ -129,7 +129,7 @@ def shared_periods(
     """Choose the periods that are shown: the finest of which none must be withheld.
 
     If there is no such spacing, the one of which most cases can be shown. Only
-    one is shown: nested periods would be told apart by subtraction.
+    one is shown: nested periods would be revealed by subtraction.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Running the measures of a programme: one row for each case and measure.
 
-All measures of a run share one plan, so that what two of them ask is asked
-once. What comes out are cases; figures are made of them
+All measures of a run share one plan, so that what two of them need is
+calculated once. What comes out are cases; figures are made of them
 (:mod:`neva.quality.figures`), and every figure leads back to them.
 """
 
@@ -54,7 +54,7 @@ class Sources:
     Attributes
     ----------
     rows : int
-        Events with the codes that the measure looks at (all revisions left
+        Events with the codes that the measure reads (all revisions left
         out that were withdrawn).
     assumed : float or None
         Share of them whose time of recording is assumed.
@@ -81,8 +81,8 @@ class MeasureRun:
     measures : tuple of Measure
         In the order of the programme.
     cases : polars.DataFrame
-        One row for each case in the population of a measure, or of whom that
-        is unknown; columns of ``CASES``. Cases outside are counted only.
+        One row for each case in the population of a measure, or possibly in
+        it; columns of ``CASES``. Cases outside are counted only.
     outside : dict of str to int
         Cases outside of each measure's population.
     errors : polars.DataFrame
@@ -93,7 +93,7 @@ class MeasureRun:
     sources : dict of str to Sources
         What each measure rests on.
     now : datetime
-        When the measures are asked for: the data cut.
+        When the measures are evaluated: the data cut.
     identity : str
         Hospital, version and view.
     zone : str
@@ -176,7 +176,7 @@ class MeasureRun:
         return replace(self, cases=self.cases.filter(kept), outside={})
 
     def pending(self) -> pl.DataFrame:
-        """The work list of now: cases whose clock still runs, the nearest deadline first.
+        """Cases in progress: those whose clock still runs, the nearest deadline first.
 
         Returns
         -------
@@ -196,7 +196,7 @@ class MeasureRun:
 
 
 def _outputs(measure: Measure, key: str) -> dict[str, Any]:
-    """What is asked of the engine for one measure."""
+    """The outputs that the engine must return for one measure."""
     missing_number = m.Missing(of="number", unit="1")
     placed = measure.placed_at
     where = m.Frame(
@@ -229,7 +229,7 @@ def _outputs(measure: Measure, key: str) -> dict[str, Any]:
 
 
 def outputs_of(measures: Sequence[Measure]) -> dict[str, Any]:
-    """Return everything that is asked of the engine for some measures."""
+    """Return all outputs that the engine must return for some measures."""
     outputs: dict[str, Any] = {}
     for number, measure in enumerate(measures):
         outputs |= _outputs(measure, f"m{number}")

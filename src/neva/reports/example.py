@@ -1,4 +1,4 @@
-"""The embedded examples: real COVID-19 in-patients, and invented ones with wards and drugs."""
+"""The embedded examples: real COVID-19 in-patients, and synthetic ones with wards and drugs."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def make_report(
     quality : tuple of MeasureRun
         Measures that were run on the same snapshot.
     cases : int
-        How many patients of each measure are taken apart; 0 for a report that
+        How many patients of each measure are explained; 0 for a report that
         leaves the hospital.
 
     Raises

@@ -1,4 +1,4 @@
-"""Movements within one another: who is in intensive care is not also on the ward.
+"""Nested movements: a patient in intensive care is not also on the ward.
 
 Some sources write a ward's segment whole and, within it, the segments spent
 elsewhere. A patient lies in one bed: the innermost segment counts while it

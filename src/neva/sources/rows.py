@@ -1,4 +1,4 @@
-"""What every source delivers: batches of rows, and the door it is found by.
+"""What every source delivers: batches of rows, and the entry point it is found by.
 
 A source reads something of the outside world and yields :class:`Rows`: a
 frame for one table, with local ids as text and times in UTC. It does not

@@ -46,7 +46,7 @@ class Account:
     Attributes
     ----------
     name : str
-        Under which somebody signs in; stands in the audit.
+        The name to sign in with; recorded in the audit.
     shown : str
         What pages call them.
     role : str
@@ -230,8 +230,8 @@ class Accounts:
         held = None if known is None else known.issuer
         if known is not None and issuer is not None and issuer != held:
             message = (
-                "account: somebody else vouches for it; found another provider, or a password "
-                "here; choose another name"
+                "account: it signs in another way; found another provider, or a password here; "
+                "choose another name"
             )
             raise ConflictError(message)
         if has_new_password and (issuer or held):
@@ -255,7 +255,7 @@ class Accounts:
         )
         if connection.execute(others).scalar_one() == 0:
             message = (
-                "account: the last administrator stays; found no other who can sign in; make "
+                "account: the last administrator stays; found no other who can sign in; create "
                 "another one first"
             )
             raise ConflictError(message)
@@ -269,8 +269,8 @@ class Accounts:
             raise UsageError(message)
         if len(set(password)) < 4:
             message = (
-                "password: can be guessed; found few different characters; take a sentence that "
-                "nobody else would"
+                "password: can be guessed; found few different characters; choose a sentence "
+                "that nobody would guess"
             )
             raise UsageError(message)
         with _AT_ONCE:

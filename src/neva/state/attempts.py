@@ -1,4 +1,4 @@
-"""Attempts to sign in: who guesses is slowed down, and nobody else is locked out."""
+"""Attempts to sign in: guessing is slowed down, and nobody else is locked out."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Attempts:
     def begin(
         self, name: str, address: str, *, at: datetime, device: str | None = None
     ) -> timedelta:
-        """Count an attempt before it is looked at: it is a failure until it succeeded.
+        """Count an attempt before it is checked: it is a failure until it succeeded.
 
         Many guesses at one moment are no way round the wait.
 

@@ -228,7 +228,7 @@ def _link_findings(row: Mapping[str, Any], last: Head) -> Iterator[tuple[str, st
     if missing > 0:
         yield "removed", f"{missing:,} rows before it are missing"
     elif missing < 0:
-        yield "unlinked", "its number is not after the one before"
+        yield "unlinked", "its number does not follow the previous one"
     if row["previous"] != last.hash and missing <= 0:
         yield "unlinked", "it does not follow the row before it"
 

@@ -187,7 +187,7 @@ class CardLog:
         subject, stay
             As in the entries.
         since, until : datetime
-            Aware; cards of [since, until) are looked at.
+            Aware; cards of [since, until) are read.
         """
         table = tables.cards
         chosen = (

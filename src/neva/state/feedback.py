@@ -39,7 +39,7 @@ CLOCKS_APART: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class FeedbackEntry:
-    """What became of one card.
+    """The response to one card.
 
     Attributes
     ----------
@@ -217,7 +217,7 @@ class Feedback:
                     actor=actor,
                     role=role,
                     action="feedback",
-                    why="a client reported what became of cards",
+                    why="a client reported the responses to cards",
                     details={
                         "service": service,
                         "entries": len(read),
@@ -354,7 +354,7 @@ def _refuse_too_many(connection: Connection, entries: list[FeedbackEntry]) -> No
     if most is not None and most > MOST_PER_CARD:
         message = (
             "feedback: too many different entries about one card; found more than "
-            f"{MOST_PER_CARD}; send what became of it once"
+            f"{MOST_PER_CARD}; send each response once"
         )
         raise BadInputError(message)
 

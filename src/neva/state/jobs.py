@@ -1,4 +1,4 @@
-"""Jobs: background tasks that a worker process does, one at a time, and tells about."""
+"""Jobs: background tasks that a worker process runs, one at a time, with progress."""
 
 from __future__ import annotations
 

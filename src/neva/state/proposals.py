@@ -1,4 +1,4 @@
-"""Proposals and what-ifs that people keep: a second person confirms; a what-if is shared."""
+"""Saved proposals and scenarios: a second person confirms a proposal; a scenario is shared."""
 
 from __future__ import annotations
 
@@ -133,12 +133,10 @@ class Proposals:
         with self._database.transaction() as connection:
             found = self._get(connection, proposal)
             if found.answer is not None:
-                message = "proposal: already answered; found an answer; propose it anew"
+                message = "proposal: already answered; found an answer; propose it again"
                 raise ConflictError(message)
             if confirm and found.actor == actor:
-                message = (
-                    "proposal: needs a second person; found the one who made it; ask somebody else"
-                )
+                message = "proposal: needs a second person; found the proposer; ask somebody else"
                 raise ConflictError(message)
             connection.execute(
                 table.update()
@@ -176,7 +174,7 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True)
 class SavedScenario:
-    """A what-if that somebody kept: its name, YAML text, hospital, who and when."""
+    """A saved scenario: its name, YAML text, hospital, who and when."""
 
     id: str
     name: str
@@ -187,7 +185,7 @@ class SavedScenario:
 
 
 class SavedScenarios:
-    """The what-ifs of a state."""
+    """The saved scenarios of a state."""
 
     def __init__(self, database: Database):
         self._database = database
@@ -195,7 +193,7 @@ class SavedScenarios:
     def save(
         self, name: str, text: str, *, hospital: str, actor: str, at: datetime
     ) -> SavedScenario:
-        """Keep a what-if under a new id: one that was shared by link never changes."""
+        """Save a scenario under a new id: one that was shared by link never changes."""
         made: dict[str, Any] = {
             "id": uuid.uuid4().hex[:12],
             "name": required_words(name, "name", longest=200),
@@ -219,7 +217,7 @@ class SavedScenarios:
         with self._database.reading() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == scenario)).first()
         if row is None:
-            message = "what-if: there is none of that id; found none; see the list of what-ifs"
+            message = "scenario: there is none of that id; found none; see the list of scenarios"
             raise NotFoundError(message)
         return SavedScenario(**row._mapping)
 

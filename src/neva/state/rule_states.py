@@ -1,4 +1,4 @@
-"""Rules' states: draft, silent, live, retired; who changed them, and why."""
+"""States of rules: draft, silent, live, retired; who changed them, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions: who is signed in, until when, and why they look at a patient."""
+"""Sessions: who is signed in, until when, and for what purpose patients are viewed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Sessions:
         self._database = database
 
     def begin(self, account: str, *, at: datetime) -> tuple[str, Session]:
-        """Begin a session with a new token.
+        """Start a session with a new token.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class Sessions:
     def state_purpose(
         self, session: str, subject: int, purpose: str, *, until: datetime, at: datetime
     ) -> None:
-        """Keep why somebody looks at a patient in this session."""
+        """Record the purpose of viewing a patient in this session."""
         words = required_words(purpose, "purpose", longest=200)
         table = tables.purposes
         with self._database.transaction() as connection:

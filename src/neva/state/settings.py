@@ -1,4 +1,4 @@
-"""Settings of the web door."""
+"""Settings of the web server."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ class WebSettings:
     programmes : tuple of str
         Whose rules may be asked.
     models : tuple of Path
-        Saved models that may be asked; one locked to demonstration is asked in
-        silence only.
+        Saved models to serve; one locked to demonstration runs in silence only.
     host, port
         Where to listen.
     base_url : str
@@ -53,8 +52,7 @@ class WebSettings:
         Who may call CDS Hooks. Without it only this machine may; where others can
         reach the service (:attr:`is_reachable_by_others`), there are then no such services.
     open_to_everyone : bool
-        CDS Hooks answers whoever calls, without a token, wherever the call comes
-        from: for a network in which nobody else is.
+        CDS Hooks answers any caller, without a token, from any address: for an isolated network.
     trusted_proxies : tuple of str
         Addresses or networks (CIDR) of the proxies before this service. Only what
         one of these says of where a request comes from (`X-Forwarded-For`, read
@@ -77,7 +75,7 @@ class WebSettings:
         Whether the wallboard, which has no patient on it, is shown to everybody
         who can reach the address.
     wallboard_tokens : Path, optional
-        A file with a token for each screen that shows the wallboard; see
+        A file with file with a token for each wallboard screen; see
         :mod:`neva.web.wallboards`.
     oidc : Path, optional
         A YAML file that names the provider of identities; see docs/web.md.

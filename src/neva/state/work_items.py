@@ -23,7 +23,7 @@ __all__ = ["WorkItem", "WorkItems"]
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """An item of the work list that somebody has touched.
+    """An item of the work list that a user has acted on.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class WorkItems:
         role: str | None = None,
         within: Connection | None = None,
     ) -> WorkItem:
-        """Say that somebody has taken the item on: the owner, else the actor.
+        """Record that a user has accepted the item: the owner, else the actor.
 
         Without `deadline` the one it has stays.
 
@@ -149,7 +149,7 @@ class WorkItems:
         *,
         within: Connection | None = None,
     ) -> WorkItem | None:
-        """Return the item; None if nobody has touched it."""
+        """Return the item; None if nobody has acted on it."""
         with self._database.reading(within) as connection:
             row = connection.execute(
                 sa.select(tables.work_items).where(_is_item(rule_id, str(stay_id), since))
@@ -157,7 +157,7 @@ class WorkItems:
         return WorkItem(**row._mapping) if row else None
 
     def to_frame(self, *, include_cleared: bool = True) -> pl.DataFrame:
-        """Return all items that somebody has touched.
+        """Return all items that a user has acted on.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Workers: when each was last heard of, whether or not it has a job."""
+"""Workers: when each last reported, whether or not it has a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What curves over time have in common: limits, and which times are kept."""
+"""Shared parts of curves over time: limits, and which times are kept."""
 
 from __future__ import annotations
 

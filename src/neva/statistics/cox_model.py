@@ -1,4 +1,4 @@
-"""What a Cox regression found: hazard ratios, baselines, hazards of given covariates."""
+"""Results of a Cox regression: hazard ratios, baselines, hazards of given covariates."""
 
 from __future__ import annotations
 

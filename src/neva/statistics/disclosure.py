@@ -1,4 +1,4 @@
-"""Small counts: which must not be shown, and which further ones would give them away."""
+"""Small counts: which must not be shown, and which other counts would reveal them."""
 
 from __future__ import annotations
 

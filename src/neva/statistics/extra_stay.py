@@ -1,4 +1,4 @@
-"""How much longer cases stay because of something that happens to them meanwhile."""
+"""Extra length of stay caused by an event during the stay."""
 
 from __future__ import annotations
 

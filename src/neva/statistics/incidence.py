@@ -1,4 +1,4 @@
-"""How many have gone which way by a time: cumulative hazards and incidences.
+"""Cumulative hazards and cumulative incidences of competing exits.
 
 A hazard adds up shares of those still at risk and may exceed 1; an incidence
 is a probability among all.
@@ -189,7 +189,7 @@ def cumulative_incidence(
     Raises
     ------
     UsageError
-        Nobody was seen to leave `origin` after `start`.
+        No departure from `origin` after `start` was observed.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The door for models: what scikit-learn calls a regressor or a classifier.
+"""The entry point for models: what scikit-learn calls a regressor or a classifier.
 
 A package adds one through the entry point ``neva.models``: a function without
 arguments that returns an unfitted estimator of scikit-learn. Regressors predict

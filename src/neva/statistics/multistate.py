@@ -238,7 +238,7 @@ def aalen_johansen(
     jackknife.
 
     Where nobody is at risk in a state any more, those in it stay for ever:
-    look at ``at_risk`` before reading the end of a curve.
+    check ``at_risk`` before reading the end of a curve.
 
     References
     ----------

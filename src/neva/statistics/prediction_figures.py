@@ -1,4 +1,4 @@
-"""How good predicted probabilities are, under weights: many resamples at once.
+"""Performance of predicted probabilities, under weights: many resamples at once.
 
 Every figure takes outcomes and predictions of shape (n,) and weights of shape
 (B, n), and returns B values: one for each resample. A weight counts how often

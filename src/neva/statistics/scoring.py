@@ -1,4 +1,4 @@
-"""How good forecasts of counts were: proper scores, coverage, calibration.
+"""Accuracy of forecasts of counts: proper scores, coverage, calibration.
 
 A forecast is a distribution over 0, 1, 2, … (an array of probabilities, or a
 row of a matrix of them), an observation a count. Scores are negatively

@@ -1,4 +1,4 @@
-"""Care of everybody else: the emergency department, sepsis, stroke, surgery, support."""
+"""Care of all other patients: the emergency department, sepsis, stroke, surgery, support."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Synthesis:
     summary : ImportSummary
         The import of what was known at the data cut.
     after : ImportSummary or None
-        The import of what became known after it, where it was asked for.
+        The import of what became known after it, if requested.
     truth : Path
         Folder of the planted truth.
     """
@@ -90,7 +90,7 @@ def synthesise(
     ------
     ConflictError
         The hospital has another zone, was made by another plan, or holds
-        patients who are not invented.
+        patients who are not synthetic.
     """
     _check(hospital, plan)
     folder = hospital.path / TRUTH

@@ -137,7 +137,7 @@ class Ledger:
         is_discharge : bool
             A discharge prescription.
         is_decision : bool
-            Care that measures look at: corrected and withdrawn more often.
+            Care that measures read: corrected and withdrawn more often.
         before : bool
             Also rows from before the stay; those belong to no stay.
         """

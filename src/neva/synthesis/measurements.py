@@ -1,4 +1,4 @@
-"""What is measured: vital signs with their NEWS2, and the laboratory."""
+"""Measurements: vital signs with their NEWS2, and the laboratory."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def timed(
     left: bool = False,
     late: bool = False,
 ) -> Verdict:
-    """Judge a measure with a clock: met at once, failed when the clock has closed.
+    """Evaluate a measure with a clock: met at once, failed when the clock has closed.
 
     With `left`, who left before that without it is excluded; with `late`,
     nothing is settled before the clock has closed.

@@ -1,4 +1,4 @@
-"""Where each patient lies: beds given one after the other, as they become free."""
+"""The bed of each patient: beds are allocated in order, as they become free."""
 
 from __future__ import annotations
 

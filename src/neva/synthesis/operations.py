@@ -1,4 +1,4 @@
-"""What wards write about beds and going home: drawn beside the hospital, never into it.
+"""Ward entries about beds and discharges: generated beside the hospital, never into it.
 
 Every part has a stream of its own, so that a hospital made with operations has
 the same patients, beds and treatment as one made without. The planted sense:

@@ -34,7 +34,7 @@ class Plan:
     Attributes
     ----------
     stays : int
-        How many stays have begun by the data cut (at least 20).
+        How many stays have started by the data cut (at least 20).
     seed : int
         Not negative.
     zone : str

@@ -1,4 +1,4 @@
-"""Who the patients are, and which stays belong to the same one."""
+"""The patients, and which stays belong to the same patient."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The web door: parses requests, calls, answers; nobody imports it but the command line."""
+"""The web server: parses requests, calls, answers; only the command line imports it."""

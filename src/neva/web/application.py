@@ -1,4 +1,4 @@
-"""The web application: what is served, and how errors are told."""
+"""The web application: what is served, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -178,9 +178,7 @@ def _tell_errors(application: FastAPI) -> None:
         if not wants_page or request.url.path.startswith("/cds-services"):
             return JSONResponse({"error": message}, status_code=status)
         words = words_of(request)
-        title = {403: words("Not allowed"), 404: words("Not found")}.get(
-            status, words("That did not work")
-        )
+        title = {403: words("Not allowed"), 404: words("Not found")}.get(status, words("Error"))
         view = ViewModel(title, {"problem": message, "back": _came_from(request)}, status=status)
         viewer = getattr(request.state, "viewer", None)
         return render(request, "problem.html", view=view, viewer=viewer)

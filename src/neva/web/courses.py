@@ -1,4 +1,4 @@
-"""Courses: values of one kind over time, as SVG that takes the page's colours.
+"""Sparklines: values of one kind over time, as SVG in the page's colours.
 
 A patient's page has a dozen of them. Drawn here they cost a millisecond each; through
 Vega-Lite (:mod:`neva.web.charts`) some thirty, which the reader waits for.

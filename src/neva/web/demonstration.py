@@ -66,7 +66,7 @@ def _serve(settings: WebSettings, parent: int | None = None) -> None:
 
 
 def serve_demonstration(folder: Path, *, host: str, port: int) -> None:
-    """Serve the invented hospital, and the real cohort on the next port, until stopped.
+    """Serve the synthetic hospital, and the real cohort on the next port, until stopped.
 
     Parameters
     ----------

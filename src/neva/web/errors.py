@@ -1,4 +1,4 @@
-"""What happens when we have a bug: an answer of 500, and a log without a patient's values.
+"""Handling of bugs: an answer of 500, and a log without a patient's values.
 
 The text of an exception may quote what was sent, and so may its chain and the
 locals of its frames. Only its type and the places in our code are logged.

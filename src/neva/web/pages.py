@@ -1,6 +1,6 @@
 """Pages: one view model, shown as HTML, JSON and CSV.
 
-A view is a function from what was asked to a view model of plain data. The
+A view is a function from a request to a view model of plain data. The
 template lays it out; its twins give the same data to machines and spreadsheets.
 """
 
@@ -148,7 +148,7 @@ class ViewModel:
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked, by whom, in which language.
+    """A request: what, by whom, in which language.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class Asked:
     words : Language
         Translates: ``asked.words("text")``.
     now : datetime
-        Nothing later is looked at.
+        Nothing later is used.
     shown : str
         What the page shows to this role, by :data:`neva.web.security.access.SHOWN`.
     """

@@ -1,4 +1,4 @@
-"""A file as a browser sends it: received in pieces, checked while it comes, kept only whole."""
+"""An uploaded file: received in pieces, checked while it arrives, kept only if complete."""
 
 from __future__ import annotations
 

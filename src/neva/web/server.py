@@ -1,4 +1,4 @@
-"""The hospital behind the pages: its snapshot, its clock, and what was computed of it."""
+"""The hospital behind the pages: its snapshot, its clock, and its calculated results."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Server:
 
     @cached_property
     def identities(self) -> Identities:
-        """Names and record numbers, for those who treat."""
+        """Names and record numbers, for treating roles."""
         from neva.access.identities import Identities
 
         return Identities(self.hospital, self.state)
@@ -110,7 +110,7 @@ class Server:
         return self.settings.now()
 
     def now(self) -> datetime:
-        """Return the *now* of the pages, to the minute: nothing later is looked at.
+        """Return the *now* of the pages, to the minute: nothing later is used.
 
         Where the clock stands at the data cut (a demonstration, a study), it
         is the cut.
@@ -175,7 +175,7 @@ class Server:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether any patient is invented."""
+        """Whether any patient is synthetic."""
         snapshot = self.whole()
         return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot)))
 
@@ -204,7 +204,7 @@ class Server:
     def worker(self) -> dict[str, Any]:
         """Say when a worker was last heard of: ``seen``, ``age_hours``, ``is_silent``.
 
-        A server that has just begun gives its worker a minute to begin too.
+        A server that has just started gives its worker a minute to start too.
         """
         seen, at = self.state.workers.last_seen(), self.clock()
         since = self._begun if seen is None else max(seen, self._begun)
@@ -232,7 +232,7 @@ class Server:
         return found
 
     def may_see(self, units: tuple[str, ...] | None, unit: str | None) -> bool:
-        """Say whether somebody restricted to some units may see a patient of a unit."""
+        """Return whether a user restricted to some units may see a patient of a unit."""
         if units is None:
             return True
         if unit is None:
@@ -279,7 +279,7 @@ class Server:
         why: str,
         placed: Mapping[int, str | None] | None = None,
     ) -> dict[int, Person]:
-        """Return names and record numbers, for those who treat; audited."""
+        """Return names and record numbers, for treating roles; audited."""
         return self.identities.of(subjects, viewer, why=why, at=self.clock(), placed=placed)
 
     def entry_time(self) -> datetime:
@@ -287,7 +287,7 @@ class Server:
         return max(self.now(), self.clock()) if self.settings.clock == "wall" else self.now()
 
     def flush_soon(self) -> None:
-        """Have the worker write what was entered into the store."""
+        """Have the worker write entries into the store."""
         self.state.jobs.add("flush", {}, key="flush", actor="neva", at=self.clock())
 
     def refuse_other_units(self, viewer: Viewer, units: tuple[str | None, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The pages that everybody looks at take turns: many at once would only get in each other's way.
+"""The most used pages take turns: many at once would only slow each other down.
 
 A page is made by Python, which runs one thread at a time. Two hundred looks at
 *Now* in forty threads cost each other twice the time of the same looks one

@@ -1,4 +1,4 @@
-"""Screens on a wall: each has a token of its own, which opens the wallboard and nothing else."""
+"""Wallboard screens: each has a token of its own, which opens the wallboard and nothing else."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_a_whole_chain_is_said_to_be_whole(neva, place):
     said = neva("audit", "verify", place)
     assert said.code == 0
     assert "5 rows" in said.out
-    assert "the chain is whole" in said.out
+    assert "the chain is intact" in said.out
     assert "not checked: whether rows are missing at the end" in said.out
 
 

@@ -144,14 +144,16 @@ def test_a_replay_asks_and_judges_each_shipped_rule_by_itself(neva, place, tmp_p
                   "Unplanned return or death after discharge"):  # fmt: skip
         assert words in html
     assert "acute-care.anticoagulant-order: no orders that it is about are recorded" in text
-    assert "Asked once, just before each discharge:" in text
-    assert "Each rule is judged by the outcome that it warns of." in text
+    assert "Evaluated once, just before each discharge:" in text
+    assert "Each rule is assessed against the outcome that it warns of." in text
 
 
 def test_an_outcome_for_every_rule_is_said_to_be_one(neva, place):
     words = ("decide", "replay", place, "--every", 12, "--rule", "acute-care.discharge-news2")
     one = (*words, "--outcome", "acute-care.deterioration")
-    assert "EVERY rule is judged by one outcome, not its own: Intensive care" in neva(*one).out
+    assert (
+        "EVERY rule is assessed against one outcome, not its own: Intensive care" in neva(*one).out
+    )
     found = neva(*one, "--horizon", 48, "--json").json()
     assert found["outcome_of_all"] == found["figures"][0]["outcome"]
     assert found["figures"][0]["within_hours"] == 48

@@ -78,7 +78,7 @@ def test_it_is_judged_by_patients_it_has_not_seen(places, model, tmp_path):
 
 
 def test_its_own_patients_do_not_judge_it(places, model):
-    with pytest.raises(ConflictError, match="made from this hospital"):
+    with pytest.raises(ConflictError, match="fitted to this hospital"):
         said("evaluate", places[0], "--model", model[0])
 
 

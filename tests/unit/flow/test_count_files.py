@@ -51,7 +51,7 @@ def test_a_byte_order_mark_and_other_columns_do_no_harm(table):
         ("day,count\nMonday,3\n", "column day cannot be read as day"),
         ("day,count\n2024-02-30,3\n", "column day cannot be read as day"),
         ("day,count\n2024-01-01,3\n2024-01-03,3\n", "found 2 rows for 3"),
-        ("day,count\n2024-01-01,3\n2024-01-01,3\n", "told twice"),
+        ("day,count\n2024-01-01,3\n2024-01-01,3\n", "given twice"),
         ("day,count\n", "no rows"),
         ("", "cannot be read as CSV"),
     ],

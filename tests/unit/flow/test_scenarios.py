@@ -168,10 +168,10 @@ def test_planned_and_unplanned_are_told_apart(model, change, said):
 
 def test_a_change_of_nobody_is_refused(model):
     unplanned = replace(five_units())
-    with pytest.raises(UsageError, match="nobody is planned"):
+    with pytest.raises(UsageError, match="no planned arrivals"):
         apply_scenario(scenario({"electives": {"times": 2}}), unplanned)
     planned = model.with_class("emergency", arrivals=None)
-    with pytest.raises(UsageError, match="nobody comes unplanned"):
+    with pytest.raises(UsageError, match="no unplanned arrivals"):
         apply_scenario(scenario({"arrivals": {"times": 2}}), planned)
 
 

@@ -161,10 +161,10 @@ def test_a_state_that_nobody_left_is_said():
 def test_too_little_to_estimate_from_is_said():
     with pytest.raises(UsageError, match="found 5, below the floor of 20"):
         trajectories(sojourns(FOUR))
-    with pytest.raises(UsageError, match="nobody has left yet"):
+    with pytest.raises(UsageError, match="no departure yet"):
         trajectories(sojourns([(0, "ed", 0, 1, "ward"), (0, "ward", 1, 100, None)]))
     late = [(k, "ward", 0, 9, "home", 5) for k in range(30)]
-    with pytest.raises(UsageError, match="nobody is observed from admission"):
+    with pytest.raises(UsageError, match="no patient is observed from admission"):
         trajectories(sojourns(late))
     with pytest.raises(UsageError, match="a step above 0"):
         trajectories(sojourns(FOUR), horizon_days=0)
@@ -199,7 +199,7 @@ def test_landmark_looks_at_nothing_later():
 
 def test_nobody_present_is_said():
     found = trajectories(sojourns(FOUR[:-1]), horizon_days=7, floor=4)
-    with pytest.raises(UsageError, match="nobody is present"):
+    with pytest.raises(UsageError, match="no patient is present"):
         landmark(found)
 
 

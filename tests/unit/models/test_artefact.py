@@ -176,9 +176,9 @@ def test_recalibrating_on_own_patients_lifts_the_lock_and_is_recorded(made, tmp_
 
 
 def test_its_own_patients_neither_judge_nor_unlock_it(made):
-    with pytest.raises(ConflictError, match="made from this hospital's patients"):
+    with pytest.raises(ConflictError, match="fitted to this hospital's patients"):
         judge(made.model, made.cases)
-    with pytest.raises(ConflictError, match="made from this hospital's patients"):
+    with pytest.raises(ConflictError, match="fitted to this hospital's patients"):
         recalibrate(made.model, made.cases, at=AT, actor="x")
 
 

@@ -40,7 +40,7 @@ from neva.reports.pages.flow_agreement import agreement_words
 from neva.reports.pages.page import Text
 
 MADE = datetime(2021, 3, 1, 8, tzinfo=UTC)
-BANNER = "Synthetic patients: no figure says anything of a real one"
+BANNER = "Synthetic patients: no figure describes a real one"
 #: A name that would do harm if it were not escaped.
 EVIL = "<script>alert(1)</script>"
 
@@ -261,7 +261,7 @@ def test_more_patients_than_beds_now_are_said_first():
 
 
 def test_without_beds_it_is_said_that_none_are_recorded():
-    assert "No beds are recorded: where they run short cannot be said." in plain(morning(beds={}))
+    assert "No beds are recorded: a shortfall cannot be forecast." in plain(morning(beds={}))
 
 
 def test_patients_by_state_are_never_called_beds():
@@ -269,7 +269,7 @@ def test_patients_by_state_are_never_called_beds():
     assert "beds" not in page.to_html().lower()
     assert "bed " not in plain(page).lower()
     assert "Total: 13 patients now" in plain(page)
-    assert "capacity is not looked at" in plain(page)
+    assert "capacity is not considered" in plain(page)
 
 
 def test_an_evaluation_says_what_was_beaten_and_what_was_refused(pages):
@@ -333,7 +333,7 @@ def test_a_simulation_that_missed_the_past_is_doubted_at_the_top(compared, fitte
     warned = [one.text for one in page.lead if one.kind == "warning"]
     assert len(warned) == 1
     assert "on 0 of 14 days" in warned[0]
-    assert "read with doubt" in warned[0]
+    assert "read with caution" in warned[0]
 
 
 def test_trajectories_say_counts_and_what_is_left_open(pages):
@@ -391,8 +391,8 @@ def test_a_what_if_says_whether_the_forecast_says_the_same(compared, fitted):
     [
         ("arrivals", "the forecast expects 8.0 by then, the simulation 8.1: −5.00"),
         ("stays_here", "the forecast expects 12.0 here then, the simulation 12.1: −5.00"),
-        ("stays_to_come", "lengths of stay of those who come by then: −5.00"),
-        ("entries", "what was entered, which the simulation does not look at: −5.00"),
+        ("stays_to_come", "lengths of stay of those who arrive by then: −5.00"),
+        ("entries", "entries, which the simulation does not use: −5.00"),
         ("other", "not explained: −5.00"),
     ],
 )

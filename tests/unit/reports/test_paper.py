@@ -56,7 +56,7 @@ def test_every_page_says_its_number_time_data_and_that_patients_are_invented(boa
         assert "counter(pages)" in boxes
         assert "SYNTHETIC DATA" in boxes
         assert board.identity.split("@")[0] in boxes
-        assert "Made 2020-" in boxes
+        assert "Created 2020-" in boxes
         assert "<script" not in html
         assert " style=" not in html
         assert 'src="' not in html
@@ -66,7 +66,7 @@ def test_without_names_pseudonyms_stand_there_and_with_them_no_pseudonym(board):
     subjects = board.patients["subject_id"].to_list()
     bare = sheets(board, Paper(zone=board.zone))["downtime"].to_html()
     assert all(str(subject) in bare for subject in subjects)
-    assert "under pseudonyms" in bare
+    assert "by pseudonym" in bare
     names = {subject: Person(f"Name-{k}", f"R-{k}") for k, subject in enumerate(subjects)}
     named = sheets(board, Paper(zone=board.zone, names=names))
     for sheet in named.values():
@@ -193,4 +193,4 @@ def test_old_data_stand_first(hospital):
     snapshot = hospital.snapshot()
     late = bed_board(snapshot, at=snapshot.now + timedelta(hours=3))
     sheet = bed_meeting_sheet(late, paper=Paper(zone=late.zone), made=late.at)
-    assert "The data are old: nothing was recorded for 3.0 hours." in sheet.warnings[0]
+    assert "The data are stale: nothing has been recorded for 3.0 hours." in sheet.warnings[0]

@@ -165,8 +165,8 @@ def test_the_line_stops_at_a_gap():
 
 
 def test_rebasing_is_marked():
-    assert "lines start anew" in words(to_svg(an_spc_chart(rebase_at=[MONTHS[12]])))
-    assert "lines start anew" not in words(to_svg(an_spc_chart()))
+    assert "lines rebased" in words(to_svg(an_spc_chart(rebase_at=[MONTHS[12]])))
+    assert "lines rebased" not in words(to_svg(an_spc_chart()))
 
 
 def test_charts_of_rare_events_of_nothing_and_of_one_point():

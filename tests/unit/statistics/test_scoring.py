@@ -189,7 +189,7 @@ def test_identical_scores_differ_by_nothing():
 def test_a_baseline_that_was_once_exactly_right_leaves_the_skill_its_interval():
     scores = rng().random(60) + 1
     baseline = 2 * scores
-    baseline[17] = 0.0  # "as many as now" is right now and then
+    baseline[17] = 0.0  # "same as now" is right now and then
     found = skill(scores, baseline, rng=rng())
     assert found.value_low < found.value < found.value_high
 

@@ -65,7 +65,7 @@ def _objects(
 
 
 def judge_discovery(findings: Findings, document: Any) -> list[dict[str, Any]]:
-    """Judge the discovery; return the services that can be called."""
+    """Check the discovery; return the services that can be called."""
     is_list = isinstance(document, dict) and isinstance(document.get("services"), list)
     services = document["services"] if is_list else []
     holds = is_list and all(isinstance(one, dict) for one in services)
@@ -120,7 +120,7 @@ def _judge_prefetch(findings: Findings, service: Mapping[str, Any], at: str) -> 
 
 
 def judge_answer(findings: Findings, document: Any, request: str) -> list[dict[str, Any]]:
-    """Judge an answer of 200; return its cards.
+    """Check an answer of 200; return its cards.
 
     Parameters
     ----------

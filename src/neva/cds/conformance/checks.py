@@ -1,4 +1,4 @@
-"""What is asked of a CDS Hooks 2.0 service: every check, in words, with its source.
+"""Requirements on a CDS Hooks 2.0 service: every check, in words, with its source.
 
 Levels: a check of level SHALL that fails is a failure; of level SHOULD, a
 warning. Where the specification leaves a status code open, the check asks for
@@ -15,7 +15,7 @@ __all__ = ["CHECKS", "Check"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is asked.
+    """One requirement.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a check of a CDS service found: collected, told, and written as JUnit."""
+"""Findings of a check of a CDS service: collected, printed, and written as JUnit."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of one check.
+    """The result of one check.
 
     Attributes
     ----------

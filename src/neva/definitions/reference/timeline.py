@@ -1,4 +1,4 @@
-"""One patient's rows in memory: what the reference engine looks at."""
+"""One patient's rows in memory: what the reference engine reads."""
 
 from __future__ import annotations
 

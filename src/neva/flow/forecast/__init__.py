@@ -1,1 +1,1 @@
-"""How many patients there will be, and how good such forecasts were."""
+"""Forecasts of patients, and their accuracy."""

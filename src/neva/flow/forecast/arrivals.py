@@ -129,7 +129,7 @@ class Arrivals:
     def known_at(self, until: datetime) -> Arrivals:
         """Return what was known at an earlier time, at the start of a local hour.
 
-        Of a day that is only known as a whole nothing is known before its end.
+        For a day that is only known as a whole, nothing is known before its end.
         """
         until = min(until, self.until)
         local = until.astimezone(ZoneInfo(self.zone))

@@ -1,4 +1,4 @@
-"""Baselines: what a forecast must beat to be worth its trouble.
+"""Baselines: simple forecasts that a forecast must beat.
 
 They are fixed, simple, and see what the forecast sees. Those of arrivals give
 the distribution of one day's count, those of occupancy of one place's number.
@@ -38,26 +38,26 @@ _LEAST_DAYS_ETS: Final = 14
 
 
 def poisson(mean: float) -> Floats:
-    """Return a Poisson distribution; of a mean of 0, nobody for sure."""
+    """Return a Poisson distribution; with a mean of 0, certainly 0."""
     return sum_of_negative_binomials([max(float(mean), 0.0)], [np.inf])
 
 
 def persistence(present: int) -> Floats:
-    """Return the distribution that is sure of as many as now."""
+    """Return the distribution that is certain of the same number as now."""
     sure = np.zeros(present + 1)
     sure[present] = 1.0
     return sure
 
 
 def expected_change(present: int, changes: npt.ArrayLike) -> Floats:
-    """Return as many as now, changed as it changed before over the same time.
+    """Return the same number as now, changed as it changed before over the same time.
 
     Parameters
     ----------
     present : int
     changes : array of int, shape (n,)
         Changes seen in the past over the same horizon; each is as likely.
-        Without any, as many as now. Numbers below 0 count as 0.
+        Without any, the same number as now. Numbers below 0 count as 0.
     """
     seen = np.asarray(changes, dtype=np.int64)
     if not len(seen):

@@ -1,4 +1,4 @@
-"""The morning bed report: who is here, how many will be, and where beds run short."""
+"""The morning bed report: patients present, patients expected, and where beds may run short."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ HORIZONS = (4, 24, 72, 168)
 
 @dataclass(frozen=True, slots=True)
 class BedReport:
-    """The forecast at a few horizons, beside the beds.
+    """The forecast at a few horizons, compared with the beds.
 
     Attributes
     ----------
     frame : polars.DataFrame
         One row a place and horizon: ``place``, ``beds`` (missing where none
         are recorded), ``present``, ``horizon_hours``, ``time`` (UTC), ``mean``,
-        ``q05``, ``q50``, ``q95``, ``beyond`` (the chance that more want a bed
-        there than there are beds; missing without beds).
+        ``q05``, ``q50``, ``q95``, ``beyond`` (the probability that more
+        patients need a bed there than there are beds; missing without beds).
     forecast : OccupancyForecast
     beds : dict of str to int
     """
@@ -83,7 +83,7 @@ def bed_report(
     above: Mapping[str, tuple[str, ...]] | None = None,
     horizons: Sequence[int] = HORIZONS,
 ) -> BedReport:
-    """Lay the forecast beside the beds.
+    """Compare the forecast with the beds.
 
     Parameters
     ----------

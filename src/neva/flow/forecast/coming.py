@@ -1,4 +1,4 @@
-"""Those to come: groups of arrivals, and how many are expected at each step."""
+"""Future arrivals: groups of arrivals, and the number expected at each step."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fit_group(
     holidays: Mapping[date, str] | None,
     model: str,
 ) -> tuple[ArrivalGroup | None, str]:
-    """Fit the arrivals of a group; return it, if there were any, and what stands in for what."""
+    """Fit the arrivals of a group; return it, if there were any, and notes on substitutes."""
     elective = pl.col("class") == "elective"
     firsts = sojourns.frame.group_by("case", maintain_order=True).first()
     begun = firsts.filter(

@@ -83,7 +83,7 @@ def read_counts(
     expected = days * (24 if hour else 1)
     if read.select("day", "hour").is_duplicated().any() or read.height != expected:
         message = (
-            f"{file}: days or hours are missing or told twice; found {read.height} rows for "
+            f"{file}: days or hours are missing or given twice; found {read.height} rows for "
             f"{expected} between the first and the last day; fill the gaps (a 0 is a count)"
         )
         raise BadInputError(message)

@@ -65,7 +65,7 @@ def read_forecast_document(document: dict[str, Any]) -> OccupancyForecast:
     if document.get("format") != _FORMAT:
         message = (
             f"forecast: cannot be read; found format {document.get('format')!r}, not {_FORMAT}; "
-            "make the forecast anew"
+            "make the forecast again"
         )
         raise BadInputError(message)
     places, times = tuple(document["places"]), document["times"]

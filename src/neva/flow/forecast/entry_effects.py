@@ -1,10 +1,10 @@
-"""How much what people entered says about who leaves: learnt from the past of the same hospital.
+"""How entries change the odds of leaving: learnt from the past of the same hospital.
 
 Lengths of stay know a unit and the time spent there. A ward knows more: that
-somebody goes home at noon, or waits for a place in a care home. How far such an
+a patient goes home at noon, or waits for a place in a care home. How far such an
 entry is to be believed differs between hospitals and kinds of entry, and is
-learnt: from what was entered at the same time of each of the last days, and
-from who then left.
+learnt: from the entries at the same time of each of the last days, and
+from which patients then left.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ RELIABILITY: Final[Columns] = {
 
 @dataclass(frozen=True, slots=True)
 class EntryOdds:
-    """What entries make of each patient's rates.
+    """Effect of entries on each patient's rates.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class EntryOdds:
 
 @dataclass(frozen=True, slots=True)
 class EntryEffects:
-    """Log odds of leaving by what was entered, beside those of lengths of stay.
+    """Log odds of leaving by entry, in addition to those of length of stay.
 
     Attributes
     ----------
@@ -107,10 +107,10 @@ class EntryEffects:
         Log odds by cell (date and hours to it, or hours ahead; readiness; day),
         shape (cells,), and how sure they are, shape (cells, cells).
     request_shift, request_variance : array, shape (2, bins of hours ahead)
-        Log odds of going to the unit that was asked for, and of going anywhere
-        else (out of the hospital too), with their variances.
+        Log odds of going to the requested unit, and of going anywhere else (out of the hospital
+        too), with their variances.
     dates_in_use : tuple of str
-        States in which so many have a date that none says something too.
+        States in which so many patients have a date that its absence is informative.
     reliability : polars.DataFrame
         Columns of :data:`RELIABILITY`; a row a kind of entry: how many
         patients at moments (``seen``, once a day) of how many ``patients``
@@ -121,7 +121,7 @@ class EntryEffects:
         from those before: how many were ``judged``, of how many it came true,
         and how many were expected ``by_lengths_alone`` and ``with_entries``.
     now, first : datetime
-        Nothing later was looked at; the first day that was.
+        Nothing later was used; the first day that was.
     moments, patients : int
         How many; and of how many patients something was entered then.
 
@@ -188,7 +188,7 @@ class EntryEffects:
         )
 
     def of_requests(self, cells: Numbers) -> tuple[Floats, Floats]:
-        """Return the log odds of cells of requests: of the unit asked for, and of all else."""
+        """Return the log odds of cells of requests: of the requested unit, and of all others."""
         there: Floats = np.append(self.request_shift[0], 0.0)[cells]
         elsewhere: Floats = np.append(self.request_shift[1], 0.0)[cells]
         return there, elsewhere
@@ -197,7 +197,7 @@ class EntryEffects:
 def with_entries(
     rows: pl.DataFrame, entries: pl.DataFrame, lengths: LengthModel, dates_in_use: tuple[str, ...]
 ) -> pl.DataFrame:
-    """Add what was entered of patients at moments: hours until the date, and what kind it is.
+    """Add the entries about patients at moments: hours until the date, and its kind.
 
     `rows` have ``moment``, ``subject_id`` and ``phase``, `entries` the columns of
     :data:`neva.flow.forecast.entry_history.ENTRY_ROWS`. Added are these and ``until`` (hours,

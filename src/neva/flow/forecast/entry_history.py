@@ -1,6 +1,6 @@
-"""What was entered about those present, as it stood at moments of the past.
+"""Entries about the patients present, as they stood at moments of the past.
 
-A forecast that looks at expected dates and requests must know how such entries
+A forecast that uses expected dates and requests must know how far such entries
 came true: for that they are read as they stood at each of many moments, and
 not as somebody wrote them later.
 """
@@ -49,7 +49,7 @@ class EntryHistory:
     Attributes
     ----------
     moments : tuple of datetime
-        Aware, ascending: those that were looked at.
+        Aware, ascending.
     frame : polars.DataFrame
         Columns of :data:`ENTRY_ROWS`; one row for each moment and patient with
         an entry then: ``expected`` (the last expected date of discharge that
@@ -76,14 +76,14 @@ def past_moments(now: datetime, days: int = LEARNT_DAYS) -> list[datetime]:
 
 
 def history_of_origins(hospital: Hospital, origins: Sequence[datetime]) -> EntryHistory:
-    """Read what was entered at origins of forecasts, and on the days that they learn from."""
+    """Read the entries at origins of forecasts, and on the days that they learn from."""
     if not origins:
         return EntryHistory((), pl.DataFrame(schema=ENTRY_ROWS))
     return entry_history(hospital, [*past_moments(min(origins)), *origins])
 
 
 def entry_history(hospital: Hospital, moments: Sequence[datetime]) -> EntryHistory:
-    """Read what was entered about those present at some moments.
+    """Read the entries about the patients present at some moments.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Learning from the past how far what people entered came true.
+"""Learning from the past how far entries came true.
 
-Everybody present at the same time of each of the last days, with what was
-entered of them then, and what became of them in the hours after.
+Patients present at the same time of each of the last days, with the entries about
+them then, and whether they left or moved in the hours after.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Landmarks:
 def learn_entries(
     history: EntryHistory, sojourns: Sojourns, lengths: LengthModel, *, judge: bool = True
 ) -> tuple[EntryEffects | None, str]:
-    """Learn what entries were worth from the days before the *now* of some sojourns.
+    """Learn how far entries came true from the days before the *now* of some sojourns.
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ def learn_entries(
         Why, or from how much it was learnt.
     """
     if sojourns.precision == "day":
-        return None, "times are only known to the day: what was entered is not looked at"
+        return None, "times are only known to the day: entries are not used"
     rows = _at_moments(history, sojourns, lengths)
     entered = history.frame.filter(pl.col("moment").is_in(rows["moment"].unique().implode()))
     patients = entered["subject_id"].n_unique()
     if patients < LEAST_PATIENTS:
         return None, (
             f"entries of {patients} patients in the past are fewer than {LEAST_PATIENTS}: "
-            "expected discharges and requests for beds are not looked at"
+            "expected discharges and bed requests are not used"
         )
     # The pace of the last days is no part of what entries are compared with.
     plain = replace(lengths, pace=np.ones_like(lengths.pace))
@@ -114,8 +114,8 @@ def learn_entries(
     if judge:
         effects = replace(effects, reliability=_reliability(seen, plain, later))
     return effects, (
-        f"what was entered of {patients} patients on {len(moments)} days says how far "
-        "expected discharges and requests for beds are to be believed"
+        f"entries about {patients} patients on {len(moments)} days show how far "
+        "expected discharges and bed requests come true"
     )
 
 
@@ -208,7 +208,7 @@ def _hours_of_week(moment: datetime, steps: int, zone: str) -> Numbers:
 
 
 def _fitted(seen: _Landmarks, lengths: LengthModel, now: datetime, patients: int) -> EntryEffects:
-    """Fit the effects to landmarks, without saying how reliable entries were."""
+    """Fit the effects to landmarks, without the reliability of entries."""
     steps = seen.leave.shape[1]
     cells = cells_of(seen.rows, steps, lengths.step_hours)[seen.at_risk]
     shift, covariance = _regressed(cells, seen.leave[seen.at_risk], seen.left[seen.at_risk], CELLS)

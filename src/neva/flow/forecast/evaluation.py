@@ -1,9 +1,8 @@
-"""Forecasts judged by what happened: rolling origins, fixed baselines, proper scores.
+"""Evaluation of forecasts: rolling origins, fixed baselines, proper scores.
 
 At every origin a forecast is made from what was known then, and so are the
-baselines; later each is scored by what came. A forecast that does not beat
-"as it is now" or "as a week ago" is not worth its trouble, and its intervals
-are judged by how often they held.
+baselines; later each is scored by what came. A forecast should beat "same
+as now" and "same as a week ago", and its intervals are evaluated by how often they held.
 """
 
 from __future__ import annotations
@@ -175,7 +174,7 @@ class Evaluation:
 
 @dataclass(slots=True)
 class ScoreCollection:
-    """Takes forecasts and what happened, and becomes an evaluation."""
+    """Collects forecasts and outcomes, and becomes an evaluation."""
 
     zone: str
     rng: np.random.Generator
@@ -225,7 +224,7 @@ class ScoreCollection:
     def evaluation(
         self, *, ours: str, what: str, identity: str, notes: Iterable[str] = ()
     ) -> Evaluation:
-        """Return what was taken.
+        """Return the evaluation of what was collected.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Forecast of patients per unit: those here now through their trajectories, and those to come.
+"""Forecast of patients per unit: patients present, by their trajectories, and future arrivals.
 
 Every patient present has a probability of being in each unit at each later
 hour; the number of them there is a sum of such events. Arrivals are counts
@@ -6,7 +6,7 @@ that vary more than chance, thinned by the same trajectories. Both are summed
 exactly, as distributions. What the rates and the level of arrivals might be
 instead, given as few data as there are, widens them.
 
-Capacity is not looked at: the forecast says how many want a place. What
+Capacity is not considered: the forecast says how many want a place. What
 happens when there is none is for the simulation.
 """
 
@@ -73,9 +73,9 @@ class FlowModel:
     lengths : LengthModel
     groups : tuple of ArrivalGroup
     fitted : datetime
-        Nothing later was learnt from.
+        Nothing later was used for fitting.
     notes : tuple of str
-        What stands in for what could not be learnt.
+        Substitutes for what could not be learnt.
     """
 
     lengths: LengthModel
@@ -150,7 +150,7 @@ class OccupancyForecast:
     present : array of int, shape (places,)
         At `issued`.
     issued : datetime
-        Nothing later was looked at.
+        Nothing later was used.
     zone, identity, what : str
         Of the data.
     notes : tuple of str
@@ -191,7 +191,7 @@ class OccupancyForecast:
     def to_frame(self) -> pl.DataFrame:
         """Return a row a place and time: ``mean``, ``q05``, ``q25``, ``q50``, ``q75``, ``q95``.
 
-        With ``mean_by_lengths`` where what was entered was looked at.
+        With ``mean_by_lengths`` where entries were used.
         """
         ends = quantiles(self.distribution, list(_LEVELS.values()))
         steps = len(self.times)
@@ -240,8 +240,8 @@ def forecast_flow(
         uncertainty out.
     rng : numpy.random.Generator
     effects : EntryEffects, optional
-        What expected discharges and requests for beds were worth, as learnt at
-        *now*; without them lengths of stay alone are looked at.
+        Effects of expected discharges and bed requests, as learnt at *now*;
+        without them lengths of stay alone are used.
     history : EntryHistory, optional
         With what is entered at *now*; goes with `effects`.
 
@@ -330,7 +330,8 @@ def forecast_flow(
         by_lengths = (kept * exact_share).reshape(len(places), steps)
     if here.strangers:
         notes.append(
-            f"{here.strangers} patients are where nobody was when the model was fitted: left out"
+            f"{here.strangers} patients are left out: their places had no patients when the "
+            "model was fitted"
         )
     return OccupancyForecast(
         places=places,
@@ -385,7 +386,7 @@ def _places(
 def _odds_of(
     here: Present, effects: EntryEffects | None, history: EntryHistory | None, steps: int
 ) -> Callable[[LengthModel, np.random.Generator | None], EntryOdds]:
-    """What entries make of rates, as learnt, or drawn from what might have been learnt."""
+    """Effect of entries on rates, as learnt, or drawn from its uncertainty."""
 
     def odds(lengths: LengthModel, rng: np.random.Generator | None) -> EntryOdds:
         used = effects if effects is None or rng is None else effects.drawn(rng)
@@ -407,7 +408,7 @@ def _ratios(
     draws: int,
     rng: np.random.Generator,
 ) -> Floats:
-    """By how much means would differ under other models, in a few equally likely groups.
+    """Ratios of means under other models, in a few equally likely groups.
 
     The best model's exact mean over that by blocks is a factor of all of them.
     """

@@ -1,7 +1,7 @@
-"""Who is expected to come and to leave, unit by unit: the two halves of a forecast.
+"""Expected arrivals and departures, unit by unit: the two halves of a forecast.
 
 The forecast of occupancy adds those here now and those to come. A bed manager
-asks for them apart: how many of today's patients will have left a unit by
+needs them separately: how many of today's patients will have left a unit by
 noon, and how many will have come to it. Both are made here from the same
 probabilities by patient and the same arrivals.
 """
@@ -78,7 +78,7 @@ class MovesAhead:
         What entries were worth in the past: columns of
         :data:`neva.flow.forecast.entry_effects.RELIABILITY`.
     issued : datetime
-        Nothing later was looked at.
+        Nothing later was used.
     identity : str
         Of the data.
 
@@ -265,8 +265,8 @@ def hospital_moves_ahead(
     by : str
         See :func:`neva.flow.sojourns_of`.
     entries : bool
-        Look at what was entered of those present, as far as it came true in
-        the past.
+        Use entries about the patients present, weighted by how far they came
+        true in the past.
 
     Raises
     ------

@@ -58,8 +58,8 @@ def forecast_hospital(
     seed : int
         Of what is drawn.
     entries : bool
-        Look at what was entered of those present (expected dates of discharge,
-        fitness, delays, requests for beds), as far as it came true in the past.
+        Use entries about the patients present (expected dates of discharge,
+        medical fitness, delays, bed requests), weighted by how far they came true in the past.
     progress : callable, optional
         Called with days looked back and their number.
 
@@ -123,7 +123,7 @@ def _forecast_with_entries(
     *,
     judge: bool = True,
 ) -> OccupancyForecast:
-    """A forecast that looks at entries, where there are enough to learn from."""
+    """A forecast that uses entries, where there are enough to learn from."""
     effects, note = None, ""
     if history is not None:
         effects, note = learn_entries(history, known, model.lengths, judge=judge)
@@ -134,7 +134,7 @@ def _forecast_with_entries(
 
 
 def _refuse_the_lost(known: Sojourns) -> None:
-    """A hospital whose follow-up has ended looks empty and is not."""
+    """Refuse a hospital whose follow-up has ended: it looks empty and is not."""
     month = known.now - timedelta(days=7)
     lost = int(known.frame.filter("lost")["end"].ge(month).sum())
     present = known.present().height

@@ -1,4 +1,4 @@
-"""Those who are here now, as the forecast sees them: who, where, and since when."""
+"""Patients present, as the forecast uses them: who, where, and since when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Those here at *now*.
+    """Patients present at *now*.
 
     Attributes
     ----------
@@ -45,14 +45,14 @@ class Present:
         history: EntryHistory | None,
         steps: int,
     ) -> EntryOdds:
-        """Return what entries make of their rates."""
+        """Return the effect of entries on their rates."""
         if effects is None or history is None:
             return EntryOdds.none(len(self.phase), steps)
         return effects.odds(lengths, self.subjects, self.phase, history, steps)
 
 
 def present_of(lengths: LengthModel, sojourns: Sojourns) -> Present:
-    """Return those here at the *now* of some sojourns, as a length model sees them."""
+    """Return the patients present at the *now* of some sojourns, as a length model uses them."""
     phases = lengths.place(sojourns.frame)
     rows = sojourns.frame.with_columns(_phase=phases)
     here = rows.filter(
@@ -72,7 +72,7 @@ def present_of(lengths: LengthModel, sojourns: Sojourns) -> Present:
 
 
 def nobody(steps: int) -> tuple[Any, ...]:
-    """Nobody here, for :func:`neva.flow.stays._walking.follow_all`."""
+    """No patients, for :func:`neva.flow.stays._walking.follow_all`."""
     empty = EntryOdds.none(0, steps)
     none = np.zeros(0, dtype=np.int64)
     return none, np.zeros(0), empty.leaving, empty.wanted, empty.there, empty.elsewhere
@@ -95,8 +95,8 @@ def tables(
 ) -> tuple[Any, Any, Any, Any]:
     """Return chances, shares that move, shares of states and ways, for the walking kernels.
 
-    `phase` and `wanted` are those of patients here: a bed that is asked for is a
-    way, even where nobody went it yet.
+    `phase` and `wanted` are those of patients present: a requested bed counts as
+    a way, even where nobody has taken it yet.
     """
     chance, moving, share = lengths.leaving()
     contiguous = np.ascontiguousarray

@@ -62,7 +62,7 @@ def evaluate_arrivals(
     identity: str = "",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Forecast daily arrivals from every day of a period, and judge them.
+    """Forecast daily arrivals from every day of a period, and evaluate the forecasts.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def evaluate_arrivals(
     model : str
         See :func:`fit_arrivals`.
     refit_days : int
-        The model is fitted anew after so many days; what it starts from is
+        The model is refitted after so many days; what it starts from is
         always the origin's.
     with_ets : bool
-        Judge exponential smoothing too (slow; needs the extra ``forecast``).
+        Evaluate exponential smoothing too (slow; needs the extra ``forecast``).
     hourly : bool
-        Judge the counts of local hours, not of days; beside the same hour last
-        week and the mean of that weekday and hour (both Poisson).
+        Evaluate the counts of local hours, not of days; compared with the same
+        hour last week and the mean of that weekday and hour (both Poisson).
     seed : int
     identity : str
         Of the data.
@@ -196,7 +196,7 @@ def evaluate_flow(
     seed: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Forecast the number of patients per place from every origin, and judge it.
+    """Forecast the number of patients per place from every origin, and evaluate the forecasts.
 
     Parameters
     ----------
@@ -213,13 +213,13 @@ def evaluate_flow(
     holidays, model
         Of arrivals.
     refit_days : float
-        The model is fitted anew after so many days.
+        The model is refitted after so many days.
     widen : bool
         Widen each forecast by the errors of earlier ones whose targets had
         come by its origin.
     history : EntryHistory, optional
-        What was entered at the origins and on the days before them. The forecast
-        looks at it, and the one by lengths of stay alone is judged beside it.
+        Entries at the origins and on the days before them. The forecast
+        uses it, and is compared with the one from lengths of stay alone.
     seed : int
     progress : callable, optional
 

@@ -1,4 +1,4 @@
-"""Widening: earlier forecasts' errors make later ones humbler.
+"""Widening: earlier forecasts' errors widen the intervals of later ones.
 
 Rates and levels change in ways that no model here describes: a wave turns,
 practice changes. How far forecasts of the last weeks were off, beyond their
@@ -59,13 +59,13 @@ def learn_widening(
     *,
     before: datetime,
 ) -> Widening:
-    """Learn from earlier forecasts, as they were made, and what came by `before`.
+    """Learn from earlier forecasts, as they were made, and what was observed by `before`.
 
     Parameters
     ----------
     past : sequence of (OccupancyForecast, mapping of str to array)
         Unwidened forecasts, and the numbers that came, by place, shape (steps,).
-        Numbers after `before` are not looked at.
+        Numbers after `before` are not used.
     before : datetime
         Aware.
 
@@ -136,7 +136,7 @@ def _widen(distributions: Any, ratios: Any, tail: float) -> Any:
 
 
 def widened(forecast: OccupancyForecast, widening: Widening) -> OccupancyForecast:
-    """Return a forecast whose means may be off as earlier ones were; the means stay."""
+    """Return a forecast with intervals as wide as earlier errors; the means stay."""
     from scipy.stats import norm
 
     steps = len(forecast.times)

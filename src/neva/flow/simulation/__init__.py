@@ -1,1 +1,1 @@
-"""What if: the hospital drawn patient by patient, with beds."""
+"""Simulation of scenarios: the hospital patient by patient, with beds."""

@@ -1,4 +1,4 @@
-"""Beds, rooms and queues: who may lie where, who is next, what is counted meanwhile."""
+"""Beds, rooms and queues: which patient may use which bed, who is next, and what is counted."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -58,7 +58,7 @@ def touch(m, s, unit):  # pragma: no cover
 def room_for(m, s, unit, slot):  # pragma: no cover
     """A room in which the patient may lie, NO_ROOM where there are none, else NO_BED.
 
-    The number of staffed beds is not looked at.
+    The number of staffed beds is not considered.
     """
     first, last = m.units[unit].room_first, m.units[unit].room_last
     if first == last:
@@ -145,7 +145,7 @@ def next_owed(s):  # pragma: no cover
 
 @part
 def join_queue(m, s, slot, unit):  # pragma: no cover
-    """Begin to wait for a bed of a unit: outside, or blocked in the bed of another."""
+    """Start to wait for a bed of a unit: outside, or blocked in the bed of another."""
     place = unit * m.priorities + m.groups[s.slots[slot].group].priority
     last = s.queues[place].last
     s.slots[slot].before, s.slots[slot].after = last, -1

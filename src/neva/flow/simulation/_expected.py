@@ -1,4 +1,4 @@
-"""Expected numbers of patients, those here now and those to come apart, for given arrivals."""
+"""Expected numbers of patients for given arrivals: those present, and future arrivals."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ExpectedNumbers:
-    """What a forecast's lengths of stay make of arrivals.
+    """Expected numbers from arrivals, by a forecast's lengths of stay.
 
     Attributes
     ----------
     present : array, shape (2, states, steps)
-        After each hour: of those here now, and of those to come.
+        After each hour: of patients present, and of future arrivals.
     incoming : array, shape (steps, states)
         Arrivals from outside in each hour, by where they go first.
     """

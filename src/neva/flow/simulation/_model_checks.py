@@ -78,7 +78,7 @@ def check_beds(week: Sequence[int], changes: Iterable[tuple[float, float, int | 
 
 
 def check_full(name: str, when_full: str, then: str, divert: Sequence[str]) -> None:
-    """Check what happens to those who find a unit full."""
+    """Check what happens to patients who find a unit full."""
     where = f"unit {name}"
     if when_full not in ("wait", "refuse", "divert") or then not in ("wait", "refuse"):
         refuse(

@@ -118,7 +118,7 @@ def _find(m, s, slot, unit):  # pragma: no cover
 
 @part
 def _ask(m, s, slot, unit):  # pragma: no cover
-    """Ask for a bed and take it if there is one; tell whether there was."""
+    """Request a bed and take it if there is one; return whether there was."""
     count(m, s, unit, REQUESTS)
     found, room = _find(m, s, slot, unit)
     if room == NO_BED:
@@ -131,7 +131,7 @@ def _ask(m, s, slot, unit):  # pragma: no cover
 
 @part
 def comes(m, s, slot):  # pragma: no cover
-    """Somebody comes from outside."""
+    """A patient arrives from outside."""
     group = s.slots[slot].group
     place = chosen(
         m.firsts,
@@ -259,7 +259,7 @@ def await_hour(m, s, slot, time):  # pragma: no cover
 
 @part
 def stay_over(m, s, slot):  # pragma: no cover
-    """The stay in a unit is over. Tells whether a forbidden cycle arose."""
+    """End the stay in a unit. Returns whether a forbidden cycle arose."""
     unit, target = s.slots[slot].unit, s.slots[slot].next
     if target >= m.units.size:
         exit_ = target - m.units.size

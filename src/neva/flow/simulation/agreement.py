@@ -1,9 +1,9 @@
 """Whether the forecast and the simulation of one hospital agree, and if not, why.
 
-Both are learnt from the same sojourns and look ahead from the same time. The
-forecast follows patients exactly and looks at no beds; the simulation draws
-them one by one and lets beds limit, block and divert. Their difference is
-taken apart by swapping one part at a time, so that the parts add up to it.
+Both are learnt from the same sojourns and look ahead from the same time. The forecast
+follows patients exactly and does not consider beds; the simulation draws them one by
+one and lets beds limit, block and divert. Their difference is decomposed by swapping
+one part at a time, so that the parts add up to it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ HORIZONS: Final = (12, 24, 72, 168)
 PARTS: Final = {
     "arrivals": "more come, or fewer",
     "stays_here": "those here now stay longer, or less long",
-    "stays_to_come": "those who come stay longer, or less long",
+    "stays_to_come": "patients who arrive stay longer, or less long",
     "beds": "beds that are taken hold patients elsewhere",
-    "entries": "what was entered of those here now, which the simulation does not look at",
+    "entries": "entries about the patients here now, which the simulation does not use",
     "other": "what the forecast has beyond lengths of stay and arrivals",
 }
 #: A difference of so many patients is none: they are whole.
@@ -205,7 +205,7 @@ def agreement(
     through the forecast's lengths of stay; then its lengths of stay, for those
     here now and for those who come (no beds looked at); then its beds, with
     the same patients. What the forecast makes of entries (expected discharges,
-    requests for beds), which the simulation does not look at, is a fifth part;
+    requests for beds), which the simulation does not use, is a fifth part;
     what it says beyond its own lengths of stay and arrivals a sixth, ``other``.
     """
     sojourns = fitted.sojourns
@@ -412,7 +412,7 @@ def _replications(first: Floats, margin: Floats, most: int) -> int:
 
 
 def _unlimited(model: HospitalModel) -> HospitalModel:
-    """The same hospital with as many beds as are wanted."""
+    """The same hospital with unlimited beds."""
     units = [
         replace(
             unit, beds=None, when_full="wait", divert=(), bays=(), side_rooms=0,
@@ -424,7 +424,7 @@ def _unlimited(model: HospitalModel) -> HospitalModel:
 
 
 def _closed(model: HospitalModel) -> HospitalModel:
-    """The same hospital to which nobody comes."""
+    """The same hospital without arrivals."""
     classes = [replace(one, arrivals=None, electives=None) for one in model.classes]
     return replace(model, classes=tuple(classes))
 

@@ -1,4 +1,4 @@
-"""Simulated against observed, on days that were not learnt from.
+"""Simulated against observed, on days held out from fitting.
 
 The hospital is fitted up to a time and simulated from there; what it says of
 the days after is laid beside what was recorded on them. Shown beside every
@@ -36,7 +36,7 @@ _QUANTILES: Final = (0.05, 0.5, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Simulated against observed, on days that were not learnt from.
+    """Simulated against observed, on days held out from fitting.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Scenarios beside each other, patient by patient the same: paired differences.
+"""Scenarios compared with the same patients: paired differences.
 
 All scenarios are simulated with the same seed: the same patients come at the
 same times and would stay as long. What differs between two runs is what the
@@ -64,7 +64,7 @@ WHOLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Figures of scenarios, and what differs from the first.
+    """Figures of scenarios, and differences from the first.
 
     Attributes
     ----------
@@ -211,7 +211,7 @@ def _t_quantiles(counts: pl.Series) -> pl.Series:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSearch:
-    """The fewest beds of a unit with which so many find one at once.
+    """The fewest beds of a unit with which a share of patients find one at once.
 
     Attributes
     ----------

@@ -239,12 +239,12 @@ def _classes(sojourns: Sojourns, frame: pl.DataFrame, notes: list[str]) -> list[
         if planned:
             notes.append("planned patients who find no bed are cancelled and come a week later")
     if not any(sum(c.arrivals.per_hour) for c in classes if c.arrivals) and not recent.height:
-        notes.append("nobody arrived in the weeks before: the hospital only empties")
+        notes.append("no arrivals in the weeks before: the hospital only empties")
     return classes
 
 
 def _recency(sojourns: Sojourns, column: str) -> pl.Expr:
-    """What a time counts: half of one that is a half-life later."""
+    """Weight of a time: half of that of a time one half-life later."""
     past = (pl.lit(sojourns.now, dtype=TIME) - pl.col(column)).dt.total_seconds()
     return pl.lit(0.5) ** (past / 86_400 / _half_life(sojourns))
 

@@ -134,7 +134,7 @@ class Unit:
     beds : Beds or None
         None: as many as are needed (a waiting room).
     when_full : {"wait", "refuse", "divert"}
-        What happens to somebody who wants a bed here and finds none. ``wait``:
+        What happens to a patient who needs a bed here and finds none. ``wait``:
         outside in a queue, or, coming from another unit, in the bed there
         (blocked). ``refuse``: arrivals from outside are lost and counted;
         a patient in a bed is never put out, and waits there. ``divert``: the
@@ -286,7 +286,7 @@ class PatientClass:
 
     @property
     def comes(self) -> bool:
-        """Whether anybody of the class arrives at any hour."""
+        """Whether any patient of the class arrives at any hour."""
         return bool(
             (self.arrivals is not None and any(self.arrivals.per_hour))
             or (self.electives is not None and any(self.electives.planned))
@@ -326,7 +326,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class InitialPatient:
-    """Somebody who is in a unit when the simulation starts.
+    """A patient who is in a unit when the simulation starts.
 
     Attributes
     ----------

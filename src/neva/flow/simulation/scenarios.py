@@ -1,4 +1,4 @@
-"""Scenarios: what if. A file names changes; each makes another hospital to simulate of one.
+"""Scenarios: a file lists changes, which turn one hospital to simulate into another.
 
     name: ten beds more, and a shorter stay
     changes:
@@ -81,7 +81,7 @@ class BedsChange(_Period):
 
 
 class CloseChange(_Period):
-    """A unit takes nobody any more; its patients stay until they leave."""
+    """A unit is closed to admissions; its patients stay until they leave."""
 
     unit: str
     to: list[str] = Field(default_factory=list)
@@ -117,7 +117,7 @@ class ArrivalsChange(_Period):
         names = [self.patient_class] if self.patient_class else [c.name for c in model.classes]
         if self.patient_class is None and all(c.arrivals is None for c in model.classes):
             raise UsageError(
-                "arrivals: nobody comes unplanned; found no class with arrivals; use electives"
+                "arrivals: no unplanned arrivals; found no class with arrivals; use electives"
             )
         for name in names:
             each = model.patient_class(name)
@@ -144,7 +144,7 @@ class ElectivesChange(_Strict):
         planned = [c.name for c in model.classes if c.electives is not None]
         if not planned:
             raise UsageError(
-                "electives: nobody is planned; found no class with electives; use arrivals"
+                "electives: no planned arrivals; found no class with electives; use arrivals"
             )
         names = [self.patient_class] if self.patient_class else planned
         for name in names:
@@ -304,7 +304,7 @@ class Scenario(_Strict):
     name : str
         Shown in tables.
     about : str
-        For whom reads it later.
+        A note for later readers.
     changes : tuple of Change
         Applied in order.
     """

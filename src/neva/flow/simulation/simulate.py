@@ -211,7 +211,7 @@ def _replicates(
 
 
 def _kept(state: KernelState) -> Replicate:
-    """What remains of a replicate when it is over."""
+    """What is kept of a replicate when it is over."""
     return Replicate(
         occupied_hours=state.occupied_hours,
         integrals=state.integrals,

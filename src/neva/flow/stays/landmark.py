@@ -1,4 +1,4 @@
-"""Where those who are in the hospital now will be, from what was known by now."""
+"""Where the patients in hospital now will be, from what is known now."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FEW_AT_RISK: Final = 5
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Landmark:
-    """Probabilities of those present, by their state and days since admission.
+    """Probabilities of patients present, by their state and days since admission.
 
     Attributes
     ----------
     at : datetime
-        Aware. Nothing later was looked at.
+        Aware. Nothing later was used.
     groups : polars.DataFrame
         ``state``, ``since_days`` (whole steps since admission), ``patients``,
         ``at_risk`` (earlier patients seen in the state after so long: what is
@@ -55,7 +55,7 @@ class Landmark:
 
     @property
     def expected(self) -> Floats:
-        """Expected numbers of those present, shape (k, states)."""
+        """Expected numbers of patients present, shape (k, states)."""
         patients = self.groups["patients"].to_numpy().astype(np.float64)
         numbers: Floats = np.einsum("g,gks->ks", patients, self.probability)
         return numbers
@@ -95,7 +95,7 @@ class Landmark:
 
 
 def landmark(found: Trajectories, at: datetime | None = None) -> Landmark:
-    """Estimate where those who are present at a time will be.
+    """Estimate where the patients present at a time will be.
 
     Parameters
     ----------
@@ -134,8 +134,8 @@ def landmark(found: Trajectories, at: datetime | None = None) -> Landmark:
     present = sojourns.present().select("case", "state")
     if not present.height:
         message = (
-            f"landmark: nobody is present at {sojourns.now.isoformat()}; found no open sojourn; "
-            "choose a time before follow-up ends"
+            f"landmark: no patient is present at {sojourns.now.isoformat()}; found no open "
+            "sojourn; choose a time before follow-up ends"
         )
         raise UsageError(message)
     step = found.every_days

@@ -422,7 +422,7 @@ def _count(
 
 
 def _phases(state: Numbers, before: Numbers, states: int) -> tuple[Numbers, Numbers]:
-    """Tell states apart by where patients came from, where enough ended."""
+    """Split states by where patients came from, where enough sojourns ended."""
     counts = np.zeros((states + 1, states), dtype=np.int64)
     np.add.at(counts, (before + 1, state), 1)
     state_of = list(range(states))
@@ -495,7 +495,7 @@ def _pace(
 
 
 def _borrow(rates: Floats, ends: Floats, exposure: Floats, states: int) -> list[int]:
-    """Give states with too few ends the one rate of all, to the exits of all; in place."""
+    """Give states with too few ends the common rate and exits of all; in place."""
     few = [int(k) for k in np.flatnonzero(ends[:states].sum(axis=(1, 2)) < LEAST_OF_A_STATE)]
     common = ends[:states, :, states:].sum(axis=(0, 1)) / exposure[:states].sum()
     for k in few:

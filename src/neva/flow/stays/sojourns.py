@@ -100,7 +100,7 @@ class Sojourns:
         return self.frame["case"].n_unique()
 
     def present(self) -> pl.DataFrame:
-        """Sojourns of those who are there at *now*: open, and not lost to follow-up."""
+        """Sojourns of the patients present at *now*: open, and not lost to follow-up."""
         return self.frame.filter(
             pl.col("next").is_null(), ~pl.col("lost"), pl.col("end") >= _moment(self.now)
         )

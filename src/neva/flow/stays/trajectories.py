@@ -52,7 +52,7 @@ class Trajectories:
     counts : polars.DataFrame
         ``state``, ``next`` (missing: still there), ``sojourns``, ``share``.
     never_left : tuple of str
-        States that nobody was seen to leave: the estimate keeps patients there.
+        States that no departure was recorded: the estimate keeps patients there.
     completed, cases : int
         Sojourns that ended, and cases.
     left_at_once : int
@@ -207,7 +207,7 @@ def trajectories(
     completed = frame["next"].count()
     if not frame["next"].is_in(list(sojourns.exits)).any():
         message = (
-            f"trajectories: nobody has left yet; found {frame.height} sojourns without a discharge "
+            f"trajectories: no departure yet; found {frame.height} sojourns without a discharge "
             "or death; choose a longer period, or import how stays ended"
         )
         raise UsageError(message)
@@ -220,8 +220,8 @@ def trajectories(
     seen = _transitions(frame, sojourns)
     if not seen.present(_BEFORE).any():
         message = (
-            f"trajectories: nobody is observed from admission; found {frame.height} sojourns, all "
-            "begun before the period; choose a longer period"
+            f"trajectories: no patient is observed from admission; found {frame.height} sojourns, "
+            "all started before the period; choose a longer period"
         )
         raise UsageError(message)
     steps = np.arange(int(horizon_days / every_days + 1e-9) + 1) * every_days

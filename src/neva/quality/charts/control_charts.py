@@ -73,7 +73,7 @@ def _of_the_others(
     A period that is far out moves the centre towards itself, and with it its own
     limits. The spread is that of a period of its size and of the others' mean
     together. Where the others have no event (or nothing but events) they say
-    nothing of the spread, and all are taken.
+    nothing about the spread, and all are used.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def count_chart(
     rebase_at: Sequence[Any] = (),
     leave_out: bool = False,
 ) -> ControlChart:
-    """Draw up a chart of counts, with limits that follow each period's denominator.
+    """Build a chart of counts, with limits that follow each period's denominator.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ def t_chart(
     baseline: int | None = None,
     screen: bool = True,
 ) -> ControlChart:
-    """Draw up a chart of days between rare events.
+    """Build a chart of days between rare events.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def g_chart(
     target: float | None = None,
     baseline: int | None = None,
 ) -> ControlChart:
-    """Draw up a chart of the number of cases between rare events.
+    """Build a chart of the number of cases between rare events.
 
     Parameters
     ----------

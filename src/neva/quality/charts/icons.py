@@ -1,4 +1,4 @@
-"""What a chart says in two words: variation and assurance.
+"""The verdict of a chart: variation and assurance.
 
 As in NHS "Making Data Count": the variation icon tells what the last point
 shows, the assurance icon whether the process as it is will meet its target.
@@ -43,7 +43,7 @@ ASSURANCE_ICONS: Final[tuple[AssuranceIcon, ...]] = get_args(AssuranceIcon)
 
 
 def point_type(side: int, direction: Direction) -> PointType:
-    """Say what a special cause towards one side means.
+    """Return the meaning of a special cause towards one side.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How often the rules cry wolf: false alarms of an XmR chart when nothing changes."""
+"""False alarms of the rules of an XmR chart when nothing changes."""
 
 # mypy: disable-error-code="no-untyped-def"
 

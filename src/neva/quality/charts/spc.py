@@ -324,7 +324,7 @@ def build_chart(
     denominator: FloatArray | None = None,
     warnings: Sequence[str] = (),
 ) -> ControlChart:
-    """Put a chart together from the limits of its groups: the rules run in each group anew.
+    """Assemble a chart from the limits of its groups: the rules run in each group separately.
 
     Parameters
     ----------
@@ -422,7 +422,7 @@ def _periods_notes(
 
 
 def _with_width(lines: Limits) -> Limits:
-    """Take limits of no width away: where nothing varied, nothing says what is unusual."""
+    """Remove limits of zero width: without variation, nothing is known to be unusual."""
     flat = ~(lines.upper - lines.lower > _ON_LINE * np.abs(lines.centre))
     blank = {
         name: np.where(flat, np.nan, getattr(lines, name))
@@ -432,7 +432,7 @@ def _with_width(lines: Limits) -> Limits:
 
 
 def without_limits(chart: ControlChart) -> ControlChart:
-    """Make a run chart of a chart whose limits would rest on too few points.
+    """Turn a chart with too few points for limits into a run chart.
 
     Its line is the median; no point is judged, and the warning ``no-limits``
     says why.
@@ -463,7 +463,7 @@ def xmr(
     numerator: npt.ArrayLike | None = None,
     denominator: npt.ArrayLike | None = None,
 ) -> ControlChart:
-    """Draw up an XmR chart (individual values and moving ranges).
+    """Build an XmR chart (individual values and moving ranges).
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Units and hospitals against each other, with what they could not choose taken into account."""
+"""Comparison of units and hospitals, adjusted for their case mix and size."""

@@ -1,4 +1,4 @@
-"""Funnel plots: units compared with a reference, in the light of their size."""
+"""Funnel plots: units compared with a reference, given their size."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Funnel:
 
     @property
     def outside(self) -> pl.DataFrame:
-        """Units outside of the 99.8 % limits."""
+        """Units outside the 99.8 % limits."""
         return self.frame.filter(pl.col("flag").is_in(["low-998", "high-998"]))
 
 
@@ -417,7 +417,7 @@ def funnel_ratios(
     -----
     Indirectly standardised ratios of two units should not be compared with
     each other when their case mix differs: each is compared with the reference.
-    tau2 is an excuse as well as an estimate: with wide limits nobody stands
+    tau2 is an excuse as well as an estimate: with wide limits no unit stands
     out; show phi, and say which method was used.
 
     References

@@ -219,8 +219,8 @@ def risk_adjusted_cusum(
     ``X = max(0, X + W)`` with the weights of :func:`cusum_weights`. A CUSUM signals in
     the end even if nothing changed: the limit fixes how seldom. When case mix
     changes, false alarms may become almost twice as frequent (Wittenberg 2022):
-    simulate the limit again. A signal asks for a look at data, case mix and care, in
-    that order.
+    simulate the limit again. A signal calls for a review of data, case mix and care,
+    in that order.
 
     References
     ----------

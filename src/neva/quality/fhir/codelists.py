@@ -28,7 +28,7 @@ def codelist_to_fhir(
     ----------
     codelist : Codelist
     base_url : str
-        What its canonical URL begins with.
+        Prefix of its canonical URL.
     name : str, optional
         Instead of its id.
 

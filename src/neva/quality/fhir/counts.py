@@ -56,7 +56,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What a summary says of all cases of a measure.
+    """Counts of all cases of a measure in a summary.
 
     Attributes
     ----------

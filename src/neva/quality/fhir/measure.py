@@ -47,7 +47,7 @@ def measure_to_fhir(
     ----------
     measure : Measure
     base_url : str
-        What canonical URLs begin with: ``urn:…`` or ``https://…``.
+        Prefix of canonical URLs: ``urn:…`` or ``https://…``.
     status : {"active", "draft", "retired", "unknown"}
         Of its publication; a definition of ours has none.
 

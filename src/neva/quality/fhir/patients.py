@@ -1,4 +1,4 @@
-"""Who is behind a measure, as R4 MeasureReports: for inside the hospital."""
+"""Patient lists of a measure, as R4 MeasureReports: for use inside the hospital."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def header(
     made: datetime | None,
     case: str = "",
 ) -> Resource:
-    """Begin a report: id, tags, measure, period.
+    """Start a report: id, tags, measure, period.
 
     The id follows from what is reported, so that the same report made twice
     is the same resource.

@@ -41,7 +41,7 @@ _SCORES: Final = {
 
 @dataclass(frozen=True)
 class ReportedMeasure:
-    """What a MeasureReport says, whoever made it.
+    """The content of a MeasureReport, from any system.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class ReportedMeasure:
     counts : polars.DataFrame
         One row for each population: ``group``, ``stratifier`` and ``stratum``
         (null: all), ``population`` (FHIR's code), ``count`` (null: not said),
-        ``masked`` (withheld by whoever reported).
+        ``masked`` (withheld by the reporter).
     scores : polars.DataFrame
         ``group``, ``stratifier``, ``stratum``, ``score``, ``unit``, ``masked``.
     """

@@ -61,7 +61,7 @@ def summary_report(
     measure : str
         Id.
     synthetic : bool
-        Whether the hospital's patients are invented
+        Whether the hospital's patients are synthetic
         (:func:`neva.events.synthetic.is_synthetic`); the report is tagged.
     period : (date, date), optional
         Days [start, end) of the hospital's calendar, by the ``placed`` time of

@@ -1,7 +1,7 @@
 """Charts: pure functions from results to Vega-Lite, and Vega-Lite to SVG.
 
-Colours are those of Okabe & Ito, which people with colour-blindness tell
-apart; every series has its own dash too, so that black-and-white print reads.
+Colours are those of Okabe & Ito, which people with colour-blindness can
+distinguish; every series has its own dash too, so that black-and-white print reads.
 """
 
 from __future__ import annotations

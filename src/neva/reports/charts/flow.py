@@ -114,7 +114,7 @@ def fan_chart(forecast: OccupancyForecast, place: str, *, beds: int | None) -> d
     Returns
     -------
     dict
-        Vega-Lite: median, middle 50 % and 90 %, those present as a dot at the
+        Vega-Lite: median, 50 % interval and 90 %, those present as a dot at the
         time of issue. The axis is the hospital's local time and starts at 0
         patients.
     """

@@ -1,4 +1,4 @@
-"""Charts of how good forecasts were: skill with intervals, levels reached, histogram."""
+"""Charts of forecast accuracy: skill with intervals, levels reached, histogram."""
 
 from __future__ import annotations
 

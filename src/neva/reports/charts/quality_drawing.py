@@ -1,4 +1,4 @@
-"""What the charts of quality share: what a chart says of itself, colours, looks."""
+"""Shared parts of quality charts: descriptions, colours, style."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What charts of quality say, and how Vega writes numbers and days in a reader's language."""
+"""Texts of quality charts, and how Vega writes numbers and days in a reader's language."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEXTS: Final[dict[str, str]] = {
     "point-low": "low",
     "point-unjudged": "no verdict",
     # rules
-    "rule-outside": "outside of the limits",
+    "rule-outside": "outside the limits",
     "rule-trend": "7 rising or falling in a row",
     "rule-two-of-three": "2 of 3 near a limit",
     "rule-shift": "7 in a row on one side of the centre",
@@ -56,19 +56,19 @@ TEXTS: Final[dict[str, str]] = {
     "upper": "upper limit",
     "lower": "lower limit",
     "target": "target",
-    "rebased": "lines start anew",
+    "rebased": "lines rebased",
     "gap": "no cases",
     "n": "n",
     "period-axis": "period",
     "event-axis": "event, in order of time",
     # warnings
-    "few-points": "limits rest on fewer than 12 points",
+    "few-points": "limits based on fewer than 12 points",
     "rare-events": "events are too rare for these limits",
     "zero-times": "events at the same time",
     "last-period-is-a-gap": "nothing was counted in the last period",
-    "gaps": "×: a period without cases; no rule reaches across it",
+    "gaps": "×: a period without cases; no rule applies across it",
     "no-limits": "too few points for limits",
-    "no-width": "no limits: nothing varied",
+    "no-width": "no limits: no variation",
     # funnel
     "size-proportion": "cases",
     "size-ratio": "expected events",

@@ -1,4 +1,4 @@
-"""Pages of flow: the morning bed report, how good forecasts were, what patients go through.
+"""Pages of flow: the morning bed report, forecast accuracy, patient trajectories.
 
 The bed report is laid out here; the other pages have modules of their own, and
 their names here.
@@ -28,7 +28,7 @@ SHORT: Final = 0.2
 SHADES: Final = (0.05, SHORT, 0.5)
 #: So many places get a sentence each; the others are named.
 MOST_SENTENCES: Final = 5
-NO_CAPACITY: Final = "patients who want a place; capacity is not looked at"
+NO_CAPACITY: Final = "patients who need a place; capacity is not considered"
 
 
 def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page:
@@ -61,12 +61,12 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
     legend = [
         ("dot", "present when issued"),
         ("line", "median"),
-        ("band50", "middle 50 %"),
-        ("band90", "middle 90 %"),
+        ("band50", "50 % interval"),
+        ("band90", "90 % interval"),
     ]
     if beds:
         legend.append(("staffed", "beds"))
-    counted = "capacity is not looked at" if has_states else NO_CAPACITY
+    counted = "capacity is not considered" if has_states else NO_CAPACITY
     fans = Figure(
         panels=tuple(
             Panel(
@@ -77,8 +77,8 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
             for place in forecast.places
         ),
         caption=(
-            f"Local time of {forecast.zone}; each drawing has its own scale, from 0. The outcome "
-            "is expected within the pale band with 90 % probability."
+            f"Local time of {forecast.zone}; each chart has its own scale, from 0. The pale "
+            "band is the 90 % prediction interval."
         ),
         legend=tuple(legend),
     )
@@ -89,14 +89,14 @@ def forecast_page(report: BedReport, *, made: datetime, synthetic: bool) -> Page
             Section("Places and times", _places(report, beds, has_states)),
             Section("Hour by hour" if forecast.step_hours < 24 else "Day by day", (fans,)),
             *(
-                (Section("What was entered, and what it was worth", _entries(forecast)),)
+                (Section("Entries, and how often they came true", _entries(forecast)),)
                 if forecast.reliability is not None
                 else ()
             ),
         ),
         facts=(
             ("data version", forecast.identity),
-            ("issued", f"{issued} ({forecast.zone}); nothing later was looked at"),
+            ("issued", f"{issued} ({forecast.zone}); from data to that time"),
             ("what", f"{forecast.what}: {counted}"),
             ("present", f"{number(_now(report, 'all'))} patients, {len(forecast.places)} places"),
             *((("steps", "times are known to the day only"),) * (forecast.step_hours >= 24)),
@@ -123,7 +123,7 @@ def _short(report: BedReport) -> list[Text]:
     known = [place for place in forecast.places if place in report.beds]
     if not known:
         return [
-            Text("No beds are recorded: where they run short cannot be said.", "warning"),
+            Text("No beds are recorded: a shortfall cannot be forecast.", "warning"),
         ]
     texts = [
         Text(
@@ -139,7 +139,7 @@ def _short(report: BedReport) -> list[Text]:
         names = [_name(report, place) for place in short["place"]]
         texts.append(Text(f"Beds may run short in {listed(names)}.", "strong"))
         texts.append(
-            Text("Chance of more patients than beds, at first and at its highest:", "small")
+            Text("Probability of more patients than beds, at first and at its highest:", "small")
         )
         texts += [
             Text(_shortage(report, row)) for row in short.head(MOST_SENTENCES).iter_rows(named=True)
@@ -218,8 +218,8 @@ def _entries(forecast: OccupancyForecast) -> tuple[Table | Text, ...]:
         Cell("came true", small="within 24 hours"),
         Cell("judged"),
         Cell("came true"),
-        Cell("expected", small="by length of stay alone"),
-        Cell("expected", small="with what was entered"),
+        Cell("expected", small="from length of stay alone"),
+        Cell("expected", small="with entries"),
     )
     rows = []
     for row in forecast.reliability.iter_rows(named=True):
@@ -241,7 +241,7 @@ def _entries(forecast: OccupancyForecast) -> tuple[Table | Text, ...]:
     return (
         Table("Patients at this time of each day of the last weeks", head, tuple(rows)),
         Text(
-            "Entries count as far as they came true here. “Judged” is the newest third of the "
+            "Entries count as far as they came true here. “Judged” is the latest third of the "
             "days, with what was learnt before it; a patient seen on several days counts on each.",
             "small",
         ),
@@ -266,7 +266,7 @@ def _places(
     unknown = [place for place in forecast.places if place not in beds]
     notes: list[Text] = [
         Text(
-            f"{'Capacity is not looked at' if has_states else f'These are {NO_CAPACITY}'}. "
+            f"{'Capacity is not considered' if has_states else f'These are {NO_CAPACITY}'}. "
             "Intervals are 90 % prediction intervals.",
             "small",
         )

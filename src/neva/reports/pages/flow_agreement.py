@@ -39,7 +39,7 @@ def _reason(row: Mapping[str, Any], part: str) -> str:
             f"{number(row['here_simulated'], digits=1)}: {more}"
         )
     if part == "stays_to_come":
-        return f"lengths of stay of those who come by then: {more}"
+        return f"lengths of stay of those who arrive by then: {more}"
     if part == "beds":
         why = "wait here for a bed elsewhere" if row["beds"] > 0 else "find no bed here"
         return (
@@ -47,7 +47,7 @@ def _reason(row: Mapping[str, Any], part: str) -> str:
             f"{number(row['unlimited'], digits=1)}: {more}"
         )
     if part == "entries":
-        return f"what was entered, which the simulation does not look at: {more}"
+        return f"entries, which the simulation does not use: {more}"
     return f"not explained: {more}"
 
 
@@ -105,10 +105,10 @@ def agreement_section(made: Agreement | None, note: str, zone: str) -> Section:
     blocks: list[Text | Table | Details] = [
         Text(f"{sentence[0].upper()}{sentence[1:]}."),
         Text(
-            "The hospital as it is, simulated with its beds, beside the forecast, which looks at "
-            "no beds. They agree if the simulated mean, with its 95 % interval, is no farther from "
-            "that forecast than a quarter of the width of the forecast's 5 % to 95 %, or half a "
-            "patient.",
+            "The hospital as it is, simulated with its beds, beside the forecast, which does not "
+            "consider beds. They agree if the simulated mean, with its 95 % interval, is no "
+            "farther from that forecast than a quarter of the width of the forecast's 5 % to "
+            "95 %, or half a patient.",
             "small",
         ),
     ]

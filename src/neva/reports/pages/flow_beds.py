@@ -1,4 +1,4 @@
-"""Beds on the page of scenarios: how many serve so many at once, and how full is too full."""
+"""Beds on the page of scenarios: beds for a level of service, and which occupancy is too high."""
 
 from __future__ import annotations
 

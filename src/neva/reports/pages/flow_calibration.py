@@ -1,4 +1,4 @@
-"""Simulated beside observed, on days that were not learnt from: shown with every what-if."""
+"""Simulated beside observed, on days held out from fitting: shown with every scenario."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def calibration_verdict(checked: Calibrated) -> list[Text]:
     failed = units.filter(pl.col("upper") < CLAIMED)["unit"].to_list()
     inside = round(whole["share"] * whole["days"])
     sentence = (
-        f"Checked on {whole['days']} days that were not learnt from: at noon the patients of the "
+        f"Checked on {whole['days']} days held out from fitting: at noon the patients of the "
         f"whole hospital lay within the simulated 5 % to 95 % on {inside} of {whole['days']} days "
         f"(90 % would be right)"
     )
@@ -37,7 +37,7 @@ def calibration_verdict(checked: Calibrated) -> list[Text]:
     if whole["upper"] < CLAIMED or failed:
         return [
             Text(
-                f"{sentence}{doubts}. What is simulated of them is to be read with doubt.",
+                f"{sentence}{doubts}. Their simulated figures are to be read with caution.",
                 "warning",
             )
         ]
@@ -63,7 +63,7 @@ def calibration_sections(checked: Calibrated, zone: str) -> list[Section]:
     )
     intro = Text(
         f"The hospital was fitted to what was known before {days} and simulated through these "
-        f"days, {checked.replications} times. What it said is laid beside what was recorded. "
+        f"days, {checked.replications} times. The simulation is compared with what was recorded. "
         f"Data version {checked.identity}."
     )
     noons = Figure(
@@ -76,7 +76,7 @@ def calibration_sections(checked: Calibrated, zone: str) -> list[Section]:
             )
             for place in places
         ),
-        "Patients at noon by day. Each drawing has its own scale, from 0.",
+        "Patients at noon by day. Each chart has its own scale, from 0.",
         legend,
     )
     hours = Figure(

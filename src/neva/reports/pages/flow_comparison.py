@@ -1,4 +1,4 @@
-"""The page of scenarios: what differs, beds for a service, and whether to believe it."""
+"""The page of scenarios: differences, beds for a level of service, and validation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["comparison_page"]
 #: Up to so many days, patients are drawn hour by hour; beyond, as means of days.
 HOURLY_DAYS: Final = 7
 NO_PROMISE: Final = (
-    "simulated from records of the past: what would be, if all else stayed as it was"
+    "simulated from records of the past: what would happen if everything else stayed the same"
 )
 #: Marks a difference whose interval excludes zero, besides bold.
 DIFFERS: Final = "●"
@@ -69,7 +69,7 @@ def comparison_page(
     comparison : Comparison
         Its first scenario is what the others are compared to.
     checked : Calibrated or None
-        Simulated against observed days; stands beside every what-if.
+        Simulated against observed days; shown with every scenario.
     check_note : str
         Why there is no check, where there is none: shown in its place.
     agreement : Agreement or None
@@ -114,7 +114,7 @@ def comparison_page(
     sections.append(agreement_section(agreement, agreement_note, zone))
     warm = f", after {base.warm_up_days:g} days not counted" if base.warm_up_days else ""
     return Page(
-        title="What if: scenarios beside the hospital as it is",
+        title="Scenarios compared with the hospital as it is",
         lead=(
             *verdict,
             *_difference_texts(comparison),
@@ -305,6 +305,6 @@ def _fans(comparison: Comparison) -> Figure:
         tuple(panels),
         f"Patients, {spacing}; median and 5 % to 95 % over {base.replications} replications, of "
         "scenarios as thin lines. Straight, dashed: mean staffed beds of the scenario. Each "
-        "drawing has its own scale, from 0.",
+        "chart has its own scale, from 0.",
         tuple(legend),
     )

@@ -1,4 +1,4 @@
-"""The page that judges forecasts: which baselines they beat, and whether intervals held."""
+"""The page of forecast evaluation: which baselines were beaten, and whether intervals held."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def evaluation_page(judged: Evaluation, *, made: datetime, synthetic: bool) -> P
         sections.append(Section("By hour of the day", (clock_figure(judged),)))
     sections.append(Section("Not judged", _refused_blocks(judged)))
     return Page(
-        title=f"How good the forecasts were: {judged.what}",
+        title=f"Forecast accuracy: {judged.what}",
         lead=(*_verdict(skills, judged.what), _coverage_text(mine)),
         sections=tuple(sections),
         facts=(
@@ -289,9 +289,10 @@ def _score_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details, 
             ),
         ),
         Text(
-            "CRPS: how far the forecast distribution was from what came; of a single number it is "
-            "the absolute error. Intervals of coverage take occasions as independent; those of "
-            "neighbouring days are not, and the intervals are a little too narrow.",
+            "CRPS: the distance between the forecast distribution and the outcome; for a single "
+            "number, the absolute error. Intervals of coverage take occasions as "
+            "independent; those of neighbouring days are not, and the intervals are a little "
+            "too narrow.",
             "small",
         ),
     ]
@@ -329,7 +330,7 @@ def _refused_blocks(judged: Evaluation) -> tuple[Text | Table | Figure | Details
         for row in counted.iter_rows(named=True)
     ]
     table = Table(
-        f"{total} occasions that could not be forecast, or not be judged",
+        f"{total} occasions that could not be forecast or evaluated",
         (
             Cell("reason", is_text=True), Cell("place", is_text=True), Cell("occasions"),
             Cell("first", is_text=True), Cell("last", is_text=True),

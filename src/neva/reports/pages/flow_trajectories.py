@@ -52,7 +52,7 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
     if found.never_left:
         lead.append(
             Text(
-                f"Nobody was seen to leave {listed(found.never_left)}: the estimate keeps "
+                f"No departure was recorded from {listed(found.never_left)}: the estimate keeps "
                 "patients there.",
                 "warning",
             )
@@ -60,7 +60,7 @@ def trajectories_page(found: Trajectories, *, made: datetime, synthetic: bool) -
     order = [*seen.states, *seen.exits]
     shown = [day for day in DAYS if day <= found.horizon_days]
     return Page(
-        title="What patients go through",
+        title="Patient trajectories",
         lead=tuple(lead),
         sections=(
             Section(

@@ -30,7 +30,7 @@ def _verdict(report: ModelReport) -> list[Text]:
     evaluation = first.evaluation
     auroc, brier = (evaluation.figure(MAIN, one) for one in ("auroc", "brier"))
     how = (
-        "The saved model on patients it was not made from"
+        "The saved model on patients that it was not fitted to"
         if report.is_external
         else "Patients held out by nested resampling"
     )
@@ -59,7 +59,7 @@ def _verdict(report: ModelReport) -> list[Text]:
     if report.variant:
         lead.append(
             Text(
-                f"Nobody here has {len(report.absent)} of the features: the variant for "
+                f"No patient here has {len(report.absent)} of the features: the variant for "
                 f"{', '.join(report.variant)} speaks.",
                 "warning",
             )
@@ -67,7 +67,7 @@ def _verdict(report: ModelReport) -> list[Text]:
     elif report.absent:
         lead.append(
             Text(
-                f"Nobody here has {len(report.absent)} of the features: "
+                f"No patient here has {len(report.absent)} of the features: "
                 f"{', '.join(report.absent)}. The model takes them as missing; its order of "
                 "patients holds better than its probabilities. Train a variant without them.",
                 "warning",
@@ -96,7 +96,7 @@ def _landmarks(report: ModelReport) -> list[Any]:
         made.append(
             Table(
                 f"{HEAD[figure]} ({better}), with {part(first.level)} intervals from "
-                f"{first.resamples} redrawings of patients",
+                f"{first.resamples} bootstrap samples of patients",
                 (
                     Cell("evaluated at", is_text=True),
                     Cell("cases", small="with outcome"),
@@ -211,7 +211,7 @@ def model_page(
     first = report.landmarks[0]
     left = left_out_in_words(first.evaluation.left_out)
     sections = [
-        Section("How good, and when", tuple(_landmarks(report))),
+        Section("Performance over time", tuple(_landmarks(report))),
         Section("Beside the rule and a plain model", tuple(_differences(report))),
     ]
     if report.first_and_last is not None and report.first_and_last.n:
@@ -234,7 +234,7 @@ def model_page(
         ("model", report.id + (f", made from {report.origin}" if report.origin else "")),
         ("model card", card or "written by `neva decide train`"),
         ("left out at the first landmark", "; ".join(left) or "nobody"),
-        ("intervals", (f"{first.evaluation.resamples} redrawings of patients, seed "
+        ("intervals", (f"{first.evaluation.resamples} bootstrap samples of patients, seed "
                       f"{first.evaluation.seed}")),
     ]  # fmt: skip
     if how is not None:

@@ -157,7 +157,7 @@ def calibration_blocks(one: AtLandmark) -> list[Any]:
             f"{evaluation.flagged_outcomes} were flagged; median lead time "
             f"{'–' if lead.estimate is None else f'{lead.estimate / 24:.1f} days'}"
             f"{_lead_interval(lead.lower, lead.upper)} "
-            f"before it. Patient-days: {evaluation.patient_days:,.0f}, each patient asked once.",
+            f"before it. Patient-days: {evaluation.patient_days:,.0f}, each patient counted once.",
             "small",
         ),
     ]
@@ -223,7 +223,7 @@ def missing_blocks(report: ModelReport) -> list[Any]:
             costs.append(tuple(cells))
         made.append(
             Table(
-                "What each missing test costs: models made without it, on the same patients",
+                "Effect of each missing test: models fitted without it, on the same patients",
                 (
                     Cell("without", is_text=True),
                     Cell("AUROC"),

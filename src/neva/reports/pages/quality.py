@@ -1,4 +1,4 @@
-"""Pages of treatment quality: measures with icons, charts, units, and the way to patients."""
+"""Pages of treatment quality: measures with icons, charts, units, and links to patient lists."""
 
 from __future__ import annotations
 
@@ -288,11 +288,11 @@ def page(
         The one that the run was made from.
     run : MeasureRun
     synthetic : bool
-        Whether the patients are invented: every chart says so then.
+        Whether the patients are synthetic: every chart says so then.
     every : str, optional
         Periods of the charts; weeks or months by the span of the data.
     cases : int
-        How many patients of each measure are taken apart; 0 for a page that
+        How many patients of each measure are explained; 0 for a page that
         leaves the hospital.
 
     Returns

@@ -1,4 +1,4 @@
-"""The page of a replay: what alerts would have cost, and what they would have caught."""
+"""The page of a replay: the burden of alerts, and the outcomes they would have caught."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def _often(result: Replay) -> str:
 
 def _asked(result: Replay, kind: Moments) -> str:
     return {
-        "hours": f"Rules of an open chart, asked {_often(result)} of each stay",
-        "starts": "Rules asked once, at the beginning of each stay",
-        "discharges": "Rules asked once, just before each discharge",
-        "orders": "Rules asked at each order that they are about, as a draft",
+        "hours": f"Rules for an open record, evaluated {_often(result)} of each stay",
+        "starts": "Rules evaluated once, at the start of each stay",
+        "discharges": "Rules evaluated once, just before each discharge",
+        "orders": "Rules evaluated at each order that they are about, as a draft",
     }[kind]
 
 
 #: What the moments of a kind are called, and what is said where there are none.
 _MOMENTS: Final[dict[Moments, tuple[str, str]]] = {
     "hours": ("hours", "no stays are recorded"),
-    "starts": ("stays begun", "no stays are recorded"),
+    "starts": ("stays started", "no stays are recorded"),
     "discharges": ("discharges", "no discharges are recorded"),
     "orders": ("orders", "no orders that it is about are recorded"),
 }
@@ -102,7 +102,7 @@ def _by_day(
         (
             Cell("rule", is_text=True),
             Cell("stays", small="patient-days"),
-            Cell("cards", small="held back as repeats"),
+            Cell("cards", small="suppressed as repeats"),
             Cell("per 100 days", small="95 % interval"),
             Cell("stays with a card"),
             Cell("not known", small="of its hours"),
@@ -141,7 +141,7 @@ def _by_moment(
         (
             Cell("rule", is_text=True),
             Cell(name, small="recorded in all"),
-            Cell("cards", small="held back as repeats"),
+            Cell("cards", small="suppressed as repeats"),
             Cell(f"per 100 {name}", small="95 % interval"),
             Cell("not known", small=f"of its {name}"),
         ),
@@ -269,10 +269,10 @@ def _done(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
     if not judged:
         return []
     table = Table(
-        "Whether what the card asks for was done within its time",
+        "Whether the action of the card was done within its time limit",
         (
             Cell("rule", is_text=True),
-            Cell("within", small="the card's own time"),
+            Cell("within", small="time limit of the card"),
             Cell("cards", small="whose time is over"),
             Cell("done after the card", small="95 % interval"),
         ),
@@ -349,7 +349,7 @@ def _sweeps(result: Replay, sweeps: Mapping[str, pl.DataFrame]) -> list[Any]:
         Figure(
             tuple(panels),
             "Each dot is a threshold of severity (the number beside it): higher ones cost fewer "
-            "cards and warn of fewer outcomes. Lower ones than the rule's own were not looked at.",
+            "cards and warn of fewer outcomes. Lower ones than the rule's own were not evaluated.",
             size="medium",
         )
     ]
@@ -373,7 +373,7 @@ def _overlap(result: Replay, shared: pl.DataFrame) -> list[Any]:
     )
     return [
         Table(
-            "Rules that speak of the same stays",
+            "Overlap of rules",
             (
                 Cell("rule", is_text=True),
                 Cell("other rule", is_text=True),
@@ -407,7 +407,7 @@ def _units(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
             (
                 Cell("rule", is_text=True),
                 Cell("unit", is_text=True),
-                Cell("cards", small="held back as repeats"),
+                Cell("cards", small="suppressed as repeats"),
                 Cell("stays with a card"),
                 Cell("cards followed by the outcome", small="95 % interval"),
             ),
@@ -419,8 +419,8 @@ def _units(result: Replay, rows: list[dict[str, Any]]) -> list[Any]:
 def _instead(result: Replay) -> str:
     titles = {one.title for one in result.judged_by.values()}
     if not titles:
-        return "No outcome was asked for: only burden is shown."
-    return f"Every rule is judged by one outcome, not by its own: {next(iter(titles))}."
+        return "No outcome was requested: only burden is shown."
+    return f"Every rule is assessed against one outcome, not its own: {next(iter(titles))}."
 
 
 def replay_page(
@@ -455,9 +455,9 @@ def replay_page(
             "strong",
         ),
         Text(
-            "Each was asked where it would be at the bedside, with what had been recorded by then "
-            "and was not yet withdrawn. Nothing was shown to anybody, and nobody acted: in life, a "
-            "card changes what follows."
+            "Each was evaluated where it would run at the bedside, with what had been recorded by "
+            "then and was not yet withdrawn. Nothing was shown to anybody, and nobody acted: in "
+            "practice, a card changes what follows."
         ),
     ]
     if instead is not None:
@@ -467,7 +467,8 @@ def replay_page(
         lead.append(
             Text(
                 f"Optimistic: the time of recording of {assumed} of the events used is assumed, "
-                "and they count as known at once. Lead times are too long by what recording took.",
+                "and they count as known at once. Lead times are too long by the delay of "
+                "recording.",
                 "warning",
             )
         )
@@ -478,9 +479,9 @@ def replay_page(
                 f"Recording is assumed for {assumed} of the events used; delays: {delays}.", "small"
             )
         )
-    sections = [Section("What it would have cost", tuple(_burden(result, figures)))]
+    sections = [Section("Burden", tuple(_burden(result, figures)))]
     for title, blocks in (
-        ("What it would have caught", _caught(result, rows)),
+        ("Outcomes warned of", _caught(result, rows)),
         ("Done after the card", _done(result, rows)),
         ("Higher thresholds", _sweeps(result, sweeps)),
         ("Overlap", _overlap(result, shared)),
@@ -489,7 +490,7 @@ def replay_page(
         if blocks:
             sections.append(Section(title, tuple(blocks)))
     return Page(
-        title="Replay: what these alerts would have done",
+        title="Replay: how these alerts would have performed",
         lead=tuple(lead),
         sections=tuple(sections),
         facts=(

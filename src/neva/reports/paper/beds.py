@@ -1,4 +1,4 @@
-"""Paper of the bed board: the bed meeting, the discharge list, the review of long stays."""
+"""Sheets of the bed board: the bed meeting, the discharge list, the review of long stays."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def board_warnings(board: BedBoard, paper: Paper) -> tuple[str, ...]:
     words, unknown = paper.words, board.unknown
     found = []
     if board.age_minutes is None:
-        found.append(words("Nothing has ever been recorded: do not rely on this sheet."))
+        found.append(words("No data have been recorded yet: do not rely on this sheet."))
     elif board.is_stale:
         found.append(
             words(
-                "The data are old: nothing was recorded for %(hours)s hours. "
-                "Do not rely on this sheet.",
+                "The data are stale: nothing has been recorded for %(hours)s hours. Do not rely "
+                "on this sheet.",
                 hours=words.number(board.age_minutes / 60, digits=1),
             )
         )
     if unknown["patients_without_unit"]:
         found.append(
             words(
-                "%(n)s of %(of)s patients stand in no unit: they are in no count of a unit.",
+                "%(n)s of %(of)s patients have no recorded unit: they are not counted in any unit.",
                 n=unknown["patients_without_unit"], of=board.patients.height,
             )
         )  # fmt: skip
     if unknown["patients_lost"]:
         found.append(
             words(
-                "Of %(n)s patients follow-up has ended: whether they are here is not known.",
+                "For %(n)s patients follow-up has ended: whether they are still here is not known.",
                 n=unknown["patients_lost"],
             )
         )
@@ -58,14 +58,14 @@ def _named(titles: dict[str, str], unit: str | None) -> str:
 def _lead(board: BedBoard, paper: Paper) -> tuple[str, ...]:
     words = paper.words
     if board.forecast_issued is None:
-        return (words("There is no forecast: whether everybody can be placed is not known."),)
+        return (words("There is no forecast: whether there will be enough beds is not known."),)
     lines = []
     for row in board.answers.iter_rows(named=True):
         if row["lowest"] is None:
             lines.append(words("By %(time)s: not known.", time=row["horizon"]))
             continue
         line = words(
-            "By %(time)s all can be placed with a chance of %(chance)s in the tightest group, "
+            "By %(time)s the probability of enough beds is %(chance)s in the tightest group, "
             "%(group)s (%(expected)s expected, %(beds)s beds).",
             time=row["horizon"],
             chance=words.chance(row["lowest"]),
@@ -75,7 +75,7 @@ def _lead(board: BedBoard, paper: Paper) -> tuple[str, ...]:
         )
         if row["lowest_with_waiting"] < row["lowest"]:
             line += " " + words(
-                "With all present bed requests on top: %(least)s.",
+                "With all current bed requests added: %(least)s.",
                 least=words.chance(row["lowest_with_waiting"]),
             )
         lines.append(line)
@@ -129,9 +129,10 @@ def _units_part(board: BedBoard, paper: Paper) -> Part:
         rows=tuple(rows),
         notes=(
             words(
-                "Beds: staffed or open. In and out: expected number with a 90 %% interval, until "
-                "the time, transfers included; short: the chance that more want a bed than there "
-                "are. A dash: not known, as for units without recorded beds (%(n)s).",
+                "Beds: staffed or open. Arrivals and departures: expected number with a 90 %% "
+                "prediction interval, up to the time given, transfers included; shortfall risk: "
+                "the probability that more patients need a bed than there are beds. A dash: not "
+                "known, as for units without recorded beds (%(n)s).",
                 n=board.unknown["units_without_beds"],
             ),
         ),
@@ -151,7 +152,7 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
     for name in horizons:
         columns += [
             Column(words("expected at %(time)s", time=name), "number"),
-            Column(words("all placed"), "number"),
+            Column(words("enough beds"), "number"),
             Column(words("with all bed requests"), "number"),
         ]
     rows = []
@@ -181,10 +182,11 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
         empty=words("There is no forecast for any group of units."),
         notes=(
             words(
-                "The chance that all who want a bed in a group of interchangeable units have one; "
-                "beside it the same if all who wait now came on top of those expected: a lower "
-                "bound, since the forecast expects some of them already. Units of a group are "
-                "added as if they filled independently unless the group was forecast as one."
+                "The probability that everyone who needs a bed in a group of interchangeable "
+                "units has one; beside it, the same if all patients now waiting were added to "
+                "those expected: a lower bound, since the forecast already expects some of "
+                "them. Units of a group are combined as if they filled independently unless the "
+                "group was forecast as one."
             ),
         ),
     )
@@ -192,7 +194,7 @@ def _groups_part(board: BedBoard, paper: Paper) -> Part:
 
 def _waiting_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
     title = paper.words(
-        "Waiting for a bed: %(n)s of %(of)s patients",
+        "Awaiting a bed: %(n)s of %(of)s patients",
         n=board.waiting.height,
         of=board.patients.height,
     )
@@ -235,8 +237,8 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
     title = words("Discharges today")
     texts = (
         words(
-            "%(confirmed)s confirmed, %(possible)s possible, %(overdue)s past their date, "
-            "%(fit)s fit without a date today; of %(of)s patients.",
+            "%(confirmed)s confirmed, %(possible)s possible, %(overdue)s past their expected "
+            "date, %(fit)s medically fit without a date today; of %(of)s patients.",
             of=board.patients.height,
             **{name: counts.get(name, 0) for name in ("confirmed", "possible", "overdue", "fit")},
         ),
@@ -249,10 +251,10 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
         Column(words("bed"), "short"),
         Column(words("state")),
         Column(words("expected"), "short"),
-        Column(words("fit since"), "short"),
+        Column(words("medically fit since"), "short"),
         Column(words("blocked by")),
         Column(words("probability of discharge today"), "number"),
-        Column(words("by length of stay alone"), "number"),
+        Column(words("from length of stay alone"), "number"),
     ]
     if to_write:
         columns.append(Column(words("done"), "write", 12))
@@ -271,12 +273,12 @@ def _discharge_part(board: BedBoard, paper: Paper, *, to_write: bool, with_rows:
         texts=texts,
         columns=tuple(columns),
         rows=rows,
-        empty=words("No date is recorded for today, and nobody is recorded as fit."),
+        empty=words("No date is recorded for today, and no patient is recorded as medically fit."),
         notes=(
             words(
-                "The chance rests on the unit, the time spent there and what was entered (dates, "
-                "fitness, reasons for delay), as far as such entries came true here before; "
-                "beside it the chance by length of stay alone."
+                "The probability is based on the unit, the time spent there and entries (dates, "
+                "medical fitness, reasons for delay), weighted by how far such entries came "
+                "true here before; beside it, the probability from length of stay alone."
             ),
         ),
     )  # fmt: skip
@@ -308,7 +310,7 @@ def _electives_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
             Column(words("chance that the unit is short then"), "number"), Column(""),
         ),
         rows=rows,
-        empty=words("None is recorded."),
+        empty=words("None recorded."),
     )  # fmt: skip
 
 
@@ -316,8 +318,8 @@ def _long_part(board: BedBoard, paper: Paper, *, whole: bool) -> Part:
     words, titles, coded = paper.words, _titles(board), words_for(paper.words)
     texts = tuple(
         words(
-            "%(days)s days or longer: %(n)s of %(of)s in-patients; of %(without)s no reason for "
-            "delay is recorded.",
+            "%(days)s days or longer: %(n)s of %(of)s in-patients; for %(without)s no reason "
+            "for delay is recorded.",
             days=row["threshold"], n=row["stays"], of=row["inpatients"],
             without=row["without_reason"],
         )
@@ -342,12 +344,12 @@ def _long_part(board: BedBoard, paper: Paper, *, whole: bool) -> Part:
         texts=texts,
         columns=(
             Column(words("patient"), "strong", 22), Column(words("unit, bed"), share=15),
-            Column(words("days"), "number", 6), Column(words("fit since"), share=12),
+            Column(words("days"), "number", 6), Column(words("medically fit since"), share=12),
             Column(words("reason for delay"), share=16), Column(words("expected"), share=10),
-            Column(words("agreed: what, who, until when"), "write", 19),
+            Column(words("agreed: action, owner, by when"), "write", 19),
         ),
         rows=rows,
-        empty=words("Nobody has been here so long."),
+        empty=words("No patient has stayed this long."),
     )  # fmt: skip
 
 
@@ -360,7 +362,7 @@ def _changes_part(board: BedBoard, paper: Paper, *, with_rows: bool) -> Part:
         named = {**named, "discharge": words("discharges and deaths")}
     counted = ", ".join(f"{named[kind]} {count}" for kind, count in counts.items())
     return Part(
-        title=words("Since the handover of %(time)s", time=paper.time(board.handover)),
+        title=words("Since the handover at %(time)s", time=paper.time(board.handover)),
         texts=(f"{counted}.",),
     )
 

@@ -1,4 +1,4 @@
-"""Paper of reviews: deaths of a period, and measures with their charts for a board."""
+"""Printed sheets of reviews: deaths of a period, and measures with their charts for a board."""
 
 from __future__ import annotations
 
@@ -199,12 +199,12 @@ def mortality_sheet(
                         "\n".join(_first_of_each(found["care"], paper, 18)) or "–",
                     ),
                     (
-                        words("measures failed, of %(n)s decided", n=asked.get(stay, 0)),
+                        words("measures not met, of %(n)s decided", n=asked.get(stay, 0)),
                         "\n".join(failed.get(stay, [])) or words("none"),
                     ),
                     (
                         words("cards raised"),
-                        words("not asked")
+                        words("not evaluated")
                         if cards is None
                         else "\n".join(raised.get(stay, [])) or words("none"),
                     ),
@@ -327,7 +327,7 @@ def board_report_sheet(
         Aware.
     small_counts : bool
         Show counts from 1 to 4; else they, and what would give them away, are
-        withheld: for those who see no patients.
+        withheld: for roles that see no patients.
     """
     words = paper.words
     synthetic = is_synthetic(snapshot)
@@ -378,8 +378,8 @@ def board_report_sheet(
                 rows=tuple(rows),
                 notes=(
                     words(
-                        "A rate is what was met out of the clocks that have closed. Variation sums "
-                        "up the last point of the control chart."
+                        "A rate is the cases met out of those whose clock has closed. Variation "
+                        "summarises the last point of the control chart."
                     ),
                 ),
                 on_new_page=bool(parts),

@@ -1,4 +1,4 @@
-"""Sheets of paper: A4 pages that say on each what they are, of when, and of whom.
+"""Printed sheets: A4 pages, each with its title, time and data version.
 
 A sheet is plain data; the template lays it out. Every page carries its number
 out of how many, the time, the version of the data and of the definitions, and,
@@ -202,7 +202,7 @@ class Sheet:
                 "%(title)s · as of %(time)s", title=self.title, time=self.paper.whole_time(self.of)
             ),
             origin=_origin(self, words),
-            printed=words("Made %(time)s", time=self.paper.whole_time(self.made)),
+            printed=words("Created %(time)s", time=self.paper.whole_time(self.made)),
             page=words("page"),
             total=words("of"),
             # Of whom the sheet is decides who may hold it.
@@ -210,7 +210,7 @@ class Sheet:
             if not self.names_patients
             else words("Personal data: keep with the notes, destroy after use.")
             if self.paper.names
-            else words("Patients stand under pseudonyms."),
+            else words("Patients are shown by pseudonym."),
         )
         return with_own_ids(html)
 

@@ -1,4 +1,4 @@
-"""Paper of wards: the handover by unit, and the census for when the network is down."""
+"""Printed sheets of wards: the handover by unit, and the downtime census."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _entry_lines(entries: Sequence[dict[str, Any]], paper: Paper, *kinds: str) -
                 words("home %(time)s (%(state)s)", time=paper.time(row["time"]), state=state)
             )
         elif row["kind"] == "medically-fit":
-            lines.append(words("fit since %(time)s", time=paper.time(row["time"])))
+            lines.append(words("medically fit since %(time)s", time=paper.time(row["time"])))
         elif row["kind"] == "delay":
             lines.append(words("delayed: %(reason)s", reason=reason))
         elif row["kind"] == "bed-request":
             lines.append(
-                words("bed in %(unit)s asked for at %(time)s", unit=row["unit"] or "–",
+                words("bed in %(unit)s requested at %(time)s", unit=row["unit"] or "–",
                       time=paper.time(row["time"]))
             )  # fmt: skip
         elif row["kind"] == "resuscitation":
@@ -150,7 +150,7 @@ def handover_sheet(
                 title=words("%(unit)s: %(n)s patients", unit=titles.get(unit, unit), n=len(rows)),
                 columns=columns,
                 rows=tuple(rows),
-                empty=words("Nobody is here."),
+                empty=words("No patients."),
                 on_new_page=bool(parts),
             )
         )
@@ -200,7 +200,7 @@ def downtime_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
             )
             for row in part.sort("bed", "stay_id").iter_rows(named=True)
         )  # fmt: skip
-        name = titles.get(str(unit), str(unit)) if unit else words("in no unit")
+        name = titles.get(str(unit), str(unit)) if unit else words("no unit recorded")
         parts.append(
             Part(
                 title=words("%(unit)s: %(n)s patients", unit=name, n=len(rows)),
@@ -209,11 +209,10 @@ def downtime_sheet(board: BedBoard, *, paper: Paper, made: datetime) -> Sheet:
             )
         )
     return Sheet(
-        title=words("Census for downtime, %(time)s", time=paper.whole_time(board.now)),
+        title=words("Downtime census, %(time)s", time=paper.whole_time(board.now)),
         lead=(
             words(
-                "%(patients)s patients in %(units)s units. Whatever happened after "
-                "%(time)s is not here.",
+                "%(patients)s patients in %(units)s units. Events after %(time)s are not included.",
                 patients=board.patients.height,
                 units=board.patients["unit"].drop_nulls().n_unique(),
                 time=paper.whole_time(board.now),

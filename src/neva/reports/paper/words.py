@@ -1,4 +1,4 @@
-"""Words of paper that stand for codes, as literals that a translation finds."""
+"""Words that printed sheets show for codes, as literals that translations find."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def words_for(words: Language) -> dict[str, str]:
         "DELAY//transport": words("transport"),
         "DELAY//other-hospital-bed": words("bed in another hospital"),
         "DELAY//medicines-to-take-out": words("medicines to take out"),
-        "DELAY//investigation": words("investigation or its result"),
+        "DELAY//investigation": words("investigation or result"),
         "DELAY//specialist-review": words("specialist review"),
-        "DELAY//family-choice": words("choice of the family"),
-        "DELAY//patient-choice": words("choice of the patient"),
+        "DELAY//family-choice": words("family choice"),
+        "DELAY//patient-choice": words("patient choice"),
         "DELAY//housing": words("housing"),
         "DELAY//other": words("other reason"),
         "ISOLATION//contact": words("contact isolation"),
@@ -50,7 +50,7 @@ def words_for(words: Language) -> dict[str, str]:
 def words_of_change(words: Language) -> dict[str, str]:
     """Return the kinds of changes since a handover in words."""
     return {
-        "admission": words("new stays, emergency visits included"),
+        "admission": words("new stays, including emergency visits"),
         "transfer": words("transfers"),
         "discharge": words("discharges"),
         "death": words("deaths"),

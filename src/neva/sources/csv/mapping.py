@@ -104,7 +104,7 @@ class Text(_ShortPart):
     )
     map: dict[Cell, str] | None = Field(None, description="from the file's texts to others")
     otherwise: Literal["keep", "missing", "refuse"] = Field(
-        "refuse", description="what becomes of a text that `map` does not name"
+        "refuse", description="what happens to a text that `map` does not name"
     )
 
     @model_validator(mode="before")
@@ -385,7 +385,7 @@ class Mapping(_Part):
         "too early",
     )
     nonexistent: Literal["quarantine", "forward"] = Field(
-        "quarantine", description="what becomes of local times that the clock skipped"
+        "quarantine", description="what happens to local times that the clock skipped"
     )
     encoding: str = "utf-8"
     separator: str = Field(",", min_length=1, max_length=1)

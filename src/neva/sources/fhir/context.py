@@ -1,4 +1,4 @@
-"""What FHIR resources tell about each other, gathered before any of them is read as rows.
+"""References between FHIR resources, gathered before any of them is read as rows.
 
 A first look at all resources notes who refers to whom. A second, where the first
 found that it is needed, looks at what was referred to: identifiers, the wholes of

@@ -1,4 +1,4 @@
-"""What forbids reading a FHIR resource: another version of FHIR, a modifier that is not known."""
+"""Reasons to refuse a FHIR resource: another version of FHIR, an unknown modifier."""
 
 from __future__ import annotations
 

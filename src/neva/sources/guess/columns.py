@@ -1,4 +1,4 @@
-"""What the columns of an unknown table look like: by their names and by their values.
+"""What the columns of an unknown table appear to be, from their names and values.
 
 Names are looked for in English, German and Russian.
 """
@@ -57,7 +57,7 @@ LOOKS: Final = {
 WHYS: Final = {
     "name": "its name says so",
     "name-and-values": "its name and its values say so",
-    "times": "its values are times written alike",
+    "times": "its values are times in one format",
     "hours": "hours of the day beside a date",
     "only-id": "the only column that looks like an id",
     "repeats": "a text that repeats, and no name that says more",
@@ -66,9 +66,9 @@ WHYS: Final = {
     "constant": "does not change within a patient",
     "states": "one of several numbered columns",
     "words": "long texts that hardly repeat",
-    "nothing": "nothing surer can be said",
+    "nothing": "nothing more certain can be said",
     "empty": "no value in the rows that were read",
-    "twice": "its name stands twice in the header, or is empty",
+    "twice": "its name appears twice in the header, or is empty",
 }
 
 #: What names say, the surest first. A name is written plainly: small letters,
@@ -142,8 +142,8 @@ class ColumnLook:
     why : str
         A key of :data:`WHYS`.
     examples : tuple of str
-        Up to three values, out of patients' rows: for the page of whoever gave
-        the file, for no message or log.
+        Up to three values, out of patients' rows: for the page of the user who
+        uploaded the file, for no message or log.
     """
 
     name: str
@@ -345,7 +345,7 @@ def _share(found: pl.Series) -> float:
 
 
 def values_of(frame: pl.DataFrame, name: str, mapping: Mapping, zone: str) -> ColumnValues:
-    """Look at the values of one column.
+    """Examine the values of one column.
 
     Parameters
     ----------

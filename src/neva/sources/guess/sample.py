@@ -1,4 +1,4 @@
-"""The beginning of a table file, as a file of its own: what is looked at before an import.
+"""The first rows of a table file, as a file of its own: what a preview before an import reads.
 
 However large the file, so many lines and bytes are read and no more.
 """
@@ -68,7 +68,7 @@ def first_lines(path: Path, rows: int, *, quote: bytes = b'"') -> bytes:
         message = f"{path.name}: no such file; found nothing there; check the path"
         raise NotFoundError(message) from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        message = f"{path.name}: cannot be read; found damaged gzip data; copy it anew"
+        message = f"{path.name}: cannot be read; found damaged gzip data; copy it again"
         raise BadInputError(message) from None
     # A quotation mark that nothing closes: the reader is to say so.
     whole = b"".join(taken) or b"".join(pending)

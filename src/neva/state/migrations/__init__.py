@@ -1,1 +1,1 @@
-"""How the tables of the state came to be, one step a file."""
+"""Migrations of the tables of the state, one step per file."""

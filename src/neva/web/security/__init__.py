@@ -1,1 +1,1 @@
-"""What a security reviewer reads: who may see what, signing in, forms, headers, connections."""
+"""Security: access, signing in, forms, headers, connections."""

@@ -1,4 +1,4 @@
-"""Connections that ask nothing are closed; many of them do not stop the service."""
+"""Idle connections are closed; many of them do not stop the service."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PatientProtocol(H11Protocol):
     _since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait."""
+        """Start to wait."""
         super().connection_made(transport)
         self._since = time.monotonic()
         self._wait()

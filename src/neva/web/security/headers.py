@@ -1,4 +1,4 @@
-"""What every answer says to browsers: nothing from elsewhere, nothing kept, nothing framed."""
+"""Security headers of every answer: no foreign content, no caching, no framing."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ class Journey:
     until : int
         Seconds of the epoch after which the way back is closed.
     where : str
-        The page that was asked for.
+        The requested page.
     """
 
     secret: str
@@ -283,7 +283,7 @@ def _mark(issuer: str, subject: str) -> str:
 def account_of(
     server: Server, claims: Mapping[str, Any], issuer: str, place: Place, now: datetime
 ) -> Account | None:
-    """Make the account of a person, or bring it up to date; None if it was disabled here."""
+    """Create the account of a person, or update it; None if it was disabled here."""
     ending = f"-{_mark(issuer, str(claims['sub']))}@"
     held = next(
         (one for one in server.state.accounts.all() if one.issuer == issuer and ending in one.name),
@@ -399,7 +399,7 @@ def _refusal_page(request: Request, why: str, *, is_person: bool = False) -> Res
     words = words_of(request)
     server.state.audit.append(at=server.clock(), actor="unknown", action="login-refused", why=why)
     problem = (
-        words("The hospital's account is not let in here: ask an administrator.")
+        words("This hospital account has no access here: ask an administrator.")
         if is_person
         else words("Signing in with the hospital's account did not work: try again.")
     )

@@ -30,7 +30,7 @@ class RoleOf(_Model):
 
 
 class Place(_Model):
-    """What somebody may be here."""
+    """The role and units of a user here."""
 
     role: str
     units: tuple[str, ...] | None

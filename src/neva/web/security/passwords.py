@@ -1,4 +1,4 @@
-"""Passwords are checked a few at a time, and nobody else waits for it."""
+"""Passwords are checked a few at a time, without blocking other requests."""
 
 from __future__ import annotations
 

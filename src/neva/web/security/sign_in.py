@@ -46,7 +46,7 @@ def is_secure(request: Request) -> bool:
 
 
 def begin_session(request: Request, account: str, where: str) -> Response:
-    """Begin a session with a new token, whatever the browser held before."""
+    """Start a session with a new token, whatever the browser held before."""
     server = request.app.state.server
     old = getattr(request.state, "viewer", None)
     if old is not None:

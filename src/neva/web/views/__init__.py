@@ -1,1 +1,1 @@
-"""The pages: each a function from what was asked to a view of plain data."""
+"""The pages: each a function from a request to a view of plain data."""

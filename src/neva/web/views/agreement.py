@@ -42,9 +42,9 @@ def agreement_of(asked: Asked, content: Mapping[str, Any]) -> tuple[dict[str, An
         for kind in ("agrees", "differs", "undecided")
     }
     sentence = words(
-        "The hospital as it is, simulated with its beds, and its forecast, which looks at no beds: "
-        "%(agrees)s of %(all)s numbers of patients agree, at places and times of the next "
-        "%(ahead)s.",
+        "The hospital as it is, simulated with its beds, and its forecast, which does not "
+        "consider beds: %(agrees)s of %(all)s numbers of patients agree, at places and times of "
+        "the next %(ahead)s.",
         agrees=words.count(counts["agrees"]),
         all=words.count(len(rows)),
         ahead=_ahead(words, max(row["hours"] for row in rows)),
@@ -116,12 +116,12 @@ def _row(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
 def _reason(words: Language, row: Mapping[str, Any], part: str) -> str:
     by = words.number(abs(row[part]), 1)
     if part == "beds" and row["beds"] > 0:
-        return words("beds: %(n)s patients more stay here because no bed is free elsewhere", n=by)
+        return words("beds: %(n)s more patients stay here because no bed is free elsewhere", n=by)
     if part == "beds":
-        return words("beds: %(n)s patients fewer are here than would come if there were beds", n=by)
+        return words("beds: %(n)s fewer patients are here than would come if there were beds", n=by)
     if part == "arrivals" and max(row["come_forecast"], row["come_simulated"]) > 0:
         return words(
-            "arrivals: the forecast expects %(forecast)s until then, the simulation %(simulated)s",
+            "arrivals: the forecast expects %(forecast)s by then, the simulation %(simulated)s",
             forecast=words.number(row["come_forecast"], 1),
             simulated=words.number(row["come_simulated"], 1),
         )
@@ -135,11 +135,11 @@ def _reason(words: Language, row: Mapping[str, Any], part: str) -> str:
             simulated=words.number(row["here_simulated"], 1),
         )
     if part == "stays_to_come":
-        return words("lengths of stay of those who come until then (%(n)s patients)", n=by)
+        return words("lengths of stay of those who arrive by then (%(n)s patients)", n=by)
     if part == "entries":
         return words(
-            "what was entered of those here now, which the simulation does not look at "
-            "(%(n)s patients)",
+            "entries about the patients here now, which the simulation does not use (%(n)s "
+            "patients)",
             n=by,
         )
     return words("not explained (%(n)s patients)", n=by)

@@ -1,4 +1,4 @@
-"""Data: what was imported, what was refused and why, how good it is, which version."""
+"""Data: imports, refused rows and reasons, data quality, versions."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def data(asked: Asked) -> ViewModel:
     }
     verdicts = {
         "outside": words("above the threshold"),
-        "within": words("within"),
+        "within": words("within the threshold"),
         "reported": words("reported only"),
-        "not applicable": words("nothing to look at"),
+        "not applicable": words("nothing to check"),
     }
     failed = sum(row["verdict"] == "outside" for row in checks)
     return ViewModel(
@@ -81,14 +81,17 @@ def data(asked: Asked) -> ViewModel:
             ),
             Table(
                 "checks",
-                words("Quality checks; thresholds are of the hospital's choosing, not published"),
+                words(
+                    "Quality checks; thresholds are set by the hospital, not taken from a "
+                    "publication"
+                ),
                 (
                     Column("check", words("check"), "code"),
                     Column("description", words("what")),
                     Column("numerator", words("failing rows"), "number"),
                     Column("denominator", words("of rows"), "number"),
                     Column("share", words("share"), "share", 2),
-                    Column("threshold", words("tolerable"), "share", 2),
+                    Column("threshold", words("threshold"), "share", 2),
                     Column("verdict", words("verdict")),
                 ),
                 [

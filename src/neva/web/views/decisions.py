@@ -1,4 +1,4 @@
-"""Decisions: rules and models with their states, their burden, and who changes them."""
+"""Decisions: rules and models with their states, burden and changes of state."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def burden(asked: Asked) -> ViewModel:
                     Column("cards_shown", words("shown"), "number"),
                     Column("accepted", words("accepted"), "number"),
                     Column("overridden", words("overridden"), "number"),
-                    Column("without_feedback", words("without an answer"), "number"),
+                    Column("without_feedback", words("not answered"), "number"),
                 ),
                 weeks,
             ),

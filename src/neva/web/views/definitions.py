@@ -159,7 +159,7 @@ def definition(asked: Asked) -> ViewModel:
         (
             Table(
                 "codes",
-                words("Codes that it looks for"),
+                words("Codes used"),
                 (
                     Column("codelist", words("codelist")),
                     Column("version", words("version")),
@@ -176,12 +176,12 @@ def definition(asked: Asked) -> ViewModel:
             ),
             Table(
                 "history",
-                words("Versions that have made a figure in this hospital"),
+                words("Versions used for results in this hospital"),
                 (
                     Column("version", words("version")),
                     Column("hash", words("content"), "code"),
                     Column("used", words("first used"), "time"),
-                    Column("installed", words("is the installed one")),
+                    Column("installed", words("installed")),
                 ),
                 history,
             ),

@@ -1,4 +1,4 @@
-"""What people entered about stays: rows of the store, and what is on its way there, in words."""
+"""Entries about stays, stored and being saved, in words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _entered_value(row: Mapping[str, Any]) -> str | None:
 def entered_rows(
     asked: Asked, board: BedBoard, labels: Mapping[int, str], stays: Collection[int]
 ) -> list[dict[str, Any]]:
-    """Return what holds of some stays, and what is on its way to the record.
+    """Return the entries in force for some stays, and those being saved.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def entered_rows(
             "time": one.start,
             "at": one.at,
             "actor": one.actor,
-            "state": words("on its way to the record"),
+            "state": words("being saved"),
         }
         for one in waiting
         if one.withdrawn_at is None and one.id not in known
@@ -120,6 +120,4 @@ def entered_table(asked: Asked, rows: list[dict[str, Any]], *, with_patient: boo
         Column("actor", words("by")),
         Column("state", words("state")),
     )
-    return Table(
-        "entries", words("What was entered"), columns if with_patient else columns[1:], rows
-    )
+    return Table("entries", words("Entries"), columns if with_patient else columns[1:], rows)

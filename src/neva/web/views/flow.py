@@ -1,4 +1,4 @@
-"""Flow: forecasts with their past accuracy, and what-ifs."""
+"""Flow: forecasts with their past accuracy, and scenarios."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def flow(asked: Asked) -> ViewModel:
         (
             (words("Forecast made from"), content["identity"]),
             (words("Issued"), words.when(datetime.fromisoformat(content["issued"]))),
-            (words("What"), words("patients who want a place; capacity is not looked at")),
+            (words("What"), words("patients who need a place; capacity is not considered")),
         ),
     )
 
@@ -280,15 +280,15 @@ def _entries(asked: Asked, rows: list[Mapping[str, Any]]) -> Table:
     }
     return Table(
         "entries",
-        words("What was entered, and what it was worth within 24 hours"),
+        words("Entries, and how often they came true within 24 hours"),
         (
             Column("entry", words("entered")),
             Column("seen", words("seen, once a day"), "number"),
             Column("share", words("came true"), "share", 0),
             Column("range", words("95 % interval")),
-            Column("judged", words("in the newest third")),
-            Column("by_lengths_alone", words("expected by length of stay alone"), "number", 1),
-            Column("with_entries", words("expected with what was entered"), "number", 1),
+            Column("judged", words("in the latest third of the days")),
+            Column("by_lengths_alone", words("expected from length of stay alone"), "number", 1),
+            Column("with_entries", words("expected with entries"), "number", 1),
         ),
         [
             {
@@ -316,9 +316,9 @@ def _forecast_names(asked: Asked, ours: str) -> dict[str, str]:
     words = asked.words
     return {
         ours: words("this forecast"),
-        BY_LENGTHS: words("this forecast by length of stay alone"),
-        PERSISTENCE: words("as many as now"),
-        EXPECTED_CHANGE: words("as many as now, and the usual change"),
+        BY_LENGTHS: words("this forecast from length of stay alone"),
+        PERSISTENCE: words("same as now"),
+        EXPECTED_CHANGE: words("same as now, plus the usual change"),
         WEEKDAY_HOUR: words("mean of the same weekday and hour"),
     }
 
@@ -344,16 +344,16 @@ def _accuracy(asked: Asked, content: Mapping[str, Any]) -> Table:
     ]
     return Table(
         "accuracy",
-        words("Accuracy of the forecasts of the last mornings, beside simple baselines"),
+        words("Accuracy of the forecasts of the last mornings, compared with simple baselines"),
         (
             Column("place", words("place")),
             Column("horizon", words("ahead"), "hours"),
             Column("model", words("forecast")),
-            Column("occasions", words("occasions"), "number"),
+            Column("occasions", words("forecasts judged"), "number"),
             Column("crps", words("error (CRPS, patients)"), "number", 2),
             Column("mae", words("mean error"), "number", 2),
             Column("bias", words("too many (+) or too few (−)"), "number", 2),
-            Column("coverage", words("inside the 90 % band"), "share", 0),
+            Column("coverage", words("within the 90 % interval"), "share", 0),
             Column("coverage_low", words("from"), "share", 0),
             Column("coverage_high", words("to"), "share", 0),
         ),
@@ -362,7 +362,7 @@ def _accuracy(asked: Asked, content: Mapping[str, Any]) -> Table:
 
 
 def scenarios(asked: Asked) -> ViewModel:
-    """List what-ifs, and a form for a new one."""
+    """List scenarios, and a form for a new one."""
     words = asked.words
     saved = asked.server.state.scenarios.all()
     units = sorted(asked.unit_titles)
@@ -378,7 +378,7 @@ def scenarios(asked: Asked) -> ViewModel:
         (
             Table(
                 "scenarios",
-                words("Saved what-ifs"),
+                words("Saved scenarios"),
                 (
                     Column("name", words("name")),
                     Column("actor", words("by")),
@@ -408,7 +408,7 @@ def _parameters(asked: Asked, text: str) -> dict[str, Any]:
 
 
 def scenario(asked: Asked) -> ViewModel:
-    """Show one what-if: its text, and what it would change."""
+    """Show one scenario: its text, and what it would change."""
     words = asked.words
     found = asked.server.state.scenarios.get(asked.path["scenario"])
     parameters = _parameters(asked, found.text)
@@ -429,7 +429,7 @@ def scenario(asked: Asked) -> ViewModel:
         "may": asked.viewer.role in ("analyst", "administrator", "clinician"),
     }
     if result is None:
-        return ViewModel(words("What if: %(name)s", name=found.name), data)
+        return ViewModel(words("Scenario: %(name)s", name=found.name), data)
     content = result.content
     rows, chart = [], []
     for row in content["rows"]:
@@ -466,7 +466,7 @@ def scenario(asked: Asked) -> ViewModel:
         "agreement": compared,
     }
     return ViewModel(
-        words("What if: %(name)s", name=found.name),
+        words("Scenario: %(name)s", name=found.name),
         data,
         (
             Table(
@@ -500,7 +500,7 @@ routes = APIRouter()
 
 @routes.post("/flow/scenarios")
 def save(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
-    """Keep a what-if and run it."""
+    """Save a scenario and run it."""
     asked = asked_of(request)
     text = str(form.get("text", ""))
     if len(text) > LONGEST:
@@ -524,7 +524,7 @@ def run(
     scenario: str,
     form: Mapping[str, Any] = Depends(posted),
 ) -> Response:
-    """Run a what-if again, on the data of now."""
+    """Run a scenario again, on current data."""
     asked = asked_of(request)
     found = asked.server.state.scenarios.get(scenario)
     asked.server.results.want("what-if", _parameters(asked, found.text), actor=asked.viewer.account)

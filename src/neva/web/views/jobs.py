@@ -1,4 +1,4 @@
-"""Jobs, the audit and accounts: what runs, who saw what, who may sign in."""
+"""Jobs, audit and accounts: background tasks, access to records, who may sign in."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _translated_outcome(asked: Asked, text: str) -> str:
 def _states(asked: Asked) -> dict[str, str]:
     words = asked.words
     return {
-        "queued": words("waits"),
-        "running": words("runs"),
+        "queued": words("queued"),
+        "running": words("running"),
         "done": words("done"),
         "failed": words("failed"),
         "cancelled": words("cancelled"),
@@ -68,11 +68,11 @@ def _kinds(asked: Asked) -> dict[str, str]:
         "measures": words("measures of a programme"),
         "forecast": words("forecast"),
         "evaluation": words("accuracy of forecasts"),
-        "what-if": words("what-if"),
+        "what-if": words("scenario"),
         "work-list": words("work list"),
         "replay": words("replay of rules"),
         "board-report": words("board report"),
-        "flush": words("entries into the record"),
+        "flush": words("saving of entries"),
         "import": words("import of a file"),
     }
 
@@ -91,8 +91,8 @@ def jobs(asked: Asked) -> ViewModel:
                 (
                     Column("kind", words("what")),
                     Column("state", words("state")),
-                    Column("at", words("asked for"), "time"),
-                    Column("took", words("took"), "hours"),
+                    Column("at", words("requested"), "time"),
+                    Column("took", words("duration"), "hours"),
                     Column("actor", words("by")),
                 ),
                 [
@@ -244,7 +244,7 @@ def accounts(asked: Asked) -> ViewModel:
                     Column("shown", words("shown as")),
                     Column("role", words("role")),
                     Column("units", words("units")),
-                    Column("issuer", words("signs in with")),
+                    Column("issuer", words("sign-in method")),
                     Column("disabled", words("disabled")),
                 ),
                 [

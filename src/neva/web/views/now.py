@@ -76,7 +76,7 @@ def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def seen_board(asked: Asked, board: BedBoard) -> BedBoard:
-    """Leave of a board what somebody who is limited to units may see.
+    """Reduce a board to what a user limited to units may see.
 
     Answers, groups and counts stay those of the hospital.
     """
@@ -110,7 +110,7 @@ def patient_labels(
     why: str,
     placed: Mapping[int, str | None] | None = None,
 ) -> dict[int, str]:
-    """Name patients: by name and record number for those who treat, else by pseudonym."""
+    """Name patients: by name and record number for treating roles, else by pseudonym."""
     people = asked.server.people(asked.viewer, subjects, why=why, placed=placed)
     return {
         subject: people[subject].label if subject in people else str(subject)
@@ -143,7 +143,7 @@ def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
             )
             if low is not None and low < chance:
                 under += "; " + words(
-                    "%(chance)s with all bed requests on top", chance=words.part(low)
+                    "%(chance)s with all bed requests added", chance=words.part(low)
                 )
         found.append(
             {
@@ -250,12 +250,12 @@ def _waiting_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Tab
         words("Bed requests, the most urgent and longest waiting first"),
         (
             Column("patient", words("patient")),
-            Column("unit", words("in")),
-            Column("wanted", words("for")),
-            Column("how", words("how")),
+            Column("unit", words("current unit")),
+            Column("wanted", words("requested unit")),
+            Column("how", words("type")),
             Column("priority", words("priority")),
             Column("side_room", words("side room needed")),
-            Column("hours", words("waits"), "hours"),
+            Column("hours", words("waiting time"), "hours"),
         ),
         [
             {
@@ -283,7 +283,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
     }
     return Table(
         "discharges",
-        words("Discharges, and what blocks them"),
+        words("Discharges and what blocks them"),
         (
             Column("patient", words("patient")),
             Column("unit", words("unit")),
@@ -292,7 +292,7 @@ def _discharge_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> T
             Column("fit_since", words("medically fit since"), "time"),
             Column("delay", words("blocked by")),
             Column("leaves_today", words("predicted discharge today"), "chance"),
-            Column("leaves_today_by_lengths", words("by length of stay alone"), "chance"),
+            Column("leaves_today_by_lengths", words("from length of stay alone"), "chance"),
         ),
         [
             {
@@ -337,7 +337,7 @@ def _review_table(asked: Asked, content: dict[str, Any] | None) -> Table:
             Column("title", words("why")),
             Column("due", words("act by"), "time"),
             Column("owner", words("whose task")),
-            Column("reasons", words("reasons"), "number"),
+            Column("reasons", words("number of reasons"), "number"),
         ),
         [
             {
@@ -384,11 +384,11 @@ def _change_table(asked: Asked, board: BedBoard) -> Table:
         counts[key] = counts.get(key, 0) + 1
     return Table(
         "changes",
-        words("Since the handover of %(time)s", time=words.weekday(board.handover)),
+        words("Since the handover at %(time)s", time=words.weekday(board.handover)),
         (
             Column("kind", words("what")),
             Column("unit", words("unit")),
-            Column("count", words("how many"), "number"),
+            Column("count", words("count"), "number"),
         ),
         [
             {"kind": kind, "unit": unit, "count": count}

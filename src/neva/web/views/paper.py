@@ -35,7 +35,7 @@ REVIEW_DAYS: Final = 30
 
 
 def sheets(asked: Asked) -> ViewModel:
-    """List the sheets that somebody may print."""
+    """List the sheets that a user may print."""
     words = asked.words
     titles = (
         (
@@ -44,7 +44,7 @@ def sheets(asked: Asked) -> ViewModel:
             words("beds, bed requests and discharges, for the bed meeting"),
         ),
         ("ward-handover", words("Ward handover"), words("one list per unit, as SBAR")),
-        ("discharges", words("Discharge list"), words("discharges today, and what blocks them")),
+        ("discharges", words("Discharge list"), words("discharges today and what blocks them")),
         ("long-stays", words("Review of long stays"), words("7, 14, 21 days, with reasons")),
         (
             "downtime-census",
@@ -137,7 +137,7 @@ def _of_board(
 
 @routes.get("/paper/bed-meeting")
 def bed_meeting(request: Request) -> Response:
-    """Print the bed meeting's sheet: patients for those who treat, counts for the others."""
+    """Print the bed meeting's sheet: patients for treating roles, counts for the others."""
     asked = asked_of(request)
     _refuse_restricted(asked)
     frames = ("waiting", "discharges", "electives", "long_stays")
@@ -185,7 +185,7 @@ def _ward(asked: Asked) -> Any:
 
 @routes.get("/paper/ward-handover")
 def handover(request: Request) -> Response:
-    """Print the handover lists, of one unit or of all that somebody may see."""
+    """Print the handover lists, of one unit or of all that a user may see."""
     asked = asked_of(request)
     board, _ = board_of(asked)
     wanted = asked.query.get("unit", "")

@@ -63,14 +63,14 @@ def _activity_times(asked: Asked, log: p.ActivityLog) -> Table:
     ended = () if asked.sees_large_counts_only else (Column("ended", words("end known"), "number"),)
     return Table(
         "activity-times",
-        words("How long activities take, and how long is waited before them"),
+        words("Duration of activities, and waiting times before them"),
         (
             Column("activity", words("activity")),
             Column("frequency", words("events"), "number"),
             *ended,
-            Column("processing_median", words("from beginning to end: median"), "hours"),
+            Column("processing_median", words("from start to end: median"), "hours"),
             Column("processing_p90", words("90th percentile"), "hours"),
-            Column("waiting_median", words("waiting before: median"), "hours"),
+            Column("waiting_median", words("waiting time before: median"), "hours"),
             Column("waiting_p90", words("90th percentile"), "hours"),
         ),
         [
@@ -125,7 +125,7 @@ def _edge_table(asked: Asked, found: p.ActivityMap) -> Table:
 
 def _facts(asked: Asked, log: p.ActivityLog, whole: p.ActivityLog) -> tuple[tuple[str, str], ...]:
     words = asked.words
-    order = (words("Order by name, not known"), words.count(log.ties))
+    order = (words("Order unknown, sorted by name"), words.count(log.ties))
     unit = {
         "stay": words("a case is a stay"),
         "subject": words("a case is a patient's whole timeline"),
@@ -212,7 +212,8 @@ def pathways(asked: Asked) -> ViewModel:
         ),
     )
     alt = words(
-        "Map of %(activities)s activities in %(cases)s cases; the table below says the same.",
+        "Map of %(activities)s activities in %(cases)s cases; the table below holds the same "
+        "figures.",
         activities=words.count(found.nodes.height),
         cases=words.count(found.case_count),
     )
@@ -256,7 +257,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
     variant_table = Table(
         "variants",
         words(
-            "The %(n)s most frequent of %(all)s sequences (variants)",
+            "The %(n)s most frequent of %(all)s variants",
             n=words.count(top.height),
             all=words.count(len(variants)),
         ),
@@ -282,7 +283,7 @@ def _statistics(asked: Asked, log: p.ActivityLog) -> tuple[tuple[Table, ...], di
     rework = p.find_rework(log).to_frame().head(50)
     repeated = Table(
         "repeated",
-        words("Activities that come again within a case"),
+        words("Activities repeated within a case"),
         (
             Column("activity", words("activity")),
             Column("repeats", words("repetitions"), "number"),
@@ -325,8 +326,8 @@ def _case_table(asked: Asked, log: p.ActivityLog) -> Table:
         words("Cases, the longest first"),
         (
             Column("case", words("case"), "code"),
-            Column("begin", words("begins"), "time"),
-            Column("hours", words("takes"), "hours"),
+            Column("begin", words("start"), "time"),
+            Column("hours", words("duration"), "hours"),
             Column("events", words("events"), "number"),
             Column("outcome", words("outcome")),
         ),
@@ -389,7 +390,7 @@ def case(asked: Asked) -> ViewModel:
             Column("number", words("number"), "number"),
             Column("activity", words("activity")),
             Column("time", words("time"), "time"),
-            Column("hours", words("after the one before"), "hours"),
+            Column("hours", words("since the previous activity"), "hours"),
         ),
         rows,
     )

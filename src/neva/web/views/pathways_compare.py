@@ -63,7 +63,7 @@ def compare(asked: Asked) -> ViewModel:
     data["groups"] = groups
     title = words("Compare cohorts")
     if not all(log.case_count for log in logs):
-        data["error"] = words("One of the groups has no case: take a filter away.")
+        data["error"] = words("One of the cohorts has no cases: remove a filter.")
         return ViewModel(title, data)
     try:
         found = p.compare_maps(*(map_of(asked, log) for log in logs))

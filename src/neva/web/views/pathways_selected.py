@@ -98,12 +98,12 @@ def not_on_the_map(asked: Asked, kind: str) -> str:
     if result is None:
         return ""
     if kind == "units" and not result.content.get("has_units", True):
-        return words("No unit is recorded in this hospital: activities are all codes.")
+        return words("No unit is recorded in this hospital: all codes are shown as activities.")
     without = int(result.content.get("stays_without", 0))
     if not without:
         return ""
     if asked.sees_large_counts_only and is_small(without):
-        return words("Of a few stays no unit is recorded: this map has nothing of their way.")
+        return words("For a few stays no unit is recorded: their pathways are not on this map.")
     return words.several(
         "Of %(n)s stay no unit is recorded: this map has nothing of its way.",
         "Of %(n)s stays no unit is recorded: this map has nothing of their way.",

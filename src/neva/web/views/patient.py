@@ -1,4 +1,4 @@
-"""The patient: identity for those who treat, stays, values, treatments, scores, cards."""
+"""The patient: identity for treating roles, stays, values, treatments, scores, cards."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def _card_table(asked: Asked, subject: int) -> Table:
         answers[str(row["card"])] = str(row["outcome"])
     return Table(
         "cards",
-        words("Cards and what became of them"),
+        words("Cards and responses"),
         (
             Column("now", words("time"), "time"),
             Column("rule", words("rule")),
@@ -392,7 +392,7 @@ def _score_course(
     name = score.title_ru if words.code == "ru" and score.title_ru else score.title or score.id
     table = Table(
         "scores",
-        words("%(score)s over the stay, with what was known at each time", score=name),
+        words("%(score)s over the stay, as known at each time", score=name),
         (
             Column("time", words("time"), "time"),
             Column("score", words("points"), "number"),
@@ -402,8 +402,8 @@ def _score_course(
     )
     alt = words("Points of %(score)s over the stay.", score=name)
     caption = words(
-        "%(score)s, version %(version)s; dashed: 5 and 7. Hollow: an input is missing and counts "
-        "as 0, so it is at least that.",
+        "%(score)s, version %(version)s; dashed: 5 and 7. Hollow: an input is missing and "
+        "counts as 0, so the score is at least that.",
         score=name,
         version=score.version,
     )
@@ -419,7 +419,7 @@ def state_purpose(
     subject: str,
     form: Mapping[str, Any] = Depends(posted),
 ) -> Response:
-    """Say why a patient is looked at; audited."""
+    """Record the purpose of viewing a patient; audited."""
     asked = asked_of(request)
     why = str(form.get("purpose", ""))
     if why not in PURPOSES:

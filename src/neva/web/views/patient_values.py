@@ -135,7 +135,7 @@ def latest_values(
             Column("flag", words("against the range")),
             Column("range", words("reference range")),
             Column("time", words("time"), "time"),
-            Column("before", words("the one before")),
+            Column("before", words("previous")),
             Column("count", words("values"), "number"),
             Column("code", words("code"), "code"),
         ),

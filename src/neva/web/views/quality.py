@@ -1,4 +1,4 @@
-"""Quality: the table of measures, a measure, and the patients behind it."""
+"""Quality: the table of measures, a measure, and its patient list."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def programme(asked: Asked) -> ViewModel:
         (
             Table(
                 "measures",
-                words("Measures of all time; each name leads to its chart and its patients"),
+                words("Measures over all time; each name opens its chart and patient list"),
                 _figure_columns(asked),
                 [_row(asked, name, one) for one in _shown_measures(asked, content)],
             ),
@@ -321,7 +321,7 @@ def measure(asked: Asked) -> ViewModel:
             (words("Definition"), f"{one['id']} {one['version']} ({one['hash'][:12]})"),
             (words("Measured on"), result.content["identity"]),
             (words("Cases from"), unless_withheld(one["period"][words.code]) or "–"),
-            (words("Rows that it rests on"), words.count(one["rows"])),
+            (words("Source rows"), words.count(one["rows"])),
             (words("Of these: time of recording assumed"), words.share(one["assumed"])),
             (words("Of these: known to the day only"), words.share(one["dates_only"])),
         ),
@@ -375,7 +375,7 @@ def patients(asked: Asked) -> ViewModel:
     columns = [
         Column("patient", words("patient")),
         Column("unit", words("unit")),
-        Column("placed", words("time that counts"), "time"),
+        Column("placed", words("counted time"), "time"),
         Column("due", words("deadline"), "time"),
     ]
     if one["continuous"]:

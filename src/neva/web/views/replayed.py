@@ -1,4 +1,4 @@
-"""What a replay found, as tables: one for each kind of moment, so that no blank is misread."""
+"""Results of a replay as tables: one for each kind of moment, so that no blank is misread."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def rows_of_rule(asked: Asked, content: Mapping[str, Any], rule: str) -> list[di
 def _burden(asked: Asked, first: Column, kind: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     words = asked.words
     titles = {
-        "hours": words("Burden of rules of an open chart, asked every hour of each stay"),
-        "starts": words("Burden of rules asked at the beginning of each stay"),
-        "discharges": words("Burden of rules asked just before each discharge"),
-        "orders": words("Burden of rules asked at each order they are about"),
+        "hours": words("Burden of rules for an open record, evaluated every hour of each stay"),
+        "starts": words("Burden of rules evaluated at the start of each stay"),
+        "discharges": words("Burden of rules evaluated just before each discharge"),
+        "orders": words("Burden of rules evaluated at each order that they are about"),
     }
     cards = (
         Column("cards", words("cards"), "number"),
@@ -46,7 +46,7 @@ def _burden(asked: Asked, first: Column, kind: str, rows: Sequence[Mapping[str, 
     )
     if kind == "hours":
         own: tuple[Column, ...] = (
-            Column("stays", words("stays in its population"), "number"),
+            Column("stays", words("stays in the population"), "number"),
             *cards,
             Column("cards_per_100_days", words("per 100 patient-days"), "number", 1),
             Column("cards_per_stay_with_card", words("per stay with a card"), "number", 1),
@@ -71,7 +71,7 @@ def _within(asked: Asked, hours: float | None) -> str:
 
 
 def warned_of(asked: Asked, rule: Rule) -> str:
-    """Say what a rule warns of, and within what time."""
+    """Say what a rule warns of, and within which time window."""
     words, outcome = asked.words, rule.warns_of
     if outcome is None:
         return words("no outcome: it checks an order or reminds of a step")
@@ -90,7 +90,7 @@ def replay_tables(
     rows : sequence of mapping
         Of :func:`shown_rows` or :func:`rows_of_rule`, with what `first` names.
     first : Column
-        What tells the rows apart.
+        What identifies the rows.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def replay_tables(
         columns: tuple[Column, ...] = (
             first,
             Column("outcome", words("what it warns of")),
-            Column("within", words("within what time")),
+            Column("within", words("time window")),
             Column("decided_stays", words("stays whose outcome is known"), "number"),
             Column("outcomes", words("outcomes"), "number"),
             Column("sensitivity", words("sensitivity"), "share", 0),
@@ -131,14 +131,14 @@ def replay_tables(
     if done:
         columns = (
             first,
-            Column("done_within_hours", words("the card's own time"), "hours"),
-            Column("over_cards", words("cards whose time is over"), "number"),
+            Column("done_within_hours", words("time limit of the card"), "hours"),
+            Column("over_cards", words("cards whose time limit has passed"), "number"),
             Column("done_cards", words("done after the card"), "number"),
             Column("done_share", words("share done"), "share", 0),
         )
         caption = words(
-            "Rules that check an order or remind of a step: there is no outcome to warn of, so it "
-            "is shown whether the step was done within the card's own time"
+            "Rules that check an order or remind of a step: there is no outcome to warn of, so the "
+            "table shows whether the step was done within the card's time limit"
         )
         tables.append(Table("replay-done", caption, columns, done))
     why = {

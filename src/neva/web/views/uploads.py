@@ -1,4 +1,4 @@
-"""Upload of a table: what its columns seem to be, a dry run, then the import."""
+"""Upload of a table: what its columns appear to be, a dry run, then the import."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _states(asked: Asked) -> dict[str, str]:
     words = asked.words
     return {
         "": words("waits for its import"),
-        "queued": words("waits"),
+        "queued": words("queued"),
         "running": words("is being imported"),
         "done": words("imported"),
         "failed": words("failed"),
@@ -97,11 +97,12 @@ def _columns(asked: Asked, shown: Mapping[str, Any]) -> Table:
     return Table(
         "columns",
         words(
-            "What the columns seem to be, by the first %(n)s rows", n=words.number(shown["rows"])
+            "What the columns appear to be, from the first %(n)s rows",
+            n=words.number(shown["rows"]),
         ),
         (
             Column("name", words("column"), "code"),
-            Column("looks", words("taken for")),
+            Column("looks", words("read as")),
             Column("why", words("because")),
             Column("filled", words("filled"), "share", 0),
             Column("distinct", words("different values"), "number"),
@@ -369,7 +370,7 @@ def _use(asked: Asked, one: Upload, source: str) -> None:
 def change(
     request: Request, upload: str, form: Mapping[str, Any] = Depends(posted_text)
 ) -> Response:
-    """Try a mapping, take that of an earlier import, guess anew, or delete the file."""
+    """Try a mapping, take that of an earlier import, guess again, or delete the file."""
     asked = asked_of(request)
     one = asked.server.uploads.own(upload, asked.viewer.account)
     asked.server.uploads.refuse_under_way(one)

@@ -70,7 +70,7 @@ def _task_table(asked: Asked, tasks: list[dict[str, Any]], labels: dict[int, str
             Column("since", words("since"), "time"),
             Column("deadline", words("act by"), "time"),
             Column("owner", words("whose task")),
-            Column("tier", words("tier")),
+            Column("tier", words("escalation")),
             Column("state", words("state")),
         ),
         rows,
@@ -87,7 +87,7 @@ def _clock_table(asked: Asked, clocks: list[dict[str, Any]], labels: dict[int, s
             Column("unit", words("unit")),
             Column("title", words("measure")),
             Column("due", words("deadline"), "time"),
-            Column("hours_left", words("left"), "hours"),
+            Column("hours_left", words("time left"), "hours"),
         ),
         [
             {
@@ -187,7 +187,7 @@ def work_list(asked: Asked) -> ViewModel:
         facts=(
             (words("Patients present"), words.number(len(patients))),
             (
-                words("Work list made"),
+                words("Work list created"),
                 words.when(datetime.fromisoformat(content["now"])) if content else words("not yet"),
             ),
         ),
@@ -353,7 +353,7 @@ def _refuse_implausible(
 
 @routes.post("/work-list/entries")
 def enter(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Response:
-    """Keep what somebody enters about a stay; it becomes an event."""
+    """Save an entry about a stay; it becomes an event."""
     asked = asked_of(request)
     kind, stay = str(form.get("kind", "")), str(form.get("stay", ""))
     if kind not in ENTERED or kind not in KINDS:
@@ -407,7 +407,7 @@ def withdraw(
     entry: str,
     form: Mapping[str, Any] = Depends(posted),
 ) -> Response:
-    """Withdraw what was entered by mistake; the record still shows that it was believed."""
+    """Withdraw an entry made by mistake; the record still shows that it was made."""
     asked = asked_of(request)
     held = asked.server.state.entries.get(entry)
     if held is not None:

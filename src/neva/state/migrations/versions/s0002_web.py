@@ -1,4 +1,4 @@
-"""Tables of the web application: accounts, sessions, jobs, entries, what-ifs, proposals."""
+"""Tables of the web application: accounts, sessions, jobs, entries, scenarios, proposals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When each worker was last heard of, whether or not it has a job."""
+"""When each worker last reported, whether or not it has a job."""
 
 from __future__ import annotations
 
