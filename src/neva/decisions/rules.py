@@ -232,7 +232,10 @@ class Rule(Document):
                 message = f"{name} must be a boolean; found a {part.type}"
                 raise ValueError(message)
         if self.severity.type != m.number_in("1"):
-            message = f"severity must be a number without a unit; found a {self.severity.type}"
+            message = (
+                f"severity must be a number without a unit; found a {self.severity.type}; "
+                "divide it by a quantity of that unit"
+            )
             raise ValueError(message)
         names = [one.name for one in self.inputs]
         if len(names) != len(set(names)):
