@@ -21,6 +21,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from neva.compiled import cores
+
 #: The time of an event whose time is not known.
 MISSING_TIME = np.iinfo(np.int64).min
 
@@ -40,13 +42,6 @@ _BUCKETS = 1024
 _SMALL = 200_000
 
 
-def threads() -> int:
-    """Return the number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
-
-
 def ranges(offsets: np.ndarray, parts: int | None = None) -> list[tuple[int, int]]:
     """Cut segments into ranges of about equally many elements.
 
@@ -64,7 +59,7 @@ def ranges(offsets: np.ndarray, parts: int | None = None) -> list[tuple[int, int
     """
     total = int(offsets[-1])
     if parts is None:
-        parts = threads() if total > _SMALL else 1
+        parts = cores() if total > _SMALL else 1
     cuts = np.searchsorted(offsets, np.linspace(0, total, parts + 1)[1:-1])
     bounds = [0, *(int(cut) for cut in cuts), len(offsets) - 1]
     return [(a, b) for a, b in pairwise(bounds) if b > a]
@@ -81,7 +76,7 @@ def in_parallel(work: Callable[..., Any], parts: list[tuple[int, int]]) -> list[
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="neva-pathways")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="neva-pathways")
 
 
 # A forked child has the pool but not its threads.

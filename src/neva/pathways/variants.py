@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from neva.compiled import cores
 from neva.pathways._kernels import (
     MISSING_TIME,
     case_hashes,
@@ -17,7 +18,6 @@ from neva.pathways._kernels import (
     in_parallel,
     ranges,
     segment_quantiles,
-    threads,
 )
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def find_variants(log: ActivityLog, *, _hash_mask: int | None = None) -> Variant
 
 def _group(log: ActivityLog, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cases = len(hashes)
-    parts = threads() if cases > 20_000 else 1
+    parts = cores() if cases > 20_000 else 1
     # At most half full, so that probing stays short.
     size = 1 << max(int(2 * cases / parts * 1.2).bit_length(), 4)
     if parts > 1:  # a hash may send all cases to one part

@@ -12,7 +12,6 @@ happens when there is none is for the simulation.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from neva.compiled import cores
 from neva.errors import UsageError
 from neva.events.clock import first_moment
 from neva.flow.forecast.arrivals import PLAIN
@@ -294,7 +294,7 @@ def forecast_flow(
     states = len(lengths.states)
     none = nobody(steps)
     exact = (*fixed[:6], lengths.phase_of, clock)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         to_come = list(
             threads.map(
                 lambda part: _walking.follow_all(*none, *exact, part, lengths.first_age, steps)[1],
@@ -436,7 +436,7 @@ def _ratios(
         (lengths.drawn(rng), odds_of(lengths, rng), float(rng.standard_normal()))
         for _ in range(draws)
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         drawn = np.stack(list(threads.map(lambda one: mean(*one), models))) / floor
     ordered = np.sort(drawn, axis=0)
     grouped = np.array_split(ordered, min(_RATIOS, draws))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from neva.compiled import cores
 from neva.errors import UsageError
 from neva.flow.simulation import _draws
 from neva.flow.simulation._kernel_state import CASES, ROWS, SWAPS, WAITS, KernelState
@@ -152,7 +152,7 @@ def simulate(
         hourly=hourly,
         log=log,
     )
-    made = _replicates(model, arrays, clock, seed, threads or _cores())
+    made = _replicates(model, arrays, clock, seed, threads or cores())
     done: list[Replicate] = []
     least = half_width.minimum if half_width else (replications or REPLICATIONS)
     most = half_width.maximum if half_width else least
@@ -230,12 +230,6 @@ def _kept(state: KernelState) -> Replicate:
 def _used(array: np.ndarray, size: int) -> np.ndarray:
     """The used part of an array; copied if the rest of it is worth giving back."""
     return array[:size] if size > 0.75 * array.size else array[:size].copy()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
 
 
 def _check(
