@@ -229,6 +229,6 @@ def test_stays_without_a_unit_are_counted_not_missing_without_a_word(hospital):
     log = activity_log(hospital, default_activities(hospital))
     assert "80" in log.cases["case_id"].to_list()  # by its outcome alone
     assert log.left_out[NO_UNIT] == 1
-    assert "Stays of which no unit is recorded: 1." in draw_map(discover_map(log))
+    assert "recorded unit: 1." in draw_map(discover_map(log))
     hospital.movement_rows.clear()
     assert NO_UNIT not in activity_log(hospital, default_activities(hospital)).left_out
