@@ -233,7 +233,7 @@ def test_large_logs_run_in_several_threads_and_answer_the_same(seed):
     expected = discover_map(one), find_rework(one), throughput(one)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_kernels, "_SMALL", 10)
-        patch.setattr(_kernels, "threads", lambda: 3)
+        patch.setattr(_kernels, "cores", lambda: 3)
         other = log_from_frame(frame)
         assert expected[0].edges.equals(discover_map(other).edges)
         assert expected[0].nodes.equals(discover_map(other).nodes)
