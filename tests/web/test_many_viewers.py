@@ -19,7 +19,8 @@ from neva.state import ROLES
 from neva.web.server import SILENT_AFTER
 
 VIEWERS = 200
-ROUNDS = 1
+IMPORTS = 2
+MOST_ROUNDS = 20
 
 
 @pytest.fixture
@@ -50,23 +51,30 @@ def served(database, tmp_path, monkeypatch):
         process.wait(timeout=60)
 
 
-async def looks(address, cookies):
-    """Every viewer looks, all at the same moment, and again; the status of each answer."""
+async def looks(address, cookies, imported):
+    """Every viewer looks, all at the same moment, and again until imports came through meanwhile.
+
+    A quick machine answers all before the second import begins, so rounds are not counted
+    beforehand; each has connections of its own, as a kept one may be closed while it idles.
+    The status of each answer.
+    """
     found = []
     limits = httpx.Limits(max_connections=VIEWERS, max_keepalive_connections=VIEWERS)
-    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
 
-        async def look(number):
-            session = "; ".join(f"{a}={b}" for a, b in cookies[number % len(cookies)].items())
-            headers = {"accept": "text/html", "cookie": session}
-            # Those who treat look at names too: each such look is written down.
-            treats = ROLES[number % len(ROLES)] == "clinician"
-            page = "/paper/downtime-census" if treats else "/now"
-            answer = await client.get(page, headers=headers)
-            found.append(answer.status_code)
+    async def look(client, number):
+        session = "; ".join(f"{a}={b}" for a, b in cookies[number % len(cookies)].items())
+        headers = {"accept": "text/html", "cookie": session}
+        # Those who treat look at names too: each such look is written down.
+        treats = ROLES[number % len(ROLES)] == "clinician"
+        page = "/paper/downtime-census" if treats else "/now"
+        answer = await client.get(page, headers=headers)
+        found.append(answer.status_code)
 
-        for _ in range(ROUNDS):
-            await asyncio.gather(*(look(number) for number in range(VIEWERS)))
+    for _ in range(MOST_ROUNDS):
+        async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+            await asyncio.gather(*(look(client, number) for number in range(VIEWERS)))
+        if len(imported) >= IMPORTS:
+            break
     return found
 
 
@@ -94,22 +102,24 @@ def test_two_hundred_viewers_and_an_import_do_not_stop_each_other(served, tmp_pa
     writer.start()
     began = datetime.now(UTC)
     try:
-        found = asyncio.run(looks(address, cookies))
+        found = asyncio.run(looks(address, cookies, imported))
     finally:
         stop.set()
         writer.join(timeout=120)
     assert not writer.is_alive()
     assert [status for status in found if status != 200] == []
-    assert len(found) == VIEWERS * ROUNDS
+    rounds, left = divmod(len(found), VIEWERS)
+    assert rounds >= 1
+    assert not left
     # Imports came through meanwhile, and the last one is what a page shows.
-    assert len(imported) >= 2
+    assert len(imported) >= IMPORTS
     assert hospital.manifest().version == imported[-1].version
     # Each look of those who treat is written down, in an unbroken chain.
     with database.open() as state:
         assert state.audit.verify() == []
         rows = [row for row in state.audit.rows() if row.action == "identity-shown"]
     clinicians = sum(ROLES[number % len(ROLES)] == "clinician" for number in range(VIEWERS))
-    assert len(rows) >= ROUNDS * clinicians
+    assert len(rows) >= rounds * clinicians
     # The worker goes on: it is heard of after all this, and does what was asked for.
     until = time.monotonic() + 120
     health = {}
