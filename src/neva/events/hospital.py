@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -313,13 +313,21 @@ class Writer:
                 frames = [rows.collect()]
             self._versions[name] = tables.overwrite(path, frames, TABLES[name], note="compaction")
 
-    def commit(self, first: datetime | None = None, last: datetime | None = None) -> Manifest:
+    def commit(
+        self,
+        first: datetime | None = None,
+        last: datetime | None = None,
+        *,
+        feeds: Mapping[str, str] | None = None,
+    ) -> Manifest:
         """Make everything written visible, at once.
 
         Parameters
         ----------
         first, last : datetime, optional
             Span of the times that were written.
+        feeds : mapping of str to str, optional
+            Up to where live feeds are part of it.
 
         Returns
         -------
@@ -336,6 +344,7 @@ class Writer:
                 first=self.before.first,
                 last=self.before.last,
                 dates_shifted=self.before.dates_shifted or self.dates_shifted,
+                feeds={**self.before.feeds, **(feeds or {})},
             ).spanning(first, last)
 
         self._compact(manifest())

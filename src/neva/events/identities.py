@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -108,6 +109,18 @@ class Pseudonyms:
             if at != first:
                 last[first] = at
         return last
+
+    def follow(self, merged: Mapping[int, int]) -> None:
+        """Let records be others' from now on: pseudonym of the merged to that of the last one."""
+        self._merged = {**self._merged, **merged}
+
+    def own(self, kind: str, local_ids: pl.Series) -> pl.Series:
+        """Pseudonyms of a column of local ids as they are, whatever was merged; remembered."""
+        self.of(kind, local_ids)
+        found = local_ids.to_frame("local_id").join(
+            self._known[kind], on="local_id", how="left", maintain_order="left"
+        )
+        return found["pseudonym"]
 
     def current(self, kind: str, local_id: str) -> int:
         """Pseudonym under which one local id's rows stand: of a merged record, the other's."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from neva.errors import BadInputError, NotFoundError
 from neva.files.whole import write_whole
@@ -44,6 +44,8 @@ class Manifest(BaseModel):
         is given.
     dates_shifted : bool
         Its dates were shifted on purpose: they say nothing about the import.
+    feeds : dict of str to str
+        Of each live feed: up to where what it delivered is part of this version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +57,7 @@ class Manifest(BaseModel):
     first: AwareDatetime | None = None
     last: AwareDatetime | None = None
     dates_shifted: bool = False
+    feeds: dict[str, str] = Field(default_factory=dict)
 
     @property
     def data_cut(self) -> datetime:
@@ -177,7 +180,7 @@ def write_manifest(hospital: Path, manifest: Manifest) -> None:
     """Make `manifest` the current version; atomic, on disk when it returns."""
     (hospital / "manifests").mkdir(exist_ok=True)
     # Only where it says something: an earlier Neva reads the others.
-    exclude = None if manifest.dates_shifted else {"dates_shifted"}
+    exclude = {name for name in ("dates_shifted", "feeds") if not getattr(manifest, name)}
     _write_atomically(
         _path(hospital, manifest.version), manifest.model_dump_json(indent=1, exclude=exclude)
     )

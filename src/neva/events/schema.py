@@ -178,6 +178,61 @@ TABLES: Final[dict[str, Columns]] = {
         "rows_refused": pl.Int64,
         "order": pl.String,  # column, position, none
     },
+    # Every message of a live feed: what became of it. A later row of a position counts.
+    "messages": {
+        "feed": pl.String,
+        "position": pl.Int64,  # its place in the feed's inbox
+        "sender": pl.String,
+        "type": pl.String,  # ADT^A01
+        "control": pl.Int64,  # hash of sender and control id
+        "content": pl.Int64,  # hash of its bytes
+        "sent": TIME,  # ?
+        "arrived": TIME,
+        "outcome": pl.String,  # applied, duplicate, ignored, refused
+        "reason": pl.String,  # ?
+        "field": pl.String,  # ?
+        "batch": pl.Int64,
+    },
+    # What messages of a live feed say of persons and stays: the statements from which
+    # subjects, stays and movements follow. '""' in a text deletes it.
+    "patient_messages": {
+        "message_id": pl.Int64,
+        "subject_id": pl.Int64,  # as the message named the patient, before any merge
+        "stay_id": pl.Int64,  # ?
+        "from_subject_id": pl.Int64,  # ? the record that is merged into this one
+        "from_stay_id": pl.Int64,  # ? the visit that is merged into this one
+        "event": pl.String,  # A01
+        "time": TIME,
+        "precision": pl.String,
+        "recorded": TIME,
+        "position": pl.Int64,
+        "unit": pl.String,  # ?
+        "bed": pl.String,  # ?
+        "prior_unit": pl.String,  # ?
+        "prior_bed": pl.String,  # ?
+        "kind": pl.String,  # ?
+        "source": pl.String,  # ?
+        "outcome": pl.String,  # ?
+        "start": TIME,  # ? of the stay
+        "start_precision": pl.String,  # ?
+        "end": TIME,  # ?
+        "end_precision": pl.String,  # ?
+        "birth_date": pl.String,  # ? ISO 8601
+        "sex": pl.String,  # ?
+        "death": pl.String,  # ? ISO 8601
+        "death_precision": pl.String,  # ?
+        "batch": pl.Int64,
+    },
+    # What is in doubt of messages that were taken: never a patient's value.
+    "message_doubts": {
+        "feed": pl.String,
+        "type": pl.String,
+        "reason": pl.String,
+        "about": pl.String,  # a code system, a class, a segment
+        "number": pl.Int64,
+        "last": pl.Int64,  # position of the last one
+        "batch": pl.Int64,
+    },
     "definitions": {
         "definition": pl.String,
         "version": pl.String,

@@ -14,10 +14,10 @@ from datetime import datetime
 import polars as pl
 
 from neva.events.identities import Pseudonyms
-from neva.events.schema import EVENT_ROW, KEYS, ORDER, RETRACTIONS, TABLES, TIME
+from neva.events.schema import KEYS, ORDER, RETRACTIONS, TABLES, TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["Moved", "moved"]
+__all__ = ["Moved", "moved", "moved_events"]
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,14 @@ def moved(
     for merged, into in merges.select("subject", "into").iter_rows():
         pseudonyms.merge(merged, into)
     stamp = pl.lit(now, dtype=TIME)
+    pairs = pairs.with_columns(_since=stamp)
 
     def renamed(frame: pl.DataFrame, table: str) -> pl.DataFrame:
         return frame.with_columns(subject_id="_into", recorded=stamp).select(
             [name for name in TABLES[table] if name != "batch"]
         )
 
-    events = (
-        before.stored("events")
-        .filter(pl.col("retracted").is_null())
-        .join(pairs.lazy(), on="subject_id", how="inner")
-        .collect()
-    )
-    if "events" in delivered:
-        events = events.filter(~pl.col("event_id").is_in(delivered["events"].implode()))
+    events, retractions = moved_events(pairs, before, but=delivered.get("events"))
     things = {}
     for table in ("stays", "movements", "subjects"):
         key = KEYS[table][0]
@@ -114,12 +108,45 @@ def moved(
             parts = [stays_theirs] if table == "stays" else [stays_theirs, gone]
             things[table] = pl.concat(renamed(one, table) for one in parts)
     return Moved(
-        events=renamed(events, "events").sort("subject_id", *ORDER),
-        retractions=events.select(EVENT_ROW)
-        .with_columns(retracted=stamp)
-        .select(list(RETRACTIONS)),
+        events=events,
+        retractions=retractions,
         things={table: rows for table, rows in things.items() if rows.height},
     )
+
+
+def moved_events(
+    pairs: pl.DataFrame, before: Snapshot, *, but: pl.Series | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Find the stored events of records that were merged into others.
+
+    Parameters
+    ----------
+    pairs : polars.DataFrame
+        ``subject_id``, ``_into`` (the record that is left) and ``_since`` (UTC): from when
+        on they are one person.
+    before : Snapshot
+        The hospital as it was.
+    but : polars.Series, optional
+        Ids of events that stay out of it.
+
+    Returns
+    -------
+    events, retractions : polars.DataFrame
+        As in :class:`Moved`. What was recorded only after the merge moves as it begins.
+    """
+    events = (
+        before.stored("events")
+        .filter(pl.col("retracted").is_null())
+        .join(pairs.lazy(), on="subject_id", how="inner")
+        .collect()
+    ).with_columns(_since=pl.max_horizontal("_since", "recorded"))
+    if but is not None:
+        events = events.filter(~pl.col("event_id").is_in(but.implode()))
+    retractions = events.with_columns(retracted="_since").select(list(RETRACTIONS))
+    renamed = events.with_columns(subject_id="_into", recorded="_since").select(
+        [name for name in TABLES["events"] if name != "batch"]
+    )
+    return renamed.sort("subject_id", *ORDER), retractions
 
 
 def _keys(delivered: Mapping[str, pl.Series], table: str) -> list[pl.Series]:

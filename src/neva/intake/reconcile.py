@@ -22,9 +22,11 @@ from neva.intake.staging import range_of
 from neva.sources.rows import refused_rows
 
 __all__ = [
+    "CONTENT",
     "Reconciled",
     "earliest",
     "events",
+    "identified",
     "ids_by_row",
     "movement_ids_by_row",
     "named_ids",
@@ -35,7 +37,7 @@ __all__ = [
 
 #: What makes the content of an event: everything but when it was known and
 #: where it stood in the file.
-_CONTENT: Final = (
+CONTENT: Final = (
     "subject_id",
     "stay_id",
     "time",
@@ -134,13 +136,13 @@ def ranges(
         yield pl.concat(aside).sort("arrival")
 
 
-def _identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFrame:
+def identified(staged: pl.DataFrame, *, source: str, order: str) -> pl.DataFrame:
     """Add ``event_id`` and ``content``.
 
     The id is the hash of source, table and source row id; where there is no
     row id, of the content and the number of its repetition in the delivery.
     """
-    content_columns = (*_CONTENT, "sequence") if order == "column" else _CONTENT
+    content_columns = (*CONTENT, "sequence") if order == "column" else CONTENT
     staged = staged.with_columns(content=to_id(hash_rows(staged, content_columns)))
     has_id = staged["row_id"].is_not_null()
     if has_id.all():
@@ -270,7 +272,7 @@ def events(
     batch : int
         Number of this batch.
     """
-    rows = _identified(staged, source=source, order=order)
+    rows = identified(staged, source=source, order=order)
     rows, contradicting, known, withdrawals = settled_events(rows)
     refused = refused_rows("events", contradicting, "id-duplicate", "row_id")
     event_ids = rows["event_id"].unique()
@@ -282,7 +284,7 @@ def events(
         ids = event_ids.to_frame("event_id").lazy()
         old = stored.join(ids, on="event_id", how="semi").collect(engine="streaming")
         if old.height:
-            columns = (*_CONTENT, "sequence") if order == "column" else _CONTENT
+            columns = (*CONTENT, "sequence") if order == "column" else CONTENT
             old = old.with_columns(_old_content=to_id(hash_rows(old, columns)))
             seen = _judged(rows, old, now=now)
             retractions = seen.filter(pl.col("_ends").is_not_null()).select(
