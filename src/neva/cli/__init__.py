@@ -20,6 +20,7 @@ from neva.cli import (
     cds_verify,
     decide,
     define,
+    feed,
     flow,
     identities,
     pathways,
@@ -48,6 +49,7 @@ store.add_to(app)
 synthesis.add_to(app)
 app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
+app.add_typer(feed.app, name="feed")
 app.add_typer(quality.app, name="quality")
 app.add_typer(define.app, name="define")
 app.add_typer(decide.app, name="decide")

@@ -42,14 +42,15 @@ def _escaped(text: str, header: Header) -> str:
 
 def _one(header: Header | None, code: str, reason: str | None, place: str, at: datetime) -> bytes:
     if header is None:
-        header = Header("|^~\\&", "", "", "", "", "", "", "", "P", "2.5", "", "", "")
+        marks = ("|", "^", "~", "\\", "&")
+        header = Header(marks, "", "", "", "", "", "", "", "P", "2.5", "", "", "")
     field, component = header.separators[:2]
     event = header.type.partition("^")[2]
     kind = component.join(part for part in ("ACK", event, "ACK" if event else "") if part)
     # Of the answer nothing but its own control id must be new.
     own = f"N{at:%Y%m%d%H%M%S%f}"
     msh = [
-        f"MSH{field}{header.separators[1:]}", header.receiving_application,
+        f"MSH{field}{''.join(header.separators[1:])}", header.receiving_application,
         header.receiving_facility, header.application, header.facility,
         at.strftime("%Y%m%d%H%M%S%z"), "", kind, own, header.processing or "P",
         header.version or "2.5",

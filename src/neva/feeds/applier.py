@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -19,7 +17,9 @@ from neva.events.hospital import Hospital
 from neva.events.people import PEOPLE, read_people, write_people
 from neva.events.schema import TABLES
 from neva.events.snapshot import Snapshot
-from neva.feeds.inbox import Reader, Record, read_positions
+from neva.feeds.dead_letters import dead_letters
+from neva.feeds.inbox import Reader, Record, read_positions, shred
+from neva.feeds.status import expected_within, feed_folder, read_status, write_status
 from neva.intake.live import LiveBatch, LiveSummary, append_messages
 from neva.sources.hl7v2.context import Interpreted, Person
 from neva.sources.hl7v2.interpretation import interpret
@@ -33,15 +33,12 @@ from neva.sources.hl7v2.message import (
 from neva.sources.hl7v2.profile import Profile
 from neva.sources.hl7v2.times import read_time
 
-__all__ = ["Applied", "Applier", "Read", "feed_folder", "read_batch"]
+__all__ = ["Applied", "Applier", "Read", "read_batch"]
 
 #: While another process writes to the hospital, the feed waits and tries again.
 _WAIT: Final = 0.5
-
-
-def feed_folder(hospital: Path, feed: str) -> Path:
-    """Return where a feed keeps its inbox and its status."""
-    return hospital / "feeds" / feed
+#: How often is worked out how long the feed is usually silent.
+_EXPECT_EVERY: Final = timedelta(minutes=10)
 
 
 def _number(*parts: bytes) -> int:
@@ -198,11 +195,14 @@ class Applied:
     outcomes : dict of str to int
     summary : LiveSummary or None
         None where there was nothing to apply.
+    last_arrived : datetime or None
+        Of the last of them.
     """
 
     messages: int
     outcomes: dict[str, int] = field(default_factory=dict)
     summary: LiveSummary | None = None
+    last_arrived: datetime | None = None
 
 
 class Applier:
@@ -226,6 +226,9 @@ class Applier:
         self._zone = profile.zone or hospital.settings.zone
         self._reader: Reader | None = None
         self._reached = -1
+        self._expected: tuple[datetime, timedelta] | None = None
+        self._last: datetime | None = None
+        self._tidied: datetime | None = None
 
     @property
     def position(self) -> int:
@@ -287,7 +290,7 @@ class Applier:
         self._remember_names(reads)
         summary = append_messages(self.hospital, live, now=self._now())
         outcomes = Counter(one.outcome for one in reads)
-        return Applied(len(reads), dict(outcomes), summary)
+        return Applied(len(reads), dict(outcomes), summary, reads[-1].record.arrived)
 
     def _remember_names(self, reads: Sequence[Read]) -> None:
         """Hand new names to the identity service, and to nobody else."""
@@ -328,18 +331,47 @@ class Applier:
                 continue
             if told is not None:
                 told(applied)
+            self._write_status(applied)
+            self._tidy()
             if applied.messages < self.profile.most_messages:
                 passed = (self._now() - begun) / timedelta(seconds=1)
                 stop.wait(max(0.05, self.profile.most_seconds - passed))
 
+    def _write_status(self, applied: Applied) -> None:
+        """Say how the feed is, for pages and monitors."""
+        now = self._now()
+        if self._expected is None or now - self._expected[0] > _EXPECT_EVERY:
+            rows = self.hospital.snapshot().stored("messages")
+            arrived = rows.filter(pl.col("feed") == self.profile.name).select("arrived").collect()
+            within = expected_within(arrived["arrived"], now, self.hospital.settings.zone)
+            last = arrived["arrived"].max()
+            self._expected = (now, within)
+            self._last = last if isinstance(last, datetime) else None
+        if applied.last_arrived is not None:
+            self._last = applied.last_arrived
+        reached, taken = (
+            self.position,
+            int(read_status(self.folder, "listener.json").get("position", 0)),
+        )
+        status = {
+            "name": self.profile.name,
+            "position": reached,
+            "last_arrived": self._last.isoformat() if self._last else None,
+            "expected_within_seconds": self._expected[1].total_seconds(),
+            "backlog": max(0, taken - reached),
+        }
+        write_status(self.folder, "status.json", status)
 
-def dead_letters(snapshot: Snapshot, feed: str | None = None) -> pl.DataFrame:
-    """Return the messages that could not be applied: columns of ``messages``, by position."""
-    rows = snapshot.stored("messages")
-    if feed is not None:
-        rows = rows.filter(pl.col("feed") == feed)
-    last = rows.sort("batch").unique(["feed", "position"], keep="last", maintain_order=True)
-    return last.filter(pl.col("outcome") == "refused").sort("feed", "position").collect()
+    def _tidy(self) -> None:
+        """Shred once an hour what was applied and is older than the profile says."""
+        now = self._now()
+        if self._tidied is not None and now - self._tidied < timedelta(hours=1):
+            return
+        self._tidied = now
+        letters = dead_letters(self.hospital.snapshot(), self.profile.name)
+        older_than = now - timedelta(days=self.profile.keep_days)
+        young = letters.filter(pl.col("arrived") > older_than)["position"].to_list()
+        shred(self.folder, applied=self.position, older_than=older_than, keep=young)
 
 
 def _batch_of(
@@ -380,11 +412,3 @@ def _batch_of(
         of_event=profile.cancel_time == "of-event",
         update_moves=profile.update_moves,
     )
-
-
-def write_status(folder: Path, **status: Any) -> None:
-    """Write how a feed is, for pages and monitors; whole or not at all."""
-    from neva.files.whole import write_whole
-
-    at = datetime.now(UTC).isoformat()
-    write_whole(folder / "status.json", json.dumps({**status, "written": at}), private=True)

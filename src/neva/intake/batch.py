@@ -38,12 +38,11 @@ __all__ = [
     "write_others",
 ]
 
-#: ... unless so few rows are refused, and others are taken.
+#: So few refused rows of a table do not make an import fail, if others are taken.
 _FEW_REFUSED: Final = 10
 
+#: What is counted of the rows of a table.
 COUNTED: Final = ("read", "added", "known", "revised", "retracted", "refused")
-
-COUNTED = ("read", "added", "known", "revised", "retracted", "refused")
 
 
 @dataclass

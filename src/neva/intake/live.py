@@ -26,6 +26,7 @@ from neva.events.snapshot import Snapshot
 from neva.intake import reconcile
 from neva.intake.acceptance import TimeLimits, accept
 from neva.intake.batch import (
+    COUNTED,
     Tally,
     batch_row,
     canonical_units,
@@ -222,7 +223,7 @@ class _Append:
             if found:
                 self._keep(table, pl.concat(found))
         counts = {table: dict(count) for table, count in tally.counts.items()}
-        totals = {what: sum(count.get(what, 0) for count in counts.values()) for what in _TOTALS}
+        totals = {what: sum(count.get(what, 0) for count in counts.values()) for what in COUNTED}
         row = batch_row(
             batch=self.batch,
             delivery=delivery,
@@ -438,8 +439,8 @@ class _Append:
         movements = self.before.stored("movements").filter(is_touched).collect()
         for table, rows in (("STAY", stays), ("MOVEMENT", movements)):
             others = rows.filter(~pl.col("batch").is_in(own_batches.implode()))
-            for row in others.iter_rows(named=True):
-                about[row["stay_id"]].append(_of_stored_row(table, row))
+            for named in others.iter_rows(named=True):
+                about[named["stay_id"]].append(_of_stored_row(table, named))
         self._earlier = _merged_visits(told)
         return about, stays, movements
 
@@ -470,7 +471,6 @@ class _Append:
         return found
 
 
-_TOTALS: Final = ("read", "added", "known", "revised", "retracted", "refused")
 _TOLD_OF_STAY: Final = (
     "stay_id", "message_id", "recorded", "position", "event", "time", "precision", "subject_id",
     "unit", "bed", "prior_unit", "prior_bed", "kind", "source", "outcome", "start",
@@ -603,8 +603,9 @@ def _changed(
     """Return the rows that must be appended so that readers see `new` at every moment.
 
     `stored` is all that is stored of the same things. A reader takes of each thing the
-    last row by ``recorded`` and ``batch``. What is stored already is not appended again; a moment at which something changed by what
-    was known formerly, and no longer, repeats what holds at it now.
+    last row by ``recorded`` and ``batch``. What is stored already is not appended again; a moment
+    at which something changed by what was known formerly, and no longer, repeats what
+    holds at it now.
     """
     key = {"subjects": "subject_id", "stays": "stay_id", "movements": "movement_id"}[table]
     columns = [name for name in TABLES[table] if name not in ("batch", "recorded_assumed")]

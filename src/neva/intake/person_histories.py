@@ -136,7 +136,9 @@ class PersonStatement:
         cls, subject: int, recorded: datetime, retracted: datetime | None, *content: Any
     ) -> PersonStatement:
         """Take what a stored row says."""
-        return cls(subject, recorded, -1, *content, withdraws=retracted is not None)
+        birth_date, sex, death, precision = content
+        is_gone = retracted is not None
+        return cls(subject, recorded, -1, birth_date, sex, death, precision, is_gone)
 
 
 _Content = tuple[Any, str | None, Any, str | None]

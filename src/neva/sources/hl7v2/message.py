@@ -56,7 +56,7 @@ class Header:
 
     Attributes
     ----------
-    separators : str
+    separators : tuple of str
         Field, component, repetition, escape and subcomponent separator.
     application, facility : str
         MSH-3 and MSH-4: who sends, as written.
@@ -76,7 +76,7 @@ class Header:
         The first repetition of MSH-18.
     """
 
-    separators: str
+    separators: tuple[str, str, str, str, str]
     application: str
     facility: str
     receiving_application: str
@@ -120,15 +120,15 @@ def read_header(raw: bytes) -> Header:
     marks = fields[1]
     if separator.isalnum() or len(marks) < 1 or len(set(separator + marks)) != len(marks) + 1:
         raise UnreadableMessageError("separators-unreadable", "MSH-2")
-    separators = separator + (marks + "^~\\&"[len(marks) :])[:4]
-    component, repetition = separators[1], separators[2]
+    four = marks + "^~\\&"[len(marks) :]
+    component, repetition, escape, subcomponent = four[0], four[1], four[2], four[3]
 
     def field(number: int) -> str:
         return fields[number - 1] if len(fields) >= number else ""
 
     parts = [*field(9).split(component), ""]
     return Header(
-        separators=separators,
+        separators=(separator, component, repetition, escape, subcomponent),
         application=field(3),
         facility=field(4),
         receiving_application=field(5),

@@ -1,0 +1,222 @@
+"""How a feed is: what it took and applied, how old its last message is, whether it is silent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from neva.events.hospital import Hospital
+from neva.events.snapshot import Snapshot
+from neva.feeds.dead_letters import dead_letters
+from neva.files.whole import write_whole
+
+__all__ = [
+    "FeedStatus",
+    "expected_within",
+    "feed_folder",
+    "feed_names",
+    "feed_status",
+    "read_status",
+    "write_status",
+]
+
+#: What is said of silence before two weeks of messages are there.
+_UNKNOWN: Final = timedelta(hours=1)
+_SHORTEST: Final = timedelta(minutes=1)
+_LONGEST: Final = timedelta(days=1)
+_WEEKS: Final = 8
+#: Silence that comes once in so many times by chance is an alarm.
+_ONCE_IN: Final = 1000.0
+
+
+def feed_folder(hospital: Path, feed: str) -> Path:
+    """Return where a feed keeps its inbox and its status."""
+    return hospital / "feeds" / feed
+
+
+def feed_names(hospital: Path) -> list[str]:
+    """Return the feeds of a hospital."""
+    return sorted(path.name for path in (hospital / "feeds").glob("*") if path.is_dir())
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """How a feed is.
+
+    Attributes
+    ----------
+    name : str
+    taken, applied : int
+        Positions of the last message on disk and in the store.
+    backlog : int
+        Messages that are on disk and not in the store.
+    last_arrived : datetime or None
+        Of the last message that was applied.
+    expected_within : timedelta
+        How long this hour of the week is usually silent at most.
+    is_silent : bool
+        Nothing was applied for longer than that.
+    listening : datetime or None
+        When the listener last wrote that it lives.
+    outcomes, reasons : dict of str to int
+        Messages by what became of them; dead letters by reason.
+    doubts : list of tuple
+        Type, reason, what it is about, how often: the most frequent first.
+    last_of : list of tuple
+        Sender, type, when the last one arrived, how many.
+    figures : dict
+        Of the listener since it began.
+    """
+
+    name: str
+    taken: int
+    applied: int
+    backlog: int
+    last_arrived: datetime | None
+    expected_within: timedelta
+    is_silent: bool
+    listening: datetime | None
+    outcomes: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    doubts: list[tuple[str, str, str, int]] = field(default_factory=list)
+    last_of: list[tuple[str, str, datetime, int]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return ``sender``, ``type``, ``last`` (UTC) and ``messages``."""
+        return pl.DataFrame(
+            self.last_of,
+            schema={
+                "sender": pl.String,
+                "type": pl.String,
+                "last": pl.Datetime("us", "UTC"),
+                "messages": pl.Int64,
+            },
+            orient="row",
+        )
+
+
+def expected_within(arrivals: pl.Series, now: datetime, zone: str) -> timedelta:
+    """Say how long a feed may be silent at this hour of the week.
+
+    Parameters
+    ----------
+    arrivals : polars.Series
+        When its messages arrived (UTC).
+    now : datetime
+        Aware.
+    zone : str
+        Whose hours and weekdays count.
+
+    Returns
+    -------
+    timedelta
+        Such that a longer silence comes once in a thousand times by chance, if messages
+        come independently at the rate of this hour of the week in the last eight weeks
+        (Poisson): between a minute and a day. An hour where there are less than two weeks.
+    """
+    since = now - timedelta(weeks=_WEEKS)
+    recent = arrivals.filter((arrivals > since) & (arrivals <= now))
+    first = recent.min()
+    if not isinstance(first, datetime) or now - first < timedelta(weeks=2):
+        return _UNKNOWN
+    place = ZoneInfo(zone)
+    local = now.astimezone(place)
+    shown = recent.dt.convert_time_zone(zone)
+    same = (shown.dt.hour() == local.hour) & (shown.dt.weekday() == local.isoweekday())
+    weeks = (now - first) / timedelta(weeks=1)
+    rate = int(same.sum()) / weeks  # an hour
+    if rate <= 0:
+        return _LONGEST
+    return min(max(timedelta(hours=math.log(_ONCE_IN) / rate), _SHORTEST), _LONGEST)
+
+
+def read_status(folder: Path, name: str) -> dict[str, Any]:
+    """Read what :func:`write_status` wrote; empty where it wrote nothing."""
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_status(folder: Path, name: str, status: Mapping[str, Any]) -> None:
+    """Write how a part of a feed is, for pages and monitors; whole or not at all."""
+    written = {**status, "written": datetime.now(UTC).isoformat()}
+    write_whole(folder / name, json.dumps(written), private=True)
+
+
+def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
+    """Say how a feed is.
+
+    Parameters
+    ----------
+    hospital : Hospital
+    feed : str
+        Its name.
+    now : datetime
+        Aware: the time of day.
+    """
+    snapshot = hospital.snapshot()
+    applied = int(hospital.manifest().feeds.get(feed, 0))
+    folder = feed_folder(hospital.path, feed)
+    listener = read_status(folder, "listener.json")
+    taken = max(int(listener.get("position", 0)), applied)
+    messages = snapshot.stored("messages").filter(pl.col("feed") == feed)
+    arrived = messages.select("arrived").collect()["arrived"]
+    last = arrived.max()
+    last_arrived = last if isinstance(last, datetime) else None
+    within = expected_within(arrived, now, hospital.settings.zone)
+    outcomes, last_of = _counted(messages)
+    letters = dead_letters(snapshot, feed)
+    reasons = dict(letters.group_by("reason").len().sort("len", descending=True).iter_rows())
+    written = listener.get("written")
+    return FeedStatus(
+        name=feed,
+        taken=taken,
+        applied=applied,
+        backlog=taken - applied,
+        last_arrived=last_arrived,
+        expected_within=within,
+        is_silent=last_arrived is None or now - last_arrived > within,
+        listening=datetime.fromisoformat(written) if written else None,
+        outcomes=outcomes,
+        reasons=reasons,
+        doubts=_doubts(snapshot, feed),
+        last_of=last_of,
+        figures=listener.get("figures", {}),
+    )
+
+
+def _counted(
+    messages: pl.LazyFrame,
+) -> tuple[dict[str, int], list[tuple[str, str, datetime, int]]]:
+    final = messages.sort("batch").unique("position", keep="last", maintain_order=True)
+    outcomes = final.group_by("outcome").len().sort("outcome").collect()
+    senders = (
+        final.group_by("sender", "type")
+        .agg(pl.col("arrived").max(), pl.len())
+        .sort("arrived", descending=True)
+        .collect()
+    )
+    return dict(outcomes.iter_rows()), list(senders.iter_rows())
+
+
+def _doubts(snapshot: Snapshot, feed: str) -> list[tuple[str, str, str, int]]:
+    rows = (
+        snapshot.stored("message_doubts")
+        .filter(pl.col("feed") == feed)
+        .group_by("type", "reason", "about")
+        .agg(pl.col("number").sum())
+        .sort("number", "type", "reason", "about", descending=[True, False, False, False])
+        .collect()
+    )
+    return list(rows.iter_rows())
