@@ -51,6 +51,8 @@ def events_in_turn(
     staged : polars.DataFrame
         Accepted rows with ``subject_id``, ``stay_id``, ``origin`` and a ``row_id``, in
         order of arrival. ``retracted`` set: the event is withdrawn from then on.
+        ``derived``: it follows from other rows; what was derived of the same moment
+        formerly gives way to it.
     stored : polars.LazyFrame or None
         All stored events; None where there are none.
     source : str
@@ -114,16 +116,19 @@ def _placed(
     counts: dict[str, int],
 ) -> list[_New]:
     """Place delivered states among those stored; note which stored ones end, and count."""
-    told: dict[int, list[tuple[int, datetime, bool, int]]] = defaultdict(list)
-    for place, (event_id, recorded, retracted, content) in enumerate(
-        others.select("event_id", "recorded", "retracted", "content").iter_rows()
+    told: dict[int, list[tuple[int, datetime, bool, int, bool]]] = defaultdict(list)
+    for place, (event_id, recorded, retracted, content, derived) in enumerate(
+        others.select("event_id", "recorded", "retracted", "content", "derived").iter_rows()
     ):
-        told[event_id].append((place, recorded, retracted is not None, content))
+        told[event_id].append((place, recorded, retracted is not None, content, derived))
     new: list[_New] = []
     for event_id, states in told.items():
         chain = _Chain(held.get(event_id, []))
-        for place, recorded, withdraws, content in sorted(states, key=lambda one: one[1]):
-            counts[chain.take(place, recorded, withdraws, content)] += 1
+        for place, recorded, withdraws, content, derived in sorted(states, key=lambda one: one[1]):
+            said = None if withdraws else content
+            if derived:
+                chain.give_way(recorded, said)
+            counts[chain.take(place, recorded, said)] += 1
         new += chain.new()
         ends += [(event_id, one.batch, one.recorded, end) for one, end in chain.shortened()]
     return new
@@ -137,6 +142,7 @@ class _Chain:
         # What begins when: content, or None where nothing is left of it.
         self._begins: dict[datetime, int | None] = {}
         self._places: dict[datetime, int] = {}
+        self._replaced: set[datetime] = set()
         for one in stored:
             withdrawn = one.retracted is not None and one.retracted <= one.recorded
             self._begins[one.recorded] = None if withdrawn else one.content
@@ -148,9 +154,17 @@ class _Chain:
         begun = [since for since in self._begins if since <= at]
         return self._begins[max(begin for begin in begun)] if begun else None
 
-    def take(self, place: int, recorded: datetime, withdraws: bool, content: int) -> str:
-        """Take a state that was told; return what it was: added, known, revised, retracted."""
-        said = None if withdraws else content
+    def give_way(self, recorded: datetime, said: int | None) -> None:
+        """Let go what begins at a moment, if it is another thing."""
+        if recorded in self._begins and self._begins[recorded] != said:
+            del self._begins[recorded]
+            self._replaced.add(recorded)
+
+    def take(self, place: int, recorded: datetime, said: int | None) -> str:
+        """Take a state that was told; return what it was: added, known, revised, retracted.
+
+        `said` is its content, None where it withdraws.
+        """
         is_first = not self._begins
         if (
             not is_first
@@ -164,7 +178,7 @@ class _Chain:
             recorded += _TICK
         self._begins[recorded] = said
         self._places[recorded] = place
-        if withdraws:
+        if said is None:
             return "retracted"
         return "added" if is_first else "revised"
 
@@ -191,7 +205,8 @@ class _Chain:
         """Return the stored states that end earlier than was thought, and when."""
         found: list[tuple[Any, datetime]] = []
         for one in self._stored:
-            following = self._next(one.recorded)
+            gave_way = one.recorded in self._replaced
+            following = one.recorded if gave_way else self._next(one.recorded)
             is_open = one.retracted is None or (following is not None and following < one.retracted)
             if following is not None and is_open:
                 found.append((one, following))

@@ -292,7 +292,12 @@ class _Append:
         self.tally.warn(accepted.warned)
         taken = pseudonymised(with_recorded(accepted.taken, self.writer.now), self.pseudonyms)
         taken = taken.with_columns(sequence=pl.lit(0, dtype=pl.Int64))
-        taken = pl.concat([taken, leaves.select(taken.columns)])
+        taken = pl.concat(
+            [
+                taken.with_columns(derived=pl.lit(value=False)),
+                leaves.select(taken.columns).with_columns(derived=pl.lit(value=True)),
+            ]
+        )
         taken = _followed(taken, new_merges)
         done = taken.filter(pl.col("status") != "planned", pl.col("retracted").is_null())
         self.tally.span(done, "time", "end_time")

@@ -124,7 +124,7 @@ class StayHistory:
         Of :class:`Movement`, by what began it: the statement's id and whether it is the
         place before.
     leaves : dict of datetime to list of Version
-        Of ``(subject, end)``, by when the patient left.
+        Of ``(subject, end)``, by when the patient left; one for each moment.
     doubts : set of str
         Reasons.
     stored_movements : frozenset of int
@@ -386,7 +386,8 @@ def stay_history(
             versions = history.movements.setdefault(key, [])
             _note(versions, moment, belief.movements.get(key))
         for left in {**history.leaves, **belief.leaves}:
-            _note(history.leaves.setdefault(left, []), moment, belief.leaves.get(left))
+            known_of = history.leaves.setdefault(left, [])
+            known_of.append(Version(moment, belief.leaves.get(left)))
     history.movements = {key: versions for key, versions in history.movements.items() if versions}
     return history
 

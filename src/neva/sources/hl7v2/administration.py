@@ -255,7 +255,7 @@ def _expectations(context: Context, statement: dict[str, Any]) -> None:
         stay=stay,
         status="done" if kind == "A15" else "planned",
         attributes=[{"key": "unit", "value": unit}] if unit and kind != "A16" else None,
-        retracted=context.recorded if is_cancelled else None,
+        withdrawn=is_cancelled,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from neva.sources.hl7v2.message import DELETED, Message, UnreadableMessageError
@@ -127,19 +127,41 @@ class Context:
         other = f"{self._system(message.component(field, 6))}//{code}"
         return [] if other == own else [{"key": "coding.2", "value": other}]
 
-    def event(self, row_id: str, code: str, time: Moment, **columns: Any) -> dict[str, Any]:
-        """Add an event to what was found."""
+    def event(
+        self,
+        row_id: str,
+        code: str,
+        time: Moment,
+        *,
+        later: int = 0,
+        withdrawn: bool = False,
+        **columns: Any,
+    ) -> None:
+        """Add an event to what was found.
+
+        Parameters
+        ----------
+        row_id, code : str
+        time : Moment
+        later : int
+            By so many microseconds it was known later than the message was.
+        withdrawn : bool
+            From then on the event is no more.
+        **columns
+            Of ``ROWS["events"]``.
+        """
+        recorded = self.recorded + timedelta(microseconds=later)
         row = {
             "time": time.time,
             "precision": time.precision,
             "code": code,
             "row_id": row_id,
-            "recorded": self.recorded,
+            "recorded": recorded,
+            "retracted": recorded if withdrawn else None,
             "recorded_assumed": False,
             **{name: value for name, value in columns.items() if value is not None},
         }
         self.found.events.append(row)
-        return row
 
 
 def subject_of(context: Context, field: list[str], place: str = "PID-3") -> str:

@@ -143,7 +143,7 @@ def _administration_of(
         end_time=end.time if end is not None and end.time > start.time else None,
         status=_GIVEN.get(given, "done"),
         reason=context.code(rxa[18]) if refused else None,
-        retracted=context.recorded if withdrawn else None,
+        withdrawn=withdrawn,
         attributes=[{"key": "kind", "value": "administration"}],
         **_amount(context, rxa, 6, 7),
     )
@@ -219,7 +219,7 @@ def appointment(context: Context) -> None:
         **patient,
         end_time=end.time if start and end is not None and end.time > start.time else None,
         status=status,
-        retracted=context.recorded if is_deleted else None,
+        withdrawn=is_deleted,
         attributes=[{"key": "kind", "value": "appointment"}],
     )
 

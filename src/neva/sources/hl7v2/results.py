@@ -19,6 +19,8 @@ _STATUS: Final = {
     "F": "final", "U": "final", "V": "final", "B": "final", "C": "corrected", "A": "amended",
     "": "final",
 }  # fmt: skip
+#: Senders write to the second: of what was sent in the same one, these came after others.
+_IN_TURN: Final = {"A": 1, "C": 1, "D": 2, "W": 2}
 #: Entered in error, or never to be had.
 _WITHDRAWN: Final = frozenset("DW")
 _CANNOT_BE_OBTAINED: Final = "X"
@@ -138,10 +140,11 @@ def _result(
         row_id,
         code,
         time,
+        later=_IN_TURN.get(said, 0),
         subject=subject,
         stay=stay,
         status="not-done" if cancelled else "done",
-        retracted=context.recorded if said in _WITHDRAWN else None,
+        withdrawn=said in _WITHDRAWN,
         attributes=attributes or None,
         **columns,
     )
@@ -176,7 +179,7 @@ def diagnoses(context: Context) -> None:
             subject=subject,
             stay=stay,
             rank=int(rank) if rank.isdecimal() and len(rank) < 6 else None,
-            retracted=context.recorded if message.text(dg1, 21) == "D" else None,
+            withdrawn=message.text(dg1, 21) == "D",
             attributes=attributes or None,
         )
 
@@ -239,5 +242,5 @@ def _site_segment(
         reason=code(where.reason),
         rank=int(rank) if rank and rank.isdecimal() else None,
         attributes=attributes or None,
-        retracted=context.recorded if status == "withdrawn" else None,
+        withdrawn=status == "withdrawn",
     )
