@@ -349,6 +349,13 @@ class Writer:
 
         self._compact(manifest())
         committed = manifest()
+        # What the manifest names must be on disk before the manifest is.
+        for name, version in self._versions.items():
+            folder = self.hospital.path / "tables" / name
+            tables.sync(folder, self.before.tables.get(name), version)
+        if self._identities is not None:
+            folder = self.hospital.path / "identities" / "pairs"
+            tables.sync(folder, self.before.identities, self._identities)
         write_manifest(self.hospital.path, committed)
         return committed
 

@@ -7,7 +7,9 @@ files as they are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +37,7 @@ __all__ = [
     "overwrite",
     "restore",
     "scan",
+    "sync",
     "version_of",
 ]
 
@@ -228,11 +231,37 @@ def version_of(path: Path) -> int | None:
     return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None
 
 
-def file_names(path: Path, version: int) -> list[str]:
-    """List the Parquet files of one version of a table, by their names in its folder."""
+@lru_cache(maxsize=512)
+def _names_of(path: Path, version: int, _: tuple[int, int]) -> tuple[str, ...]:
     # Tables have no partitions: a file's name is all that its address must tell.
     uris = DeltaTable(path, version=version).file_uris()
-    return sorted(uri.rpartition("/")[2] for uri in uris)
+    return tuple(sorted(uri.rpartition("/")[2] for uri in uris))
+
+
+def file_names(path: Path, version: int) -> list[str]:
+    """List the Parquet files of one version of a table, by their names in its folder."""
+    commit = path / "_delta_log" / f"{version:020d}.json"
+    try:
+        # A version never changes; another table may have come in the place of this one.
+        written = commit.stat()
+    except FileNotFoundError:
+        return list(_names_of.__wrapped__(path, version, (0, 0)))
+    return list(_names_of(path, version, (written.st_ino, written.st_mtime_ns)))
+
+
+def sync(path: Path, before: int | None, version: int) -> None:
+    """Have on disk what a table got since a version: files, commits and their folders."""
+    known = set() if before is None else {*file_names(path, before)}
+    log = path / "_delta_log"
+    commits = range(0 if before is None else before + 1, version + 1)
+    new = [path / name for name in file_names(path, version) if name not in known]
+    new += [one for number in commits if (one := log / f"{number:020d}.json").exists()]
+    for one in (*new, path, log):
+        descriptor = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def file_list(path: Path, version: int) -> list[str]:
