@@ -73,12 +73,12 @@ class Message:
 
 
 def frame(content: bytes) -> bytes:
-    """Put a message into the frame of MLLP.
+    r"""Put a message into the frame of MLLP.
 
     Examples
     --------
     >>> frame(b"MSH|...")
-    b'\\x0bMSH|...\\x1c\\r'
+    b'\x0bMSH|...\x1c\r'
     """
     return b"\x0b" + content + b"\x1c\r"
 
@@ -149,9 +149,7 @@ class Traffic:
             .sort("number", "segment", "filler", "sequence", "id")
             .pipe(_with_places)
         )
-        messages = told.join(
-            statements.persons, on="subject", how="left", maintain_order="left"
-        )
+        messages = told.join(statements.persons, on="subject", how="left", maintain_order="left")
         return cls(
             plan=plan,
             disorder=disorder,
@@ -261,9 +259,7 @@ def _under_temporary_numbers(told: pl.DataFrame, numbers: pl.DataFrame) -> pl.Da
         how="left",
         maintain_order="left",
     ).with_columns(
-        person=pl.when(pl.col("sent") < pl.col("merged_at"))
-        .then("temporary")
-        .otherwise("person")
+        person=pl.when(pl.col("sent") < pl.col("merged_at")).then("temporary").otherwise("person")
     )
     merges = visits(
         numbers.select(

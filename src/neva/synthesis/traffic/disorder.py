@@ -205,9 +205,7 @@ def _at_some_time(movements: pl.DataFrame, rng: np.random.Generator) -> pl.DataF
 
 def _idle_updates(statements: Statements, disorder: Disorder) -> list[pl.DataFrame]:
     rng = disorder.rng("updates")
-    stays = _some(
-        statements.stays.filter(pl.col("end").is_not_null()), rng, disorder.idle_updates
-    )
+    stays = _some(statements.stays.filter(pl.col("end").is_not_null()), rng, disorder.idle_updates)
     length = (stays["end"] - stays["start"]).dt.total_seconds().to_numpy()
     after = (rng.random(stays.height) * length).astype(np.int64) * SECOND
     during = (pl.col("known") + _durations(after)).alias("sent")
@@ -257,9 +255,7 @@ def scheduled(messages: pl.DataFrame, disorder: Disorder | None) -> pl.DataFrame
     polars.DataFrame
         ``at``, ``number``, ``subject``, ``repeated``, in the order of sending.
     """
-    plain = messages.select(
-        "number", "subject", at="sent", repeated=pl.lit(value=False)
-    )
+    plain = messages.select("number", "subject", at="sent", repeated=pl.lit(value=False))
     if disorder is None:
         return plain
     rng = disorder.rng("schedule")

@@ -10,7 +10,7 @@ import polars as pl
 from neva.events.synthetic import SYNTHETIC_SOURCE
 
 __all__ = [
-    "APPLICATION", "control_id", "event_segments", "event_type", "header", "merge_segment", "order_segment",
+    "APPLICATION", "control_id", "event_segments", "event_type", "header", "merge_segment",
     "patient", "visit",
 ]  # fmt: skip
 
@@ -36,7 +36,8 @@ _FAMILIES: Final = (
     "Тестовая-Проба", "Invented", "Ненастоящий", "Specimen", "Макетова",
 )  # fmt: skip
 _GIVEN: Final = (
-    "Alpha", "Альфа", "Beta", "Бета", "Gamma", "Гамма", "Delta", "Дельта", "Omega", "Омега", "Sigma",
+    "Alpha", "Альфа", "Beta", "Бета", "Gamma", "Гамма", "Delta", "Дельта", "Omega", "Омега",
+    "Sigma",
 )  # fmt: skip
 _ESCAPES: Final = {
     "\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\r": "\\X0D\\",
@@ -53,9 +54,7 @@ def _escaped(text: pl.Expr) -> pl.Expr:
 def _time_text(time: pl.Expr, zone: str) -> pl.Expr:
     """Write times on the hospital's clock with its offset; fractions only where there are."""
     local = time.dt.convert_time_zone(zone)
-    digits = pl.concat_str(
-        pl.lit("."), local.dt.to_string("%6f").str.strip_chars_end("0")
-    )
+    digits = pl.concat_str(pl.lit("."), local.dt.to_string("%6f").str.strip_chars_end("0"))
     fraction = pl.when(local.dt.microsecond() > 0).then(digits).otherwise(pl.lit(""))
     return pl.concat_str(local.dt.to_string("%Y%m%d%H%M%S"), fraction, local.dt.to_string("%z"))
 
@@ -66,17 +65,13 @@ def _numbers(values: pl.Series) -> pl.Series:
     is_long = texts.str.contains("e").fill_null(value=False)
     if not is_long.any():
         return texts
-    plain = {
-        text: f"{Decimal(text):f}" for text in texts.filter(is_long).unique().to_list()
-    }
+    plain = {text: f"{Decimal(text):f}" for text in texts.filter(is_long).unique().to_list()}
     return texts.replace(plain)
 
 
 def _segment(name: str, fields: dict[int, pl.Expr | str]) -> pl.Expr:
     """Put fields in their places; what stands empty at the end is left away."""
-    places = [
-        fields.get(number, "") for number in range(1, max(fields) + 1)
-    ]
+    places = [fields.get(number, "") for number in range(1, max(fields) + 1)]
     parts = [
         (pl.lit(one) if isinstance(one, str) else one.cast(pl.String).fill_null(""))
         for one in places
@@ -95,9 +90,7 @@ def _coded(code: str, described: bool = True) -> pl.Expr:
     system = column.str.extract(r"^(.*?)//", 1)
     text = column.str.replace(r"^.*?//", "")
     about = _escaped(pl.col("description")).fill_null("") if described else pl.lit("")
-    coded = pl.concat_str(
-        _escaped(text), about, _escaped(system.replace(_SYSTEMS)), separator="^"
-    )
+    coded = pl.concat_str(_escaped(text), about, _escaped(system.replace(_SYSTEMS)), separator="^")
     return pl.when(column.is_not_null()).then(coded)
 
 
@@ -203,7 +196,7 @@ def merge_segment() -> pl.Expr:
     return pl.when(pl.col("merged").is_not_null()).then(gone)
 
 
-def order_segment(zone: str) -> pl.Expr:
+def _order_segment(zone: str) -> pl.Expr:
     """OBR before the first result of a filler number, ORC before an administration."""
     filler = _filled(_escaped(pl.col("filler")), f"^{APPLICATION}")
     observation = _segment(
@@ -257,8 +250,9 @@ def event_segments(events: pl.DataFrame, zone: str) -> pl.Series:
         "OBX",
         {
             1: pl.col("set"),
-            2: pl.when(~is_gone)
-            .then(pl.when(is_number).then(pl.lit("NM")).otherwise(pl.lit("ST"))),
+            2: pl.when(~is_gone).then(
+                pl.when(is_number).then(pl.lit("NM")).otherwise(pl.lit("ST"))
+            ),
             3: code,
             4: pl.col("sequence"),
             5: pl.when(~is_gone).then(pl.coalesce(amount, _escaped(pl.col("text")))),
@@ -304,7 +298,7 @@ def event_segments(events: pl.DataFrame, zone: str) -> pl.Series:
     return (
         events.with_columns(amount=_numbers(events["value"]))
         .select(
-            pl.concat_str(order_segment(zone), written, separator="\r", ignore_nulls=True).alias(
+            pl.concat_str(_order_segment(zone), written, separator="\r", ignore_nulls=True).alias(
                 "segments"
             )
         )

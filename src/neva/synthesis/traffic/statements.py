@@ -235,9 +235,7 @@ def _events(rows: pl.DataFrame) -> pl.DataFrame:
         .drop("gone")
         .with_columns(sent="end_time")
     )
-    begun = states.with_columns(
-        end_time=pl.when(~lasts.fill_null(value=False)).then("end_time")
-    )
+    begun = states.with_columns(end_time=pl.when(~lasts.fill_null(value=False)).then("end_time"))
     told = pl.concat([begun, ended]).sort(_STATE, maintain_order=True)
     is_first = pl.int_range(pl.len()).over("id") == 0
     told = told.with_columns(
