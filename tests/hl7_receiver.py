@@ -110,7 +110,8 @@ class Receiver:
                 key = ("RXA", order, one(2))
                 said = {
                     "code": code_of(one(5)), "value": float(one(6)), "unit": one(7, 1),
-                    "time": moment(one(3)), "end": moment(one(4)), "sequence": int(one(SEQUENCE["RXA"])),
+                    "time": moment(one(3)), "end": moment(one(4)),
+                    "sequence": int(one(SEQUENCE["RXA"])),
                 }  # fmt: skip
             elif one.name == "DG1":
                 key = ("DG1", stay, one(20, 1))

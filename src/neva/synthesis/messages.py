@@ -120,36 +120,38 @@ class Traffic:
             What goes wrong on the way; the final state is the same.
         """
         statements = Statements.of(Generation.of(plan))
+        numbers = None
         if disorder is not None:
             statements = disordered(statements, disorder)
-        numbers = None if disorder is None else temporary_numbers(statements, disorder)
-        if numbers is not None:
+            numbers = temporary_numbers(statements, disorder)
             statements = _known_later(statements, numbers)
         statements = statements.with_persons_told()
         events = _with_fillers(statements.events)
-        told = pl.concat(
+        messages = pl.concat(
             [
                 statements.visits.with_columns(is_carrier=pl.lit(value=False)),
                 _carriers(events, statements.stays).with_columns(is_carrier=pl.lit(value=True)),
             ]
         ).with_columns(person="subject")
         if numbers is not None:
-            told = _under_temporary_numbers(told, numbers)
+            messages = _under_temporary_numbers(messages, numbers)
         rank = pl.col("trigger").replace_strict(
             {name: place for place, name in enumerate(ORDER)}, return_dtype=pl.Int8
         )
-        told = (
-            told.sort("sent", "subject", rank, "stay", "occurred", maintain_order=True)
+        messages = (
+            messages.sort("sent", "subject", rank, "stay", "occurred", maintain_order=True)
             .with_row_index("number")
             .with_columns(pl.col("number").cast(pl.Int64))
         )
-        carriers = told.filter(pl.col("is_carrier")).select(*_MESSAGE, "number")
+        carriers = messages.filter(pl.col("is_carrier")).select(*_MESSAGE, "number")
         events = (
             events.join(carriers, on=_MESSAGE, how="left", nulls_equal=True)
             .sort("number", "segment", "filler", "sequence", "id")
             .pipe(_with_places)
         )
-        messages = told.join(statements.persons, on="subject", how="left", maintain_order="left")
+        messages = messages.join(
+            statements.persons, on="subject", how="left", maintain_order="left"
+        )
         return cls(
             plan=plan,
             disorder=disorder,
@@ -251,9 +253,9 @@ def _known_later(statements: Statements, numbers: pl.DataFrame) -> Statements:
     return replace(statements, persons=persons.drop("later"))
 
 
-def _under_temporary_numbers(told: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
+def _under_temporary_numbers(messages: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
     """Give the first messages of some stays another record number, and merge it afterwards."""
-    known = told.join(
+    numbered = messages.join(
         numbers.select("stay", "temporary", "merged_at"),
         on="stay",
         how="left",
@@ -267,7 +269,7 @@ def _under_temporary_numbers(told: pl.DataFrame, numbers: pl.DataFrame) -> pl.Da
             merged="temporary",
         )
     ).with_columns(is_carrier=pl.lit(value=False), person="subject")  # fmt: skip
-    return pl.concat([known.select(merges.columns), merges])
+    return pl.concat([numbered.select(merges.columns), merges])
 
 
 def _carriers(events: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:

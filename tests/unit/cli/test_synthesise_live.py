@@ -1,4 +1,4 @@
-"""``neva synthesise live``: messages to a receiver or a file, and the hospital that waits for them."""
+"""``neva synthesise live``: messages to a receiver or a file, and the hospital for them."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_messages_go_to_a_receiver_and_are_reported(neva):
 
 
 def test_a_part_of_the_time_is_sent_and_told_in_words(neva):
-    until = "2020-03-02T00:00"
+    until = "2020-03-05T00:00"
     with stand_in() as server:
         sent = neva("synthesise", "live", "--to", server.address, *OPTIONS, "--speed", 0,
                     "--until", until)  # fmt: skip
@@ -43,7 +43,7 @@ def test_a_part_of_the_time_is_sent_and_told_in_words(neva):
     assert sent.out.startswith("synthetic data")
     assert f"{len(server.taken):,} messages in" in sent.out
     assert "answered: AA" in sent.out
-    assert "to 2020-03-01 20:" in sent.out
+    assert "to 2020-03-04 20:" in sent.out
 
 
 def test_the_same_messages_stand_in_a_file(neva, tmp_path):

@@ -126,6 +126,14 @@ def test_each_row_is_told_when_it_was_recorded(plan):
     )
     expected = Counter(rows.select("recorded", "code", "time").iter_rows())
     assert set(expected) <= set(told)
+    gone = Counter(
+        (at, said["code"])
+        for states in received(plan, None).events.values()
+        for at, _, said, *_ in states
+        if said.get("gone")
+    )
+    withdrawn = delivered(plan)["events"].filter(pl.col("retracted").is_not_null())
+    assert gone == Counter(withdrawn.unique("row_id").select("retracted", "code").iter_rows())
     at = {
         (stay, one[2]): one[0]
         for stay, visits in received(plan, None).visits.items()
@@ -135,6 +143,16 @@ def test_each_row_is_told_when_it_was_recorded(plan):
     for stay, kind, end, recorded in stays.select("stay", "kind", "end", "recorded").iter_rows():
         admitted = "A01" if kind == "inpatient" else "A04"
         assert at[stay, admitted if end is None else "A03"] == recorded
+    moves = delivered(plan)["movements"].filter(
+        pl.col("end").is_null(), ~pl.col("row_id").str.ends_with("-0")
+    )
+    transfers = {
+        (stay, one[3], one[0])
+        for stay, visits in received(plan, None).visits.items()
+        for one in visits
+        if one[2] == "A02"
+    }
+    assert transfers == set(moves.select("stay", "start", "recorded").iter_rows())
 
 
 @both

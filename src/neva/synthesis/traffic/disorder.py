@@ -15,7 +15,7 @@ from neva.synthesis.drawing import HOUR, MINUTE, SECOND, generator
 from neva.synthesis.traffic.statements import VISITS, Statements, visits
 from neva.synthesis.units import UNITS
 
-__all__ = ["Disorder", "disordered", "scheduled"]
+__all__ = ["Disorder", "disordered", "scheduled", "temporary_numbers"]
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: An invented transfer or discharge falls only into a movement as long as this.
@@ -147,17 +147,17 @@ def _invented_admissions(statements: Statements, disorder: Disorder) -> pl.DataF
 
 
 def _cancelled(
-    told: pl.DataFrame, rng: np.random.Generator, trigger: pl.Expr, **columns: pl.Expr
+    invented: pl.DataFrame, rng: np.random.Generator, trigger: pl.Expr, **columns: pl.Expr
 ) -> pl.DataFrame:
     """Return invented messages, each with its cancellation after it."""
-    cancelling = told.with_columns(
+    cancelling = invented.with_columns(
         trigger=trigger,
-        sent=pl.col("sent") + _between(rng, 5 * MINUTE, 45 * MINUTE, told.height),
+        sent=pl.col("sent") + _between(rng, 5 * MINUTE, 45 * MINUTE, invented.height),
         end=pl.lit(None, dtype=VISITS["end"]),
         outcome=pl.lit(None, dtype=pl.String),
         **columns,
     )
-    return pl.concat([visits(told), visits(cancelling)])
+    return pl.concat([visits(invented), visits(cancelling)])
 
 
 def _invented_moves(statements: Statements, disorder: Disorder) -> list[pl.DataFrame]:
@@ -226,7 +226,7 @@ def temporary_numbers(statements: Statements, disorder: Disorder) -> pl.DataFram
     Returns
     -------
     polars.DataFrame
-        ``stay``, ``subject``, ``temporary`` (the record number), ``merged_at``.
+        ``stay``, ``subject``, ``start``, ``temporary`` (the record number), ``merged_at``.
     """
     rng = disorder.rng("numbers")
     unplanned = statements.stays.filter(pl.col("source") != "elective")

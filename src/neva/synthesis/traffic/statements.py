@@ -84,7 +84,7 @@ class Statements:
         for after in (False, True):
             for rows in generation.rows(after=after):
                 tables.setdefault(rows.table, []).append(conform(rows.table, rows.frame))
-        stays = _stays(pl.concat(tables["stays"]))
+        stays = _whole_stays(pl.concat(tables["stays"]))
         subjects = pl.concat(tables["subjects"])
         persons = subjects.filter(pl.col("death").is_null()).select(
             "subject", "birth_date", "sex", known="recorded"
@@ -110,9 +110,9 @@ class Statements:
     def with_persons_told(self) -> Self:
         """Add the messages that tell of persons alone: new ones, and what is added later."""
         first = self.visits.group_by("subject").agg(first=pl.col("sent").min())
-        told = self.persons.join(first, on="subject", how="left", maintain_order="left")
+        persons = self.persons.join(first, on="subject", how="left", maintain_order="left")
         is_new = pl.col("first").is_null() | (pl.col("known") <= pl.col("first"))
-        persons = told.select(
+        persons = persons.select(
             "subject",
             trigger=pl.when(is_new).then(pl.lit("A28")).otherwise(pl.lit("A31")),
             sent="known",
@@ -129,7 +129,7 @@ def visits(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _stays(rows: pl.DataFrame) -> pl.DataFrame:
+def _whole_stays(rows: pl.DataFrame) -> pl.DataFrame:
     begun = rows.filter(pl.col("end").is_null())
     ended = rows.filter(pl.col("end").is_not_null())
     return begun.select("stay", "subject", "start", "kind", "source", known="recorded").join(
@@ -142,12 +142,12 @@ def _stays(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _admissions(stays: pl.DataFrame, movements: pl.DataFrame) -> pl.DataFrame:
     first = movements.unique("stay", keep="first", maintain_order=True)
-    told = stays.join(
+    placed = stays.join(
         first.select("stay", "unit", "bed"), on="stay", how="left", maintain_order="left"
     )
     is_admitted = pl.col("kind") == "inpatient"
     return visits(
-        told.select(
+        placed.select(
             "subject",
             "stay",
             "kind",
@@ -163,13 +163,13 @@ def _admissions(stays: pl.DataFrame, movements: pl.DataFrame) -> pl.DataFrame:
 
 
 def _transfers(stays: pl.DataFrame, movements: pl.DataFrame) -> pl.DataFrame:
-    told = movements.with_columns(
+    moved = movements.with_columns(
         former_unit=pl.col("unit").shift(1).over("stay"),
         former_bed=pl.col("bed").shift(1).over("stay"),
         is_first=pl.int_range(pl.len()).over("stay") == 0,
     ).filter(~pl.col("is_first"))
     return visits(
-        told.join(stays.select("stay", "kind"), on="stay", maintain_order="left").select(
+        moved.join(stays.select("stay", "kind"), on="stay", maintain_order="left").select(
             "subject", "stay", "kind", "unit", "bed", "former_unit", "former_bed",
             trigger=pl.lit("A02"), sent="recorded", occurred="start",
         )
@@ -181,12 +181,12 @@ def _ends(stays: pl.DataFrame, subjects: pl.DataFrame) -> list[pl.DataFrame]:
     deaths = subjects.filter(pl.col("death").is_not_null()).select(
         "subject", "death", sent="recorded"
     )
-    told = stays.filter(pl.col("end").is_not_null()).select(
+    ended = stays.filter(pl.col("end").is_not_null()).select(
         "subject", "stay", "kind", "start", "end", "outcome",
         trigger=pl.lit("A03"), sent="end_known", occurred="end",
     )  # fmt: skip
-    discharges = told.join(deaths, on=["subject", "sent"], how="left", maintain_order="left")
-    others = deaths.join(told, on=["subject", "sent"], how="anti", maintain_order="left")
+    discharges = ended.join(deaths, on=["subject", "sent"], how="left", maintain_order="left")
+    others = deaths.join(ended, on=["subject", "sent"], how="anti", maintain_order="left")
     return [
         visits(discharges),
         visits(others.with_columns(trigger=pl.lit("A31"), occurred=pl.col("death"))),
@@ -236,14 +236,14 @@ def _events(rows: pl.DataFrame) -> pl.DataFrame:
         .with_columns(sent="end_time")
     )
     begun = states.with_columns(end_time=pl.when(~lasts.fill_null(value=False)).then("end_time"))
-    told = pl.concat([begun, ended]).sort(_STATE, maintain_order=True)
+    told_states = pl.concat([begun, ended]).sort(_STATE, maintain_order=True)
     is_first = pl.int_range(pl.len()).over("id") == 0
-    told = told.with_columns(
+    told_states = told_states.with_columns(
         state=pl.when(is_first | ~pl.col("segment").is_in(["OBX"]))
         .then(pl.lit("F"))
         .otherwise(pl.lit("C"))
     )
-    return pl.concat([told, withdrawn]).select(
+    return pl.concat([told_states, withdrawn]).select(
         "subject", "stay", "id", "named", "code", "time", "end_time", "value", "value_unit",
         "text", "status", "reason", "rank", "attributes", "precision", "sequence", "sent",
         "segment", "state",
