@@ -13,7 +13,7 @@ from neva.errors import UsageError
 from neva.sources.rows import conform
 from neva.synthesis import Plan
 from neva.synthesis.generation import Generation
-from neva.synthesis.messages import Disorder, Traffic, write_frames
+from neva.synthesis.messages import Disorder, Traffic, _with_fillers, write_frames
 
 PLANS = [
     Plan(stays=150, seed=3, operations=True),
@@ -207,6 +207,14 @@ def test_late_messages_keep_what_they_say_and_come_within_the_stated_time():
     for one in messages:
         assert one.content == on_time[one.control_id].content
         assert timedelta() <= one.at - on_time[one.control_id].at <= within
+
+
+def test_equal_results_of_one_time_have_orders_of_their_own():
+    """A filler, code and time name one result: the second of two would replace the first."""
+    row = {"subject": "P1", "stay": "S1", "sent": 1, "time": 0, "segment": "OBX", "named": False}
+    events = pl.DataFrame([row | {"id": name, "code": code} for name, code in zip(
+        ("E1", "E2", "E3"), ("LOINC//a", "LOINC//b", "LOINC//a"), strict=True)])  # fmt: skip
+    assert _with_fillers(events)["filler"].to_list() == ["E1", "E1", "E3"]
 
 
 def test_names_are_nobodys_and_escaped():

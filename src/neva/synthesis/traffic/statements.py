@@ -6,8 +6,8 @@ same one by one. Three things are told otherwise than the tables have them:
 - The admission tells the first place, and each transfer the end of the place
   before, as such messages do; in the tables each movement has times of its own
   at which its start and its end were recorded, minutes apart from those.
-- The end of what lasts is told when it ends. The tables hold it from the start
-  on, and readers hide it until then.
+- The end of what lasts is told when it ends. The tables hold it from the start on;
+  told so, it would show what is to come, and move the hospital's clock ahead.
 - A death in the hospital is told with the discharge.
 """
 
