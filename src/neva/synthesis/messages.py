@@ -306,12 +306,18 @@ def _with_fillers(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_places(events: pl.DataFrame) -> pl.DataFrame:
-    """Number the orders of each message, and the results of each order."""
-    is_result = pl.col("segment") == "OBX"
-    changes = (pl.col("filler") != pl.col("filler").shift(1)) | (
-        pl.col("number") != pl.col("number").shift(1)
+    """Number the orders of each message, and the results of each order.
+
+    A message of results has an order at least, also where no result is in it.
+    """
+    starts = pl.col("number") != pl.col("number").shift(1)
+    changes = starts | (pl.col("filler") != pl.col("filler").shift(1))
+    is_first = (
+        pl.when(pl.col("segment") == "OBX")
+        .then(changes)
+        .otherwise(starts & (pl.col("segment") == "ZEV"))
     )
-    return events.with_columns(is_first=is_result & changes.fill_null(value=True)).with_columns(
+    return events.with_columns(is_first=is_first.fill_null(value=True)).with_columns(
         group=pl.col("is_first").cum_sum().over("number"),
         set=pl.int_range(1, pl.len() + 1).over("number", "filler"),
     )

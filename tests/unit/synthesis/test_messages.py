@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -215,6 +216,24 @@ def test_equal_results_of_one_time_have_orders_of_their_own():
     events = pl.DataFrame([row | {"id": name, "code": code} for name, code in zip(
         ("E1", "E2", "E3"), ("LOINC//a", "LOINC//b", "LOINC//a"), strict=True)])  # fmt: skip
     assert _with_fillers(events)["filler"].to_list() == ["E1", "E1", "E3"]
+
+
+def test_every_message_has_the_segments_that_its_type_requires():
+    required = {
+        "ADT": ["MSH", "EVN", "PID"], "ORU": ["MSH", "PID", "OBR"],
+        "RAS": ["MSH", "PID", "ORC", "RXA"],
+    }  # fmt: skip
+    for one in sent(PLANS[0], MUCH):
+        names = [line[:3] for line in one.content.decode().split("\r")[:-1]]
+        type_ = one.trigger if one.trigger in required else "ADT"
+        kept = [name for name in dict.fromkeys(names) if name in required[type_]]
+        assert kept == required[type_]
+        assert ("MRG" in names) == (one.trigger == "A40")
+        # Results follow an order, and other statements stand at the end.
+        assert names == sorted(names, key="ZEV".__eq__)
+        for before, name in pairwise(names):
+            assert name != "OBX" or before in ("OBR", "OBX")
+            assert name != "RXA" or before == "ORC"
 
 
 def test_names_are_nobodys_and_escaped():
