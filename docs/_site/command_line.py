@@ -30,7 +30,8 @@ def command_line_page(_: str | None = None) -> str:
     for words, command in commands(typer.main.get_command(app)):
         parts.append(f"{'#' * (1 + len(words))} neva {' '.join(words)}")
         parts += _about(command.help)
-        if not hasattr(command, "commands"):
+        # A group may be a command, too.
+        if not hasattr(command, "commands") or command.invoke_without_command:
             parts += _parameters(command.params)
     return "\n\n".join(parts)
 

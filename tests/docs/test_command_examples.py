@@ -24,9 +24,10 @@ EXAMPLE = re.compile(r"^\s*Example: (neva .*(?:\n(?!\s*$).*)*)", re.MULTILINE)
 def commands(group, *names):
     """Every command under a group, with its words."""
     for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+        is_group = hasattr(command, "commands")
+        if is_group:
             yield from commands(command, *names, name)
-        else:
+        if not is_group or command.invoke_without_command:
             yield (*names, name), command
 
 

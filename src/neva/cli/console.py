@@ -147,7 +147,7 @@ def _cell(value: Any) -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int], None]]:
+def progress(what: str, *, of: str = "rows") -> Iterator[Callable[[int], None]]:
     """Show a counter on standard error once the work has lasted two seconds."""
     began = time.monotonic()
     shown = False
@@ -160,7 +160,7 @@ def progress(what: str) -> Iterator[Callable[[int], None]]:
             return
         shown, last = True, at
         rate = rows / (at - began)
-        sys.stderr.write(f"\r\x1b[K{what}: {rows:,} rows ({rate:,.0f} a second)")
+        sys.stderr.write(f"\r\x1b[K{what}: {rows:,} {of} ({rate:,.0f} a second)")
         sys.stderr.flush()
 
     try:

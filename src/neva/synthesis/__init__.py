@@ -5,6 +5,7 @@ from neva.synthesis.hospital import (
     Synthesis,
     deterioration,
     plan_of,
+    prepare,
     synthesise,
     truth,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "deterioration",
     "is_synthetic",
     "plan_of",
+    "prepare",
     "synthesise",
     "truth",
 ]

@@ -131,6 +131,16 @@ class Generation:
             by_cut=pl.col("need") <= cut,
         )
 
+    def configuration(self) -> Iterator[Rows]:
+        """Yield what a hospital knows before its first patient: codes, units and beds."""
+        plan = self.plan
+        yield Rows("codes", code_rows().with_columns(recorded=pl.lit(plan.begins)))
+        yield Rows("units", unit_rows(plan))
+        yield Rows("beds", bed_rows(plan, self.movements.beds))
+        if plan.operations:
+            yield Rows("codes", operation_code_rows(plan))
+            yield Rows("beds", closed_bed_rows(plan, self.movements))
+
     def rows(self, *, after: bool, truth: list[pl.DataFrame] | None = None) -> Iterator[Rows]:
         """Yield the rows to import.
 
@@ -146,12 +156,7 @@ class Generation:
         electives = self.journeys.filter(pl.col("category") == NUMBER["elective"]).height
         booked, bookings = tables.booking_rows(plan, electives)
         if not after:
-            yield Rows("codes", code_rows().with_columns(recorded=pl.lit(plan.begins)))
-            yield Rows("units", unit_rows(plan))
-            yield Rows("beds", bed_rows(plan, self.movements.beds))
-            if plan.operations:
-                yield Rows("codes", operation_code_rows(plan))
-                yield Rows("beds", closed_bed_rows(plan, self.movements))
+            yield from self.configuration()
             yield Rows("subjects", tables.timed(booked))
         for table, rows in (
             ("subjects", tables.subject_rows(self.journeys)),
@@ -174,11 +179,19 @@ class Generation:
         self, file: Path, *, after: bool = False, truth: list[pl.DataFrame] | None = None
     ) -> Delivery:
         """Return the delivery of this hospital; `file` holds its plan."""
-        return Delivery(
-            name=SYNTHETIC_SOURCE,
-            assigner=SYNTHETIC_SOURCE,
-            kind=SYNTHETIC_SOURCE,
-            files=(file,),
-            rows=self.rows(after=after, truth=truth),
-            order="column",
-        )
+        return _delivered(file, self.rows(after=after, truth=truth))
+
+    def configuration_delivery(self, file: Path) -> Delivery:
+        """Return the delivery of codes, units and beds alone; `file` holds the plan."""
+        return _delivered(file, self.configuration())
+
+
+def _delivered(file: Path, rows: Iterator[Rows]) -> Delivery:
+    return Delivery(
+        name=SYNTHETIC_SOURCE,
+        assigner=SYNTHETIC_SOURCE,
+        kind=SYNTHETIC_SOURCE,
+        files=(file,),
+        rows=rows,
+        order="column",
+    )

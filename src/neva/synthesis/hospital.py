@@ -20,12 +20,14 @@ from neva.synthesis.generation import Generation
 from neva.synthesis.measures import as_text
 from neva.synthesis.plan import Plan
 
-__all__ = ["TRUTH", "Synthesis", "deterioration", "plan_of", "synthesise", "truth"]
+__all__ = ["TRUTH", "Synthesis", "deterioration", "plan_of", "prepare", "synthesise", "truth"]
 
 #: Folder of the planted truth, inside the hospital's. No analysis reads it.
 TRUTH: Final = "truth"
 _PLAN: Final = "plan.json"
 _AFTER: Final = "after-cut.json"
+#: The plan of a hospital whose patients come as messages.
+_LIVE: Final = "live.json"
 _MEASURES: Final = "measures.parquet"
 _DETERIORATION: Final = "deterioration.parquet"
 
@@ -124,17 +126,65 @@ def synthesise(
     return Synthesis(plan=plan, summary=summary, after=later, truth=folder)
 
 
+def prepare(hospital: Hospital, plan: Plan, *, now: datetime) -> ImportSummary:
+    """Fill a hospital with codes, units and beds, and no patient: those come as messages.
+
+    The same plan again adds nothing.
+
+    Parameters
+    ----------
+    hospital : Hospital
+        Empty, or prepared for the same plan before.
+    plan : Plan
+        Of the messages (:class:`neva.synthesis.messages.Traffic`).
+    now : datetime
+        Aware: the import time.
+
+    Raises
+    ------
+    ConflictError
+        The hospital has another zone, or holds anything else.
+    """
+    _check_zone(hospital, plan)
+    file = hospital.path / TRUTH / _LIVE
+    is_same = file.exists() and Plan.from_json(file.read_text(encoding="utf-8")) == plan
+    if not is_same and (file.exists() or hospital.snapshot().batches().head(1).collect().height):
+        message = (
+            f"{hospital.path}: messages of a synthetic hospital need an empty one, or one that was "
+            "prepared by the same plan; found another content; give a new folder"
+        )
+        raise ConflictError(message)
+    file.parent.mkdir(exist_ok=True)
+    write_whole(file, plan.to_json())
+    return import_delivery(
+        hospital,
+        Generation.of(plan).configuration_delivery(file),
+        label="synthetic-hospital-configuration",
+        now=now,
+    )
+
+
 def _write(rows: pl.LazyFrame, path: Path) -> None:
     with whole_file(path) as draft:
         rows.sink_parquet(draft)
 
 
-def _check(hospital: Hospital, plan: Plan) -> None:
-    """Refuse to mix synthetic patients with others."""
+def _check_zone(hospital: Hospital, plan: Plan) -> None:
     if hospital.settings.zone != plan.zone:
         message = (
             f"{hospital.path}: the hospital has another zone; found {hospital.settings.zone}, the "
             f"plan says {plan.zone}; give the hospital's, or a new folder"
+        )
+        raise ConflictError(message)
+
+
+def _check(hospital: Hospital, plan: Plan) -> None:
+    """Refuse to mix synthetic patients with others."""
+    _check_zone(hospital, plan)
+    if (hospital.path / TRUTH / _LIVE).exists():
+        message = (
+            f"{hospital.path}: its patients come as messages; found that it was prepared for neva "
+            "synthesise live; give a new folder"
         )
         raise ConflictError(message)
     sources = hospital.snapshot().batches().select("source").unique().collect()["source"]

@@ -1,0 +1,1 @@
+"""What the synthetic hospital's systems tell each other: statements, disorder, segments."""
