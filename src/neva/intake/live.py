@@ -291,7 +291,6 @@ class _Append:
         self.tally.refuse(accepted.refused)
         self.tally.warn(accepted.warned)
         taken = pseudonymised(with_recorded(accepted.taken, self.writer.now), self.pseudonyms)
-        taken = taken.with_columns(sequence=pl.lit(0, dtype=pl.Int64))
         taken = pl.concat(
             [
                 taken.with_columns(derived=pl.lit(value=False)),

@@ -158,7 +158,9 @@ def _believed(statements: Iterable[PersonStatement]) -> _Content | None:
         if one.death is not None:
             deleted = one.death == _DELETED
             found[2:] = [None, None] if deleted else [one.death, one.death_precision]
-    return None if found is None else (found[0], found[1], found[2], found[3])
+    if found is None or not any(value is not None for value in found):
+        return None  # a number alone says nothing of a person
+    return found[0], found[1], found[2], found[3]
 
 
 def person_history(

@@ -77,7 +77,7 @@ def _person(context: Context, pid: list[str] | None, subject: str) -> dict[str, 
         death = context.time(pid, 29)
         if death is not None:
             said["death"] = death.time.isoformat()
-            said["death_precision"] = death.precision
+            said["death_precision"] = context.profile.death_precision or death.precision
     name = message.repetitions(pid, 5)
     family = message.component(name[0], 1) if name else ""
     if family and family != DELETED:

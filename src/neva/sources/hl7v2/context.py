@@ -127,6 +127,12 @@ class Context:
         other = f"{self._system(message.component(field, 6))}//{code}"
         return [] if other == own else [{"key": "coding.2", "value": other}]
 
+    def place(self, segment: list[str]) -> int | None:
+        """Return the place among events of one time, where the profile says where it is."""
+        number = self.profile.sequence.get(segment[0])
+        text = self.message.text(segment, number) if number is not None else ""
+        return int(text) if text.isdecimal() and len(text) < 18 else None
+
     def event(
         self,
         row_id: str,

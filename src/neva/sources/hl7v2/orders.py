@@ -144,6 +144,7 @@ def _administration_of(
         status=_GIVEN.get(given, "done"),
         reason=context.code(rxa[18]) if refused else None,
         withdrawn=withdrawn,
+        sequence=context.place(rxa),
         attributes=[{"key": "kind", "value": "administration"}],
         **_amount(context, rxa, 6, 7),
     )

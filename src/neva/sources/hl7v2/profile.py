@@ -75,7 +75,8 @@ class ZSegment(_Part):
     ----------
     id, code : int
         Its own id, unique among the segments of this name; its code.
-    value, unit, comparator, text, time, end, status, reason, rank, attributes : int, optional
+    value, unit, comparator, text, time, end, status, reason, rank, attributes, precision,
+    sequence : int, optional
         As in the events of the store. Each repetition of `attributes` is a key and its value.
         Status: ``done``, ``planned``, ``not-done``,
         ``cancelled``; ``withdrawn`` withdraws what was told under this id.
@@ -93,6 +94,8 @@ class ZSegment(_Part):
     reason: int | None = None
     rank: int | None = None
     attributes: int | None = None
+    precision: int | None = None
+    sequence: int | None = None
 
 
 #: Table 0004, as far as it is in use.
@@ -149,6 +152,10 @@ class Profile(_Part):
     kinds, sexes, sources, outcomes, code_systems : mapping of str to str
         The site's words and what they are in the store; what is missing of kinds, sexes
         and code systems is as in HL7's tables.
+    sequence : mapping of str to int
+        By segment (OBX, RXA, DG1) the field with the place among events of one time.
+    death_precision : str or None
+        How exactly a time of death is known, where it is less than it is written.
     without_code_system : str or None
         The system of codes that name none; None: the feed's own name.
     z_segments : mapping of str to ZSegment
@@ -189,6 +196,8 @@ class Profile(_Part):
     sources: Mapping[str, str] = Field(default_factory=dict)
     outcomes: Mapping[str, str] = Field(default_factory=dict)
     code_systems: Mapping[str, str] = Field(default_factory=dict)
+    sequence: Mapping[str, int] = Field(default_factory=dict)
+    death_precision: Literal["instant", "minute", "day"] | None = None
     without_code_system: str | None = None
     z_segments: Mapping[str, ZSegment] = Field(default_factory=dict)
     ignored_types: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any, Final
 
+from neva.events.schema import PRECISIONS
 from neva.sources.hl7v2.context import Context, stay_of, subject_of_message
 from neva.sources.hl7v2.message import DELETED, UnreadableMessageError
 from neva.sources.hl7v2.profile import ZSegment
@@ -144,6 +145,7 @@ def _result(
         subject=subject,
         stay=stay,
         status="not-done" if cancelled else "done",
+        sequence=context.place(obx),
         withdrawn=said in _WITHDRAWN,
         attributes=attributes or None,
         **columns,
@@ -179,6 +181,7 @@ def diagnoses(context: Context) -> None:
             subject=subject,
             stay=stay,
             rank=int(rank) if rank.isdecimal() and len(rank) < 6 else None,
+            sequence=context.place(dg1),
             withdrawn=message.text(dg1, 21) == "D",
             attributes=attributes or None,
         )
@@ -227,10 +230,15 @@ def _site_segment(
         key = message.component(repetition, 1)
         if key:
             attributes.append({"key": key, "value": message.component(repetition, 2)})
+    precision = text(where.precision)
+    if precision in PRECISIONS:
+        time = time._replace(precision=precision)
+    place = text(where.sequence)
     context.event(
         f"{segment[0]}|{own}",
         what,
         time,
+        sequence=int(place) if place and place.isdecimal() else context.place(segment),
         subject=subject,
         stay=stay,
         end_time=end.time if end else None,
