@@ -18,7 +18,6 @@ from neva.events.schema import EVENT_ROW, REASONS, RETRACTIONS, TABLES, TIME
 from neva.intake import reconcile
 from neva.intake.acceptance import CanonicalUnit, TimeLimits, accept
 from neva.intake.deletions import Withdrawn, withdrawn
-from neva.intake.in_turn import events_in_turn
 from neva.intake.merges import Moved, moved
 from neva.intake.staging import Stage
 from neva.sources.nested_movements import innermost
@@ -280,12 +279,8 @@ def write_events(
     replaced: list[int],
     deleted: pl.DataFrame,
     merged: Moved,
-    in_turn: bool = False,
 ) -> None:
-    """Reconcile the staged events with those stored, and append and end what follows.
-
-    `in_turn`: by :func:`neva.intake.in_turn.events_in_turn`.
-    """
+    """Reconcile the staged events with those stored, and append and end what follows."""
     stored = writer.snapshot().stored("events") if "events" in writer.before.tables else None
     retractions: list[pl.DataFrame] = []
     if deleted.height:
@@ -299,17 +294,14 @@ def write_events(
 
     def finished() -> Iterator[pl.DataFrame]:
         for staged in reconcile.ranges(stage.ranges(), shared, source=delivery.name):
-            if in_turn:
-                result = events_in_turn(staged, stored, source=delivery.name, batch=batch)
-            else:
-                result = reconcile.events(
-                    staged,
-                    stored,
-                    source=delivery.name,
-                    order=delivery.order,
-                    now=writer.now,
-                    batch=batch,
-                )
+            result = reconcile.events(
+                staged,
+                stored,
+                source=delivery.name,
+                order=delivery.order,
+                now=writer.now,
+                batch=batch,
+            )
             tally.refuse(result.refused)
             for what in ("added", "known", "revised", "retracted"):
                 tally.add("events", what, getattr(result, what))

@@ -14,7 +14,10 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from neva.events.hashing import hash_rows, to_id
-from neva.events.schema import ORDER, RETRACTIONS, TABLES, TIME
+from neva.events.schema import EVENT_ROW, ORDER, RETRACTIONS, TABLES, TIME
+from neva.events.snapshot import Snapshot
+from neva.intake.known_events import stored_events
+from neva.intake.merges import Moved
 from neva.intake.reconcile import CONTENT, Reconciled, identified
 from neva.sources.rows import refused_rows
 
@@ -42,7 +45,7 @@ class _New(NamedTuple):
 
 
 def events_in_turn(
-    staged: pl.DataFrame, stored: pl.LazyFrame | None, *, source: str, batch: int
+    staged: pl.DataFrame, before: Snapshot, moved: Moved, *, source: str, batch: int
 ) -> Reconciled:
     """Reconcile the delivered states of events with the stored ones.
 
@@ -53,8 +56,10 @@ def events_in_turn(
         order of arrival. ``retracted`` set: the event is withdrawn from then on.
         ``derived``: it follows from other rows; what was derived of the same moment
         formerly gives way to it.
-    stored : polars.LazyFrame or None
-        All stored events; None where there are none.
+    before : Snapshot
+        The hospital as it was.
+    moved : Moved
+        What merges of the same batch move: stored as well.
     source : str
         The logical source: part of every id.
     batch : int
@@ -63,11 +68,7 @@ def events_in_turn(
     rows = identified(staged, source=source, order="position")
     rows = rows.with_columns(batch=pl.lit(batch, dtype=pl.Int64))
     ids = rows["event_id"].unique()
-    old = pl.DataFrame(schema={**TABLES["events"]})
-    if stored is not None:
-        old = stored.join(ids.to_frame("event_id").lazy(), on="event_id", how="semi").collect(
-            engine="streaming"
-        )
+    old = _with_moved(stored_events(before, ids), moved, ids, batch)
     is_met = rows["event_id"].is_in(old["event_id"].unique().implode())
     is_alone = ~rows["event_id"].is_duplicated() & ~is_met
     alone, others = rows.filter(is_alone), rows.filter(~is_alone)
@@ -92,6 +93,20 @@ def events_in_turn(
         event_ids=ids,
         **counts,
     )
+
+
+def _with_moved(old: pl.DataFrame, moved: Moved, ids: pl.Series, batch: int) -> pl.DataFrame:
+    """Add what merges of the same batch move: it ends where it was, and begins anew."""
+    if not moved.events.height:
+        return old
+    ended = moved.retractions.rename({"retracted": "_ended"})
+    old = old.join(ended, on=list(EVENT_ROW), how="left").with_columns(
+        retracted=pl.min_horizontal("retracted", "_ended")
+    )
+    again = moved.events.filter(pl.col("event_id").is_in(ids.implode()))
+    columns = list(TABLES["events"])
+    again = again.with_columns(batch=pl.lit(batch, dtype=pl.Int64)).select(columns)
+    return pl.concat([old.select(columns), again])
 
 
 def _states(old: pl.DataFrame) -> dict[int, list[_Stored]]:

@@ -32,11 +32,10 @@ from neva.intake.batch import (
     canonical_units,
     pseudonymised,
     with_recorded,
-    write_events,
 )
+from neva.intake.in_turn import events_in_turn
 from neva.intake.merges import Moved, moved_events
 from neva.intake.person_histories import Merges, PersonStatement, person_history
-from neva.intake.staging import Stage
 from neva.intake.stay_histories import (
     Statement,
     StayHistory,
@@ -195,21 +194,7 @@ class _Append:
             mapping=None,
             order="position",
         )
-        stage = Stage(writer.staging)
-        stage.add(staged)
-        shared = reconcile.shared_ids([reconcile.named_ids(staged, source=live.feed)])
-        write_events(
-            writer,
-            delivery,
-            stage,
-            tally,
-            shared=shared,
-            batch=self.batch,
-            replaced=[],
-            deleted=pl.DataFrame(schema=RETRACTIONS),
-            merged=moved,
-            in_turn=True,
-        )
+        self._write_events(staged, moved)
         for table, rows in things.items():
             if rows.height:
                 tally.add(table, "added", rows.height)
@@ -245,6 +230,20 @@ class _Append:
             subjects=tuple(sorted(touched)),
             merged=tuple(new_merges.select("from_subject_id", "subject_id").iter_rows()),
         )
+
+    def _write_events(self, staged: pl.DataFrame, moved: Moved) -> None:
+        """Append events, each state in its own time, and end those that others follow."""
+        live, tally = self.live, self.tally
+        result = events_in_turn(staged, self.before, moved, source=live.feed, batch=self.batch)
+        for what in ("added", "known", "revised", "retracted"):
+            tally.add("events", what, getattr(result, what))
+        again = moved.events.with_columns(batch=pl.lit(self.batch, dtype=pl.Int64))
+        rows = pl.concat([again.select(list(TABLES["events"])), result.rows])
+        if rows.height:
+            self.writer.append("events", [rows])
+        ends = pl.concat([moved.retractions, result.retractions])
+        if ends.height:
+            self.writer.retract(reconcile.earliest(ends))
 
     def _keep(self, table: str, rows: pl.DataFrame) -> None:
         if rows.height:

@@ -134,11 +134,12 @@ def moved_events(
     events, retractions : polars.DataFrame
         As in :class:`Moved`. What was recorded only after the merge moves as it begins.
     """
+    theirs = pl.col("subject_id").is_in(pairs["subject_id"].implode())
     events = (
         before.stored("events")
-        .filter(pl.col("retracted").is_null())
-        .join(pairs.lazy(), on="subject_id", how="inner")
+        .filter(theirs, pl.col("retracted").is_null())
         .collect()
+        .join(pairs, on="subject_id", how="inner")
     ).with_columns(_since=pl.max_horizontal("_since", "recorded"))
     if but is not None:
         events = events.filter(~pl.col("event_id").is_in(but.implode()))
