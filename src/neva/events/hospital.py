@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,7 +29,7 @@ from neva.events.manifest import (
     write_manifest,
 )
 from neva.events.read_only import cache_of
-from neva.events.schema import ORDER, TABLES
+from neva.events.schema import TABLES
 from neva.events.snapshot import Snapshot
 
 __all__ = ["Hospital", "Settings", "Writer", "create_hospital", "open_hospital"]
@@ -39,8 +40,10 @@ FORMAT = 1
 #: Readers keep the files of a version for so long after it was replaced.
 GRACE = timedelta(hours=1)
 
-#: More small files than this in a table, and the next write compacts it.
+#: More small files than this in a table, and the next write compacts them ...
 COMPACT_ABOVE_FILES = 24
+#: ... into files of these sizes, in bytes: the smallest first.
+COMPACT_TO: Final = (8 * 2**20, 64 * 2**20)
 
 
 class Settings(BaseModel):
@@ -208,11 +211,11 @@ class Hospital:
         with self.writer(purpose="vacuum", now=now):
             kept = self._versions_to_keep(keep, since=now - grace)
             # Table-relative names: the folder itself may be named in many ways.
+            table_versions = self._table_versions(kept)
             named = {
                 (name, file)
-                for version in kept
-                for name, at in self.manifest(version).tables.items()
-                for file in tables.file_names(self._table(name), at)
+                for name, versions in table_versions.items()
+                for file in tables.names_in(self._table(name), versions)
             }
             missing = [
                 one for one in sorted(named) if not self._table(one[0]).joinpath(one[1]).exists()
@@ -227,6 +230,8 @@ class Hospital:
             for path in (self.path / "manifests").glob("????????.json"):
                 if int(path.stem) not in kept:
                     path.unlink()
+            for name, held in table_versions.items():
+                tables.forget_log(self._table(name), min(held))
             for path in (self.path / "tables").glob("*/*.parquet"):
                 if (path.parent.name, path.name) in named:
                     continue
@@ -236,6 +241,14 @@ class Hospital:
                 path.unlink()
                 deleted += 1
         return deleted
+
+    def _table_versions(self, kept: set[int]) -> dict[str, list[int]]:
+        """Return the versions of each table that belong to the versions kept."""
+        found: dict[str, list[int]] = {}
+        for version in sorted(kept):
+            for name, at in self.manifest(version).tables.items():
+                found.setdefault(name, []).append(at)
+        return found
 
     def _versions_to_keep(self, keep: int, *, since: datetime) -> set[int]:
         """Return the newest `keep` versions, and those that were current after `since`."""
@@ -300,18 +313,18 @@ class Writer:
             self._identities = tables.append(path, [new], IDENTITIES, note="identities")
 
     def _compact(self, manifest: Manifest) -> None:
-        """Rewrite a table of many small files into few, sorted ones."""
+        """Put small files together where there are many; what each commit costs stays bounded.
+
+        Small ones become middling ones, and many of those large ones: a row is written anew
+        a few times in all, however many commits follow, and large files stay as they are.
+        """
         for name, at in manifest.tables.items():
             path = self.hospital.path / "tables" / name
-            files = tables.file_list(path, at)
-            if len(files) <= COMPACT_ABOVE_FILES:
-                continue
-            rows = tables.scan(files, TABLES[name])
-            if name == "events":
-                frames: Iterable[pl.DataFrame] = _sorted_ranges(rows)
-            else:
-                frames = [rows.collect()]
-            self._versions[name] = tables.overwrite(path, frames, TABLES[name], note="compaction")
+            sizes = [Path(file).stat().st_size for file in tables.file_list(path, at)]
+            for target in COMPACT_TO:
+                if sum(size < target / 2 for size in sizes) > COMPACT_ABOVE_FILES:
+                    self._versions[name] = tables.compact(path, target)
+                    break
 
     def commit(
         self,
@@ -358,20 +371,6 @@ class Writer:
             tables.sync(folder, self.before.identities, self._identities)
         write_manifest(self.hospital.path, committed)
         return committed
-
-
-def _sorted_ranges(rows: pl.LazyFrame, *, ranges: int = 16) -> Iterator[pl.DataFrame]:
-    """Yield rows sorted by subject and time, one range of subjects at a time.
-
-    Pseudonyms are spread evenly over 63 bits, so equal ranges hold about
-    equally many rows.
-    """
-    width = 2**63 // ranges
-    for number in range(ranges):
-        inside = pl.col("subject_id").is_between(
-            number * width, (number + 1) * width - 1, closed="both"
-        )
-        yield rows.filter(inside).sort("subject_id", *ORDER, nulls_last=False).collect()
 
 
 def _check_name(path: Path) -> None:

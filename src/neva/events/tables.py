@@ -7,11 +7,13 @@ files as they are.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -31,10 +33,12 @@ from neva.files.whole import disk_problem
 
 __all__ = [
     "append",
+    "compact",
     "file_list",
     "file_names",
+    "forget_log",
     "merge",
-    "overwrite",
+    "names_in",
     "restore",
     "scan",
     "sync",
@@ -164,25 +168,74 @@ def append(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, note
     return int(DeltaTable(path).version())
 
 
-def overwrite(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, note: str) -> int:
-    """Replace a table's content by `frames` in one commit; old versions stay readable."""
-    reader = pa.RecordBatchReader.from_batches(
-        arrow_schema(columns),
-        (batch for frame in frames for batch in to_arrow(frame, columns).to_batches()),
-    )
+def compact(path: Path, target: int) -> int:
+    """Put files that are smaller than a size together, up to it; larger ones stay.
+
+    Parameters
+    ----------
+    path : Path
+        The table's folder.
+    target : int
+        Bytes.
+
+    Returns
+    -------
+    int
+        The table's new version. What is replaced stays for the versions that name it.
+    """
+    table = DeltaTable(path)
     _guarded(
         path,
-        lambda: write_deltalake(
-            path,
-            reader,
-            mode="overwrite",
-            target_file_size=_FILE_BYTES,
+        lambda: table.optimize.compact(
+            target_size=target,
             writer_properties=_WRITER,
-            commit_properties=CommitProperties(custom_metadata={"note": note}),
+            commit_properties=CommitProperties(custom_metadata={"note": "compaction"}),
             post_commithook_properties=_HOOKS,
         ),
     )
     return int(DeltaTable(path).version())
+
+
+def names_in(path: Path, versions: Sequence[int]) -> set[str]:
+    """List the files that some versions of a table hold, by name; the log is read once."""
+    wanted = sorted({*versions})
+    held = {*file_names(path, wanted[0])}
+    found = {*held}
+    for number in range(wanted[0] + 1, wanted[-1] + 1):
+        commit = path / "_delta_log" / f"{number:020d}.json"
+        try:
+            lines = commit.read_bytes().splitlines()
+        except FileNotFoundError:  # only a checkpoint is left of it
+            held, lines = {*file_names(path, number)}, []
+        for line in lines:
+            action = json.loads(line)
+            for kind in ("add", "remove"):
+                if kind in action:
+                    name = unquote(action[kind]["path"]).rpartition("/")[2]
+                    (held.add if kind == "add" else held.discard)(name)
+        if number in wanted:
+            found |= held
+    return found
+
+
+def forget_log(path: Path, oldest: int) -> int:
+    """Delete what the log of a table holds only of versions before `oldest`; return how much.
+
+    Older versions can no longer be read; `oldest` and those after it can.
+    """
+    log = path / "_delta_log"
+    checkpoints = sorted(
+        int(one.name[:20]) for one in log.glob(f"{'[0-9]' * 20}.checkpoint*.parquet")
+    )
+    usable = [number for number in checkpoints if number <= oldest]
+    if not usable:
+        return 0
+    gone = 0
+    for one in log.glob(f"{'[0-9]' * 20}.*"):
+        if int(one.name[:20]) < usable[-1]:
+            one.unlink()
+            gone += 1
+    return gone
 
 
 def merge(path: Path, retractions: pl.DataFrame, *, note: str) -> int:

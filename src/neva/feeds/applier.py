@@ -37,6 +37,8 @@ __all__ = ["Applied", "Applier", "Read", "read_batch"]
 
 #: While another process writes to the hospital, the feed waits and tries again.
 _WAIT: Final = 0.5
+#: So many of the newest versions stay, and those of the last hour.
+_VERSIONS_KEPT: Final = 20
 #: How often is worked out how long the feed is usually silent.
 _EXPECT_EVERY: Final = timedelta(minutes=10)
 
@@ -363,7 +365,11 @@ class Applier:
         write_status(self.folder, "status.json", status)
 
     def _tidy(self) -> None:
-        """Shred once an hour what was applied and is older than the profile says."""
+        """Once an hour shred old messages, and drop versions that nobody reads any more.
+
+        A feed makes a version every few seconds. What was known at an earlier time is seen
+        *as of* then in any later version, so old ones are not needed for that.
+        """
         now = self._now()
         if self._tidied is not None and now - self._tidied < timedelta(hours=1):
             return
@@ -372,6 +378,10 @@ class Applier:
         older_than = now - timedelta(days=self.profile.keep_days)
         young = letters.filter(pl.col("arrived") > older_than)["position"].to_list()
         shred(self.folder, applied=self.position, older_than=older_than, keep=young)
+        try:
+            self.hospital.vacuum(keep=_VERSIONS_KEPT, now=now)
+        except ConflictError:  # somebody writes: in an hour
+            return
 
 
 def _batch_of(

@@ -30,7 +30,7 @@ _SMALL: Final = 20_000
 type_ids = npt.NDArray[np.int64]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _sorted_ids(file: str, folder: str) -> type_ids:
     path = Path(folder) / f"{Path(file).stem}.npy"
     if path.exists():
