@@ -23,7 +23,7 @@ PAGES = (
     "/quality/covid19/length-of-stay", "/quality/covid19/steroid-when-on-oxygen/patients",
     "/flow", "/flow/scenarios", "/decisions", "/decisions/burden",
     "/decisions/rules/covid19.steroid-on-oxygen", "/data", "/definitions",
-    "/definitions/covid19.news2", "/paper", "/jobs",
+    "/definitions/covid19.news2", "/paper", "/jobs", "/data/feeds",
 )  # fmt: skip
 SHEETS = ("bed-meeting", "ward-handover", "discharges", "long-stays", "downtime-census",
           "mortality-review", "board-report")  # fmt: skip

@@ -48,7 +48,7 @@ PAGES = (
     "/decisions/rules/covid19.steroid-on-oxygen", "/definitions", "/definitions/covid19.news2",
     "/paper", "/jobs",
 )  # fmt: skip
-OTHERS = ("/data", "/data/quarantine", "/audit", "/accounts")
+OTHERS = ("/data", "/data/quarantine", "/data/feeds", "/audit", "/accounts")
 SHEETS = ("bed-meeting", "ward-handover", "discharges", "long-stays", "downtime-census",
           "mortality-review", "board-report")  # fmt: skip
 
@@ -656,6 +656,7 @@ def every_page(made, clients):
     for page in OTHERS:
         yield page, clients["administrator"]
     yield "/data", clients["analyst"]
+    yield "/data/feeds", clients["analyst"]
     yield "/data/quarantine", clients["analyst"]
     yield "/sign-in?next=/" + EVIL, made.client()
     yield "/nothing-there", client

@@ -252,7 +252,8 @@ def test_the_rest_of_the_pages(person):
     one = person("administrator")
     for path, name in (("/data", "data"), ("/data/quarantine", "quarantine"), ("/jobs", "jobs"),
                        ("/accounts", "accounts"), ("/audit", "audit"),
-                       ("/data/upload", "uploads"), ("/definitions", "definitions"),
+                       ("/data/upload", "uploads"), ("/data/feeds", "feeds"),
+                       ("/definitions", "definitions"),
                        ("/definitions/covid19.news2", "definition")):  # fmt: skip
         one.see(path, name)
 
@@ -265,7 +266,7 @@ PAGES = (
 )  # fmt: skip
 
 
-RUNS = ("/data", "/data/upload", "/data/quarantine", "/accounts", "/audit", "/jobs")
+RUNS = ("/data", "/data/upload", "/data/feeds", "/data/quarantine", "/accounts", "/audit", "/jobs")
 
 
 def serious(axe, page):

@@ -20,6 +20,8 @@ from neva.flow.simulation.simulation_run import FIGURES
 from neva.languages.language import Language, preferred
 from neva.reports.charts.quality_words import TEXTS
 from neva.sources.guess.columns import LOOKS, WHYS
+from neva.sources.hl7v2.reasons import DOUBTS as MESSAGE_DOUBTS
+from neva.sources.hl7v2.reasons import REASONS as MESSAGE_REASONS
 from neva.state import ROLES
 from neva.web.views.jobs import TOLD
 from neva.web.views.patient import PURPOSES
@@ -38,6 +40,8 @@ BY_NAME = {
     *PURPOSES,
     *ROLES,
     *REASONS.values(),
+    *MESSAGE_REASONS.values(),
+    *MESSAGE_DOUBTS.values(),
     *LOOKS.values(),
     *WHYS.values(),
     *TOLD,

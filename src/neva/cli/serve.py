@@ -79,6 +79,14 @@ def serve(
         int, typer.Option("--upload-limit", metavar="MB", help="largest size of an uploaded file")
     ] = 500,
     workers: Annotated[int, typer.Option(help="processes for background tasks; 0: none")] = 1,
+    feed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--feed",
+            metavar="FILE@HOST:PORT",
+            help="take HL7 v2 messages too: a site's profile and where to listen",
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="open everything, print what would be served, and stop")
     ] = False,
@@ -120,6 +128,7 @@ def serve(
         downtime=downtime,
         upload_bytes=max(upload_limit, 0) * 1_000_000,
     )
+    feeds = [_feed_of(one) for one in feed or ()]
     application = create_application(settings)
     services = application.state.bedside.services()
     live = sum(state == "live" for _, state in services.rules)
@@ -148,4 +157,19 @@ def serve(
         return
     from neva.web.serving import serve_forever
 
-    serve_forever(application, settings, workers=workers)
+    serve_forever(application, settings, workers=workers, feeds=feeds)
+
+
+def _feed_of(written: str) -> tuple[Path, str]:
+    """Read ``FILE@HOST:PORT``; what is wrong is said before anything is served."""
+    from neva.errors import UsageError
+    from neva.feeds.running import address_of
+    from neva.sources.hl7v2.profile import read_profile
+
+    file, _, address = written.rpartition("@")
+    if not file:
+        message = f"--feed: not FILE@HOST:PORT; found {written!r}; write site.yaml@127.0.0.1:2575"
+        raise UsageError(message)
+    address_of(address)
+    read_profile(Path(file))
+    return Path(file), address

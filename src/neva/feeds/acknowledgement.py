@@ -98,14 +98,14 @@ def acknowledgements(
     """
     refused = not stored
     application = "AR" if refused else ("AE" if reason is not None and is_error else "AA")
-    told = reason if application != "AA" else None
+    explained = reason if application != "AA" else None
     if header is None or not (header.accept or header.application_accept):
-        return [_one(header, application, told, place, at)]
+        return [_one(header, application, explained, place, at)]
     found = []
     if _wanted(header.accept, is_error=refused):
         found.append(
             _one(header, "CR" if refused else "CA", reason if refused else None, place, at)
         )
     if _wanted(header.application_accept, is_error=application != "AA") and not (refused and found):
-        found.append(_one(header, application, told, place, at))
+        found.append(_one(header, application, explained, place, at))
     return found

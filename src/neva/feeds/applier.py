@@ -43,7 +43,7 @@ _VERSIONS_KEPT: Final = 20
 _EXPECT_EVERY: Final = timedelta(minutes=10)
 
 
-def _number(*parts: bytes) -> int:
+def _hashed_id(*parts: bytes) -> int:
     """Hash bytes into an id: int64, never negative."""
     digest = hashlib.sha256(b"\x1f".join(parts)).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -76,8 +76,8 @@ class Read:
     def control(self) -> int:
         """Hash of who sent it and its control id."""
         if self.header is None:
-            return _number(b"no header", self.record.content)
-        return _number(self.header.sender.encode(), self.header.control.encode())
+            return _hashed_id(b"no header", self.record.content)
+        return _hashed_id(self.header.sender.encode(), self.header.control.encode())
 
     @property
     def content(self) -> int:
@@ -85,7 +85,7 @@ class Read:
         body = self.record.content.lstrip(b"\xef\xbb\xbf")
         ends = [at for at in (body.find(b"\r"), body.find(b"\n")) if at > -1]
         kind = self.header.type.encode() if self.header else b""
-        return _number(kind, body[min(ends) :] if ends else body)
+        return _hashed_id(kind, body[min(ends) :] if ends else body)
 
     def refuse(self, reason: str, where: str = "") -> None:
         """Make it a dead letter."""
@@ -315,13 +315,15 @@ class Applier:
         if rows:
             write_people(self.hospital.path, pl.DataFrame(rows, schema=PEOPLE, orient="row"))
 
-    def run(self, stop: threading.Event, *, told: Callable[[Applied], None] | None = None) -> None:
+    def run(
+        self, stop: threading.Event, *, on_batch: Callable[[Applied], None] | None = None
+    ) -> None:
         """Apply until told to stop: after so many messages, or so long, whichever is first.
 
         Parameters
         ----------
         stop : threading.Event
-        told : callable, optional
+        on_batch : callable, optional
             Called with what each batch did.
         """
         while not stop.is_set():
@@ -331,8 +333,8 @@ class Applier:
             except ConflictError:
                 stop.wait(_WAIT)
                 continue
-            if told is not None:
-                told(applied)
+            if on_batch is not None:
+                on_batch(applied)
             self._write_status(applied)
             self._tidy()
             if applied.messages < self.profile.most_messages:
@@ -397,8 +399,8 @@ def _batch_of(
         place = one.record.position
         own = (one.control, one.content)
         for number, statement in enumerate(one.interpreted.statements):
-            told = "|".join(str(part) for part in (*own, number)).encode()
-            statements.append({**statement, "message_id": _number(told), "position": place})
+            identity = "|".join(str(part) for part in (*own, number)).encode()
+            statements.append({**statement, "message_id": _hashed_id(identity), "position": place})
         events += [{**event, "row": place} for event in one.interpreted.events]
         for (reason, about), count in one.interpreted.doubts.items():
             counted = doubts.setdefault((one.interpreted.type, reason, about), [0, 0])

@@ -354,12 +354,16 @@ class Listener:
                     return
                 messages = frames.feed(data)
             for first in range(0, len(messages), _MOST_TOGETHER):
-                answers = await self._taken(messages[first : first + _MOST_TOGETHER], address)
+                answers = await self._take_messages(
+                    messages[first : first + _MOST_TOGETHER], address
+                )
                 writer.write(b"".join(framed(one) for one in answers))
                 async with asyncio.timeout(self._limits.answer):
                     await writer.drain()
 
-    async def _taken(self, messages: Sequence[tuple[bytes, bool]], address: str) -> list[bytes]:
+    async def _take_messages(
+        self, messages: Sequence[tuple[bytes, bool]], address: str
+    ) -> list[bytes]:
         """Take messages of a connection, in order; return what their sender is told."""
         judged = [self._judge(content, too_long=too_long) for content, too_long in messages]
         loop = asyncio.get_running_loop()

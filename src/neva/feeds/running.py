@@ -28,7 +28,7 @@ from neva.feeds.status import feed_folder, read_status, write_status
 from neva.sources.hl7v2.profile import read_profile
 from neva.state import State, open_state, state_of
 
-__all__ = ["ListenerSettings", "address_of", "apply_feed", "audit_merges", "listen"]
+__all__ = ["FeedProcess", "ListenerSettings", "address_of", "apply_feed", "audit_merges", "listen"]
 
 _LOG = logging.getLogger("neva.feeds")
 #: How often the listener says how it is, seconds.
@@ -89,14 +89,17 @@ def address_of(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-class _ApplierProcess:
-    """The applier's process; another one is started when it ends."""
+class FeedProcess:
+    """A process of a feed; another one is started when it ends.
 
-    def __init__(self, settings: ListenerSettings) -> None:
-        self._command = [
-            sys.executable, "-m", "neva.cli", "feed", "apply", str(settings.hospital),
-            "--profile", str(settings.profile), "--parent", str(os.getpid()),
-        ]  # fmt: skip
+    Parameters
+    ----------
+    words : sequence of str
+        What follows ``neva feed`` on the command line.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._command = [sys.executable, "-m", "neva.cli", "feed", *words]
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, daemon=True)
@@ -113,7 +116,8 @@ class _ApplierProcess:
                 break
             wait = 1.0 if time.monotonic() - begun > 60 else min(2 * wait, _LONGEST_WAIT)
             _LOG.error(
-                "the applier ended (exit code %s); another one begins in %.0f seconds",
+                "neva feed %s ended (exit code %s); another one begins in %.0f seconds",
+                self._command[4],
                 self._process.returncode,
                 wait,
             )
@@ -199,7 +203,8 @@ async def _listen(
         with suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop.set)
     port = await listener.start(settings.host, settings.port)
-    applier = _ApplierProcess(settings) if settings.apply else None
+    words = ["apply", str(settings.hospital), "--profile", str(settings.profile)]
+    applier = FeedProcess([*words, "--parent", str(os.getpid())]) if settings.apply else None
     if began is not None:
         began(port, name)
     try:
@@ -257,7 +262,7 @@ def apply_feed(
             if until_done and not applied.messages:
                 stop.set()
 
-        applier.run(stop, told=done)
+        applier.run(stop, on_batch=done)
     return total
 
 

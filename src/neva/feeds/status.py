@@ -33,6 +33,7 @@ _UNKNOWN: Final = timedelta(hours=1)
 _SHORTEST: Final = timedelta(minutes=1)
 _LONGEST: Final = timedelta(days=1)
 _WEEKS: Final = 8
+_AHEAD: Final = timedelta(minutes=5)
 #: Silence that comes once in so many times by chance is an alarm.
 _ONCE_IN: Final = 1000.0
 
@@ -66,6 +67,10 @@ class FeedStatus:
         Nothing was applied for longer than that.
     listening : datetime or None
         When the listener last wrote that it lives.
+    last_hour : int
+        Messages that arrived within the last hour.
+    delay : float or None
+        Median seconds from arrival to the commit, of the messages of the last hour.
     outcomes, reasons : dict of str to int
         Messages by what became of them; dead letters by reason.
     doubts : list of tuple
@@ -84,6 +89,8 @@ class FeedStatus:
     expected_within: timedelta
     is_silent: bool
     listening: datetime | None
+    last_hour: int = 0
+    delay: float | None = None
     outcomes: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     doubts: list[tuple[str, str, str, int]] = field(default_factory=list)
@@ -186,8 +193,11 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
         backlog=taken - applied,
         last_arrived=last_arrived,
         expected_within=within,
-        is_silent=last_arrived is None or now - last_arrived > within,
+        # A message of the future says that a clock was put back, and nothing of today.
+        is_silent=last_arrived is None or not -_AHEAD <= now - last_arrived <= within,
         listening=datetime.fromisoformat(written) if written else None,
+        last_hour=int((arrived > now - timedelta(hours=1)).sum()),
+        delay=_delay(snapshot, messages, now),
         outcomes=outcomes,
         reasons=reasons,
         doubts=_doubts(snapshot, feed),
@@ -208,6 +218,16 @@ def _counted(
         .collect()
     )
     return dict(outcomes.iter_rows()), list(senders.iter_rows())
+
+
+def _delay(snapshot: Snapshot, messages: pl.LazyFrame, now: datetime) -> float | None:
+    """Return the median seconds from arrival to the commit within the last hour."""
+    written = snapshot.batches().select("batch", "imported")
+    since = pl.lit(now - timedelta(hours=1), dtype=pl.Datetime("us", "UTC"))
+    rows = messages.filter(pl.col("arrived") > since).join(written, on="batch")
+    passed = (pl.col("imported") - pl.col("arrived")).dt.total_microseconds().median() / 1e6
+    found = rows.select(passed).collect().item()
+    return None if found is None else float(found)
 
 
 def _doubts(snapshot: Snapshot, feed: str) -> list[tuple[str, str, str, int]]:

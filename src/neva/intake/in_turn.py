@@ -131,19 +131,19 @@ def _placed(
     counts: dict[str, int],
 ) -> list[_New]:
     """Place delivered states among those stored; note which stored ones end, and count."""
-    told: dict[int, list[tuple[int, datetime, bool, int, bool]]] = defaultdict(list)
+    delivered: dict[int, list[tuple[int, datetime, bool, int, bool]]] = defaultdict(list)
     for place, (event_id, recorded, retracted, content, derived) in enumerate(
         others.select("event_id", "recorded", "retracted", "content", "derived").iter_rows()
     ):
-        told[event_id].append((place, recorded, retracted is not None, content, derived))
+        delivered[event_id].append((place, recorded, retracted is not None, content, derived))
     new: list[_New] = []
-    for event_id, states in told.items():
+    for event_id, states in delivered.items():
         chain = _Chain(held.get(event_id, []))
         for place, recorded, withdraws, content, derived in sorted(states, key=lambda one: one[1]):
-            said = None if withdraws else content
+            state = None if withdraws else content
             if derived:
-                chain.give_way(recorded, said)
-            counts[chain.take(place, recorded, said)] += 1
+                chain.give_way(recorded, state)
+            counts[chain.take(place, recorded, state)] += 1
         new += chain.new()
         ends += [(event_id, one.batch, one.recorded, end) for one, end in chain.shortened()]
     return new
@@ -169,13 +169,13 @@ class _Chain:
         begun = [since for since in self._begins if since <= at]
         return self._begins[max(begin for begin in begun)] if begun else None
 
-    def give_way(self, recorded: datetime, said: int | None) -> None:
+    def give_way(self, recorded: datetime, state: int | None) -> None:
         """Let go what begins at a moment, if it is another thing."""
-        if recorded in self._begins and self._begins[recorded] != said:
+        if recorded in self._begins and self._begins[recorded] != state:
             del self._begins[recorded]
             self._replaced.add(recorded)
 
-    def take(self, place: int, recorded: datetime, said: int | None) -> str:
+    def take(self, place: int, recorded: datetime, state: int | None) -> str:
         """Take a state that was told; return what it was: added, known, revised, retracted.
 
         `said` is its content, None where it withdraws.
@@ -183,17 +183,17 @@ class _Chain:
         is_first = not self._begins
         if (
             not is_first
-            and self._in_effect(recorded) == said
+            and self._in_effect(recorded) == state
             and any(since <= recorded for since in self._begins)
         ):
             return "known"
         while recorded in self._begins:  # told in the same moment: one after the other
-            if self._begins[recorded] == said:
+            if self._begins[recorded] == state:
                 return "known"
             recorded += _TICK
-        self._begins[recorded] = said
+        self._begins[recorded] = state
         self._places[recorded] = place
-        if said is None:
+        if state is None:
             return "retracted"
         return "added" if is_first else "revised"
 

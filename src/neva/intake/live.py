@@ -33,6 +33,7 @@ from neva.intake.batch import (
     pseudonymised,
     with_recorded,
 )
+from neva.intake.history_rows import add_leaves, add_movements, add_stay, changed
 from neva.intake.in_turn import events_in_turn
 from neva.intake.merges import Moved, moved_events
 from neva.intake.person_histories import Merges, PersonStatement, person_history
@@ -44,10 +45,7 @@ from neva.intake.stay_histories import (
 )
 from neva.sources.rows import Delivery, conform
 
-__all__ = ["LEAVE_OF_ABSENCE", "LiveBatch", "LiveSummary", "append_messages"]
-
-#: A patient is away and the bed is kept.
-LEAVE_OF_ABSENCE: Final = "NEVA//leave-of-absence"
+__all__ = ["LiveBatch", "LiveSummary", "append_messages"]
 
 #: Statements as they are told: under local ids.
 _TOLD: Final[Columns] = {
@@ -254,13 +252,13 @@ class _Append:
 
     def _statements(self) -> pl.DataFrame:
         """Return the new statements under pseudonyms: columns of ``patient_messages``."""
-        told = _frame(self.live.statements, _TOLD)
+        stated = _frame(self.live.statements, _TOLD)
         pseudonyms = self.pseudonyms
-        return told.with_columns(
-            pseudonyms.own("subject", told["subject"]).alias("subject_id"),
-            pseudonyms.of("stay", told["stay"]).alias("stay_id"),
-            pseudonyms.own("subject", told["from_subject"]).alias("from_subject_id"),
-            pseudonyms.of("stay", told["from_stay"]).alias("from_stay_id"),
+        return stated.with_columns(
+            pseudonyms.own("subject", stated["subject"]).alias("subject_id"),
+            pseudonyms.of("stay", stated["stay"]).alias("stay_id"),
+            pseudonyms.own("subject", stated["from_subject"]).alias("from_subject_id"),
+            pseudonyms.of("stay", stated["from_stay"]).alias("from_stay_id"),
             batch=pl.lit(self.batch, dtype=pl.Int64),
         ).select(list(TABLES["patient_messages"]))
 
@@ -356,7 +354,7 @@ class _Append:
         ).unique()
         involved = pl.Series(merges.involved(touched.to_list()), dtype=pl.Int64)
         both = pl.concat([touched, involved]).unique()
-        told = pl.concat(
+        stated = pl.concat(
             [self._stored_statements(pl.col("subject_id").is_in(both.implode())), statements]
         ).filter(pl.col("subject_id").is_in(both.implode()))
         stored = (
@@ -365,7 +363,7 @@ class _Append:
             .collect()
         )
         by_subject: dict[int, list[PersonStatement]] = {}
-        for row in told.select(PersonStatement.TOLD).iter_rows():
+        for row in stated.select(PersonStatement.TOLD).iter_rows():
             one = PersonStatement.of_message(*row)
             by_subject.setdefault(one.subject, []).append(one)
         others = stored.filter(~pl.col("batch").is_in(own_batches.implode()))
@@ -381,7 +379,7 @@ class _Append:
                 made.append((subject, *content, version.recorded, False, gone, self.batch))
         new = pl.DataFrame(made, schema=TABLES["subjects"], orient="row")
         theirs = stored.filter(pl.col("subject_id").is_in(touched.implode()))
-        return _changed("subjects", new, theirs, own_batches, since, self.batch)
+        return changed("subjects", new, theirs, own_batches, since, self.batch)
 
     def _stay_rows(
         self, statements: pl.DataFrame, merges: Merges, own_batches: pl.Series, since: datetime
@@ -392,9 +390,9 @@ class _Append:
         movement_rows: list[tuple[Any, ...]] = []
         leaves: list[dict[str, Any]] = []
         for stay, history in histories.items():
-            _add_stay(stay_rows, stay, history, self.batch)
-            _add_movements(movement_rows, stay, history, self.batch)
-            _add_leaves(leaves, stay, history)
+            add_stay(stay_rows, stay, history, self.batch)
+            add_movements(movement_rows, stay, history, self.batch)
+            add_leaves(leaves, stay, history)
         new_stays = pl.DataFrame(stay_rows, schema=TABLES["stays"], orient="row")
         numbered = pl.DataFrame(
             movement_rows,
@@ -407,8 +405,8 @@ class _Append:
             movement_id=pl.when("_other").then("_began").otherwise(ids)
         ).select(list(TABLES["movements"]))
         return (
-            _changed("stays", new_stays, stays, own_batches, since, self.batch),
-            _changed("movements", new_movements, movements, own_batches, since, self.batch),
+            changed("stays", new_stays, stays, own_batches, since, self.batch),
+            changed("movements", new_movements, movements, own_batches, since, self.batch),
             leaves,
         )
 
@@ -425,18 +423,18 @@ class _Append:
             touched = pl.concat([touched, found["stay_id"]])
         touched = touched.unique()
         is_touched = pl.col("stay_id").is_in(touched.implode())
-        told = pl.concat(
+        stated = pl.concat(
             [self._stored_statements(is_touched), statements.filter(is_touched)]
         ).unique("message_id", keep="last", maintain_order=True)
-        earlier = told["from_stay_id"].drop_nulls().unique()
+        earlier = stated["from_stay_id"].drop_nulls().unique()
         missing = earlier.filter(~earlier.is_in(touched.implode()))
         if len(missing):
             more = pl.col("stay_id").is_in(missing.implode())
-            told = pl.concat([told, self._stored_statements(more)])
+            stated = pl.concat([stated, self._stored_statements(more)])
             touched = pl.concat([touched, missing])
             is_touched = pl.col("stay_id").is_in(touched.implode())
         about: dict[int, list[Statement]] = {stay: [] for stay in touched.to_list()}
-        for row in told.select(_TOLD_OF_STAY).iter_rows():
+        for row in stated.select(_TOLD_OF_STAY).iter_rows():
             about[row[0]].append(Statement(*row[1:]))
         stays = self.before.stored("stays").filter(is_touched).collect()
         movements = self.before.stored("movements").filter(is_touched).collect()
@@ -444,7 +442,7 @@ class _Append:
             others = rows.filter(~pl.col("batch").is_in(own_batches.implode()))
             for named in others.iter_rows(named=True):
                 about[named["stay_id"]].append(_of_stored_row(table, named))
-        self._earlier = _merged_visits(told)
+        self._earlier = _merged_visits(stated)
         return about, stays, movements
 
     def _histories(
@@ -530,10 +528,10 @@ def _of_stored_row(table: str, row: Mapping[str, Any]) -> Statement:
     )
 
 
-def _merged_visits(told: pl.DataFrame) -> dict[int, dict[datetime, int]]:
+def _merged_visits(stated: pl.DataFrame) -> dict[int, dict[datetime, int]]:
     """Return by visit those that were merged into it (A42), and since when."""
     found: dict[int, dict[datetime, int]] = {}
-    rows = told.filter(pl.col("from_stay_id").is_not_null())
+    rows = stated.filter(pl.col("from_stay_id").is_not_null())
     for stay, gone, since in rows.select("stay_id", "from_stay_id", "recorded").iter_rows():
         found.setdefault(stay, {})[since] = gone
     return found
@@ -545,102 +543,3 @@ def _deleted_at(at: datetime, own: Sequence[Statement]) -> Statement:
         id=0, recorded=at, position=2**62, event="A23", time=at, precision="instant",
         subject=first.subject,
     )  # fmt: skip
-
-
-def _add_stay(rows: list[tuple[Any, ...]], stay: int, history: StayHistory, batch: int) -> None:
-    last: Any = None
-    for version in history.stay:
-        last = version.content or last
-        if last is None:
-            continue
-        gone = version.recorded if version.content is None else None
-        rows.append(
-            (stay, last.subject, last.start, last.end, last.precision, last.kind, last.source,
-             last.outcome, version.recorded, False, gone, batch)
-        )  # fmt: skip
-
-
-def _add_movements(
-    rows: list[tuple[Any, ...]], stay: int, history: StayHistory, batch: int
-) -> None:
-    stored = history.stored_movements
-    for (began, is_prior), versions in history.movements.items():
-        last: Any = None
-        for version in versions:
-            last = version.content or last
-            gone = version.recorded if version.content is None else None
-            rows.append(
-                (began, is_prior, began in stored, stay, last.subject, last.start, last.end,
-                 last.precision, last.unit, last.bed, version.recorded, False, gone, batch)
-            )  # fmt: skip
-
-
-def _add_leaves(rows: list[dict[str, Any]], stay: int, history: StayHistory) -> None:
-    for left, versions in history.leaves.items():
-        last: Any = None
-        for version in versions:
-            last = version.content or last
-            if last is None:
-                continue
-            subject, end = last
-            rows.append(
-                {
-                    "subject_id": subject, "stay_id": stay, "time": left, "end_time": end,
-                    "precision": "instant", "code": LEAVE_OF_ABSENCE, "status": "done",
-                    "row_id": f"LEAVE|{stay}|{left.isoformat()}", "sequence": 0,
-                    "recorded": version.recorded, "recorded_assumed": False,
-                    "retracted": version.recorded if version.content is None else None,
-                    "file": "",
-                }
-            )  # fmt: skip
-
-
-def _changed(
-    table: str,
-    new: pl.DataFrame,
-    stored: pl.DataFrame,
-    own_batches: pl.Series,
-    since: datetime,
-    batch: int,
-) -> pl.DataFrame:
-    """Return the rows that must be appended so that readers see `new` at every moment.
-
-    `stored` is all that is stored of the same things. A reader takes of each thing the
-    last row by ``recorded`` and ``batch``. What is stored already is not appended again; a moment
-    at which something changed by what was known formerly, and no longer, repeats what
-    holds at it now.
-    """
-    key = {"subjects": "subject_id", "stays": "stay_id", "movements": "movement_id"}[table]
-    columns = [name for name in TABLES[table] if name not in ("batch", "recorded_assumed")]
-    order = [key, "recorded"]
-    held = stored.sort("recorded", "batch").unique(order, keep="last", maintain_order=True)
-    # The first version of a thing is what was known before: it is stored already.
-    is_since = pl.col("recorded") >= pl.lit(since, dtype=TIME)
-    fresh = new.filter(is_since).join(
-        held.select(columns), on=columns, how="anti", nulls_equal=True
-    )
-    outdated = held.filter(
-        is_since,
-        pl.col("batch").is_in(own_batches.implode()),
-    ).join(new, on=order, how="anti")
-    if not outdated.height:
-        return fresh
-    known = new.sort("recorded").with_columns(_is_known=pl.lit(value=True))
-    holds = (
-        outdated.select(key, "recorded")
-        .sort("recorded")
-        .join_asof(known.drop("recorded").with_columns(known["recorded"].alias("_since")),
-                   left_on="recorded", right_on="_since", by=key, strategy="backward",
-                   check_sortedness=False)
-    )  # fmt: skip
-    told = holds.filter("_is_known").with_columns(
-        retracted=pl.when(pl.col("retracted").is_not_null()).then("recorded"),
-        batch=pl.lit(batch, dtype=pl.Int64),
-    )
-    never = outdated.join(
-        holds.filter(pl.col("_is_known").is_null()), on=order, how="semi"
-    ).with_columns(retracted="recorded", batch=pl.lit(batch, dtype=pl.Int64))
-    names = list(TABLES[table])
-    again = pl.concat([told.select(names), never.select(names)])
-    again = again.join(held.select(columns), on=columns, how="anti", nulls_equal=True)
-    return pl.concat([fresh, again])

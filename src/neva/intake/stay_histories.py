@@ -171,7 +171,7 @@ def _cancelled(statements: Sequence[Statement], *, of_event: bool, doubts: set[s
     return gone
 
 
-def _last_said(statements: Iterable[Statement], what: str) -> Any:
+def _last_stated(statements: Iterable[Statement], what: str) -> Any:
     """Return what was last said of a thing; None where nothing was, or it was deleted."""
     found = None
     for one in statements:
@@ -264,10 +264,10 @@ def _believed(
     if not admits:
         doubts.add("admission-unseen")
     about = [one for one in live if one.event != "MOVEMENT"]
-    said = _last_said(about, "start")
+    stated_start = _last_stated(about, "start")
     stated = [one for one in about if one.start is not None]
-    if said is not None:
-        start, precision = said, stated[-1].start_precision or "instant"
+    if stated_start is not None:
+        start, precision = stated_start, stated[-1].start_precision or "instant"
     else:
         first = min(admits or others, key=lambda one: (one.time, one.recorded, one.position))
         start, precision = first.time, first.precision
@@ -279,9 +279,9 @@ def _believed(
         start,
         end,
         precision,
-        _last_said(about, "kind"),
-        _last_said(about, "source"),
-        _last_said(about, "outcome") if end is not None else None,
+        _last_stated(about, "kind"),
+        _last_stated(about, "source"),
+        _last_stated(about, "outcome") if end is not None else None,
     )
     movements = _movements(live, stay, update_moves=update_moves)
     return _Belief(stay, movements, _leaves(live, subject))

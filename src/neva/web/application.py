@@ -36,6 +36,7 @@ from neva.web.views import (
     data,
     decisions,
     definitions,
+    feeds,
     flow,
     jobs,
     now,
@@ -154,8 +155,8 @@ def _pages() -> Pages:
     pages = Pages()
     pages.router.include_router(sign_in_routes, include_in_schema=False)
     for view in (
-        now, work_list, pathways, quality, flow, patient, decisions, data, definitions, paper, jobs,
-        uploads,
+        now, work_list, pathways, quality, flow, patient, decisions, data, feeds, definitions,
+        paper, jobs, uploads,
     ):  # fmt: skip
         view.add_to(pages)
     return pages

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
+from datetime import datetime
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from neva.feeds.status import feed_folder, feed_names, read_status
 from neva.web.server import Server
 
 __all__ = ["Metrics"]
@@ -93,4 +95,32 @@ class Metrics:
         if work["age_hours"] is not None:
             lines.append("# TYPE neva_worker_heard_seconds gauge")
             lines.append(f"neva_worker_heard_seconds {3600 * work['age_hours']:.0f}")
+        lines += self._of_feeds()
         return "\n".join(lines) + "\n"
+
+    def _of_feeds(self) -> list[str]:
+        """Return the figures of live feeds, as they last wrote them."""
+        hospital, now = self._server.hospital.path, self._server.clock()
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in feed_names(hospital):
+            folder, label = feed_folder(hospital, name), f'{{feed="{name}"}}'
+            status, listener = (
+                read_status(folder, file) for file in ("status.json", "listener.json")
+            )
+            found["backlog"].append(f"{label} {int(status.get('backlog', 0))}")
+            found["applied_total"].append(f"{label} {int(status.get('position', 0))}")
+            last = status.get("last_arrived")
+            if last:
+                age = (now - datetime.fromisoformat(last)).total_seconds()
+                within = float(status.get("expected_within_seconds", 0))
+                found["age_seconds"].append(f"{label} {age:.0f}")
+                found["silent"].append(f"{label} {age > within:d}")
+            for reason, count in listener.get("figures", {}).get("refused", {}).items():
+                place = f'{{feed="{name}",reason="{reason}"}}'
+                found["refused_total"].append(f"{place} {int(count)}")
+        lines = []
+        for kind, rows in found.items():
+            what = "counter" if kind.endswith("_total") else "gauge"
+            lines.append(f"# TYPE neva_feed_{kind} {what}")
+            lines += [f"neva_feed_{kind}{row}" for row in rows]
+        return lines

@@ -9,13 +9,16 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from fastapi import FastAPI
 
+from neva.feeds.running import FeedProcess
 from neva.jobs.heartbeat import end_with_parent, log_failure
 from neva.jobs.worker import work_forever
 from neva.state.settings import WebSettings
@@ -132,8 +135,14 @@ def exit_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, leave)
 
 
-def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int = 1) -> None:
-    """Serve until stopped; workers stop with it.
+def serve_forever(
+    application: FastAPI,
+    settings: WebSettings,
+    *,
+    workers: int = 1,
+    feeds: Sequence[tuple[Path, str]] = (),
+) -> None:
+    """Serve until stopped; workers and feeds stop with it.
 
     Parameters
     ----------
@@ -141,6 +150,8 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
     settings : WebSettings
     workers : int
         Processes for background tasks; one that ends is replaced.
+    feeds : sequence of tuple
+        Profiles of HL7 v2 feeds, and where each listens (``HOST:PORT``).
     """
     import uvicorn
 
@@ -149,6 +160,11 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
     exit_on_sigterm()
     raise_open_files()
     started = start_workers(settings, workers)
+    hospital = str(settings.hospital)
+    listening = [
+        FeedProcess(["hl7v2", hospital, "--profile", str(profile), "--listen", address])
+        for profile, address in feeds
+    ]
     try:
         # Pseudonyms stand in some addresses: no access log.
         uvicorn.run(
@@ -162,4 +178,6 @@ def serve_forever(application: FastAPI, settings: WebSettings, *, workers: int =
             http=PatientProtocol,
         )
     finally:
+        for one in listening:
+            one.stop()
         started.stop()

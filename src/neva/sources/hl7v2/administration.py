@@ -27,7 +27,9 @@ SAYS_NOTHING: Final = frozenset(
 )  # fmt: skip
 
 
-def _said(context: Context, segment: list[str] | None, number: int, component: int = 1) -> Any:
+def _field_text(
+    context: Context, segment: list[str] | None, number: int, component: int = 1
+) -> Any:
     """Return what a field says: its text, ``""`` to delete it, None for nothing."""
     text = context.message.text(segment, number, component)
     if text:
@@ -60,31 +62,31 @@ def _mapped(known: Any, word: str | None) -> str | None:
 def _person(context: Context, pid: list[str] | None, subject: str) -> dict[str, Any]:
     """Return demographics, and hand names on."""
     message = context.message
-    said: dict[str, Any] = {"subject": subject}
+    columns: dict[str, Any] = {"subject": subject}
     if pid is None:
-        return said
-    birth = _said(context, pid, 7)
+        return columns
+    birth = _field_text(context, pid, 7)
     day = read_day(birth) if birth and birth != DELETED else None
     if birth and birth != DELETED and day is None:
         context.doubt("birth-imprecise")
-    said["birth_date"] = DELETED if birth == DELETED else day.isoformat() if day else None
-    sex = _said(context, pid, 8)
-    said["sex"] = _mapped(context.profile.all_sexes, sex)
+    columns["birth_date"] = DELETED if birth == DELETED else day.isoformat() if day else None
+    sex = _field_text(context, pid, 8)
+    columns["sex"] = _mapped(context.profile.all_sexes, sex)
     is_dead = message.text(pid, 30)
     if message.text(pid, 29) == DELETED or is_dead == "N":
-        said["death"] = DELETED
+        columns["death"] = DELETED
     else:
         death = context.time(pid, 29)
         if death is not None:
-            said["death"] = death.time.isoformat()
-            said["death_precision"] = context.profile.death_precision or death.precision
+            columns["death"] = death.time.isoformat()
+            columns["death_precision"] = context.profile.death_precision or death.precision
     name = message.repetitions(pid, 5)
     family = message.component(name[0], 1) if name else ""
     if family and family != DELETED:
         parts = [message.component(name[0], number) for number in (2, 3)]
         given = " ".join(part for part in parts if part and part != DELETED)
         context.found.persons.append(Person(subject, family, given or None, day))
-    return said
+    return columns
 
 
 # ----------------------------------------------------------------------- ADT
@@ -103,14 +105,14 @@ def _stay_columns(context: Context, event: str, pv1: list[str] | None) -> dict[s
     profile = context.profile
     unit, bed = _location(context, pv1, 3)
     prior_unit, prior_bed = _location(context, pv1, 6)
-    patient_class = _said(context, pv1, 2)
+    patient_class = _field_text(context, pv1, 2)
     kind = None
     if patient_class and patient_class not in (DELETED, "U", "N"):
         kind = profile.all_kinds.get(patient_class)
         if kind is None:
             context.doubt("class-unknown", patient_class[:20])
     start, end = context.time(pv1, 44), context.time(pv1, 45)
-    outcome = _said(context, pv1, 36)
+    outcome = _field_text(context, pv1, 36)
     expected = None
     if event in ("A01", "A02", "A04", "A05", "A08", "A14", "A15", "A16", "A21"):
         pv2 = context.message.first("PV2")
@@ -119,7 +121,7 @@ def _stay_columns(context: Context, event: str, pv1: list[str] | None) -> dict[s
     return {
         "unit": unit, "bed": bed, "prior_unit": prior_unit, "prior_bed": prior_bed,
         "kind": kind,
-        "source": _mapped(profile.sources, _said(context, pv1, 14)),
+        "source": _mapped(profile.sources, _field_text(context, pv1, 14)),
         "outcome": _mapped(profile.outcomes, outcome),
         "start": start.time if start else None,
         "start_precision": start.precision if start else None,

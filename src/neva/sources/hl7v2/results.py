@@ -116,11 +116,15 @@ def _result(
     if code is None:
         context.doubt("code-missing", "OBX-3")
         return
-    said = message.text(obx, 11)
-    if said in _NOT_ASKED:
+    status_code = message.text(obx, 11)
+    if status_code in _NOT_ASKED:
         return
-    if said not in _STATUS and said not in _WITHDRAWN and said != _CANNOT_BE_OBTAINED:
-        context.doubt("status-unknown", said[:10])
+    if (
+        status_code not in _STATUS
+        and status_code not in _WITHDRAWN
+        and status_code != _CANNOT_BE_OBTAINED
+    ):
+        context.doubt("status-unknown", status_code[:10])
     time = _observed_at(context, obx, obr) or context.sent
     if time is None:
         raise UnreadableMessageError("time-missing", "OBX-14")
@@ -130,23 +134,23 @@ def _result(
     row_id = f"OBX|{filler or f'{subject}|{stay}'}|{code}|{part}|{written}"
     columns = _value_columns(context, obx)
     attributes = columns.pop("attributes", []) + context.other_codings(field, code)
-    status = _STATUS.get(said, "final")
+    status = _STATUS.get(status_code, "final")
     if status not in ("final",):
         attributes.append({"key": "result-status", "value": status})
     panel = context.code(obr[4]) if obr is not None and len(obr) > 4 and obr[4] else None
     if panel is not None and panel != code:
         attributes.append({"key": "panel", "value": panel})
-    cancelled = said == _CANNOT_BE_OBTAINED
+    cancelled = status_code == _CANNOT_BE_OBTAINED
     context.event(
         row_id,
         code,
         time,
-        later=_IN_TURN.get(said, 0),
+        later=_IN_TURN.get(status_code, 0),
         subject=subject,
         stay=stay,
         status="not-done" if cancelled else "done",
         sequence=context.place(obx),
-        withdrawn=said in _WITHDRAWN,
+        withdrawn=status_code in _WITHDRAWN,
         attributes=attributes or None,
         **columns,
     )
