@@ -73,32 +73,35 @@ class Identities:
     def __init__(self, hospital: Hospital, state: State) -> None:
         self._hospital, self._state = hospital, state
         self._lock = threading.Lock()
-        self._version: int | None = None
+        self._held: dict[str, int | None] = {}
         self._numbers: dict[int, str] = {}
         self._births: dict[int, date | None] = {}
         self._synthetic = False
 
     def _load(self) -> None:
         manifest = self._hospital.manifest()
-        if manifest.version == self._version:
+        tables = {name: manifest.tables.get(name) for name in ("subjects", "batches")}
+        held = {"identities": manifest.identities, **tables}
+        if held == self._held:
             return
+        changed = {name for name, version in held.items() if version != self._held.get(name, -1)}
         from neva.events.synthetic import is_synthetic
 
-        rows = (
-            self._hospital.identities()
-            .filter(pl.col("kind") == "subject")
-            .select("pseudonym", "local_id")
-            .collect()
-        )
         snapshot = self._hospital.snapshot()
-        births = snapshot.subjects().select("subject_id", "birth_date").collect()
-        self._numbers = dict(rows.iter_rows())
-        self._births = {
-            subject: birth.date() if isinstance(birth, datetime) else birth
-            for subject, birth in births.iter_rows()
-        }
-        self._synthetic = is_synthetic(snapshot)
-        self._version = manifest.version
+        if "identities" in changed:
+            rows = (
+                self._hospital.identities()
+                .filter(pl.col("kind") == "subject")
+                .select("pseudonym", "local_id")
+                .collect()
+            )
+            self._numbers = dict(rows.iter_rows())
+        if "subjects" in changed:
+            births = snapshot.subjects().select("subject_id", "birth_date").collect()
+            self._births = dict(births.iter_rows())
+        if "batches" in changed:
+            self._synthetic = is_synthetic(snapshot)
+        self._held = held
 
     def _visible_to_units(
         self, subjects: Sequence[int], units: tuple[str, ...], placed: Mapping[int, str | None]

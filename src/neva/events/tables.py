@@ -8,6 +8,7 @@ files as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -228,11 +229,22 @@ def version_of(path: Path) -> int | None:
     return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None
 
 
-def file_names(path: Path, version: int) -> list[str]:
-    """List the Parquet files of one version of a table, by their names in its folder."""
+@lru_cache(maxsize=256)
+def _names_of(path: Path, version: int, _: tuple[int, ...]) -> tuple[str, ...]:
     # Tables have no partitions: a file's name is all that its address must tell.
     uris = DeltaTable(path, version=version).file_uris()
-    return sorted(uri.rpartition("/")[2] for uri in uris)
+    return tuple(sorted(uri.rpartition("/")[2] for uri in uris))
+
+
+def file_names(path: Path, version: int) -> list[str]:
+    """List the Parquet files of one version of a table, by their names in its folder."""
+    try:
+        # A version never changes; its entry in the log tells a folder made anew from the old one.
+        found = (path / "_delta_log" / f"{version:020}.json").stat()
+    except OSError:
+        return list(_names_of.__wrapped__(path, version, ()))
+    told = (found.st_ino, found.st_mtime_ns, found.st_size)
+    return list(_names_of(path, version, told))
 
 
 def file_list(path: Path, version: int) -> list[str]:

@@ -279,7 +279,9 @@ def render(
     def kept(name: str, make: Callable[[], str]) -> str:
         if not view.keep:
             return make()
-        part: str = server.kept(("part", template, name, words.code, *view.keep), make, most=200)
+        part: str = server.kept(
+            ("part", template, name, words.code, *view.keep), make, basis="", most=200
+        )
         return part
 
     def written_cell(cell: Any, column: Column) -> str | Markup:

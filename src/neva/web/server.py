@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from neva.access.viewer import Viewer
 from neva.cds.service import Bedside
 from neva.census import units_above
+from neva.census.basis import basis_of
 from neva.census.current_entries import newest_recorded
 from neva.errors import ConflictError
 from neva.events.hospital import Hospital
@@ -51,6 +52,10 @@ _GOOD_FOR: Final = {
 }
 
 
+#: Begins the basis of what was made of the whole hospital.
+_OF_VERSION: Final = "version "
+
+
 class Server:
     """What the pages share.
 
@@ -79,8 +84,8 @@ class Server:
         self._lock = threading.RLock()
         self._version: int | None = None
         self._views: dict[datetime, Snapshot] = {}
-        self._kept: dict[tuple[Any, ...], Any] = {}
-        self._making: dict[tuple[int | None, tuple[Any, ...]], threading.Lock] = {}
+        self._kept: dict[tuple[Any, ...], tuple[str, Any]] = {}
+        self._making: dict[tuple[str, tuple[Any, ...]], threading.Lock] = {}
 
     @cached_property
     def results(self) -> Results:
@@ -110,15 +115,18 @@ class Server:
         return self.settings.now()
 
     def now(self) -> datetime:
-        """Return the *now* of the pages, to the minute: nothing later is used.
+        """Return the *now* of the pages: nothing later is used.
 
-        Where the clock stands at the data cut (a demonstration, a study), it
-        is the cut.
+        It is the minute, or the time of the newest version where that was written
+        within it: what a feed has just delivered is seen at once. Where the clock
+        stands at the data cut (a demonstration, a study), it is the cut.
         """
+        manifest = self.hospital.manifest()
         if self.settings.clock == "data":
-            manifest = self.hospital.manifest()
             return manifest.last or manifest.written
-        return self.settings.now().replace(second=0, microsecond=0)
+        clock = self.settings.now()
+        minute = clock.replace(second=0, microsecond=0)
+        return manifest.written if minute < manifest.written <= clock else minute
 
     def snapshot(self, at: datetime | None = None) -> Snapshot:
         """View the hospital at its current version, as known at a time (*now* by default)."""
@@ -128,7 +136,13 @@ class Server:
             if version != self._version:
                 self._version = version
                 self._views.clear()
-                self._kept.clear()
+                gone = [
+                    key
+                    for key, (basis, _) in self._kept.items()
+                    if basis.startswith(_OF_VERSION) and basis != self._of_version()
+                ]
+                for key in gone:
+                    del self._kept[key]
             if at not in self._views:
                 if len(self._views) >= 16:
                     self._views.pop(next(iter(self._views)))
@@ -140,32 +154,68 @@ class Server:
         self.snapshot()
         return self.kept(("whole",), self.hospital.snapshot)
 
-    def kept(self, key: tuple[Any, ...], make: Callable[[], Made], *, most: int = 64) -> Made:
-        """Return something made of the current version, made once and kept in memory.
+    def _of_version(self) -> str:
+        return f"{_OF_VERSION}{self._version}"
+
+    def kept(
+        self,
+        key: tuple[Any, ...],
+        make: Callable[[], Made],
+        *,
+        basis: str | None = None,
+        most: int = 64,
+    ) -> Made:
+        """Return something made once and kept in memory as long as its basis is the same.
 
         Who asks for what another one is making waits for that.
+
+        Parameters
+        ----------
+        key : tuple
+            What it is; the first part names its kind.
+        make : callable
+        basis : str, optional
+            Names what it was made of. The current version of the hospital if not
+            given; empty: the key says everything.
+        most : int
+            So many of a kind are kept, those that were asked for last.
         """
         with self._lock:
-            if key in self._kept:
-                return cast("Made", self._kept[key])
-            version = self._version
-            making = self._making.setdefault((version, key), threading.Lock())
+            basis = self._of_version() if basis is None else basis
+            if (held := self._kept.get(key)) is not None and held[0] == basis:
+                self._kept[key] = self._kept.pop(key)
+                return cast("Made", held[1])
+            making = self._making.setdefault((basis, key), threading.Lock())
         with making:
             with self._lock:
-                if self._version == version and key in self._kept:
-                    return cast("Made", self._kept[key])
+                if (held := self._kept.get(key)) is not None and held[0] == basis:
+                    return cast("Made", held[1])
             try:
                 made = make()
                 with self._lock:
                     # What was made of a version that is no longer the current one is not kept.
-                    if self._version == version:
-                        while len(self._kept) >= most:
-                            self._kept.pop(next(iter(self._kept)))
-                        self._kept[key] = made
+                    if not basis.startswith(_OF_VERSION) or basis == self._of_version():
+                        self._keep(key, basis, made, most)
             finally:
                 with self._lock:
-                    self._making.pop((version, key), None)
+                    self._making.pop((basis, key), None)
         return made
+
+    def _keep(self, key: tuple[Any, ...], basis: str, made: Any, most: int) -> None:
+        self._kept.pop(key, None)
+        alike = [one for one in self._kept if one[0] == key[0]]
+        for one in alike[: max(0, len(alike) - most + 1)]:
+            del self._kept[one]
+        self._kept[key] = basis, made
+
+    def _contents(self, table: str) -> str:
+        """Name what a table holds, whatever other tables do."""
+        return f"{table} {self.hospital.manifest().tables.get(table)}"
+
+    def beds_basis(self, at: datetime) -> str:
+        """Name what a bed board of a time rests on: see :func:`neva.census.basis.basis_of`."""
+        snapshot = self.snapshot(at)
+        return self.kept(("beds basis", at), lambda: basis_of(snapshot))
 
     # ----------------------------------------------------------------- origin
 
@@ -177,7 +227,8 @@ class Server:
     def is_synthetic(self) -> bool:
         """Whether any patient is synthetic."""
         snapshot = self.whole()
-        return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot)))
+        basis = self._contents("batches")
+        return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot), basis=basis))
 
     def newest(self) -> datetime | None:
         """When the newest thing was recorded, as far as *now* knows."""
@@ -222,13 +273,15 @@ class Server:
             rows = snapshot.units().select("unit", "name").collect()
             return {unit: name or unit for unit, name in rows.iter_rows()}
 
-        found: dict[str, str] = self.kept(("units",), ask)
+        found: dict[str, str] = self.kept(("units",), ask, basis=self._contents("units"))
         return found
 
     def units_above(self) -> dict[str, tuple[str, ...]]:
         """Return each unit's units above it, the nearest first."""
         snapshot = self.whole()
-        found: dict[str, tuple[str, ...]] = self.kept(("above",), lambda: units_above(snapshot))
+        found: dict[str, tuple[str, ...]] = self.kept(
+            ("above",), lambda: units_above(snapshot), basis=self._contents("units")
+        )
         return found
 
     def may_see(self, units: tuple[str, ...] | None, unit: str | None) -> bool:

@@ -37,7 +37,7 @@ changes:
 
 def forecast_of(asked: Asked) -> tuple[Any, str | None]:
     """Return the newest forecast, and the job that makes a newer one."""
-    at = asked.now.replace(minute=0)
+    at = asked.now.replace(minute=0, second=0, microsecond=0)
     return asked.server.computed("forecast", {"at": at.isoformat()}, asked.viewer)
 
 

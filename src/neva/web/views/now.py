@@ -38,25 +38,40 @@ MOST_REVIEWS: Final = 10
 def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
     """Make the bed board of now, with the newest forecast; and the job that makes a newer one."""
     server = asked.server
-    at = asked.now.replace(minute=0)
+    at = asked.now.replace(minute=0, second=0, microsecond=0)
     result, job = server.computed("forecast", {"at": at.isoformat()}, asked.viewer)
     forecast = moves = None
     key = ""
     if result is not None:
-        key = result.id
         forecast, moves = server.kept(
-            ("forecast", key),
+            ("forecast", result.id),
             lambda: (
                 read_forecast(result.attachment("forecast.json")),
                 read_moves(result.attachment("moves.json")),
             ),
+            basis="",
         )
+        key = result.id
         if not timedelta(0) <= asked.now - forecast.issued <= OLDEST_FORECAST:
-            forecast = moves = None
-    snapshot = server.snapshot()
+            key, forecast, moves = "", None, None
+    snapshot = server.snapshot(asked.now)
+    basis = f"{server.beds_basis(asked.now)}/{key}"
+    # To the minute: what is told meanwhile of others' beds changes it, a second does not.
     board = server.kept(
-        ("board", asked.now, key),
-        lambda: bed_board(snapshot, at=asked.now, forecast=forecast, moves=moves),
+        ("board", asked.now.replace(second=0, microsecond=0), key),
+        lambda: replace(
+            bed_board(snapshot, at=asked.now, forecast=forecast, moves=moves), basis=basis
+        ),
+        basis=basis,
+    )
+    newest = server.newest()
+    age = None if newest is None else (asked.now - newest).total_seconds() / 60
+    board = replace(
+        board,
+        newest=newest,
+        age_minutes=age,
+        is_stale=age is None or age > board.settings.stale_after_minutes,
+        identity=snapshot.identity,
     )
     return board, job
 
@@ -66,7 +81,7 @@ def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
 
     One that was made for another hour is none: its deadlines would mislead.
     """
-    at = asked.now.replace(minute=asked.now.minute // 15 * 15)
+    at = asked.now.replace(minute=asked.now.minute // 15 * 15, second=0, microsecond=0)
     result, job = asked.server.computed("work-list", {"at": at.isoformat()}, asked.viewer)
     if result is None:
         return None, job
@@ -488,11 +503,11 @@ def now(asked: Asked) -> ViewModel:
     treats = asked.sees_patients
     # Two hundred people look at once: what is the same for many is made once.
     key = (
-        asked.now, board.identity, board.forecast_issued, asked.viewer.units, treats,
-        asked.server.feed()["is_stale"], words.code,
+        board.now, board.basis, asked.viewer.units, treats, asked.server.feed()["is_stale"],
+        words.code,
     )  # fmt: skip
     counts: _Counts = asked.server.kept(
-        ("now", *key), lambda: _now_counts(asked, board), most=_MOST_KEPT
+        ("now", *key), lambda: _now_counts(asked, board), basis="", most=_MOST_KEPT
     )
     tables = [counts.units]
     if treats:
