@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import defaultdict
@@ -9,9 +10,13 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from neva.web.security.access import CHANGES
 from neva.web.server import Server
 
 __all__ = ["Metrics"]
+
+#: What is not put into a label as it stands.
+_LABEL: Final = re.compile(r"[^\w.-]")
 
 #: Upper ends of the histogram, seconds.
 _ENDS: Final = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -33,18 +38,20 @@ class Metrics:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            began, status = time.perf_counter(), 500
+            began, status, head = time.perf_counter(), 500, 0.0
 
             async def noted(message: Message) -> None:
-                nonlocal status
+                nonlocal status, head
                 if message["type"] == "http.response.start":
-                    status = message["status"]
+                    status, head = message["status"], time.perf_counter()
                 await send(message)
 
             try:
                 await app(scope, receive, noted)
             finally:
-                self._note(scope, status, time.perf_counter() - began)
+                # A page's stream of changes is open for hours: until its head, then.
+                is_stream = head and scope["path"].endswith(CHANGES)
+                self._note(scope, status, (head if is_stream else time.perf_counter()) - began)
 
         return counted
 
@@ -86,6 +93,15 @@ class Metrics:
         if age is not None:
             lines.append("# TYPE neva_data_age_seconds gauge")
             lines.append(f"neva_data_age_seconds {3600 * age:.0f}")
+        lines.append("# HELP neva_feed_silent 1: a feed should have been heard of since.")
+        lines.append("# TYPE neva_feed_silent gauge")
+        lines += [
+            f'neva_feed_silent{{feed="{_LABEL.sub("_", one.name)}"}} {one.is_silent:d}'
+            for one in self._server.feeds()
+        ]
+        lines.append("# HELP neva_pages_followed Open pages that are told of changes.")
+        lines.append("# TYPE neva_pages_followed gauge")
+        lines.append(f"neva_pages_followed {len(self._server.changes)}")
         work = self._server.worker()
         lines.append("# HELP neva_worker_silent 1: no worker has been heard of for a minute.")
         lines.append("# TYPE neva_worker_silent gauge")

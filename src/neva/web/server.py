@@ -20,6 +20,7 @@ from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.state import State
 from neva.state.settings import WebSettings
+from neva.web.feeds import STALE_AFTER, Feed, feed_of, read_feeds
 from neva.web.security.access import Forbidden
 from neva.web.security.passwords import PasswordChecks
 
@@ -27,13 +28,12 @@ if TYPE_CHECKING:
     from neva.access.identities import Identities, Person
     from neva.jobs.kept_uploads import Uploads
     from neva.jobs.results import Result, Results
+    from neva.web.changes import Changes
 
 __all__ = ["RETRY_AFTER", "Server"]
 
 Made = TypeVar("Made")
 
-#: Data older than this turn the page red.
-STALE_AFTER: Final = timedelta(minutes=60)
 #: When no worker has been heard of for so long, pages and monitors are told.
 SILENT_AFTER: Final = timedelta(minutes=1)
 #: What could not be computed is tried again by whoever looks, after so long.
@@ -93,6 +93,13 @@ class Server:
         from neva.jobs.results import Results
 
         return Results(self.settings, self.state, self.hospital)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What has changed since pages were made."""
+        from neva.web.changes import Changes
+
+        return Changes(self)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -241,15 +248,29 @@ class Server:
         found: datetime | None = self.kept(("newest", at), ask)
         return found
 
+    def feeds(self) -> Sequence[Feed]:
+        """Say where the data come from, and how old they are by each.
+
+        Feeds report of themselves; where none does, the newest time at which
+        movements were recorded speaks for all.
+        """
+        told = read_feeds(self.hospital.path, self.clock())
+        return told or [feed_of("", self.newest(), self.now(), STALE_AFTER)]
+
     def feed(self) -> dict[str, Any]:
-        """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``."""
-        newest, at = self.newest(), self.now()
-        age = None if newest is None else at - newest
+        """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``; of which ``feeds``.
+
+        The age is that of the feed that was not heard of for longest, and one that is
+        silent makes the whole stale.
+        """
+        feeds = self.feeds()
+        worst = min(feeds, key=lambda one: (one.last is not None, one.last or self._begun))
         return {
-            "newest": newest,
-            "age_hours": None if age is None else age.total_seconds() / 3600,
-            "is_stale": age is None or age > STALE_AFTER,
+            "newest": worst.last,
+            "age_hours": worst.age_hours,
+            "is_stale": any(one.is_silent for one in feeds),
             "clock": self.settings.clock,
+            "feeds": feeds,
         }
 
     def worker(self) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from neva.events.operational_codes import DELAY_REASONS
 from neva.jobs.flow import read_forecast, read_moves
 from neva.operations.bed_board import BedBoard, bed_board
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
+from neva.web.streams import Follows
 
 __all__ = [
+    "RESTS_ON",
     "add_to",
     "board_of",
     "patient_labels",
@@ -23,6 +25,8 @@ __all__ = [
     "tasks_of",
 ]
 
+#: What every page with a bed board rests on.
+RESTS_ON: Final = ("beds", "forecast", "feeds", "worker", "minute")
 #: Chances from which on a group of units is marked.
 AT_RISK: Final = 0.8
 SHORT: Final = 0.5
@@ -56,7 +60,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
             key, forecast, moves = "", None, None
     snapshot = server.snapshot(asked.now)
     basis = f"{server.beds_basis(asked.now)}/{key}"
-    # To the minute: what is told meanwhile of others' beds changes it, a second does not.
+    # To the minute: what became known within it changes the basis, a second does not.
     board = server.kept(
         ("board", asked.now.replace(second=0, microsecond=0), key),
         lambda: replace(
@@ -64,13 +68,13 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
         ),
         basis=basis,
     )
-    newest = server.newest()
-    age = None if newest is None else (asked.now - newest).total_seconds() / 60
+    feed = server.feed()
+    age = feed["age_hours"]
     board = replace(
         board,
-        newest=newest,
-        age_minutes=age,
-        is_stale=age is None or age > board.settings.stale_after_minutes,
+        newest=feed["newest"],
+        age_minutes=None if age is None else 60 * age,
+        is_stale=feed["is_stale"],
         identity=snapshot.identity,
     )
     return board, job
@@ -594,5 +598,5 @@ def wallboard(asked: Asked) -> ViewModel:
 
 def add_to(pages: Pages) -> None:
     """Add the pages."""
-    pages.add("/now", now, template="now.html")
-    pages.add("/wallboard", wallboard, template="wallboard.html")
+    pages.add("/now", now, template="now.html", follows=Follows(RESTS_ON, ("work-list",)))
+    pages.add("/wallboard", wallboard, template="wallboard.html", follows=Follows(RESTS_ON))
