@@ -189,9 +189,7 @@ class Jobs:
         table = tables.jobs
         asked = (
             sa.select(table.c.kind, sa.func.max(table.c.ended))
-            .where(
-                table.c.at >= utc(since), table.c.kind.in_(kinds), table.c.ended.is_not(None)
-            )
+            .where(table.c.at >= utc(since), table.c.kind.in_(kinds), table.c.ended.is_not(None))
             .group_by(table.c.kind)
         )
         with self._database.reading() as connection:

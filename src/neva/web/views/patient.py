@@ -448,8 +448,6 @@ def state_purpose(
 
 def add_to(pages: Pages) -> None:
     """Add the pages."""
-    follows = Follows(
-        ("feeds", "worker", "patient"), subject=_subject, refuse=_refuse_as_the_page
-    )
+    follows = Follows(("feeds", "worker", "patient"), subject=_subject, refuse=_refuse_as_the_page)
     pages.add("/patient/{subject}", patient, template="patient.html", follows=follows)
     pages.router.include_router(routes, include_in_schema=False)
