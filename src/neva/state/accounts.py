@@ -74,7 +74,8 @@ def _same_letters(password: str) -> bytes:
 
 
 def _account(row: Any) -> Account:
-    return Account(row.name, row.shown, row.role, units_of(row.units), row.issuer, bool(row.disabled),
+    units = units_of(row.units)
+    return Account(row.name, row.shown, row.role, units, row.issuer, bool(row.disabled),
                    row.password is not None)  # fmt: skip
 
 

@@ -188,13 +188,12 @@ class Jobs:
         """Return when a job of each kind last ended, of those queued since a time."""
         table = tables.jobs
         asked = (
-            sa.select(table.c.kind, sa.func.max(table.c.ended))
+            sa.select(table.c.kind, sa.func.max(table.c.ended).label("last"))
             .where(table.c.at >= utc(since), table.c.kind.in_(kinds), table.c.ended.is_not(None))
             .group_by(table.c.kind)
         )
         with self._database.reading() as connection:
-            rows = connection.execute(asked).all()
-        return {kind: last for kind, last in rows}
+            return {row.kind: row.last for row in connection.execute(asked)}
 
     def take(self, worker: str, *, at: datetime) -> Job | None:
         """Give a worker the oldest job, and no other worker the same.

@@ -485,7 +485,7 @@ class Pages:
     def add(
         self, path: str, build: Build, *, template: str, follows: Follows | None = None
     ) -> None:
-        """Add a page with its twins ``.json`` and ``.csv``; one that renews itself, ``/changes``."""
+        """Add a page with its twins ``.json`` and ``.csv``; one that renews itself, with more."""
 
         def html(request: Request) -> Response:
             asked = asked_of(request)

@@ -33,6 +33,8 @@ SHORT: Final = 0.5
 #: An older forecast says nothing of tonight; an older work list misleads.
 OLDEST_FORECAST: Final = timedelta(hours=12)
 OLDEST_WORK_LIST: Final = timedelta(hours=1)
+#: The board of each minute is another; few are looked at at once.
+_BOARDS_KEPT: Final = 4
 #: Pages that are the same for many, kept at most: units, roles and languages by minute.
 _MOST_KEPT: Final = 200
 #: Patients in need of review.
@@ -54,6 +56,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
                 read_moves(result.attachment("moves.json")),
             ),
             basis="",
+            most=_BOARDS_KEPT,
         )
         key = result.id
         if not timedelta(0) <= asked.now - forecast.issued <= OLDEST_FORECAST:
@@ -67,6 +70,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
             bed_board(snapshot, at=asked.now, forecast=forecast, moves=moves), basis=basis
         ),
         basis=basis,
+        most=_BOARDS_KEPT,
     )
     feed = server.feed()
     age = feed["age_hours"]
