@@ -13,7 +13,7 @@ from tests.doors import NOW, PASSWORD, build, csrf_of, doors, sign_in
 from tests.hospitals import event, take
 from tests.sites import free_port, running
 
-from neva.events.hospital import open_hospital
+from neva.events.hospital import COMPACT_ABOVE_FILES, open_hospital
 from neva.state.entries import new_entry
 from neva.web import streams
 from neva.web.changes import LOOK_EVERY
@@ -164,6 +164,27 @@ def test_a_result_changes_the_page_of_its_patient_and_of_nobody_else(made, tmp_p
         assert streams_of[other].told() == []
         # Beds and their forecast rest on nothing of it.
         assert not any("beds" in one for one in streams_of["/now"].told())
+
+
+def test_tables_that_are_rewritten_renew_no_page(made, tmp_path):
+    """Files are joined every few minutes under a live feed: each open record would be audited."""
+    mine, other = (f"/patient/{made.subjects[name]}" for name in ("a1", "b1"))
+    hospital = open_hospital(made.settings.hospital)
+    with client_of(made) as client:
+        watched, spared = follow(client, mine), follow(client, other)
+        rewritten = 0
+        for number in range(COMPACT_ABOVE_FILES + 2):
+            files = set(hospital.snapshot().files("events"))
+            deliver(made, tmp_path, f"result-{number}", subject="a1")
+            if not files <= set(hospital.snapshot().files("events")):
+                rewritten += 1
+                time.sleep(3 * LOOK_EVERY)
+        assert rewritten >= 1
+        assert wait_for(lambda: watched.ids()[-1:] == [seen(client, mine)["seen"]])
+        assert spared.told() == []
+        # What the rewritten table tells of somebody is told.
+        deliver(made, tmp_path, "last", subject="b1")
+        assert wait_for(spared.told)
 
 
 def test_entries_tasks_and_results_are_told(made):

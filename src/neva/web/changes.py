@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from neva.errors import NotFoundError
+from neva.errors import NevaError, NotFoundError
+from neva.events.schema import KEYS
 from neva.events.snapshot import Snapshot
 from neva.jobs.heartbeat import log_failure
 
@@ -196,11 +197,21 @@ class Changes:
         before, self._snapshot = self._snapshot, snapshot
         if before is not None and before.version == snapshot.version:
             return
-        subjects = None if before is None else _told_since(before, snapshot)
-        if subjects is None or len(self._told) + len(subjects) > _MOST_SUBJECTS:
-            self._told, self._since = {}, snapshot.version
+        with self._lock:
+            watched = {one.subject for one in self._listeners if one.subject is not None}
+        told = None if before is None else _told_since(before, snapshot)
+        if told is not None and len(self._told) + len(told) <= _MOST_SUBJECTS:
+            self._told = self._told | dict.fromkeys(told, snapshot.version)
             return
-        self._told = self._told | dict.fromkeys(subjects, snapshot.version)
+        # Tables were rewritten, or nobody looked: those whose pages are open are looked at.
+        changed = watched if before is None else _changed(before, snapshot, watched)
+        self._told = {
+            subject: snapshot.version
+            if subject in changed
+            else self._told.get(subject, self._since)
+            for subject in watched
+        }
+        self._since = snapshot.version
 
     # -------------------------------------------------------------- listeners
 
@@ -221,7 +232,7 @@ class Changes:
             self._listeners.discard(listener)
 
     def _watch(self) -> None:
-        checked = time.monotonic()
+        checked, is_well = time.monotonic(), True
         while True:
             time.sleep(LOOK_EVERY)
             with self._lock:
@@ -238,8 +249,11 @@ class Changes:
                 if time.monotonic() - checked >= _SIGNED_IN_EVERY:
                     checked = time.monotonic()
                     self._end_those_signed_out(listeners)
+                is_well = True
             except Exception as error:  # a state that is locked: it is looked at again
-                log_failure("the watcher of changes could not look", error)
+                if is_well:
+                    log_failure("the watcher of changes could not look", error)
+                is_well = False
 
     def _end_those_signed_out(self, listeners: Sequence[Listener]) -> None:
         server = self._server
@@ -247,26 +261,41 @@ class Changes:
         known = server.state.sessions.open_roles(sessions, at=server.clock())
         for one in listeners:
             viewer = one.viewer
-            goes_on = (
-                known.get(viewer.session) == (viewer.role, viewer.units)
-                if viewer.session
-                else one.is_let_in()
-            )
+            if viewer.session:
+                goes_on = known.get(viewer.session) == (viewer.role, viewer.units)
+            else:
+                goes_on = _is_let_in(one)
             if not goes_on:
                 one.is_over = True
                 one.wake()
 
 
+def _is_let_in(listener: Listener) -> bool:
+    try:
+        return listener.is_let_in()
+    except NevaError:  # the file of tokens cannot be read: nobody is let in by it
+        return False
+
+
+def _new_files(before: Snapshot, after: Snapshot, table: str) -> tuple[list[str], list[str]]:
+    """Give the files of a table that only the earlier version has, and those only the later has."""
+    held, holds = before.files(table), after.files(table)
+    return sorted(set(held) - set(holds)), sorted(set(holds) - set(held))
+
+
 def _told_since(before: Snapshot, after: Snapshot) -> set[int] | None:
-    """Whom the files tell of that one version has and an earlier one had not; None: of anybody."""
+    """Whom the files tell of that one version has and an earlier one had not.
+
+    None where it would have to be looked for among too many rows: a table was
+    rewritten, or a whole delivery was imported.
+    """
     found: set[int] = set()
     for table in _OF_PATIENTS:
         try:
-            held, holds = set(before.files(table)), after.files(table)
+            gone, new = _new_files(before, after, table)
         except NotFoundError:  # a vacuum has dropped the earlier one
             return None
-        new = [one for one in holds if one not in held]
-        if held - set(holds):
+        if gone:
             return None
         if not new:
             continue
@@ -275,3 +304,30 @@ def _told_since(before: Snapshot, after: Snapshot) -> set[int] | None:
             return None
         found |= set(rows.unique().collect()["subject_id"])
     return found
+
+
+def _changed(before: Snapshot, after: Snapshot, subjects: set[int]) -> set[int]:
+    """Of some patients, those with other rows in one version than in an earlier one."""
+
+    def rows(files: list[str], table: str) -> dict[int, tuple[int, int]]:
+        if not files or not subjects:
+            return {}
+        named = pl.struct(*KEYS[table], "batch", "recorded", "retracted").hash()
+        found = (
+            pl.scan_parquet(files, glob=False)
+            .filter(pl.col("subject_id").is_in(sorted(subjects)))
+            .group_by("subject_id")
+            .agg(pl.len(), _sum=named.cast(pl.Int128).sum())
+            .collect()
+        )
+        return {subject: (count, told) for subject, count, told in found.iter_rows()}
+
+    changed: set[int] = set()
+    for table in _OF_PATIENTS:
+        try:
+            gone, new = _new_files(before, after, table)
+            earlier, later = rows(gone, table), rows(new, table)
+        except (NotFoundError, FileNotFoundError):
+            return subjects
+        changed |= {one for one in subjects if earlier.get(one) != later.get(one)}
+    return changed

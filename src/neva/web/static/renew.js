@@ -139,6 +139,10 @@
     attributes(document.documentElement, fresh.documentElement);
     renewNode(body, fresh.body, changed);
     remember(document);
+    if (!body.dataset.changes) {
+      isOver = true; // such as a patient's page whose purpose has to be stated again
+      close();
+    }
     document.dispatchEvent(new CustomEvent("neva:renewed"));
     if (focused && document.activeElement === body) {
       document.querySelector(focused)?.focus({ preventScroll: true });
