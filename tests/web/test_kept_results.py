@@ -131,6 +131,22 @@ def test_what_was_made_of_a_version_goes_with_it_and_what_names_its_basis_stays(
     assert made_of[-1] == "beds"
 
 
+def test_a_version_that_comes_while_a_page_is_made_is_not_mixed_with_the_one_before(made, tmp_path):
+    """A board of the version before was kept under the name of the later one."""
+    server = made.application.state.server
+    earlier = server.snapshot()
+    hospital = open_hospital(made.settings.hospital)
+    about = {"subject": "n", "stay": "sn", "start": earlier.now, "recorded": earlier.now,
+             "file": "a", "row": 1}  # fmt: skip
+    take(hospital, tmp_path / "new", stays=[about | {"kind": "inpatient"}],
+         movements=[about | {"unit": "alpha"}], now=NOW + HOUR)  # fmt: skip
+    later = server.snapshot(earlier.now)
+    assert later.version == earlier.version + 1
+    of_the_earlier = server.beds_basis(earlier)
+    assert server.beds_basis(later) != of_the_earlier
+    assert server.beds_basis(later) == server.beds_basis(hospital.snapshot(as_of=later.now))
+
+
 def test_those_asked_for_last_are_kept_by_kind(made):
     server = made.application.state.server
     server.snapshot()

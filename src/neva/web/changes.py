@@ -181,7 +181,7 @@ class Changes:
             waiting.setdefault(int(one.subject), []).append(about)
         ends = state.jobs.last_ends(_RESULTS, since=clock - _ENDED_WITHIN)
         topics = {
-            "beds": server.beds_basis(at),
+            "beds": server.beds_basis(snapshot),
             "entries": _short(sorted(waiting.items())),
             "tasks": _short(state.work.last_change()),
             **{kind: _short(ends.get(kind)) for kind in _RESULTS},

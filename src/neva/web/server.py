@@ -56,6 +56,15 @@ _GOOD_FOR: Final = {
 _OF_VERSION: Final = "version "
 
 
+def _of_version(version: int | None) -> str:
+    return f"{_OF_VERSION}{version}"
+
+
+def _contents(snapshot: Snapshot, table: str) -> str:
+    """Name what a table holds in a view, whatever other tables do."""
+    return f"{table}: {' '.join(snapshot.files(table))}"
+
+
 class Server:
     """What the pages share.
 
@@ -146,7 +155,7 @@ class Server:
                 gone = [
                     key
                     for key, (basis, _) in self._kept.items()
-                    if basis.startswith(_OF_VERSION) and basis != self._of_version()
+                    if basis.startswith(_OF_VERSION) and basis != _of_version(self._version)
                 ]
                 for key in gone:
                     del self._kept[key]
@@ -160,9 +169,6 @@ class Server:
         """View everything recorded so far, *now* being the data cut: for studies of the past."""
         self.snapshot()
         return self.kept(("whole",), self.hospital.snapshot)
-
-    def _of_version(self) -> str:
-        return f"{_OF_VERSION}{self._version}"
 
     def kept(
         self,
@@ -188,7 +194,7 @@ class Server:
             So many of a kind are kept, those that were asked for last.
         """
         with self._lock:
-            basis = self._of_version() if basis is None else basis
+            basis = _of_version(self._version) if basis is None else basis
             if (held := self._kept.get(key)) is not None and held[0] == basis:
                 self._kept[key] = self._kept.pop(key)
                 return cast("Made", held[1])
@@ -201,7 +207,7 @@ class Server:
                 made = make()
                 with self._lock:
                     # What was made of a version that is no longer the current one is not kept.
-                    if not basis.startswith(_OF_VERSION) or basis == self._of_version():
+                    if not basis.startswith(_OF_VERSION) or basis == _of_version(self._version):
                         self._keep(key, basis, made, most)
             finally:
                 with self._lock:
@@ -215,14 +221,14 @@ class Server:
             del self._kept[one]
         self._kept[key] = basis, made
 
-    def _contents(self, table: str) -> str:
-        """Name what a table holds, whatever other tables do."""
-        return f"{table} {self.hospital.manifest().tables.get(table)}"
-
-    def beds_basis(self, at: datetime) -> str:
-        """Name what a bed board of a time rests on: see :func:`neva.census.basis.basis_of`."""
-        snapshot = self.snapshot(at)
-        return self.kept(("beds basis", at), lambda: basis_of(snapshot))
+    def beds_basis(self, snapshot: Snapshot) -> str:
+        """Name what a bed board of a view rests on: see :func:`neva.census.basis.basis_of`."""
+        return self.kept(
+            ("beds basis", snapshot.now),
+            lambda: basis_of(snapshot),
+            # Not the current version: it may have moved on since the view was taken.
+            basis=_of_version(snapshot.version),
+        )
 
     # ----------------------------------------------------------------- origin
 
@@ -234,7 +240,7 @@ class Server:
     def is_synthetic(self) -> bool:
         """Whether any patient is synthetic."""
         snapshot = self.whole()
-        basis = self._contents("batches")
+        basis = _contents(snapshot, "batches")
         return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot), basis=basis))
 
     def newest(self) -> datetime | None:
@@ -245,7 +251,8 @@ class Server:
         def ask() -> datetime | None:
             return newest_recorded(snapshot)
 
-        found: datetime | None = self.kept(("newest", at), ask)
+        basis = _of_version(snapshot.version)
+        found: datetime | None = self.kept(("newest", at), ask, basis=basis)
         return found
 
     def feeds(self) -> Sequence[Feed]:
@@ -294,14 +301,14 @@ class Server:
             rows = snapshot.units().select("unit", "name").collect()
             return {unit: name or unit for unit, name in rows.iter_rows()}
 
-        found: dict[str, str] = self.kept(("units",), ask, basis=self._contents("units"))
+        found: dict[str, str] = self.kept(("units",), ask, basis=_contents(snapshot, "units"))
         return found
 
     def units_above(self) -> dict[str, tuple[str, ...]]:
         """Return each unit's units above it, the nearest first."""
         snapshot = self.whole()
         found: dict[str, tuple[str, ...]] = self.kept(
-            ("above",), lambda: units_above(snapshot), basis=self._contents("units")
+            ("above",), lambda: units_above(snapshot), basis=_contents(snapshot, "units")
         )
         return found
 

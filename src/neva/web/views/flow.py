@@ -230,7 +230,9 @@ def flow(asked: Asked) -> ViewModel:
         for number, one in enumerate(shown[:MOST_FANS])
     }
     judged, judging = asked.server.computed(
-        "evaluation", {"at": asked.now.replace(hour=0, minute=0).isoformat()}, asked.viewer
+        "evaluation",
+        {"at": asked.now.replace(hour=0, minute=0, second=0, microsecond=0).isoformat()},
+        asked.viewer,
     )
     tables = [
         _horizon_table(asked, content, places, steps),

@@ -62,7 +62,7 @@ def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
         if not timedelta(0) <= asked.now - forecast.issued <= OLDEST_FORECAST:
             key, forecast, moves = "", None, None
     snapshot = server.snapshot(asked.now)
-    basis = f"{server.beds_basis(asked.now)}/{key}"
+    basis = f"{server.beds_basis(snapshot)}/{key}"
     # To the minute: what became known within it changes the basis, a second does not.
     board = server.kept(
         ("board", asked.now.replace(second=0, microsecond=0), key),
