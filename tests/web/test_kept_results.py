@@ -8,7 +8,8 @@ import pytest
 from tests.doors import NOW, build, doors
 from tests.hospitals import event, new_hospital, take
 
-from neva.events.hospital import open_hospital
+from neva.access.viewer import Viewer
+from neva.events.hospital import Hospital, open_hospital
 from neva.events.operational_codes import DISCHARGE_EXPECTED
 from neva.jobs.kinds import KINDS
 from neva.web.views import now as now_views
@@ -95,20 +96,40 @@ def test_a_board_is_made_again_only_when_beds_have_changed(made, tmp_path, monke
     assert len(boards) == 2
 
 
-def test_names_are_read_anew_only_when_there_are_others(made, tmp_path):
-    identities = made.application.state.server.identities
-    identities._load()
-    numbers, births = identities._numbers, identities._births
+def test_names_are_read_of_those_who_are_shown_and_anew_when_there_are_others(
+    made, tmp_path, monkeypatch
+):
+    server = made.application.state.server
+    viewer = Viewer("clinician", "", "clinician", None, "", "")
+    read = []
+    real = Hospital.identities
+
+    def counted(hospital):
+        read.append(hospital)
+        return real(hospital)
+
+    monkeypatch.setattr(Hospital, "identities", counted)
+
+    def shown(*names):
+        asked = [made.subjects[name] for name in names]
+        found = server.people(viewer, asked, why="test")
+        return {name: found[made.subjects[name]].record_number for name in names}
+
+    assert shown("a1", "b1") == {"a1": "a1", "b1": "b1"}
+    assert len(read) == 1
     result(made, tmp_path)
-    identities._load()
-    assert identities._numbers is numbers
-    assert identities._births is births
+    read.clear()  # the import has read them too
+    assert shown("a1", "b1") == {"a1": "a1", "b1": "b1"}
+    assert read == []
+    assert shown("a1", "b2") == {"a1": "a1", "b2": "b2"}
+    assert len(read) == 1
     hospital = open_hospital(made.settings.hospital)
     last = hospital.manifest().last
     told = {"subject": "n", "recorded": last, "file": "a.csv", "row": 1}
     take(hospital, tmp_path / "new", subjects=[told], now=NOW + HOUR)
-    identities._load()
-    assert set(identities._numbers.values()) - set(numbers.values()) == {"n"}
+    rows = real(hospital).filter(kind="subject", local_id="n").collect()
+    made.subjects["n"] = rows["pseudonym"][0]
+    assert shown("n", "a1") == {"n": "n", "a1": "a1"}
 
 
 def test_what_was_made_of_a_version_goes_with_it_and_what_names_its_basis_stays(made, tmp_path):

@@ -74,34 +74,40 @@ class Identities:
         self._hospital, self._state = hospital, state
         self._lock = threading.Lock()
         self._held: dict[str, int | None] = {}
-        self._numbers: dict[int, str] = {}
+        self._numbers: dict[int, str | None] = {}
         self._births: dict[int, date | None] = {}
         self._synthetic = False
 
-    def _load(self) -> None:
+    def _load(self, subjects: Sequence[int]) -> None:
+        """Read what is not known yet of some patients; what was read before holds until it changes.
+
+        A hospital has a hundred thousand, and a page shows a few.
+        """
         manifest = self._hospital.manifest()
         tables = {name: manifest.tables.get(name) for name in ("subjects", "batches")}
         held = {"identities": manifest.identities, **tables}
-        if held == self._held:
-            return
         changed = {name for name, version in held.items() if version != self._held.get(name, -1)}
-        from neva.events.synthetic import is_synthetic
-
-        snapshot = self._hospital.snapshot()
         if "identities" in changed:
+            self._numbers.clear()
+        if "subjects" in changed:
+            self._births.clear()
+        if "batches" in changed:
+            from neva.events.synthetic import is_synthetic
+
+            self._synthetic = is_synthetic(self._hospital.snapshot())
+        self._held = held
+        if new := [one for one in subjects if one not in self._numbers]:
             rows = (
                 self._hospital.identities()
-                .filter(pl.col("kind") == "subject")
+                .filter(pl.col("kind") == "subject", pl.col("pseudonym").is_in(new))
                 .select("pseudonym", "local_id")
                 .collect()
             )
-            self._numbers = dict(rows.iter_rows())
-        if "subjects" in changed:
-            births = snapshot.subjects().select("subject_id", "birth_date").collect()
-            self._births = dict(births.iter_rows())
-        if "batches" in changed:
-            self._synthetic = is_synthetic(snapshot)
-        self._held = held
+            self._numbers |= dict.fromkeys(new) | dict(rows.iter_rows())
+        if new := [one for one in subjects if one not in self._births]:
+            snapshot = self._hospital.snapshot()
+            births = snapshot.subjects(subjects=new).select("subject_id", "birth_date").collect()
+            self._births |= dict.fromkeys(new) | dict(births.iter_rows())
 
     def _visible_to_units(
         self, subjects: Sequence[int], units: tuple[str, ...], placed: Mapping[int, str | None]
@@ -154,7 +160,7 @@ class Identities:
             if not subjects:
                 return {}
         with self._lock:
-            self._load()
+            self._load(subjects)
             names = read_people(self._hospital.path)
             found = {}
             for subject in set(subjects):

@@ -125,15 +125,12 @@ def operational_events(snapshot: Snapshot) -> pl.DataFrame:
     Only they are kept of each file, once a process: files of the store never
     change, so a later call reads what was written since.
     """
-    parts = [
-        operational_rows(path).filter(pl.col("code") != END_UNKNOWN)
-        for path in snapshot.files("events")
-    ]
+    parts = [operational_rows(path) for path in snapshot.files("events")]
     if not parts:
         schema = {name: TABLES["events"][name] for name in _COLUMNS}
         return pl.DataFrame(schema=schema)
     now = pl.lit(snapshot.now, dtype=TIME)
-    rows = pl.concat(parts)
+    rows = pl.concat(parts).filter(pl.col("code") != END_UNKNOWN)
     if snapshot.as_of is None:
         return rows.filter(pl.col("retracted").is_null())
     return rows.filter(
