@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import polars as pl
 
@@ -24,8 +24,11 @@ from neva.events.snapshot import Snapshot
 from neva.jobs.heartbeat import log_failure
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from neva.access.viewer import Viewer
-    from neva.web.server import Server
+    from neva.state import State
+    from neva.web.feeds import Feed
 
 __all__ = ["LOOK_EVERY", "Changes", "Listener", "Seen", "name_of"]
 
@@ -79,6 +82,19 @@ def _short(*parts: object) -> str:
 def name_of(versions: Mapping[str, str]) -> str:
     """Name the state of some topics: the id of what is sent."""
     return _short(sorted(versions.items()))
+
+
+class _Watched(Protocol):
+    """What is watched: of :class:`neva.web.server.Server`, what the watcher asks."""
+
+    state: State
+
+    def now(self) -> datetime: ...
+    def clock(self) -> datetime: ...
+    def snapshot(self, at: datetime | None = None) -> Snapshot: ...
+    def beds_basis(self, snapshot: Snapshot) -> str: ...
+    def feeds(self) -> Sequence[Feed]: ...
+    def worker(self) -> dict[str, Any]: ...
 
 
 class Listener:
@@ -139,7 +155,7 @@ class Changes:
     server : Server
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: _Watched) -> None:
         self._server = server
         self._lock = threading.Lock()
         self._looking = threading.Lock()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -22,7 +22,8 @@ from neva.web.changes import Changes, Listener, name_of
 from neva.web.security.access import CHANGES, PATIENTS, is_of_a_wall
 
 if TYPE_CHECKING:
-    from neva.web.pages import Asked
+    from neva.access.viewer import Viewer
+    from neva.web.server import Server
 
 __all__ = ["HEARTBEAT", "Followed", "Follows", "changes_of", "followed"]
 
@@ -37,6 +38,17 @@ MOST_OF_SESSION: Final = 12
 _A_PAGE: Final = 0.01
 #: Viewers come for the new page one after the other, within so many seconds at most.
 _LONGEST_SPREAD: Final = 10.0
+
+
+class _Asked(Protocol):
+    """Of :class:`neva.web.pages.Asked`, what is needed here."""
+
+    @property
+    def server(self) -> Server: ...
+    @property
+    def viewer(self) -> Viewer: ...
+    @property
+    def shown(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,11 @@ class Follows:
 
     topics: tuple[str, ...]
     of_patients: tuple[str, ...] = ()
-    subject: Callable[[Asked], int] | None = None
-    refuse: Callable[[Asked], None] | None = None
+    subject: Callable[[Any], int] | None = None
+    refuse: Callable[[Any], None] | None = None
     reload_after: int | None = 60
 
-    def topics_of(self, asked: Asked) -> tuple[str, ...]:
+    def topics_of(self, asked: _Asked) -> tuple[str, ...]:
         """Return the topics for a viewer."""
         return self.topics + (self.of_patients if asked.shown == PATIENTS else ())
 
@@ -84,17 +96,17 @@ class Followed:
     reload_after: int | None
 
 
-def followed(follows: Follows, asked: Asked, path: str) -> Followed:
+def followed(follows: Follows, asked: _Asked, path: str) -> Followed:
     """Say what a page rests on, before it is made: what changes meanwhile is then told."""
     subject = None if follows.subject is None else follows.subject(asked)
     versions = asked.server.changes.look().of(follows.topics_of(asked), subject)
     return Followed(f"{path}{CHANGES}", name_of(versions), follows.reload_after)
 
 
-def changes_of(follows: Follows, asked_of: Callable[[Request], Asked]) -> Callable[..., object]:
+def changes_of(follows: Follows, asked_of: Callable[[Request], _Asked]) -> Callable[..., object]:
     """Make the route that tells of changes."""
 
-    def begin(request: Request) -> tuple[Asked, int | None]:
+    def begin(request: Request) -> tuple[_Asked, int | None]:
         asked = asked_of(request)
         if follows.refuse is not None:
             follows.refuse(asked)

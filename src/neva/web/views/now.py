@@ -18,10 +18,12 @@ from neva.web.streams import Follows
 __all__ = [
     "RESTS_ON",
     "add_to",
+    "answers_of",
     "board_of",
     "patient_labels",
     "reason_of",
     "seen_board",
+    "stats_of",
     "tasks_of",
 ]
 
@@ -141,7 +143,8 @@ def patient_labels(
     }
 
 
-def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
+def answers_of(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
+    """Say by each time of day whether beds will suffice, and how sure that is."""
     words = asked.words
     found = []
     # Old data never look fresh: nothing is green then.
@@ -444,7 +447,8 @@ def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Ta
     )
 
 
-def _stats(board: BedBoard) -> dict[str, Any]:
+def stats_of(board: BedBoard) -> dict[str, Any]:
+    """Count a board: patients, beds, requests, discharges, planned admissions."""
     units = board.units
     known = units.filter(pl.col("usable").is_not_null())
     counts = board.long_stay_counts.to_dicts()
@@ -497,8 +501,8 @@ def _now_counts(asked: Asked, board: BedBoard) -> _Counts:
     return _Counts(
         units=_unit_table(asked, board),
         changes=_change_table(asked, board),
-        answers=_answers(asked, board),
-        stats=_stats(board),
+        answers=answers_of(asked, board),
+        stats=stats_of(board),
         unknown=_unknowns(asked, board),
     )
 
@@ -555,52 +559,6 @@ def now(asked: Asked) -> ViewModel:
     )
 
 
-def wallboard(asked: Asked) -> ViewModel:
-    """Show the same to a room: no names, large, refreshing."""
-    words = asked.words
-    board, _ = board_of(asked)
-    rows = []
-    for row in board.units.iter_rows(named=True):
-        if row["usable"] is None and not row["present"]:
-            continue
-        rows.append(
-            {
-                "unit": row["title"],
-                "present": row["present"],
-                "usable": row["usable"],
-                "free": row["free"],
-                "reserved": row["reserved"],
-                "_class": "bad" if (row["over"] or 0) > 0 else "",
-            }
-        )
-    return ViewModel(
-        words("Wallboard"),
-        {"answers": _answers(asked, board), "stats": _stats(board)},
-        (
-            Table(
-                "units",
-                words("Units"),
-                (
-                    Column("unit", words("unit")),
-                    Column("present", words("patients"), "number"),
-                    Column("usable", words("beds"), "number"),
-                    Column("free", words("free"), "number"),
-                    Column("reserved", words("waiting"), "number"),
-                ),
-                rows,
-                totals={
-                    "unit": words("total"),
-                    **{
-                        name: sum(row[name] or 0 for row in rows)
-                        for name in ("present", "usable", "free", "reserved")
-                    },
-                },
-            ),
-        ),
-    )
-
-
 def add_to(pages: Pages) -> None:
-    """Add the pages."""
+    """Add the page."""
     pages.add("/now", now, template="now.html", follows=Follows(RESTS_ON, ("work-list",)))
-    pages.add("/wallboard", wallboard, template="wallboard.html", follows=Follows(RESTS_ON))
