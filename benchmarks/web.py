@@ -9,6 +9,7 @@ request until the head of the answer.
 
 import json
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -20,6 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import polars as pl
+
+from neva.events.hospital import open_hospital
+from neva.intake.importing import import_delivery
+from neva.sources.rows import Delivery, Rows, conform
 
 PORT = 8397
 URL = f"http://127.0.0.1:{PORT}"
@@ -43,8 +49,6 @@ AGAIN = 40
 
 
 def make(place: Path, stays: int) -> int:
-    import polars as pl
-
     from neva.events.hospital import create_hospital
     from neva.synthesis import Plan, synthesise
     from neva.web.demonstration import prepare
@@ -135,6 +139,82 @@ def viewers(count: int, rounds: int) -> tuple[list[float], int]:
     return seconds, errors
 
 
+def commit(place: Path, kind: str) -> None:
+    """Write what a live feed would: a result, an entry, or an admission."""
+    last = open_hospital(place).manifest().last
+    name = f"{kind}-{time.time_ns()}"
+    told = {"recorded": [last], "file": ["feed"], "row": [1], "subject": [name]}
+    rows = {
+        "result": {"events": {"time": [last], "code": ["LOINC//2823-3"], "value": [4.0]}},
+        "entry": {"events": {"time": [last], "code": ["NEVA//medically-fit"]}},
+        "admission": {
+            table: {"stay": [name], "start": [last]} | more
+            for table, more in (
+                ("stays", {"kind": ["inpatient"]}),
+                ("movements", {"unit": ["surgical"]}),
+            )
+        },
+    }[kind]
+    made = [Rows(table, conform(table, pl.DataFrame(told | one))) for table, one in rows.items()]
+    file = place / name
+    file.write_text(name)
+    delivery = Delivery(
+        name="feed", assigner="feed", kind="csv", files=(file,), rows=iter(made), order="position"
+    )
+    import_delivery(open_hospital(place), delivery, label=name, now=datetime.now(UTC))
+    file.unlink()
+
+
+def after_commits(client: httpx.Client, place: Path, events: int) -> list[dict]:
+    """Time the first look at pages after a commit, and the next."""
+    rows = []
+    for kind in ("result", "entry", "admission"):
+        seconds: dict[str, list[float]] = {}
+        for _ in range(5):
+            commit(place, kind)
+            for page in ("/now", "/wallboard", "/work-list"):
+                for look in ("first", "again"):
+                    key = f"{page}, {look} after one {kind}"
+                    seconds.setdefault(key, []).append(first_byte(client, page))
+        rows += [
+            {"what": key, "events": events, "p50": statistics.median(found), "p95": max(found)}
+            for key, found in seconds.items()
+        ]
+    return rows
+
+
+def told(count: int, place: Path) -> list[float]:
+    """Have many open pages told of an admission; seconds until each has its new page."""
+    began = 0.0
+    seconds: list[float] = []
+    ready, lock = threading.Barrier(count + 1), threading.Lock()
+    sessions = [signed_in("viewer").cookies for _ in range(-(-count // 10))]
+
+    def follow(number: int) -> None:
+        headers = {"accept": "text/event-stream"}
+        with httpx.Client(base_url=URL, cookies=sessions[number // 10], timeout=120) as client:
+            seen = client.get("/now/changes").json()["seen"]
+            with client.stream("GET", f"/now/changes?since={seen}", headers=headers) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                ready.wait()
+                spread = next(json.loads(one[6:]) for one in lines if one.startswith("data"))
+            time.sleep(random.random() * spread["spread"])
+            client.get("/now?refresh=1")
+            with lock:
+                seconds.append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=follow, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    commit(place, "admission")
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return seconds
+
+
 def run(stays: int = 54_000) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "hospital"
@@ -187,6 +267,16 @@ def run(stays: int = 54_000) -> list[dict]:
             rows.append(
                 {
                     "what": f"200 viewers of /now at once, {errors} errors of {len(seconds)}",
+                    "events": events,
+                    "p50": statistics.median(seconds),
+                    "p95": p95(seconds),
+                }
+            )
+            rows += after_commits(client, place, events)
+            seconds = told(200, place)
+            rows.append(
+                {
+                    "what": "200 open pages of /now have updated themselves after an admission",
                     "events": events,
                     "p50": statistics.median(seconds),
                     "p95": p95(seconds),

@@ -16,6 +16,7 @@ from neva.state.settings import WebSettings
 from neva.synthesis import Plan, synthesise
 from neva.web.application import create_application
 from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
+from neva.web.security.connections import PatientProtocol
 from neva.web.serving import start_workers
 
 #: Pages that have results of the worker.
@@ -60,6 +61,27 @@ def free_port():
 
 
 @contextmanager
+def running(application, port):
+    """Serve an application on a port, as `neva serve` does; it ends with whoever is connected."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application, host="127.0.0.1", port=port, log_level="error", access_log=False,
+            http=PatientProtocol,
+        )
+    )  # fmt: skip
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.05)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive(), "the server does not end"
+
+
+@contextmanager
 def serving(folder: Path, *, stays=400, seed=5, workers=1, **more):
     """Serve a synthetic hospital; its results are computed when this begins."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,25 +99,15 @@ def serving(folder: Path, *, stays=400, seed=5, workers=1, **more):
         **more,
     )
     application = create_application(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application, host="127.0.0.1", port=port, log_level="error", access_log=False
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
     started = start_workers(settings, workers)
     site = Site(settings.base_url, hospital.path, application.state.server)
     try:
-        while not server.started:
-            time.sleep(0.05)
-        if workers:
-            with site.client() as client:
-                for page in WITH_RESULTS:
-                    client.get(page)
-                site.wait_for_jobs()
-        yield site
+        with running(application, port):
+            if workers:
+                with site.client() as client:
+                    for page in WITH_RESULTS:
+                        client.get(page)
+                    site.wait_for_jobs()
+            yield site
     finally:
         started.stop()
-        server.should_exit = True
-        thread.join(timeout=10)

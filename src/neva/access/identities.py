@@ -73,32 +73,41 @@ class Identities:
     def __init__(self, hospital: Hospital, state: State) -> None:
         self._hospital, self._state = hospital, state
         self._lock = threading.Lock()
-        self._version: int | None = None
-        self._numbers: dict[int, str] = {}
+        self._held: dict[str, int | None] = {}
+        self._numbers: dict[int, str | None] = {}
         self._births: dict[int, date | None] = {}
         self._synthetic = False
 
-    def _load(self) -> None:
-        manifest = self._hospital.manifest()
-        if manifest.version == self._version:
-            return
-        from neva.events.synthetic import is_synthetic
+    def _load(self, subjects: Sequence[int]) -> None:
+        """Read what is not known yet of some patients; what was read before holds until it changes.
 
-        rows = (
-            self._hospital.identities()
-            .filter(pl.col("kind") == "subject")
-            .select("pseudonym", "local_id")
-            .collect()
-        )
-        snapshot = self._hospital.snapshot()
-        births = snapshot.subjects().select("subject_id", "birth_date").collect()
-        self._numbers = dict(rows.iter_rows())
-        self._births = {
-            subject: birth.date() if isinstance(birth, datetime) else birth
-            for subject, birth in births.iter_rows()
-        }
-        self._synthetic = is_synthetic(snapshot)
-        self._version = manifest.version
+        A hospital has a hundred thousand, and a page shows a few.
+        """
+        manifest = self._hospital.manifest()
+        tables = {name: manifest.tables.get(name) for name in ("subjects", "batches")}
+        held = {"identities": manifest.identities, **tables}
+        changed = {name for name, version in held.items() if version != self._held.get(name, -1)}
+        if "identities" in changed:
+            self._numbers.clear()
+        if "subjects" in changed:
+            self._births.clear()
+        if "batches" in changed:
+            from neva.events.synthetic import is_synthetic
+
+            self._synthetic = is_synthetic(self._hospital.snapshot())
+        self._held = held
+        if new := [one for one in subjects if one not in self._numbers]:
+            rows = (
+                self._hospital.identities()
+                .filter(pl.col("kind") == "subject", pl.col("pseudonym").is_in(new))
+                .select("pseudonym", "local_id")
+                .collect()
+            )
+            self._numbers |= dict.fromkeys(new) | dict(rows.iter_rows())
+        if new := [one for one in subjects if one not in self._births]:
+            snapshot = self._hospital.snapshot()
+            births = snapshot.subjects(subjects=new).select("subject_id", "birth_date").collect()
+            self._births |= dict.fromkeys(new) | dict(births.iter_rows())
 
     def _visible_to_units(
         self, subjects: Sequence[int], units: tuple[str, ...], placed: Mapping[int, str | None]
@@ -151,7 +160,7 @@ class Identities:
             if not subjects:
                 return {}
         with self._lock:
-            self._load()
+            self._load(subjects)
             names = read_people(self._hospital.path)
             found = {}
             for subject in set(subjects):

@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from neva.events import tables
-from neva.events.codes import FOLLOW_UP_END
+from neva.events.codes import END_UNKNOWN, FOLLOW_UP_END
 from neva.events.operational_codes import (
     CEILING_CODES,
     ISOLATION_NEEDED,
@@ -31,6 +31,7 @@ __all__ = [
     "newest_recorded",
     "open_stays",
     "operational_events",
+    "operational_rows",
     "planned_admissions",
     "recent_stays",
 ]
@@ -54,7 +55,7 @@ ENTRIES: Final[Columns] = {
     "entry": pl.String,
     "event_id": pl.Int64,
 }
-_READ: Final = (*OPERATIONAL_CODES, FOLLOW_UP_END)
+_READ: Final = (*OPERATIONAL_CODES, FOLLOW_UP_END, END_UNKNOWN)
 _COLUMNS: Final = (
     "event_id", "subject_id", "stay_id", "time", "end_time", "recorded", "retracted", "code",
     "text", "status", "reason", "attributes", "sequence",
@@ -66,8 +67,12 @@ _KIND_BY_CODE: Final = {
 
 
 @lru_cache(maxsize=128)
-def _of_file(path: str) -> pl.DataFrame:
-    """Rows of the operational codes of one file; Parquet files of a table never change."""
+def operational_rows(path: str) -> pl.DataFrame:
+    """Return rows of one file of events that tell of places, not of illness; files never change.
+
+    They are those of operational codes, and the ends of follow-up and of stays that
+    ended at a time not known.
+    """
     rows = tables.scan([path], TABLES["events"])
     return rows.filter(pl.col("code").is_in(list(_READ))).select(_COLUMNS).collect()
 
@@ -120,12 +125,12 @@ def operational_events(snapshot: Snapshot) -> pl.DataFrame:
     Only they are kept of each file, once a process: files of the store never
     change, so a later call reads what was written since.
     """
-    parts = [_of_file(path) for path in snapshot.files("events")]
+    parts = [operational_rows(path) for path in snapshot.files("events")]
     if not parts:
         schema = {name: TABLES["events"][name] for name in _COLUMNS}
         return pl.DataFrame(schema=schema)
     now = pl.lit(snapshot.now, dtype=TIME)
-    rows = pl.concat(parts)
+    rows = pl.concat(parts).filter(pl.col("code") != END_UNKNOWN)
     if snapshot.as_of is None:
         return rows.filter(pl.col("retracted").is_null())
     return rows.filter(

@@ -118,9 +118,12 @@ class Snapshot:
             pl.col("time").is_null() | (pl.col("time") <= limit) | (pl.col("status") == "planned"),
         ).with_columns(self._known("end_time"))
 
-    def subjects(self) -> pl.LazyFrame:
-        """Subjects known at now; a death after now reads as missing."""
-        return self._known_rows("subjects").with_columns(
+    def subjects(self, *, subjects: Sequence[int] | None = None) -> pl.LazyFrame:
+        """Subjects known at now; a death after now reads as missing.
+
+        `subjects` as in :meth:`movements`.
+        """
+        return self._known_rows("subjects", subjects).with_columns(
             self._known("death_precision", by="death"), self._known("death")
         )
 

@@ -24,6 +24,7 @@ __all__ = [
     "feed_folder",
     "feed_names",
     "feed_status",
+    "is_silent",
     "read_status",
     "write_status",
 ]
@@ -146,6 +147,14 @@ def expected_within(arrivals: pl.Series, now: datetime, zone: str) -> timedelta:
     return min(max(timedelta(hours=math.log(_ONCE_IN) / rate), _SHORTEST), _LONGEST)
 
 
+def is_silent(last: datetime | None, now: datetime, within: timedelta) -> bool:
+    """Whether a feed that was last heard of at a time should have been heard of since.
+
+    A message of the future says that a clock was put back, and nothing of today.
+    """
+    return last is None or not -_AHEAD <= now - last <= within
+
+
 def read_status(folder: Path, name: str) -> dict[str, Any]:
     """Read what :func:`write_status` wrote; empty where it wrote nothing."""
     try:
@@ -193,8 +202,7 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
         backlog=taken - applied,
         last_arrived=last_arrived,
         expected_within=within,
-        # A message of the future says that a clock was put back, and nothing of today.
-        is_silent=last_arrived is None or not -_AHEAD <= now - last_arrived <= within,
+        is_silent=is_silent(last_arrived, now, within),
         listening=datetime.fromisoformat(written) if written else None,
         last_hour=int((arrived > now - timedelta(hours=1)).sum()),
         delay=_delay(snapshot, messages, now),

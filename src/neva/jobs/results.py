@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from neva.census.basis import FLOW, basis_of
 from neva.events.hospital import Hospital
 from neva.files.whole import write_whole
 from neva.state import State, job_key
@@ -24,6 +25,9 @@ __all__ = ["Result", "Results", "results_folder"]
 
 #: So many results of a kind are kept.
 _KEPT: Final = 40
+#: Kinds that rest on where patients were and on entries, as known at a time: a
+#: result that was recorded since changes none of them.
+_OF_FLOW: Final = ("forecast", "evaluation")
 #: Names what results look like: it changes with the code that makes them.
 _FORMAT: Final = hashlib.sha256(
     b"".join(one.read_bytes() for one in sorted(Path(__file__).parent.glob("*.py")))
@@ -82,19 +86,50 @@ class Results:
         self._settings, self._state, self._hospital = settings, state, hospital
         self.folder = results_folder(settings.hospital)
         self._read: dict[str, Result] = {}
+        self._flows: dict[tuple[int, str], str] = {}
         self._lock = threading.Lock()
 
     def version(self) -> str:
         """Name the data as they are."""
         return f"{self._hospital.settings.hospital}@{self._hospital.manifest().version}"
 
-    def key(self, kind: str, parameters: Mapping[str, Any]) -> str:
-        """Name a result of the data as they are, and of the rules as they are."""
+    def _data(self, kind: str, parameters: Mapping[str, Any]) -> str:
+        """Name the data that a result rests on."""
+        manifest = self._hospital.manifest()
+        at = parameters.get("at") if kind in _OF_FLOW else None
+        if at is not None:
+            basis = self._basis_of_flow(manifest.version, str(at))
+            if basis:
+                return basis
         # Which definitions made a figure is recorded in a table of its own: that
         # one was written changes no other figure.
-        tables = self._hospital.manifest().tables
-        data = {name: version for name, version in tables.items() if name != "definitions"}
-        more = job_key("data", data, self._hospital.settings.hospital)
+        data = {name: one for name, one in manifest.tables.items() if name != "definitions"}
+        return job_key("data", data, self._hospital.settings.hospital)
+
+    def _basis_of_flow(self, version: int, at: str) -> str:
+        """Name what is known of the flow at a time; empty where patients' units are not recorded.
+
+        Their states are the places then, and any event may be a state.
+        """
+        with self._lock:
+            if (known := self._flows.get((version, at))) is not None:
+                return known
+        snapshot = self._hospital.snapshot(as_of=datetime.fromisoformat(at))
+        basis = basis_of(snapshot, FLOW)
+        with self._lock:
+            has_units = basis in self._flows.values()
+        if not has_units:
+            placed = snapshot.movements().filter(pl.col("unit").is_not_null()).head(1)
+            has_units = placed.collect().height > 0
+        with self._lock:
+            while len(self._flows) >= _KEPT:
+                self._flows.pop(next(iter(self._flows)))
+            self._flows[version, at] = basis if has_units else ""
+            return self._flows[version, at]
+
+    def key(self, kind: str, parameters: Mapping[str, Any]) -> str:
+        """Name a result of the data that it rests on, and of the rules as they are."""
+        more = self._data(kind, parameters)
         if kind == "work-list":
             more += job_key(
                 "rules", {one.rule: [one.state, one.hash] for one in self._state.rules.all()}

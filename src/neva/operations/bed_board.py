@@ -160,6 +160,8 @@ class BedBoard:
         *Now* of the data; the clock.
     zone, identity : str
     synthetic : bool
+    basis : str
+        Names what it was made of, where whoever made it said so.
     """
 
     units: pl.DataFrame
@@ -187,6 +189,7 @@ class BedBoard:
     identity: str
     synthetic: bool
     settings: BoardSettings = _STANDARD
+    basis: str = ""
 
     def to_frame(self) -> pl.DataFrame:
         """Return the units."""

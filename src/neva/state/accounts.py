@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from neva.errors import ConflictError, NotFoundError, UsageError
 from neva.state import tables
-from neva.state.columns import required_words, utc
+from neva.state.columns import required_words, units_of, utc
 
 if TYPE_CHECKING:
     from neva.state.attempts import Devices
@@ -74,7 +74,7 @@ def _same_letters(password: str) -> bytes:
 
 
 def _account(row: Any) -> Account:
-    units = None if row.units is None else tuple(json.loads(row.units))
+    units = units_of(row.units)
     return Account(row.name, row.shown, row.role, units, row.issuer, bool(row.disabled),
                    row.password is not None)  # fmt: skip
 

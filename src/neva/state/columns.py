@@ -14,7 +14,16 @@ from sqlalchemy.types import TypeDecorator
 
 from neva.errors import UsageError
 
-__all__ = ["Moment", "Words", "canonical_json", "clean", "moment_text", "required_words", "utc"]
+__all__ = [
+    "Moment",
+    "Words",
+    "canonical_json",
+    "clean",
+    "moment_text",
+    "required_words",
+    "units_of",
+    "utc",
+]
 
 #: A key of a row may not be longer: an index of PostgreSQL takes 2,704 bytes.
 LONGEST_KEY = 500
@@ -69,6 +78,11 @@ def required_words(text: str, name: str, *, longest: int = 2000) -> str:
         message = f"{name}: too long; found {len(words):,} characters; at most {longest:,}"
         raise UsageError(message)
     return words
+
+
+def units_of(stored: str | None) -> tuple[str, ...] | None:
+    """Read the units that an account is limited to; None: it is not."""
+    return None if stored is None else tuple(json.loads(stored))
 
 
 def _json_checked(value: Any, path: str) -> Any:

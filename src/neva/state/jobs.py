@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -183,6 +183,17 @@ class Jobs:
                 sa.select(table).order_by(table.c.at.desc()).limit(most)
             ).all()
         return [_job(row) for row in rows]
+
+    def last_ends(self, kinds: Sequence[str], *, since: datetime) -> dict[str, datetime]:
+        """Return when a job of each kind last ended, of those queued since a time."""
+        table = tables.jobs
+        asked = (
+            sa.select(table.c.kind, sa.func.max(table.c.ended).label("last"))
+            .where(table.c.at >= utc(since), table.c.kind.in_(kinds), table.c.ended.is_not(None))
+            .group_by(table.c.kind)
+        )
+        with self._database.reading() as connection:
+            return {row.kind: row.last for row in connection.execute(asked)}
 
     def take(self, worker: str, *, at: datetime) -> Job | None:
         """Give a worker the oldest job, and no other worker the same.

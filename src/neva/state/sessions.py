@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from neva.errors import ConflictError
 from neva.state import tables
-from neva.state.columns import required_words, utc
+from neva.state.columns import required_words, units_of, utc
 
 if TYPE_CHECKING:
     from neva.state.database import Database
@@ -114,6 +115,28 @@ class Sessions:
             ):
                 connection.execute(table.update().where(table.c.id == row.id).values(seen=now))
         return Session(row.id, row.account, _csrf(token))
+
+    def open_roles(
+        self, sessions: Collection[str], *, at: datetime
+    ) -> dict[str, tuple[str, tuple[str, ...] | None]]:
+        """Return role and units of those of some sessions that go on; it keeps none alive.
+
+        Sessions of accounts that are disabled do not go on.
+        """
+        table, accounts = tables.sessions, tables.accounts
+        asked = (
+            sa.select(table.c.id, accounts.c.role, accounts.c.units)
+            .join(accounts, accounts.c.name == table.c.account)
+            .where(
+                table.c.id.in_(sessions),
+                table.c.ends > utc(at),
+                table.c.seen > utc(at) - IDLE,
+                accounts.c.disabled.is_(False),
+            )
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(asked).all()
+        return {row.id: (row.role, units_of(row.units)) for row in rows}
 
     def end(self, session: str) -> None:
         """End a session, and what it was allowed."""

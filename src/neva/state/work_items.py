@@ -65,6 +65,13 @@ class WorkItems:
         self._database = database
         self._audit = audit
 
+    def last_change(self) -> tuple[int, datetime | None]:
+        """Return how many items were touched, and when one was last."""
+        asked = sa.select(sa.func.count(), sa.func.max(tables.work_items.c.at))
+        with self._database.reading() as connection:
+            count, last = connection.execute(asked).one()
+        return count, last
+
     def acknowledge(
         self,
         rule_id: str,

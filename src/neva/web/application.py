@@ -45,6 +45,7 @@ from neva.web.views import (
     patient,
     quality,
     uploads,
+    wallboard,
     work_list,
 )
 from neva.web.wallboards import read_wallboard_tokens
@@ -155,7 +156,8 @@ def _pages() -> Pages:
     pages = Pages()
     pages.router.include_router(sign_in_routes, include_in_schema=False)
     for view in (
-        now, work_list, pathways, quality, flow, patient, decisions, data, feeds, definitions,
+        now, wallboard, work_list, pathways, quality, flow, patient, decisions, data, feeds,
+        definitions,
         paper, jobs, uploads,
     ):  # fmt: skip
         view.add_to(pages)

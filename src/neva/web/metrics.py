@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import defaultdict
-from datetime import datetime
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neva.feeds.status import feed_folder, feed_names, read_status
+from neva.web.security.access import CHANGES
 from neva.web.server import Server
 
 __all__ = ["Metrics"]
+
+#: What is not put into a label as it stands.
+_LABEL: Final = re.compile(r"[^\w.-]")
 
 #: Upper ends of the histogram, seconds.
 _ENDS: Final = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -35,18 +39,20 @@ class Metrics:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            began, status = time.perf_counter(), 500
+            began, status, head = time.perf_counter(), 500, 0.0
 
             async def noted(message: Message) -> None:
-                nonlocal status
+                nonlocal status, head
                 if message["type"] == "http.response.start":
-                    status = message["status"]
+                    status, head = message["status"], time.perf_counter()
                 await send(message)
 
             try:
                 await app(scope, receive, noted)
             finally:
-                self._note(scope, status, time.perf_counter() - began)
+                # A page's stream of changes is open for hours: until its head, then.
+                is_stream = head and scope["path"].endswith(CHANGES)
+                self._note(scope, status, (head if is_stream else time.perf_counter()) - began)
 
         return counted
 
@@ -88,6 +94,9 @@ class Metrics:
         if age is not None:
             lines.append("# TYPE neva_data_age_seconds gauge")
             lines.append(f"neva_data_age_seconds {3600 * age:.0f}")
+        lines.append("# HELP neva_pages_followed Open pages that are told of changes.")
+        lines.append("# TYPE neva_pages_followed gauge")
+        lines.append(f"neva_pages_followed {len(self._server.changes)}")
         work = self._server.worker()
         lines.append("# HELP neva_worker_silent 1: no worker has been heard of for a minute.")
         lines.append("# TYPE neva_worker_silent gauge")
@@ -95,32 +104,33 @@ class Metrics:
         if work["age_hours"] is not None:
             lines.append("# TYPE neva_worker_heard_seconds gauge")
             lines.append(f"neva_worker_heard_seconds {3600 * work['age_hours']:.0f}")
-        lines += self._of_feeds()
+        lines += self._feed_lines()
         return "\n".join(lines) + "\n"
 
-    def _of_feeds(self) -> list[str]:
+    def _feed_lines(self) -> list[str]:
         """Return the figures of live feeds, as they last wrote them."""
-        hospital, now = self._server.hospital.path, self._server.clock()
+        hospital = self._server.hospital.path
         found: dict[str, list[str]] = defaultdict(list)
         for name in feed_names(hospital):
             folder, label = feed_folder(hospital, name), f'{{feed="{name}"}}'
             status, listener = (
                 read_status(folder, file) for file in ("status.json", "listener.json")
             )
-            found["backlog"].append(f"{label} {int(status.get('backlog', 0))}")
             found["applied_total"].append(f"{label} {int(status.get('position', 0))}")
-            last = status.get("last_arrived")
-            if last:
-                age = (now - datetime.fromisoformat(last)).total_seconds()
-                within = float(status.get("expected_within_seconds", 0))
-                found["age_seconds"].append(f"{label} {age:.0f}")
-                found["silent"].append(f"{label} {age > within:d}")
             for reason, count in listener.get("figures", {}).get("refused", {}).items():
                 place = f'{{feed="{name}",reason="{reason}"}}'
                 found["refused_total"].append(f"{place} {int(count)}")
+        for one in self._server.feeds():
+            label = f'{{feed="{_LABEL.sub("_", one.name)}"}}'
+            found["silent"].append(f"{label} {one.is_silent:d}")
+            found["backlog"].append(f"{label} {one.backlog}")
+            if one.age is not None:
+                found["age_seconds"].append(f"{label} {one.age.total_seconds():.0f}")
         lines = []
         for kind, rows in found.items():
             what = "counter" if kind.endswith("_total") else "gauge"
+            if kind == "silent":
+                lines.append("# HELP neva_feed_silent 1: a feed should have been heard of since.")
             lines.append(f"# TYPE neva_feed_{kind} {what}")
             lines += [f"neva_feed_{kind}{row}" for row in rows]
         return lines

@@ -29,8 +29,9 @@ from neva.errors import NotFoundError
 from neva.languages.language import LANGUAGES, Language, chosen, current, language_of, preferred
 from neva.reports.laying_out import templates_of
 from neva.statistics.disclosure import WITHHELD
-from neva.web.security.access import LARGE_COUNTS, PATIENTS, REFRESH, may, shown, viewer_of
+from neva.web.security.access import CHANGES, LARGE_COUNTS, PATIENTS, REFRESH, may, shown, viewer_of
 from neva.web.server import Server
+from neva.web.streams import Follows, changes_of, followed
 
 __all__ = [
     "Asked",
@@ -122,6 +123,8 @@ class ViewModel:
     keep : tuple
         Parts of the page that are laid out alike for everybody with the same
         key are laid out once (see :func:`render`); empty: none are.
+    is_still : bool
+        It shows nothing yet that could change, such as before a purpose is stated.
     """
 
     title: str
@@ -131,6 +134,7 @@ class ViewModel:
     facts: tuple[tuple[str, str], ...] = ()
     status: int = 200
     keep: tuple[Any, ...] = ()
+    is_still: bool = False
 
     def table(self, name: str) -> Table:
         """Return a table by its name.
@@ -279,7 +283,9 @@ def render(
     def kept(name: str, make: Callable[[], str]) -> str:
         if not view.keep:
             return make()
-        part: str = server.kept(("part", template, name, words.code, *view.keep), make, most=200)
+        part: str = server.kept(
+            ("part", template, name, words.code, *view.keep), make, basis="", most=200
+        )
         return part
 
     def written_cell(cell: Any, column: Column) -> str | Markup:
@@ -476,11 +482,14 @@ class Pages:
     def __init__(self) -> None:
         self.router = APIRouter()
 
-    def add(self, path: str, build: Build, *, template: str) -> None:
-        """Add a page with its twins ``.json`` and ``.csv``."""
+    def add(
+        self, path: str, build: Build, *, template: str, follows: Follows | None = None
+    ) -> None:
+        """Add a page with its twins ``.json`` and ``.csv``; one that renews itself, with more."""
 
         def html(request: Request) -> Response:
             asked = asked_of(request)
+            renewal = None if follows is None else followed(follows, asked, request.url.path)
             with chosen(asked.words):
                 view = build(asked)
             return render(
@@ -490,6 +499,7 @@ class Pages:
                 viewer=asked.viewer,
                 ignored=asked.ignored,
                 large_counts_only=asked.sees_large_counts_only,
+                renewal=None if view.is_still else renewal,
             )
 
         def as_json(request: Request) -> Response:
@@ -524,3 +534,7 @@ class Pages:
         self.router.get(f"{path}.json", name=f"{slug} (JSON)", include_in_schema=True)(as_json)
         self.router.get(f"{path}.csv", name=f"{slug} (CSV)", include_in_schema=False)(as_csv)
         self.router.get(path, name=slug, include_in_schema=False)(html)
+        if follows is not None:
+            route = changes_of(follows, asked_of)
+            name = f"{slug} (changes)"
+            self.router.get(f"{path}{CHANGES}", name=name, include_in_schema=False)(route)

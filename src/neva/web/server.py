@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from neva.access.viewer import Viewer
 from neva.cds.service import Bedside
 from neva.census import units_above
+from neva.census.basis import basis_of
 from neva.census.current_entries import newest_recorded
 from neva.errors import ConflictError
 from neva.events.hospital import Hospital
@@ -19,6 +20,7 @@ from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 from neva.state import State
 from neva.state.settings import WebSettings
+from neva.web.feeds import STALE_AFTER, Feed, feed_of, read_feeds
 from neva.web.security.access import Forbidden
 from neva.web.security.passwords import PasswordChecks
 
@@ -26,13 +28,12 @@ if TYPE_CHECKING:
     from neva.access.identities import Identities, Person
     from neva.jobs.kept_uploads import Uploads
     from neva.jobs.results import Result, Results
+    from neva.web.changes import Changes
 
 __all__ = ["RETRY_AFTER", "Server"]
 
 Made = TypeVar("Made")
 
-#: Data older than this turn the page red.
-STALE_AFTER: Final = timedelta(minutes=60)
 #: When no worker has been heard of for so long, pages and monitors are told.
 SILENT_AFTER: Final = timedelta(minutes=1)
 #: What could not be computed is tried again by whoever looks, after so long.
@@ -49,6 +50,19 @@ _GOOD_FOR: Final = {
     "evaluation": timedelta(hours=12),
     "replay": timedelta(hours=12),
 }
+
+
+#: Begins the basis of what was made of the whole hospital.
+_OF_VERSION: Final = "version "
+
+
+def _of_version(version: int | None) -> str:
+    return f"{_OF_VERSION}{version}"
+
+
+def _contents(snapshot: Snapshot, table: str) -> str:
+    """Name what a table holds in a view, whatever other tables do."""
+    return f"{table}: {' '.join(snapshot.files(table))}"
 
 
 class Server:
@@ -79,8 +93,8 @@ class Server:
         self._lock = threading.RLock()
         self._version: int | None = None
         self._views: dict[datetime, Snapshot] = {}
-        self._kept: dict[tuple[Any, ...], Any] = {}
-        self._making: dict[tuple[int | None, tuple[Any, ...]], threading.Lock] = {}
+        self._kept: dict[tuple[Any, ...], tuple[str, Any]] = {}
+        self._making: dict[tuple[str, tuple[Any, ...]], threading.Lock] = {}
 
     @cached_property
     def results(self) -> Results:
@@ -88,6 +102,13 @@ class Server:
         from neva.jobs.results import Results
 
         return Results(self.settings, self.state, self.hospital)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What has changed since pages were made."""
+        from neva.web.changes import Changes
+
+        return Changes(self)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -110,15 +131,18 @@ class Server:
         return self.settings.now()
 
     def now(self) -> datetime:
-        """Return the *now* of the pages, to the minute: nothing later is used.
+        """Return the *now* of the pages: nothing later is used.
 
-        Where the clock stands at the data cut (a demonstration, a study), it
-        is the cut.
+        It is the minute, or the time of the newest version where that was written
+        within it: what a feed has just delivered is seen at once. Where the clock
+        stands at the data cut (a demonstration, a study), it is the cut.
         """
+        manifest = self.hospital.manifest()
         if self.settings.clock == "data":
-            manifest = self.hospital.manifest()
             return manifest.last or manifest.written
-        return self.settings.now().replace(second=0, microsecond=0)
+        clock = self.settings.now()
+        minute = clock.replace(second=0, microsecond=0)
+        return manifest.written if minute < manifest.written <= clock else minute
 
     def snapshot(self, at: datetime | None = None) -> Snapshot:
         """View the hospital at its current version, as known at a time (*now* by default)."""
@@ -128,7 +152,13 @@ class Server:
             if version != self._version:
                 self._version = version
                 self._views.clear()
-                self._kept.clear()
+                gone = [
+                    key
+                    for key, (basis, _) in self._kept.items()
+                    if basis.startswith(_OF_VERSION) and basis != _of_version(self._version)
+                ]
+                for key in gone:
+                    del self._kept[key]
             if at not in self._views:
                 if len(self._views) >= 16:
                     self._views.pop(next(iter(self._views)))
@@ -140,32 +170,65 @@ class Server:
         self.snapshot()
         return self.kept(("whole",), self.hospital.snapshot)
 
-    def kept(self, key: tuple[Any, ...], make: Callable[[], Made], *, most: int = 64) -> Made:
-        """Return something made of the current version, made once and kept in memory.
+    def kept(
+        self,
+        key: tuple[Any, ...],
+        make: Callable[[], Made],
+        *,
+        basis: str | None = None,
+        most: int = 64,
+    ) -> Made:
+        """Return something made once and kept in memory as long as its basis is the same.
 
         Who asks for what another one is making waits for that.
+
+        Parameters
+        ----------
+        key : tuple
+            What it is; the first part names its kind.
+        make : callable
+        basis : str, optional
+            Names what it was made of. The current version of the hospital if not
+            given; empty: the key says everything.
+        most : int
+            So many of a kind are kept, those that were asked for last.
         """
         with self._lock:
-            if key in self._kept:
-                return cast("Made", self._kept[key])
-            version = self._version
-            making = self._making.setdefault((version, key), threading.Lock())
+            basis = _of_version(self._version) if basis is None else basis
+            if (held := self._kept.get(key)) is not None and held[0] == basis:
+                self._kept[key] = self._kept.pop(key)
+                return cast("Made", held[1])
+            making = self._making.setdefault((basis, key), threading.Lock())
         with making:
             with self._lock:
-                if self._version == version and key in self._kept:
-                    return cast("Made", self._kept[key])
+                if (held := self._kept.get(key)) is not None and held[0] == basis:
+                    return cast("Made", held[1])
             try:
                 made = make()
                 with self._lock:
                     # What was made of a version that is no longer the current one is not kept.
-                    if self._version == version:
-                        while len(self._kept) >= most:
-                            self._kept.pop(next(iter(self._kept)))
-                        self._kept[key] = made
+                    if not basis.startswith(_OF_VERSION) or basis == _of_version(self._version):
+                        self._keep(key, basis, made, most)
             finally:
                 with self._lock:
-                    self._making.pop((version, key), None)
+                    self._making.pop((basis, key), None)
         return made
+
+    def _keep(self, key: tuple[Any, ...], basis: str, made: Any, most: int) -> None:
+        self._kept.pop(key, None)
+        alike = [one for one in self._kept if one[0] == key[0]]
+        for one in alike[: max(0, len(alike) - most + 1)]:
+            del self._kept[one]
+        self._kept[key] = basis, made
+
+    def beds_basis(self, snapshot: Snapshot) -> str:
+        """Name what a bed board of a view rests on: see :func:`neva.census.basis.basis_of`."""
+        return self.kept(
+            ("beds basis", snapshot.now),
+            lambda: basis_of(snapshot),
+            # Not the current version: it may have moved on since the view was taken.
+            basis=_of_version(snapshot.version),
+        )
 
     # ----------------------------------------------------------------- origin
 
@@ -177,7 +240,8 @@ class Server:
     def is_synthetic(self) -> bool:
         """Whether any patient is synthetic."""
         snapshot = self.whole()
-        return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot)))
+        basis = _contents(snapshot, "batches")
+        return bool(self.kept(("synthetic",), lambda: is_synthetic(snapshot), basis=basis))
 
     def newest(self) -> datetime | None:
         """When the newest thing was recorded, as far as *now* knows."""
@@ -187,18 +251,33 @@ class Server:
         def ask() -> datetime | None:
             return newest_recorded(snapshot)
 
-        found: datetime | None = self.kept(("newest", at), ask)
+        basis = _of_version(snapshot.version)
+        found: datetime | None = self.kept(("newest", at), ask, basis=basis)
         return found
 
+    def feeds(self) -> Sequence[Feed]:
+        """Say where the data come from, and how old they are by each.
+
+        Feeds report of themselves; where none does, the newest time at which
+        movements were recorded speaks for all.
+        """
+        reported = read_feeds(self.hospital.path, self.clock())
+        return reported or [feed_of("", self.newest(), self.now(), STALE_AFTER)]
+
     def feed(self) -> dict[str, Any]:
-        """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``."""
-        newest, at = self.newest(), self.now()
-        age = None if newest is None else at - newest
+        """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``; of which ``feeds``.
+
+        The age is that of the feed that was not heard of for longest, and one that is
+        silent makes the whole stale.
+        """
+        feeds = self.feeds()
+        worst = min(feeds, key=lambda one: (one.last is not None, one.last or self._begun))
         return {
-            "newest": newest,
-            "age_hours": None if age is None else age.total_seconds() / 3600,
-            "is_stale": age is None or age > STALE_AFTER,
+            "newest": worst.last,
+            "age_hours": worst.age_hours,
+            "is_stale": any(one.is_silent for one in feeds),
             "clock": self.settings.clock,
+            "feeds": feeds,
         }
 
     def worker(self) -> dict[str, Any]:
@@ -222,13 +301,15 @@ class Server:
             rows = snapshot.units().select("unit", "name").collect()
             return {unit: name or unit for unit, name in rows.iter_rows()}
 
-        found: dict[str, str] = self.kept(("units",), ask)
+        found: dict[str, str] = self.kept(("units",), ask, basis=_contents(snapshot, "units"))
         return found
 
     def units_above(self) -> dict[str, tuple[str, ...]]:
         """Return each unit's units above it, the nearest first."""
         snapshot = self.whole()
-        found: dict[str, tuple[str, ...]] = self.kept(("above",), lambda: units_above(snapshot))
+        found: dict[str, tuple[str, ...]] = self.kept(
+            ("above",), lambda: units_above(snapshot), basis=_contents(snapshot, "units")
+        )
         return found
 
     def may_see(self, units: tuple[str, ...] | None, unit: str | None) -> bool:

@@ -379,3 +379,12 @@ def test_empty_frames_have_their_columns(database):
     assert state.feedback.between(AT, LATER).schema["accepted_suggestions"] == pl.List(pl.String)
     assert state.work.to_frame().schema["deadline"] == pl.Datetime("us", "UTC")
     assert state.rules.history().schema["at"] == pl.Datetime("us", "UTC")
+
+
+def test_the_last_change_of_the_work_list_is_told(database):
+    work = database.open().work
+    assert work.last_change() == (0, None)
+    work.acknowledge("r", "s", AT, actor="a", at=AT)
+    assert work.last_change() == (1, AT)
+    work.clear("r", "s", AT, actor="a", reason="done", at=LATER)
+    assert work.last_change() == (1, LATER)

@@ -106,3 +106,18 @@ def test_who_asks_for_what_is_under_way_does_not_write(database):
     first = add(state)
     with other.transaction():
         assert add(state).id == first.id
+
+
+def test_the_last_ends_are_told_by_kind(database):
+    state = database.open()
+    assert state.jobs.last_ends(["forecast", "checks"], since=AT) == {}
+    old, new = add(state, at=AT), add(state, "l", at=AT + SECOND)
+    state.jobs.take("w", at=AT)
+    state.jobs.take("w", at=AT)
+    assert state.jobs.last_ends(["forecast"], since=AT) == {}  # none has ended yet
+    state.jobs.end(new.id, "done", at=AT + 9 * SECOND, result="r")
+    state.jobs.end(old.id, "failed", at=AT + 7 * SECOND, error="e")
+    ends = {"forecast": AT + 9 * SECOND}
+    assert state.jobs.last_ends(["forecast", "checks"], since=AT) == ends
+    assert state.jobs.last_ends(["checks"], since=AT) == {}
+    assert state.jobs.last_ends(["forecast"], since=AT + 2 * SECOND) == {}

@@ -81,3 +81,23 @@ def test_who_looks_does_not_wait_for_those_who_write(database):
     # What could not be noted then is noted by the next look.
     assert state.sessions.find(token, at=minutes(11)) == session
     assert state.sessions.find(token, at=minutes(40)) == session
+
+
+def test_roles_of_many_sessions_are_told_at_once_and_keep_none_alive(state):
+    def account(name, **more):
+        state.accounts.put(name, password=None, actor="root", at=AT, **more)
+
+    account("a", role="clinician", units=["icu", "alpha"])
+    account("b", role="viewer")
+    (token, first), (_, second) = (state.sessions.begin(name, at=AT) for name in ("a", "b"))
+    _, nobody = state.sessions.begin("no such account", at=AT)
+    asked = [first.id, second.id, nobody.id, "none"]
+    found = {first.id: ("clinician", ("alpha", "icu")), second.id: ("viewer", None)}
+    assert state.sessions.open_roles(asked, at=minutes(29)) == found
+    assert state.sessions.open_roles(asked, at=minutes(31)) == {}
+    assert state.sessions.open_roles([], at=AT) == {}
+    # A look of a person does keep one alive, and another role is told.
+    assert state.sessions.find(token, at=minutes(20))
+    assert set(state.sessions.open_roles(asked, at=minutes(40))) == {first.id}
+    account("a", role="clinician", disabled=True)
+    assert state.sessions.open_roles(asked, at=AT) == {second.id: ("viewer", None)}

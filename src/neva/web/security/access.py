@@ -14,6 +14,7 @@ from neva.web.wallboards import WALLBOARD_COOKIE, is_of_a_wallboard
 
 __all__ = [
     "ACCESS",
+    "CHANGES",
     "COOKIES",
     "COUNTS",
     "LARGE_COUNTS",
@@ -26,6 +27,7 @@ __all__ = [
     "SignInFirst",
     "cookie_name",
     "guard",
+    "is_of_a_wall",
     "may",
     "shown",
     "viewer_of",
@@ -70,9 +72,12 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/language"): PUBLIC,
     ("POST", "/sign-out"): _ALL,
     ("GET", "/now"): _ALL,
+    ("GET", "/now/changes"): _ALL,
     ("GET", "/wallboard"): _ALL,
+    ("GET", "/wallboard/changes"): _ALL,
     ("GET", "/wallboard/open"): PUBLIC,
     ("GET", "/work-list"): _TREATS,
+    ("GET", "/work-list/changes"): _TREATS,
     ("POST", "/work-list/entries"): _TREATS,
     ("POST", "/work-list/entries/{entry}/withdraw"): _TREATS,
     ("POST", "/work-list/acknowledge"): _TREATS,
@@ -89,6 +94,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", "/flow/scenarios"): _WORKS,
     ("POST", "/flow/scenarios/{scenario}/run"): _WORKS,
     ("GET", "/patient/{subject}"): _TREATS,
+    ("GET", "/patient/{subject}/changes"): _TREATS,
     ("POST", "/patient/{subject}/purpose"): _TREATS,
     ("GET", "/decisions"): _ALL,
     ("GET", "/decisions/burden"): _ALL,
@@ -143,9 +149,12 @@ SHOWN: Final[dict[str, tuple[str, str]]] = {
     "/sign-in/oidc": (NOTHING, NOTHING),
     "/sign-in/oidc/callback": (NOTHING, NOTHING),
     "/now": (PATIENTS, COUNTS),
+    "/now/changes": (NOTHING, NOTHING),
     "/wallboard": (COUNTS, COUNTS),
+    "/wallboard/changes": (NOTHING, NOTHING),
     "/wallboard/open": (NOTHING, NOTHING),
     "/work-list": (PATIENTS, NOTHING),
+    "/work-list/changes": (NOTHING, NOTHING),
     "/pathways": (PATIENTS, LARGE_COUNTS),
     "/pathways/compare": (COUNTS, LARGE_COUNTS),
     "/pathways/case/{case}": (PATIENTS, NOTHING),
@@ -157,6 +166,7 @@ SHOWN: Final[dict[str, tuple[str, str]]] = {
     "/flow/scenarios": (COUNTS, COUNTS),
     "/flow/scenarios/{scenario}": (COUNTS, COUNTS),
     "/patient/{subject}": (PATIENTS, NOTHING),
+    "/patient/{subject}/changes": (NOTHING, NOTHING),
     "/decisions": (COUNTS, LARGE_COUNTS),
     "/decisions/burden": (COUNTS, LARGE_COUNTS),
     "/decisions/rules/{rule}": (COUNTS, LARGE_COUNTS),
@@ -181,6 +191,9 @@ SHOWN: Final[dict[str, tuple[str, str]]] = {
     "/audit": (COUNTS, COUNTS),
     "/accounts": (NOTHING, NOTHING),
 }
+
+#: Where a page is told of changes: under its own address.
+CHANGES: Final = "/changes"
 
 #: Cookie of the session: without and with TLS.
 COOKIES: Final = ("neva_session", "__Host-neva_session")
@@ -248,11 +261,14 @@ def find_viewer(request: Request) -> Viewer | None:
     )
 
 
+#: What a screen on a wall may ask for.
+_WALLS: Final = ("/wallboard", "/wallboard/changes")
 #: Shown on the wallboard without signing in, where the hospital chose so.
 _WALL: Final = Viewer("wallboard", "", "viewer", None, "", "")
 
 
-def _is_a_wall(request: Request) -> bool:
+def is_of_a_wall(request: Request) -> bool:
+    """Say whether a request comes from a screen that shows the wallboard without signing in."""
     settings = request.app.state.server.settings
     return settings.wallboard or is_of_a_wallboard(
         request.cookies.get(WALLBOARD_COOKIE), settings.wallboard_tokens
@@ -279,7 +295,7 @@ def guard(request: Request) -> None:
     if allowed is PUBLIC:
         return
     if viewer is None:
-        if _template(path) == "/wallboard" and _is_a_wall(request):
+        if _template(path) in _WALLS and is_of_a_wall(request):
             request.state.viewer = _WALL
             return
         query = request.url.query

@@ -10,6 +10,8 @@ from typing import Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from neva.web.security.access import CHANGES
+
 __all__ = ["PatientProtocol", "raise_open_files"]
 
 #: Whoever has begun to ask goes on within so many seconds.
@@ -52,6 +54,13 @@ class PatientProtocol(H11Protocol):
         if self._silence is not None:
             self._silence.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """End with the server: a page's stream of changes would go on for ever."""
+        cycle = self.cycle
+        if cycle is not None and cycle.scope["path"].endswith(CHANGES):
+            self.transport.close()
+        super().shutdown()
 
     def _wait(self) -> None:
         self._heard = False

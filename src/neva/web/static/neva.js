@@ -30,12 +30,5 @@
   };
   document.addEventListener("DOMContentLoaded", () => wire(document));
   document.addEventListener("htmx:after:swap", () => wire(document));
-  // A page that says how often is loaded anew (a wallboard); without a script nothing moves.
-  const every = Number(document.documentElement.dataset.refresh || 0);
-  if (every) {
-    // The server is told that nobody asked: this keeps no session alive.
-    const again = new URL(window.location.href);
-    again.searchParams.set("refresh", "1");
-    setTimeout(() => window.location.replace(again), every * 1000);
-  }
+  document.addEventListener("neva:renewed", () => wire(document));
 })();

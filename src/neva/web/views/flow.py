@@ -37,7 +37,7 @@ changes:
 
 def forecast_of(asked: Asked) -> tuple[Any, str | None]:
     """Return the newest forecast, and the job that makes a newer one."""
-    at = asked.now.replace(minute=0)
+    at = asked.now.replace(minute=0, second=0, microsecond=0)
     return asked.server.computed("forecast", {"at": at.isoformat()}, asked.viewer)
 
 
@@ -230,7 +230,9 @@ def flow(asked: Asked) -> ViewModel:
         for number, one in enumerate(shown[:MOST_FANS])
     }
     judged, judging = asked.server.computed(
-        "evaluation", {"at": asked.now.replace(hour=0, minute=0).isoformat()}, asked.viewer
+        "evaluation",
+        {"at": asked.now.replace(hour=0, minute=0, second=0, microsecond=0).isoformat()},
+        asked.viewer,
     )
     tables = [
         _horizon_table(asked, content, places, steps),

@@ -13,22 +13,30 @@ from neva.events.operational_codes import DELAY_REASONS
 from neva.jobs.flow import read_forecast, read_moves
 from neva.operations.bed_board import BedBoard, bed_board
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel
+from neva.web.streams import Follows
 
 __all__ = [
+    "RESTS_ON",
     "add_to",
+    "answers_of",
     "board_of",
     "patient_labels",
     "reason_of",
     "seen_board",
+    "stats_of",
     "tasks_of",
 ]
 
+#: What every page with a bed board rests on.
+RESTS_ON: Final = ("beds", "forecast", "feeds", "worker", "minute")
 #: Chances from which on a group of units is marked.
 AT_RISK: Final = 0.8
 SHORT: Final = 0.5
 #: An older forecast says nothing of tonight; an older work list misleads.
 OLDEST_FORECAST: Final = timedelta(hours=12)
 OLDEST_WORK_LIST: Final = timedelta(hours=1)
+#: The board of each minute is another; few are looked at at once.
+_BOARDS_KEPT: Final = 4
 #: Pages that are the same for many, kept at most: units, roles and languages by minute.
 _MOST_KEPT: Final = 200
 #: Patients in need of review.
@@ -38,25 +46,42 @@ MOST_REVIEWS: Final = 10
 def board_of(asked: Asked) -> tuple[BedBoard, str | None]:
     """Make the bed board of now, with the newest forecast; and the job that makes a newer one."""
     server = asked.server
-    at = asked.now.replace(minute=0)
+    at = asked.now.replace(minute=0, second=0, microsecond=0)
     result, job = server.computed("forecast", {"at": at.isoformat()}, asked.viewer)
     forecast = moves = None
     key = ""
     if result is not None:
-        key = result.id
         forecast, moves = server.kept(
-            ("forecast", key),
+            ("forecast", result.id),
             lambda: (
                 read_forecast(result.attachment("forecast.json")),
                 read_moves(result.attachment("moves.json")),
             ),
+            basis="",
+            most=_BOARDS_KEPT,
         )
+        key = result.id
         if not timedelta(0) <= asked.now - forecast.issued <= OLDEST_FORECAST:
-            forecast = moves = None
-    snapshot = server.snapshot()
+            key, forecast, moves = "", None, None
+    snapshot = server.snapshot(asked.now)
+    basis = f"{server.beds_basis(snapshot)}/{key}"
+    # To the minute: what became known within it changes the basis, a second does not.
     board = server.kept(
-        ("board", asked.now, key),
-        lambda: bed_board(snapshot, at=asked.now, forecast=forecast, moves=moves),
+        ("board", asked.now.replace(second=0, microsecond=0), key),
+        lambda: replace(
+            bed_board(snapshot, at=asked.now, forecast=forecast, moves=moves), basis=basis
+        ),
+        basis=basis,
+        most=_BOARDS_KEPT,
+    )
+    feed = server.feed()
+    age = feed["age_hours"]
+    board = replace(
+        board,
+        newest=feed["newest"],
+        age_minutes=None if age is None else 60 * age,
+        is_stale=feed["is_stale"],
+        identity=snapshot.identity,
     )
     return board, job
 
@@ -66,7 +91,7 @@ def tasks_of(asked: Asked) -> tuple[dict[str, Any] | None, str | None]:
 
     One that was made for another hour is none: its deadlines would mislead.
     """
-    at = asked.now.replace(minute=asked.now.minute // 15 * 15)
+    at = asked.now.replace(minute=asked.now.minute // 15 * 15, second=0, microsecond=0)
     result, job = asked.server.computed("work-list", {"at": at.isoformat()}, asked.viewer)
     if result is None:
         return None, job
@@ -118,7 +143,8 @@ def patient_labels(
     }
 
 
-def _answers(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
+def answers_of(asked: Asked, board: BedBoard) -> list[dict[str, Any]]:
+    """Say by each time of day whether beds will suffice, and how sure that is."""
     words = asked.words
     found = []
     # Old data never look fresh: nothing is green then.
@@ -421,7 +447,8 @@ def _elective_table(asked: Asked, board: BedBoard, labels: dict[int, str]) -> Ta
     )
 
 
-def _stats(board: BedBoard) -> dict[str, Any]:
+def stats_of(board: BedBoard) -> dict[str, Any]:
+    """Count a board: patients, beds, requests, discharges, planned admissions."""
     units = board.units
     known = units.filter(pl.col("usable").is_not_null())
     counts = board.long_stay_counts.to_dicts()
@@ -474,8 +501,8 @@ def _now_counts(asked: Asked, board: BedBoard) -> _Counts:
     return _Counts(
         units=_unit_table(asked, board),
         changes=_change_table(asked, board),
-        answers=_answers(asked, board),
-        stats=_stats(board),
+        answers=answers_of(asked, board),
+        stats=stats_of(board),
         unknown=_unknowns(asked, board),
     )
 
@@ -488,11 +515,11 @@ def now(asked: Asked) -> ViewModel:
     treats = asked.sees_patients
     # Two hundred people look at once: what is the same for many is made once.
     key = (
-        asked.now, board.identity, board.forecast_issued, asked.viewer.units, treats,
-        asked.server.feed()["is_stale"], words.code,
+        board.now, board.basis, asked.viewer.units, treats, asked.server.feed()["is_stale"],
+        words.code,
     )  # fmt: skip
     counts: _Counts = asked.server.kept(
-        ("now", *key), lambda: _now_counts(asked, board), most=_MOST_KEPT
+        ("now", *key), lambda: _now_counts(asked, board), basis="", most=_MOST_KEPT
     )
     tables = [counts.units]
     if treats:
@@ -532,52 +559,6 @@ def now(asked: Asked) -> ViewModel:
     )
 
 
-def wallboard(asked: Asked) -> ViewModel:
-    """Show the same to a room: no names, large, refreshing."""
-    words = asked.words
-    board, _ = board_of(asked)
-    rows = []
-    for row in board.units.iter_rows(named=True):
-        if row["usable"] is None and not row["present"]:
-            continue
-        rows.append(
-            {
-                "unit": row["title"],
-                "present": row["present"],
-                "usable": row["usable"],
-                "free": row["free"],
-                "reserved": row["reserved"],
-                "_class": "bad" if (row["over"] or 0) > 0 else "",
-            }
-        )
-    return ViewModel(
-        words("Wallboard"),
-        {"answers": _answers(asked, board), "stats": _stats(board)},
-        (
-            Table(
-                "units",
-                words("Units"),
-                (
-                    Column("unit", words("unit")),
-                    Column("present", words("patients"), "number"),
-                    Column("usable", words("beds"), "number"),
-                    Column("free", words("free"), "number"),
-                    Column("reserved", words("waiting"), "number"),
-                ),
-                rows,
-                totals={
-                    "unit": words("total"),
-                    **{
-                        name: sum(row[name] or 0 for row in rows)
-                        for name in ("present", "usable", "free", "reserved")
-                    },
-                },
-            ),
-        ),
-    )
-
-
 def add_to(pages: Pages) -> None:
-    """Add the pages."""
-    pages.add("/now", now, template="now.html")
-    pages.add("/wallboard", wallboard, template="wallboard.html")
+    """Add the page."""
+    pages.add("/now", now, template="now.html", follows=Follows(RESTS_ON, ("work-list",)))

@@ -19,6 +19,7 @@ from neva.web.courses import Point, course
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.programmes import installed
 from neva.web.security.forms import posted
+from neva.web.streams import Follows
 from neva.web.views.entered import entered_rows, entered_table
 from neva.web.views.now import board_of, patient_labels
 from neva.web.views.patient_values import (
@@ -81,6 +82,16 @@ def _scores() -> dict[str, Any]:
     return found
 
 
+def _refuse_other_units(asked: Asked, moves: pl.DataFrame) -> None:
+    units = tuple(dict.fromkeys(moves["unit"].drop_nulls().to_list()))
+    asked.server.refuse_other_units(asked.viewer, units or (None,))
+
+
+def _refuse_as_the_page(asked: Asked) -> None:
+    subject, snapshot = _subject(asked), asked.server.snapshot()
+    _refuse_other_units(asked, _movements(snapshot, subject, _stays_of_subject(snapshot, subject)))
+
+
 def patient(asked: Asked) -> ViewModel:
     """Show a patient, after a purpose was stated; every look is audited."""
     words, server = asked.words, asked.server
@@ -92,8 +103,7 @@ def patient(asked: Asked) -> ViewModel:
         message = "patient: nobody of that pseudonym is known; follow a link to the patient"
         raise NotFoundError(message)
     moves = _movements(snapshot, subject, stays)
-    units = tuple(dict.fromkeys(moves["unit"].drop_nulls().to_list()))
-    server.refuse_other_units(asked.viewer, units or (None,))
+    _refuse_other_units(asked, moves)
     why = server.state.sessions.purpose_of(asked.viewer.session, subject, at=server.clock())
     title = words("Patient")
     if why is None:
@@ -101,6 +111,7 @@ def patient(asked: Asked) -> ViewModel:
         return ViewModel(
             title,
             {"subject": subject, "label": label, "asks": True, "purposes": purposes(asked)},
+            is_still=True,
         )
     stay_id = stays["stay_id"][-1] if stays.height else None
     server.audit(asked.viewer, "viewed", why=why, subject=subject, stay=stay_id)
@@ -437,5 +448,6 @@ def state_purpose(
 
 def add_to(pages: Pages) -> None:
     """Add the pages."""
-    pages.add("/patient/{subject}", patient, template="patient.html")
+    follows = Follows(("feeds", "worker", "patient"), subject=_subject, refuse=_refuse_as_the_page)
+    pages.add("/patient/{subject}", patient, template="patient.html", follows=follows)
     pages.router.include_router(routes, include_in_schema=False)

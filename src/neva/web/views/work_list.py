@@ -23,8 +23,9 @@ from neva.operations.bed_board import BedBoard
 from neva.state.entries import new_entry
 from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
 from neva.web.security.forms import posted
+from neva.web.streams import Follows
 from neva.web.views.entered import entered_rows, entered_table
-from neva.web.views.now import board_of, patient_labels, reason_of, tasks_of
+from neva.web.views.now import RESTS_ON, board_of, patient_labels, reason_of, tasks_of
 
 __all__ = ["add_to", "routes"]
 
@@ -456,5 +457,6 @@ def acknowledge(
 
 def add_to(pages: Pages) -> None:
     """Add the pages."""
-    pages.add("/work-list", work_list, template="work_list.html")
+    follows = Follows((*RESTS_ON, "entries", "tasks", "work-list"), reload_after=None)
+    pages.add("/work-list", work_list, template="work_list.html", follows=follows)
     pages.router.include_router(routes, include_in_schema=False)
