@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neva.cli.console import AsOf, HospitalPath, Json, now, snapshot_of, tell
+from neva.cli.console import AsOf, HospitalPath, Json, now, progress, snapshot_of, tell
 from neva.cli.quality import run_of
 from neva.events.synthetic import SYNTHETIC_NOTE
 
@@ -155,14 +155,18 @@ def demo(
     tell(as_json, content, text)
     if serve:
         from neva.web.demonstration import PASSWORD, prepare, serve_demonstration
+        from neva.web.living import make_living
 
-        prepare(folder / "synthetic", at=now(), live=True)
+        with progress("the living hospital: messages of its past", of="messages") as update:
+            living = make_living(folder / "living", now=now(), progress=update)
+        prepare(living.hospital, at=now(), live=True)
         prepare(folder / "hospital", at=now(), live=False)
         typer.echo(
-            f"\nopen http://127.0.0.1:{port} (synthetic patients), "
+            f"\nopen http://127.0.0.1:{port} (synthetic patients; its "
+            "messages come in, an hour in a minute), "
             f"http://127.0.0.1:{port + 1} (the real cohort)\n"
             "sign in as viewer, analyst, clinician or administrator; the password of each is "
             f"{PASSWORD}\nstop with Ctrl+C",
             err=True,
         )
-        serve_demonstration(folder, host="127.0.0.1", port=port)
+        serve_demonstration(folder, host="127.0.0.1", port=port, living=living)

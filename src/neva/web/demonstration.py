@@ -13,6 +13,7 @@ from neva.definitions.programme import load_programme
 from neva.jobs.heartbeat import end_with_parent
 from neva.state import ROLES, State, open_state, state_of
 from neva.state.settings import WebSettings
+from neva.web.living import Living, start_messages
 
 __all__ = ["PASSWORD", "prepare", "serve_demonstration"]
 
@@ -55,17 +56,28 @@ def prepare(hospital: Path, *, at: datetime, live: bool) -> None:
             _make_live(state, at)
 
 
-def _serve(settings: WebSettings, parent: int | None = None) -> None:
+def _serve(settings: WebSettings, parent: int | None = None, living: Living | None = None) -> None:
     from neva.web.application import create_application
     from neva.web.serving import exit_on_sigterm, serve_forever
 
     exit_on_sigterm()
     if parent is not None:
         end_with_parent(parent)
-    serve_forever(create_application(settings), settings)
+    if living is None:
+        serve_forever(create_application(settings), settings)
+        return
+    messages = start_messages(living)
+    try:
+        feeds = [(living.profile, living.address)]
+        serve_forever(create_application(settings), settings, feeds=feeds)
+    finally:
+        messages.terminate()
+        messages.join(timeout=10)
 
 
-def serve_demonstration(folder: Path, *, host: str, port: int) -> None:
+def serve_demonstration(
+    folder: Path, *, host: str, port: int, living: Living | None = None
+) -> None:
     """Serve the synthetic hospital, and the real cohort on the next port, until stopped.
 
     Parameters
@@ -74,10 +86,12 @@ def serve_demonstration(folder: Path, *, host: str, port: int) -> None:
         As `neva demo` made it: ``synthetic`` and ``hospital`` in it.
     host, port
         Where to listen.
+    living : Living, optional
+        Served in the place of the synthetic hospital whose clock stands still.
     """
     settings = [
         WebSettings(
-            hospital=folder / name,
+            hospital=path,
             programmes=PROGRAMMES,
             host=host,
             port=port + number,
@@ -85,7 +99,9 @@ def serve_demonstration(folder: Path, *, host: str, port: int) -> None:
             clock="data",
             open_demo=True,
         )
-        for number, name in enumerate(("synthetic", "hospital"))
+        for number, path in enumerate(
+            (living.hospital if living else folder / "synthetic", folder / "hospital")
+        )
     ]
     from neva.web.serving import exit_on_sigterm
 
@@ -96,7 +112,7 @@ def serve_demonstration(folder: Path, *, host: str, port: int) -> None:
     )
     second.start()
     try:
-        _serve(settings[0])
+        _serve(settings[0], living=living)
     finally:
         second.terminate()
         second.join(timeout=15)
