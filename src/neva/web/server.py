@@ -267,7 +267,7 @@ class Server:
     def feed(self) -> dict[str, Any]:
         """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``; of which ``feeds``.
 
-        The age is that of the feed that was not heard of for longest, and one that is
+        ``is_running``: there are feeds, and all report. The age is that of the feed that was not heard of for longest, and one that is
         silent makes the whole stale.
         """
         feeds = self.feeds()
@@ -277,6 +277,7 @@ class Server:
             "age_hours": worst.age_hours,
             "is_stale": any(one.is_silent for one in feeds),
             "clock": self.settings.clock,
+            "is_running": all(one.name and not one.is_silent for one in feeds),
             "feeds": feeds,
         }
 
