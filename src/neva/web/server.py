@@ -267,8 +267,8 @@ class Server:
     def feed(self) -> dict[str, Any]:
         """Say how old the data are: ``newest``, ``age_hours``, ``is_stale``; of which ``feeds``.
 
-        ``is_running``: there are feeds, and all report. The age is that of the feed that was not heard of for longest, and one that is
-        silent makes the whole stale.
+        ``is_running``: there are feeds, and all report. The age is that of the feed that was
+        not heard of for longest, and one that is silent makes the whole stale.
         """
         feeds = self.feeds()
         worst = min(feeds, key=lambda one: (one.last is not None, one.last or self._begun))
