@@ -166,7 +166,7 @@ def listen(
         )
         raise UsageError(message)
     folder = feed_folder(hospital.path, profile.name)
-    applied = int(hospital.manifest().feeds.get(profile.name, 0))
+    applied = hospital.manifest().position(profile.name)
     inbox = Inbox(folder, at_least=applied)
     if inbox.cut:
         _LOG.warning("an unfinished message of %d bytes was cut off the inbox", inbox.cut)
