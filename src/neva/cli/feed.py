@@ -9,15 +9,18 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
+from neva.cli import feed_doors
 from neva.cli.console import HospitalPath, Json, now, table, tell
 from neva.errors import NotFoundError
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Live feeds: HL7 v2 messages taken, applied, checked; what could not be applied.",
+    help="Live feeds: HL7 v2 messages taken, applied, checked; what could not be applied; "
+    "folders, databases and FHIR servers asked for what is new.",
     no_args_is_help=True,
 )
+feed_doors.add_to(app)
 
 ProfilePath = Annotated[
     Path, typer.Option("--profile", metavar="FILE", help="the site's profile (YAML)")
@@ -190,7 +193,7 @@ def status(hospital: HospitalPath, as_json: Json = False) -> None:
 
     def text() -> str:
         if not feeds:
-            return "no feed; begin one with 'neva feed hl7v2'"
+            return "no feed; begin one with 'neva feed hl7v2', folder, sql or fhir"
         lines: list[str] = []
         for feed in feeds:
             lines += _status_lines(feed)
@@ -204,13 +207,17 @@ def _status_lines(feed: Any) -> list[str]:
     silence = "SILENT" if feed.is_silent else "not silent"
     minutes = feed.expected_within.total_seconds() / 60
     progress = f"{feed.taken:,} taken, {feed.applied:,} applied, backlog {feed.backlog:,}"
+    one = "message" if feed.kind == "hl7v2" else "delivery"
     lines = [
         f"feed {feed.name}: {progress}",
-        f"  last message {last}; {silence} (expected within {minutes:.0f} min)",
+        f"  last {one} {last}; {silence} (expected within {minutes:.0f} min)",
     ]
+    if feed.problem:
+        lines.append(f"  problem: {feed.problem}")
     if feed.outcomes:
         parts = [f"{number:,} {outcome}" for outcome, number in feed.outcomes.items()]
-        lines.append("  " + ", ".join(parts))
+        of = "" if feed.kind == "hl7v2" else "rows: "
+        lines.append(f"  {of}{', '.join(parts)}")
     lines += [f"  refused: {reason}: {number:,}" for reason, number in feed.reasons.items()]
     lines += [
         f"  in doubt: {reason} {about} in {kind}: {number:,}"

@@ -1,0 +1,120 @@
+"""``neva feed folder``, ``sql`` and ``fhir``: feeds that are asked for what is new."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from neva.cli.console import HospitalPath, Json, now, tell
+from neva.errors import UsageError
+
+__all__ = ["add_to"]
+
+Name = Annotated[str, typer.Option("--name", help="of the feed: small letters, digits, hyphens")]
+Once = Annotated[
+    bool, typer.Option("--once", help="take what is there, and stop: for cron, and to try it out")
+]
+MostRefused = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="share of the rows of a table that may be refused"),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(folder)
+
+
+def _stop(*, once: bool) -> threading.Event:
+    """Return what is set when the process is told to end."""
+    stop = threading.Event()
+    for number in () if once else (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _tell(hospital: Any, name: str, *, as_json: bool) -> None:
+    """Print how the feed is."""
+    from neva.feeds.status import feed_status
+
+    found = feed_status(hospital, name, now())
+    rows = ", ".join(f"{number:,} {what}" for what, number in found.outcomes.items())
+    tell(
+        as_json, found, f"feed {name}: {found.applied:,} deliveries so far; rows: {rows or 'none'}"
+    )
+
+
+def folder(
+    hospital: HospitalPath,
+    name: Name,
+    watch: Annotated[Path, typer.Option(metavar="FOLDER", help="where files arrive")],
+    source: Annotated[str, typer.Option(metavar="csv|fhir|hl7v2", help="what the files are")],
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="csv: what the columns mean")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="hl7v2: the site's profile (YAML)")
+    ] = None,
+    marker: Annotated[
+        bool,
+        typer.Option("--marker", help="a file is complete when FILE.done or FILE.ok is beside it"),
+    ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="fhir: a setting of the source"),
+    ] = None,
+    most_refused: MostRefused = 0.05,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 5.0,
+    once: Once = False,
+    as_json: Json = False,
+) -> None:
+    """Take the files that arrive in a folder, each once, until stopped.
+
+    A file is complete when it did not change between two looks, or by a marker. It is
+    moved to FOLDER/taken, or to FOLDER/refused with the reason beside it.
+
+    Example: neva feed folder hospital --name night-export --watch incoming --source csv
+      --mapping log.yaml --every 0.2 --once
+    """
+    from neva.cli.store import settings_of
+    from neva.events.hospital import open_hospital
+    from neva.feeds.doors.door import Door, keep_looking
+    from neva.feeds.doors.folder import FolderSettings, WatchedFolder
+    from neva.feeds.running import apply_feed
+    from neva.sources.fhir.source import open_fhir
+    from neva.sources.settings import read_settings
+
+    if source not in ("csv", "fhir", "hl7v2"):
+        message = f"--source: must be csv, fhir or hl7v2; found {source!r}; choose one of them"
+        raise UsageError(message)
+    store = open_hospital(hospital)
+    if setting and source != "fhir":
+        message = f"--set: only the fhir source has settings here; found {source}; leave it out"
+        raise UsageError(message)
+    written = settings_of(setting or [])
+    watched = FolderSettings(
+        folder=watch,
+        source=cast(Literal["csv", "fhir", "hl7v2"], source),
+        mapping=mapping,
+        profile=profile,
+        marker=marker,
+        most_refused=most_refused,
+        settings=read_settings(open_fhir, written, zone=store.settings.zone) if setting else {},
+    )
+    with Door(store, name, "folder", now=now, stop=_stop(once=once), patient=not once) as door:
+        taker = WatchedFolder(door, watched)
+
+        def look() -> bool:
+            waiting = taker.look()
+            if profile is not None:
+                apply_feed(hospital, profile, now=now, stop=threading.Event(), until_done=True)
+            if once and waiting:
+                door.stop.wait(every)
+            return once and waiting
+
+        keep_looking(door, look, every=every, once=once)
+    _tell(store, name, as_json=as_json)
