@@ -18,6 +18,10 @@ Name = Annotated[str, typer.Option("--name", help="of the feed: small letters, d
 Once = Annotated[
     bool, typer.Option("--once", help="take what is there, and stop: for cron, and to try it out")
 ]
+Again = Annotated[
+    bool,
+    typer.Option("--again", help="begin from the beginning, after mending; known rows add nothing"),
+]
 MostRefused = Annotated[
     float,
     typer.Option(min=0, max=1, help="share of the rows of a table that may be refused"),
@@ -27,6 +31,7 @@ MostRefused = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(folder)
+    app.command()(sql)
 
 
 def _stop(*, once: bool) -> threading.Event:
@@ -117,4 +122,40 @@ def folder(
             return once and waiting
 
         keep_looking(door, look, every=every, once=once)
+    _tell(store, name, as_json=as_json)
+
+
+def sql(
+    hospital: HospitalPath,
+    name: Name,
+    mapping: Annotated[
+        Path, typer.Option(metavar="FILE", help="queries, and what their columns mean")
+    ],
+    most_refused: MostRefused = 0.05,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two polls")] = 10.0,
+    again: Again = False,
+    once: Once = False,
+    as_json: Json = False,
+) -> None:
+    """Poll a database for rows that changed, until stopped; nothing is written to it.
+
+    The mapping says where the address of the database stands: it holds no password.
+
+    Example: neva feed sql hospital --name laboratory --mapping laboratory.yaml --once
+    """
+    from neva.events.hospital import open_hospital
+    from neva.feeds.doors.database import connected, read_database_mapping
+    from neva.feeds.doors.door import Door, keep_looking
+    from neva.feeds.doors.sql import PolledDatabase
+
+    store = open_hospital(hospital)
+    document, model = read_database_mapping(mapping)
+    with (
+        connected(model.database) as engine,
+        Door(store, name, "sql", now=now, stop=_stop(once=once), patient=not once) as door,
+    ):
+        polled = PolledDatabase(
+            door, document, model, engine, again=again, most_refused=most_refused
+        )
+        keep_looking(door, polled.look, every=every, once=once)
     _tell(store, name, as_json=as_json)

@@ -363,6 +363,13 @@ def test_the_command_takes_once_and_status_shows_the_feed(neva, hospital, incomi
     assert "last delivery" in told.out
 
 
+def test_the_status_of_feeds_is_printed_as_json(neva, hospital, incoming, settings):
+    (incoming / "a.csv").write_text(HEADER + ROW.format(1, "a"))
+    looked(hospital, settings)
+    (found,) = neva("feed", "status", hospital.path, "--json").json()
+    assert (found["name"], found["expected_within"]) == ("night", 3600.0)
+
+
 def test_the_command_applies_messages_of_files(neva, hospital, incoming, of_messages):
     (incoming / "a.hl7").write_bytes(batch(messages(1, 2), 2))
     done = neva("feed", "folder", hospital.path, "--name", "night", "--watch", incoming, "--source",
