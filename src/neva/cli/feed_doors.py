@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -32,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(folder)
     app.command()(sql)
+    app.command()(fhir)
 
 
 def _stop(*, once: bool) -> threading.Event:
@@ -158,4 +160,62 @@ def sql(
             door, document, model, engine, again=again, most_refused=most_refused
         )
         keep_looking(door, polled.look, every=every, once=once)
+    _tell(store, name, as_json=as_json)
+
+
+def fhir(
+    hospital: HospitalPath,
+    name: Name,
+    server: Annotated[str, typer.Option(metavar="URL", help="its base address")],
+    resources: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE,...", help="by default all that are read and that it has"),
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="names, token, pages, overlap (YAML)")
+    ] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="listen for notices of subscriptions (rest-hook)"),
+    ] = None,
+    notify_secret: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="what notices must bring: Authorization: Bearer ..."),
+    ] = None,
+    most_refused: MostRefused = 0.05,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two polls")] = 30.0,
+    again: Again = False,
+    once: Once = False,
+    as_json: Json = False,
+) -> None:
+    """Poll a FHIR R4 server for resources that changed, until stopped.
+
+    Example: neva feed fhir hospital --name ehr --server http://127.0.0.1:8080/fhir
+      --resources Patient,Encounter,Observation --once
+    """
+    from neva.events.hospital import open_hospital
+    from neva.feeds.doors.door import Door, keep_looking
+    from neva.feeds.doors.fhir import PolledServer, types_of
+    from neva.feeds.doors.fhir_server import FhirClient, read_server_settings
+    from neva.feeds.doors.notice import notices
+    from neva.feeds.running import address_of
+
+    if (notify is None) != (notify_secret is None):
+        message = "--notify: belongs together with --notify-secret; found one of them; give both"
+        raise UsageError(message)
+    store = open_hospital(hospital)
+    model = read_server_settings(settings)
+    if resources is not None:
+        named = [one.strip() for one in resources.split(",") if one.strip()]
+        model = model.model_copy(update={"resources": named})
+    types_of(model.resources, None)
+    wake, stop = threading.Event(), _stop(once=once)
+    with ExitStack() as opened:
+        client = opened.enter_context(FhirClient(server, model, stop))
+        door = opened.enter_context(Door(store, name, "fhir", now=now, stop=stop, patient=not once))
+        if notify is not None and notify_secret is not None:
+            port = opened.enter_context(notices(*address_of(notify), notify_secret, wake))
+            typer.echo(f"feed {name} hears of changes at port {port}", err=True)
+        polled = PolledServer(door, client, model, again=again, most_refused=most_refused)
+        keep_looking(door, polled.look, every=every, once=once, wake=wake)
     _tell(store, name, as_json=as_json)
