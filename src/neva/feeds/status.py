@@ -219,8 +219,8 @@ def arrivals_of(snapshot: Snapshot, feed: str) -> pl.DataFrame:
 
 def last_of_door(batches: pl.DataFrame, written: Mapping[str, Any]) -> datetime | None:
     """Return when a feed that is asked last delivered: what is known already makes no batch."""
-    told = written.get("last_arrived")
-    times = [datetime.fromisoformat(told)] if told else []
+    last_written = written.get("last_arrived")
+    times = [datetime.fromisoformat(last_written)] if last_written else []
     last = batches["imported"].max()
     return max([*times, last] if isinstance(last, datetime) else times, default=None)
 

@@ -256,7 +256,7 @@ def read_page(
     except SQLAlchemyError as error:
         with suppress(SQLAlchemyError):  # perhaps only the order cannot be had
             _check_columns(name, query, _answer(engine, _all_of(query).limit(0))[0])
-        raise _refused(name, error) from None
+        raise _problem(name, error) from None
     _check_columns(name, query, columns)
     return _page(name, query, columns, rows, most)
 
@@ -313,7 +313,7 @@ def _read_only(connection: sa.Connection) -> Iterator[None]:
         connection.rollback()
 
 
-def _refused(name: str, error: SQLAlchemyError) -> BadInputError:
+def _problem(name: str, error: SQLAlchemyError) -> BadInputError:
     """Put a database's error into words: its own may quote a row, or the address."""
     own = getattr(error, "orig", None)
     state = getattr(own, "sqlstate", None)

@@ -44,6 +44,9 @@ _PATIENCE: Final = 60.0
 _LONGEST_WAIT: Final = 300.0
 #: How often is worked out how long the feed is usually silent.
 _EXPECT_EVERY: Final = timedelta(minutes=10)
+#: Of so many versions of the hospital only the newest stay, and those of the last hour.
+_MANY_VERSIONS: Final = 100
+_VERSIONS_KEPT: Final = 20
 
 
 class Door:
@@ -97,6 +100,7 @@ class Door:
         self._lock = -1
         self._expected: tuple[datetime, timedelta] | None = None
         self._last: datetime | None = None
+        self._tidied: datetime | None = None
 
     def __enter__(self) -> Self:
         """Take the feed's lock.
@@ -242,6 +246,20 @@ class Door:
         }
         write_status(self.folder, "status.json", status)
 
+    def tidy(self) -> None:
+        """Drop versions of the hospital that nobody reads any more, where there are many.
+
+        A feed makes a version at each delivery. What was known at an earlier time is seen *as
+        of* then in any later version.
+        """
+        now = self.now()
+        if self._tidied is not None and now - self._tidied < timedelta(hours=1):
+            return
+        self._tidied = now
+        if len(self.hospital.versions()) > _MANY_VERSIONS:
+            with suppress(ConflictError):  # somebody writes: in an hour
+                self.hospital.vacuum(keep=_VERSIONS_KEPT, now=now)
+
 
 def keep_looking(
     door: Door,
@@ -283,6 +301,7 @@ def keep_looking(
             wait = min(max(2 * wait, 1.0), _LONGEST_WAIT)
             _LOG.error("feed %s: %s; looked again in %.0f seconds", door.name, error, wait)
             more = False
+        door.tidy()
         if once and not more:
             return
         if not more:

@@ -266,7 +266,7 @@ class PolledServer:
     def _search(self, kind: str, since: datetime | None) -> str:
         parameters = [("_sort", "_lastUpdated"), ("_count", str(self._settings.page))]
         if since is not None:
-            parameters.insert(0, ("_lastUpdated", f"ge{_written(since)}"))
+            parameters.insert(0, ("_lastUpdated", f"ge{_as_instant(since)}"))
         if self._settings.includes:
             parameters += _INCLUDES.get(kind, ())
         return self._client.address(kind, *parameters)
@@ -275,7 +275,7 @@ class PolledServer:
         """Gather what was deleted, and return when."""
         parameters = [("_count", str(self._settings.page))]
         if since is not None:
-            parameters.insert(0, ("_since", _written(since)))
+            parameters.insert(0, ("_since", _as_instant(since)))
         address: str | None = self._client.address(f"{kind}/_history", *parameters)
         found = []
         while address is not None:
@@ -318,8 +318,8 @@ class PolledServer:
             stamps.append(at)
             meta = resource.get("meta")
             version = meta.get("versionId") if isinstance(meta, Mapping) else None
-            told = version or (None if at is not None else resource)
-            mark = _mark(resource.get("id"), told, at.isoformat() if at else None)
+            content = version or (None if at is not None else resource)
+            mark = _mark(resource.get("id"), content, at.isoformat() if at else None)
             self._take(kind, mark, at, _as_version(entry, resource))
         if included and len(self._gathered) > before:
             self._gathered += [_Seen("", "", 0.0, one) for one in included]
@@ -443,7 +443,7 @@ def _changed(entry: Mapping[str, Any]) -> datetime | None:
     return _time(meta.get("lastUpdated")) if isinstance(meta, Mapping) else None
 
 
-def _written(time: datetime) -> str:
+def _as_instant(time: datetime) -> str:
     """Write an instant so that no server takes it for a later one: milliseconds, cut off."""
     return time.isoformat(timespec="milliseconds")
 

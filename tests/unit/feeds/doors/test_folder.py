@@ -352,6 +352,19 @@ def test_the_status_says_backlog_problem_and_when_the_last_came(hospital, incomi
     assert "log.yaml" in feed_status(hospital, "night", NOW).problem
 
 
+def test_versions_that_nobody_reads_are_dropped(hospital, incoming, settings, monkeypatch):
+    monkeypatch.setattr("neva.feeds.doors.door._MANY_VERSIONS", 3)
+    monkeypatch.setattr("neva.feeds.doors.door._VERSIONS_KEPT", 2)
+    for number in range(5):
+        (incoming / f"{number}.csv").write_text(HEADER + ROW.format(number, "a"))
+    looked(hospital, settings)
+    later = Door(hospital, "night", "folder", now=lambda: NOW + timedelta(days=1))
+    with later as opened:
+        keep_looking(opened, WatchedFolder(opened, settings).look, every=0.1, once=True)
+    assert hospital.versions() == [4, 5]
+    assert codes(hospital) == ["LOG//a"] * 5
+
+
 def test_the_command_takes_once_and_status_shows_the_feed(neva, hospital, incoming, settings):
     (incoming / "a.csv").write_text(HEADER + ROW.format(CANARY, "a"))
     done = neva("feed", "folder", hospital.path, "--name", "night", "--watch", incoming, "--source",
