@@ -92,7 +92,9 @@ def folder(
     from neva.feeds.doors.door import Door, keep_looking
     from neva.feeds.doors.folder import FolderSettings, WatchedFolder
     from neva.feeds.running import apply_feed
+    from neva.feeds.status import feed_status
     from neva.sources.fhir.source import open_fhir
+    from neva.sources.hl7v2.profile import read_profile
     from neva.sources.settings import read_settings
 
     if source not in ("csv", "fhir", "hl7v2"):
@@ -124,7 +126,12 @@ def folder(
             return once and waiting
 
         keep_looking(door, look, every=every, once=once)
-    _tell(store, name, as_json=as_json)
+    if profile is None:
+        _tell(store, name, as_json=as_json)
+        return
+    found = feed_status(store, read_profile(profile).name, now())
+    text = f"feed {found.name}: {found.applied:,} messages applied so far"
+    tell(as_json, found, text)
 
 
 def sql(

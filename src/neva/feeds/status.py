@@ -180,7 +180,7 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
     """
     snapshot = hospital.snapshot()
     folder = feed_folder(hospital.path, feed)
-    door = read_status(folder, "status.json")
+    door = {**_kind_of(hospital, feed), **read_status(folder, "status.json")}
     if door.get("kind") in DOORS:
         return _door_status(hospital, feed, door, now)
     applied = hospital.manifest().position(feed)
@@ -217,6 +217,15 @@ def arrivals_of(snapshot: Snapshot, feed: str) -> pl.DataFrame:
     return snapshot.batches().filter(pl.col("file").str.starts_with(f"{feed}/")).collect()
 
 
+def _kind_of(hospital: Hospital, feed: str) -> dict[str, Any]:
+    """Return what the place of a feed says of its kind: its status may be gone."""
+    try:
+        place = json.loads(hospital.manifest().feeds.get(feed, "0"))
+    except ValueError:
+        return {}
+    return {"kind": place.get("kind")} if isinstance(place, dict) else {}
+
+
 def last_of_door(batches: pl.DataFrame, written: Mapping[str, Any]) -> datetime | None:
     """Return when a feed that is asked last delivered: what is known already makes no batch."""
     last_written = written.get("last_arrived")
@@ -232,7 +241,7 @@ def _door_status(
     batches = arrivals_of(hospital.snapshot(), feed)
     last_arrived = last_of_door(batches, written)
     within = expected_within(batches["imported"], now, hospital.settings.zone)
-    backlog = int(written.get("backlog", 0))
+    backlog, refused = int(written.get("backlog", 0)), int(written.get("refused", 0))
     what = ("added", "known", "revised", "retracted", "refused")
     sums = batches.select(pl.col(f"rows_{name}").sum() for name in what)
     rows = dict(zip(what, sums.row(0), strict=True))
@@ -249,8 +258,9 @@ def _door_status(
         last_arrived=last_arrived,
         expected_within=within,
         is_silent=last_arrived is None or now - last_arrived > within,
-        listening=datetime.fromisoformat(written["written"]),
+        listening=datetime.fromisoformat(at) if (at := written.get("written")) else None,
         outcomes={name: int(number) for name, number in rows.items() if number},
+        reasons={"files, each with its reason beside it": refused} if refused else {},
         last_of=list(by_source.iter_rows()),
         kind=str(written["kind"]),
         problem=written.get("problem"),

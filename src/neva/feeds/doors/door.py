@@ -219,7 +219,7 @@ class Door:
         """Note that something was delivered now."""
         self._last = self.now()
 
-    def write_status(self, *, backlog: int, problem: str | None = None) -> None:
+    def write_status(self, *, backlog: int, problem: str | None = None, refused: int = 0) -> None:
         """Say how the feed is, for pages and monitors.
 
         Parameters
@@ -228,6 +228,8 @@ class Door:
             What is there and not in the store yet, as far as it is known.
         problem : str, optional
             Why the last look came to nothing; without any value of a patient.
+        refused : int
+            Files that were put aside and are still there.
         """
         now = self.now()
         if self._expected is None or now - self._expected[0] > _EXPECT_EVERY:
@@ -243,6 +245,7 @@ class Door:
             "expected_within_seconds": self._expected[1].total_seconds(),
             "backlog": backlog,
             "problem": problem,
+            "refused": refused,
         }
         write_status(self.folder, "status.json", status)
 
@@ -295,7 +298,8 @@ def keep_looking(
             more = look()
             wait = every
         except NevaError as error:
-            door.write_status(backlog=0, problem=str(error))
+            with suppress(NevaError):  # of a full disk nothing can be written
+                door.write_status(backlog=0, problem=str(error))
             if once:
                 raise
             wait = min(max(2 * wait, 1.0), _LONGEST_WAIT)

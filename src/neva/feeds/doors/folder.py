@@ -150,14 +150,20 @@ class WatchedFolder:
         )
         waiting = [name for name in states if name not in self._seen]
         self._seen = states
-        left = len(complete)
+        left, problem = len(complete), None
         for _, name in complete:
             if self._door.stop.is_set():
                 break
-            self._door.write_status(backlog=left)
-            self._take(name, states[name])
-            left -= 1
-        self._door.write_status(backlog=left)
+            self._door.write_status(backlog=left, problem=problem, refused=self._number_refused())
+            try:
+                self._take(name, states[name])
+                left -= 1
+            except PermissionError:
+                problem = (
+                    f"{name}: may not be read or moved; found it refused by the system; give the "
+                    "feed's user the rights to the file and its folder"
+                )
+        self._door.write_status(backlog=left, problem=problem, refused=self._number_refused())
         return bool(waiting) and not self._settings.marker
 
     def _states(self) -> dict[str, _State]:
@@ -183,6 +189,10 @@ class WatchedFolder:
             if not (self._folder / name.rpartition(".")[0]).exists():
                 (self._folder / name).unlink(missing_ok=True)
         return found
+
+    def _number_refused(self) -> int:
+        """Count the files that were put aside and are still there."""
+        return sum(1 for _ in (self._folder / _REFUSED).glob(f"*{_REASON}"))
 
     def _is_complete(self, name: str, state: _State) -> bool:
         if not self._settings.marker:

@@ -11,6 +11,7 @@ from tests.command_line import CANARY
 from tests.hospitals import NOW
 
 from neva.errors import BadInputError, ConflictError, MappingError, UsageError
+from neva.feeds.doors import folder
 from neva.feeds.doors.door import Door, keep_looking
 from neva.feeds.doors.folder import FolderSettings, WatchedFolder
 from neva.feeds.inbox import Inbox, Reader
@@ -181,6 +182,55 @@ def test_a_full_disk_refuses_no_file(hospital, incoming, settings, monkeypatch):
     with pytest.raises(BadInputError):
         looked(hospital, settings)
     assert names(incoming) == ["a.csv"]
+
+
+def test_a_file_that_may_not_be_read_waits_and_blocks_no_other(
+    hospital, incoming, settings, monkeypatch
+):
+    def refused(path):
+        if path.name == "a.csv":
+            raise PermissionError(13, "Permission denied")
+        return sha256(path)
+
+    sha256 = folder._sha256
+    monkeypatch.setattr(folder, "_sha256", refused)
+    for name in "ab":
+        (incoming / f"{name}.csv").write_text(HEADER + ROW.format(name, name))
+    looked(hospital, settings)
+    assert (codes(hospital), names(incoming)) == (["LOG//b"], ["a.csv"])
+    found = feed_status(hospital, "night", NOW)
+    assert (found.backlog, "a.csv: may not be read" in found.problem) == (1, True)
+
+
+def test_refused_files_stand_in_the_status_until_they_are_gone(hospital, incoming, settings):
+    (incoming / "a.csv").write_text("id\n1\n")
+    looked(hospital, settings)
+    assert list(feed_status(hospital, "night", NOW).reasons.values()) == [1]
+    for path in (incoming / "refused").iterdir():
+        path.unlink()
+    looked(hospital, settings)
+    assert feed_status(hospital, "night", NOW).reasons == {}
+
+
+def test_a_feed_whose_status_is_gone_is_shown(hospital, incoming, settings):
+    (incoming / "a.csv").write_text(HEADER + ROW.format(1, "a"))
+    looked(hospital, settings)
+    (feed_folder(hospital.path, "night") / "status.json").unlink()
+    found = feed_status(hospital, "night", NOW)
+    assert (found.kind, found.applied, found.listening) == ("folder", 1, None)
+
+
+def test_a_problem_of_a_full_disk_is_raised_though_no_status_can_be_written(
+    hospital, incoming, settings, monkeypatch
+):
+    def full(*_, **__):
+        raise BadInputError("the disk is full")
+
+    with door(hospital) as opened:
+        taker = WatchedFolder(opened, settings)
+        monkeypatch.setattr("neva.feeds.doors.door.write_status", full)
+        with pytest.raises(BadInputError, match="disk is full"):
+            keep_looking(opened, taker.look, every=0.1, once=True)
 
 
 def test_names_that_come_again_keep_both_files(hospital, incoming, settings):
@@ -388,6 +438,7 @@ def test_the_command_applies_messages_of_files(neva, hospital, incoming, of_mess
     done = neva("feed", "folder", hospital.path, "--name", "night", "--watch", incoming, "--source",
                 "hl7v2", "--profile", of_messages.profile, "--every", "0.1", "--once")  # fmt: skip
     assert (done.code, done.err) == (0, "")
+    assert "feed his: 2 messages applied so far" in done.out
     assert hospital.snapshot().stays().collect().height == 2
     told = neva("feed", "status", hospital.path)
     assert "feed his: 2 taken, 2 applied" in told.out
