@@ -116,11 +116,14 @@ def folder(
     )
     with Door(store, name, "folder", now=now, stop=_stop(once=once), patient=not once) as door:
         taker = WatchedFolder(door, watched)
+        applied = -1  # what a crash left in the inbox is applied at the first look
 
         def look() -> bool:
+            nonlocal applied
             waiting = taker.look()
-            if profile is not None:
+            if profile is not None and taker.taken != applied:
                 apply_feed(hospital, profile, now=now, stop=threading.Event(), until_done=True)
+                applied = taker.taken
             if once and waiting:
                 door.stop.wait(every)
             return once and waiting

@@ -103,6 +103,8 @@ class WatchedFolder:
         self._settings = settings
         self._folder = settings.folder.absolute()
         self._seen: dict[str, _State] = {}
+        #: How many files were taken or refused.
+        self.taken = 0
         self._profile = None
         if not self._folder.is_dir():
             message = f"{settings.folder}: no such folder; found nothing to watch; check the path"
@@ -139,7 +141,27 @@ class WatchedFolder:
         -------
         bool
             True where there are files whose completeness the next look tells.
+
+        Raises
+        ------
+        ConflictError
+            The folder cannot be read or written any more, or somebody else writes to the
+            hospital or the inbox.
+        BadInputError
+            The disk is full, or hospital or inbox are damaged.
+        MappingError
+            The mapping is wrong.
         """
+        try:
+            return self._look()
+        except OSError as error:
+            problem = disk_problem(error, self._folder)
+            message = (
+                f"{self._folder}: cannot be used; found {error.strerror}; see whether it is there"
+            )
+            raise problem or ConflictError(message) from None
+
+    def _look(self) -> bool:
         if self._settings.source == "csv":
             read_mapping(self._settings.mapping, Mapping)  # its faults are none of the files
         states = self._states()
@@ -306,6 +328,7 @@ class WatchedFolder:
     def _move(self, name: str, where: str, target: Path | None = None) -> None:
         (self._folder / name).rename(target or self._free(where, name))
         self._seen.pop(name, None)
+        self.taken += 1
         for marker in self._markers(name) if self._settings.marker else ():
             marker.unlink(missing_ok=True)
 

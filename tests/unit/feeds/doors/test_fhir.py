@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -14,7 +15,12 @@ from tests.fhir_standin import standin
 from neva.errors import BadInputError, MappingError, NotFoundError, UsageError
 from neva.feeds.doors.door import Door, keep_looking
 from neva.feeds.doors.fhir import PolledServer, types_of
-from neva.feeds.doors.fhir_server import FhirClient, ServerSettings, read_server_settings
+from neva.feeds.doors.fhir_server import (
+    FhirClient,
+    ServerSettings,
+    _retry_after,
+    read_server_settings,
+)
 from neva.feeds.doors.lately import Lately
 from neva.feeds.doors.notice import notices
 from neva.feeds.status import feed_folder, feed_status
@@ -107,6 +113,27 @@ def test_a_later_version_is_a_correction_known_since_its_change(hospital, server
     assert values(hospital) == [2.0]
     assert values(hospital, START + timedelta(minutes=4)) == [1.0]
     assert values(hospital, START + timedelta(minutes=5)) == [2.0]
+
+
+def test_the_end_of_a_stay_is_known_since_its_change(hospital, server, poll, clock):
+    def encounter(minutes, **period):
+        server.put(
+            START + timedelta(minutes=minutes), resourceType="Encounter", id="e",
+            status="finished" if "end" in period else "in-progress",
+            **{"class": {"code": "IMP"}}, subject={"reference": "Patient/7"},
+            period={"start": "2026-01-10T08:00:00Z", **period},
+        )  # fmt: skip
+
+    def ends(as_of):
+        return hospital.snapshot(as_of=as_of).stays().collect()["end"].is_not_null().to_list()
+
+    encounter(-60)
+    poll(resources=["Encounter"])
+    encounter(5, end="2026-01-10T11:50:00Z")
+    clock.pass_(minutes=60)
+    poll(resources=["Encounter"])
+    assert ends(START + timedelta(minutes=4)) == [False]
+    assert ends(START + timedelta(minutes=5)) == [True]
 
 
 @pytest.mark.parametrize("sorts", [True, False])
@@ -221,6 +248,14 @@ def test_a_busy_server_is_left_alone_and_asked_again(hospital, server, poll, mon
     poll()
     assert values(hospital) == [4.0]
     assert [one for one in waited if one in (7.0, 2.0)] == [7.0, 2.0]
+
+
+def test_how_long_a_server_wants_to_be_left_alone_is_a_number_or_a_time():
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert 90 < _retry_after(later) <= 100
+    assert [_retry_after(one) for one in ("7", None, "soon", "Thu, 01 Jan 1970 00:00:00 GMT")] == [
+        7.0, None, None, 0.0,
+    ]  # fmt: skip
 
 
 def test_a_server_that_stays_away_keeps_what_was_read(hospital, server, poll, monkeypatch):

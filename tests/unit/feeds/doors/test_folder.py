@@ -202,6 +202,14 @@ def test_a_file_that_may_not_be_read_waits_and_blocks_no_other(
     assert (found.backlog, "a.csv: may not be read" in found.problem) == (1, True)
 
 
+def test_a_folder_that_goes_away_is_said(hospital, incoming, settings):
+    with door(hospital) as opened:
+        taker = WatchedFolder(opened, settings)
+        incoming.rename(incoming.with_name("away"))
+        with pytest.raises(ConflictError, match="see whether it is there"):
+            taker.look()
+
+
 def test_refused_files_stand_in_the_status_until_they_are_gone(hospital, incoming, settings):
     (incoming / "a.csv").write_text("id\n1\n")
     looked(hospital, settings)
