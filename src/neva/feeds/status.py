@@ -260,7 +260,7 @@ def _door_status(
         is_silent=last_arrived is None or now - last_arrived > within,
         listening=datetime.fromisoformat(at) if (at := written.get("written")) else None,
         outcomes={name: int(number) for name, number in rows.items() if number},
-        reasons={"files, each with its reason beside it": refused} if refused else {},
+        reasons={"file-refused": refused} if refused else {},
         last_of=list(by_source.iter_rows()),
         kind=str(written["kind"]),
         problem=written.get("problem"),

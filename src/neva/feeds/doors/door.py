@@ -101,6 +101,7 @@ class Door:
         self._expected: tuple[datetime, timedelta] | None = None
         self._last: datetime | None = None
         self._tidied: datetime | None = None
+        self._batches: int | None = None
 
     def __enter__(self) -> Self:
         """Take the feed's lock.
@@ -213,6 +214,8 @@ class Door:
                 self.stop.wait(_WAIT)
                 continue
             self.arrived()
+            if self._batches is not None and summary.batch and not summary.already_imported:
+                self._batches += 1
             return summary
 
     def arrived(self) -> None:
@@ -236,11 +239,13 @@ class Door:
             batches = arrivals_of(self.hospital.snapshot(), self.name)
             within = expected_within(batches["imported"], now, self.hospital.settings.zone)
             self._expected = (now, within)
+            self._batches = batches.height
             if self._last is None:
                 self._last = last_of_door(batches, read_status(self.folder, "status.json"))
         status = {
             "name": self.name,
             "kind": self.kind,
+            "position": self._batches,
             "last_arrived": self._last.isoformat() if self._last else None,
             "expected_within_seconds": self._expected[1].total_seconds(),
             "backlog": backlog,

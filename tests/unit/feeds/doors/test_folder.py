@@ -213,7 +213,7 @@ def test_a_folder_that_goes_away_is_said(hospital, incoming, settings):
 def test_refused_files_stand_in_the_status_until_they_are_gone(hospital, incoming, settings):
     (incoming / "a.csv").write_text("id\n1\n")
     looked(hospital, settings)
-    assert list(feed_status(hospital, "night", NOW).reasons.values()) == [1]
+    assert feed_status(hospital, "night", NOW).reasons == {"file-refused": 1}
     for path in (incoming / "refused").iterdir():
         path.unlink()
     looked(hospital, settings)
@@ -401,6 +401,7 @@ def test_the_status_says_backlog_problem_and_when_the_last_came(hospital, incomi
     looked(hospital, settings)
     status = json.loads((feed_folder(hospital.path, "night") / "status.json").read_text())
     assert {"name", "last_arrived", "expected_within_seconds", "backlog"} <= set(status)
+    assert status["position"] == 1
     found = feed_status(hospital, "night", NOW + timedelta(minutes=5))
     assert (found.kind, found.applied, found.backlog) == ("folder", 1, 0)
     assert (found.last_arrived, found.is_silent, found.outcomes) == (NOW, False, {"added": 1})
