@@ -1,15 +1,18 @@
 """The example in the help of every command runs, and every command speaks JSON."""
 
+import contextlib
 import io
 import json
 import re
 import shlex
 import shutil
+import sqlite3
 from datetime import UTC, datetime
 
 import pytest
 import typer
 from tests.cds_services import CdsService, put_behind_httpx
+from tests.fhir_standin import standin
 from tests.hospitals import take_csv
 from tests.shared_data import shared
 
@@ -103,6 +106,38 @@ def place(prepared, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def laboratory(place, monkeypatch):
+    """The database that the example of polling names."""
+    with contextlib.closing(sqlite3.connect(place / "laboratory.sqlite")) as connection:
+        connection.execute("CREATE TABLE results (id, patient, code, value, taken, changed)")
+        row = (1, "7", "2823-3", 4.1, "2020-05-01 08:00", "2020-05-01 09:00")
+        connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.commit()
+    monkeypatch.setenv("LABORATORY_URL", f"sqlite:///{place / 'laboratory.sqlite'}")
+    (place / "laboratory.yaml").write_text(
+        "neva: 1\nname: laboratory\ndatabase:\n  url: {environment: LABORATORY_URL}\n"
+        "  queries:\n    results: {select: SELECT * FROM results, modified: changed, key: id}\n"
+        "tables:\n  - files: [results]\n    subject: patient\n    recorded: {column: changed}\n"
+        "    events:\n      - row_id: id\n        code: {system: LOINC, column: code}\n"
+        "        time: taken\n        value: value\n"
+    )
+
+
+@pytest.fixture
+def fhir_server():
+    """The server that the example of polling names."""
+    with standin() as server:
+        server.put(datetime(2020, 5, 1, tzinfo=UTC), resourceType="Patient", id="7")
+        yield server
+
+
+MESSAGE = (
+    b"MSH|^~\\&|HIS|H|N|N|20260101090000+0300||ADT^A01|1|P|2.5\rEVN||20260101090000+0300\r"
+    b"PID|1||7^^^H^MR||SYNTHETIC^ONE||19700101|F\rPV1|1|I|W^1^1||||||||||||||||V1\r"
+)
+
+
 def test_every_command_has_an_example():
     without = [
         " ".join(words) for words, command in COMMANDS.items() if not EXAMPLE.search(command.help)
@@ -140,6 +175,18 @@ def ready(example, place, request):
         (place / "people.csv").write_text("local_id,family,given,birth_date\n1,Alder,Kim,\n")
     if example[0] == "cds-verify":
         put_behind_httpx(CdsService(), request.getfixturevalue("monkeypatch"))
+    if example[0] == "feed":
+        (place / "site.yaml").write_text("name: his\nassigner: his\n")
+        (place / "messages.hl7").write_bytes(MESSAGE)
+    if example[:2] == ["feed", "apply"]:
+        example.append("--until-done")
+    if example[:2] == ["feed", "folder"]:
+        (place / "incoming").mkdir()
+        shutil.copy(place / "log.csv", place / "incoming")
+    if example[:2] == ["feed", "sql"]:
+        request.getfixturevalue("laboratory")
+    if example[:2] == ["feed", "fhir"]:
+        example[example.index("--server") + 1] = request.getfixturevalue("fhir_server").base
 
 
 def words_of(command):

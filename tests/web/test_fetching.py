@@ -16,8 +16,9 @@ from tests.bedside_patients import (
 from tests.bedsides import served
 from tests.hospitals import new_hospital
 
-from neva.cds.fhir_server import FhirServers, stays_under
+from neva.cds.fhir_server import FhirServers
 from neva.cds.hooks import Services
+from neva.sources.fhir.server import stays_under
 
 SERVER = "https://fhir.example/r4"
 TOKEN = "example-token"

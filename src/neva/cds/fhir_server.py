@@ -6,13 +6,8 @@ need, with a short time limit. The token is used and forgotten.
 
 from __future__ import annotations
 
-import json
-import logging
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,46 +16,25 @@ from urllib.parse import quote, urljoin
 import httpx
 
 from neva.cds.prefetch import PATIENT, Needs
+from neva.sources.fhir.server import (
+    ACCEPT,
+    entries_of,
+    next_link,
+    read_json,
+    stays_under,
+    unlogged,
+)
 
-__all__ = ["Fetched", "FhirServers", "stays_under"]
+__all__ = ["Fetched", "FhirServers"]
 
 #: Pages of one search at most.
 MOST_PAGES: Final = 10
 #: Bytes of one page at most.
 MOST_BYTES: Final = 20_000_000
-_ACCEPT: Final = {"Accept": "application/fhir+json"}
 _OK: Final = 200
 _LATE: Final = "the time for fetching is over"
 #: Clocks are at most so much behind UTC (Baker Island).
 _WEST: Final = timedelta(hours=12)
-
-#: Loggers that write URLs (which hold the patient's id) and headers (the token).
-_TALKATIVE: Final = (
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
-)
-_is_fetching: ContextVar[bool] = ContextVar("neva_is_fetching", default=False)
-
-
-def _not_fetching(_: logging.LogRecord) -> bool:
-    return not _is_fetching.get()
-
-
-@contextmanager
-def unlogged() -> Iterator[None]:
-    """Keep what the HTTP library would log of our calls out of every log, at any level."""
-    for name in _TALKATIVE:
-        # Adding the same filter again changes nothing.
-        logging.getLogger(name).addFilter(_not_fetching)
-    before = _is_fetching.set(True)
-    try:
-        yield
-    finally:
-        _is_fetching.reset(before)
 
 
 @dataclass(frozen=True)
@@ -142,7 +116,7 @@ class FhirServers:
         wanted = list(keys)
         if patient in (".", ".."):
             return Fetched({}, {}, tuple(wanted))  # a path, not an id
-        headers = dict(_ACCEPT)
+        headers = dict(ACCEPT)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         by_key = {one.key: one for one in needs.searches}
@@ -184,8 +158,8 @@ class FhirServers:
         first = self._page(client, urljoin(base, path), until)
         if not isinstance(first, Mapping) or first.get("resourceType") != "Bundle":
             return first
-        entries = _entries(first)
-        following, pages = _next(first), 1
+        entries = entries_of(first)
+        following, pages = next_link(first), 1
         while following is not None and pages < MOST_PAGES:
             url = urljoin(base, following)
             if not stays_under(base, following):
@@ -193,8 +167,8 @@ class FhirServers:
             page = self._page(client, url, until)
             if not isinstance(page, Mapping) or page.get("resourceType") != "Bundle":
                 break
-            entries += _entries(page)
-            following, pages = _next(page), pages + 1
+            entries += entries_of(page)
+            following, pages = next_link(page), pages + 1
         links = [] if following is None else [{"relation": "next", "url": following}]
         return {"resourceType": "Bundle", "type": "searchset", "entry": entries, "link": links}
 
@@ -215,69 +189,4 @@ class FhirServers:
                 # A server that sends a byte now and then is late too.
                 if self._clock() > until:
                     raise httpx.ReadTimeout(_LATE)
-        return json.loads(content, parse_constant=_refuse_constant)
-
-
-#: What may stand for a dot, a slash or a backslash, or part a path where no slash is seen.
-_TRICKS: Final = re.compile(r"%(2e|2f|5c|00|25)|[\\\x00-\x20\x7f]|;", re.IGNORECASE)
-
-
-def stays_under(base: str, link: str) -> bool:
-    """Tell whether a link leads to the server at `base`, and to nothing beside its path.
-
-    Scheme, host and port must be the same, and the path must be that of the base
-    or below it. One that a server may read in another way than it is read here
-    (dots, encoded or not, backslashes, a name before the host) is refused.
-
-    Examples
-    --------
-    >>> stays_under("https://ehr.example/fhir/", "https://ehr.example/fhir?page=2")
-    True
-    >>> stays_under("https://ehr.example/fhir/", "../admin")
-    False
-    """
-    # In a query everything may stand; only what is before it leads somewhere.
-    before_query = re.split(r"[?#]", link, maxsplit=1)[0]
-    if _TRICKS.search(before_query) or re.search(r"[\\\x00-\x20\x7f]", link):
-        return False
-    if any(part in (".", "..") for part in before_query.split("/")):
-        return False
-    try:
-        here, there = httpx.URL(base), httpx.URL(urljoin(base, link))
-    except httpx.InvalidURL:
-        return False
-    if there.userinfo or (here.scheme, here.host, here.port) != (
-        there.scheme,
-        there.host,
-        there.port,
-    ):
-        return False
-    root = here.path.rstrip("/")
-    return there.path == root or there.path.startswith(f"{root}/")
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-def _entries(bundle: Mapping[str, Any]) -> list[Any]:
-    entries = bundle.get("entry") or []
-    if not isinstance(entries, list):
-        message = "the entries are no array"
-        raise ValueError(message)
-    return list(entries)
-
-
-def _next(bundle: Mapping[str, Any]) -> str | None:
-    links = bundle.get("link") or []
-    if not isinstance(links, list):
-        message = "the links are no array"
-        raise ValueError(message)
-    for link in links:
-        if isinstance(link, Mapping) and link.get("relation") == "next":
-            url = link.get("url")
-            if not isinstance(url, str):
-                message = "a link is no text"
-                raise ValueError(message)
-            return url
-    return None
+        return read_json(content)

@@ -9,15 +9,18 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
+from neva.cli import feed_doors
 from neva.cli.console import HospitalPath, Json, now, table, tell
 from neva.errors import NotFoundError
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Live feeds: HL7 v2 messages taken, applied, checked; what could not be applied.",
+    help="Live feeds: HL7 v2 messages taken, applied, checked; what could not be applied; "
+    "folders, databases and FHIR servers asked for what is new.",
     no_args_is_help=True,
 )
+feed_doors.add_to(app)
 
 ProfilePath = Annotated[
     Path, typer.Option("--profile", metavar="FILE", help="the site's profile (YAML)")
@@ -50,14 +53,18 @@ def hl7v2(
     apply: Annotated[
         bool, typer.Option("--apply/--no-apply", help="apply what was taken, beside listening")
     ] = True,
+    check: Annotated[
+        bool, typer.Option("--check", help="open everything, say what would be taken, and stop")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Take HL7 v2 messages over MLLP until stopped, and apply them to the hospital.
 
     A message is acknowledged when it is on disk. Applying runs in a process of its own.
 
-    Example: neva feed hl7v2 hospital --listen 127.0.0.1:2575 --profile site.yaml
+    Example: neva feed hl7v2 hospital --listen 127.0.0.1:2575 --profile site.yaml --check
     """
-    from neva.feeds.running import ListenerSettings, address_of
+    from neva.feeds.running import ListenerSettings, address_of, checked
     from neva.feeds.running import listen as listen_forever
 
     host, port = address_of(listen)
@@ -76,6 +83,12 @@ def hl7v2(
         clients=clients,
         apply=apply,
     )
+    if check:
+        name, applied = checked(settings)
+        content = {"feed": name, "host": host, "port": port, "applied": applied}
+        text = f"feed {name} would listen at {host}:{port}; {applied:,} messages are applied"
+        tell(as_json, content, text)
+        return
     listen_forever(settings, now=now, began=began)
 
 
@@ -86,7 +99,6 @@ def apply_(
     until_done: Annotated[
         bool, typer.Option("--until-done", help="apply what is there, and stop")
     ] = False,
-    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     as_json: Json = False,
 ) -> None:
     """Apply the messages that were taken to the hospital, until stopped.
@@ -98,11 +110,13 @@ def apply_(
     import os
     import signal
 
-    from neva.feeds.running import apply_feed
+    from neva.feeds.running import PARENT, apply_feed
 
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    if parent is not None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if PARENT in os.environ:
+        parent = int(os.environ[PARENT])
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
         def look() -> None:
@@ -190,7 +204,7 @@ def status(hospital: HospitalPath, as_json: Json = False) -> None:
 
     def text() -> str:
         if not feeds:
-            return "no feed; begin one with 'neva feed hl7v2'"
+            return "no feed; begin one with 'neva feed hl7v2', folder, sql or fhir"
         lines: list[str] = []
         for feed in feeds:
             lines += _status_lines(feed)
@@ -204,13 +218,17 @@ def _status_lines(feed: Any) -> list[str]:
     silence = "SILENT" if feed.is_silent else "not silent"
     minutes = feed.expected_within.total_seconds() / 60
     progress = f"{feed.taken:,} taken, {feed.applied:,} applied, backlog {feed.backlog:,}"
+    one = "message" if feed.kind == "hl7v2" else "delivery"
     lines = [
         f"feed {feed.name}: {progress}",
-        f"  last message {last}; {silence} (expected within {minutes:.0f} min)",
+        f"  last {one} {last}; {silence} (expected within {minutes:.0f} min)",
     ]
+    if feed.problem:
+        lines.append(f"  problem: {feed.problem}")
     if feed.outcomes:
         parts = [f"{number:,} {outcome}" for outcome, number in feed.outcomes.items()]
-        lines.append("  " + ", ".join(parts))
+        of = "" if feed.kind == "hl7v2" else "rows: "
+        lines.append(f"  {of}{', '.join(parts)}")
     lines += [f"  refused: {reason}: {number:,}" for reason, number in feed.reasons.items()]
     lines += [
         f"  in doubt: {reason} {about} in {kind}: {number:,}"

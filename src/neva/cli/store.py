@@ -18,7 +18,7 @@ from neva.events.schema import REASONS, WARNINGS
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "settings_of"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +29,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(check)
 
 
-def _settings(pairs: list[str]) -> dict[str, str]:
+def settings_of(pairs: list[str]) -> dict[str, str]:
+    """Read NAME=VALUE pairs.
+
+    Raises
+    ------
+    UsageError
+        One is none.
+    """
     settings = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
@@ -116,7 +123,9 @@ def import_(
     hospital, made = _hospital(into, zone)
     try:
         open_source = doors[kind].load()
-        settings = read_settings(open_source, _settings(setting or []), zone=hospital.settings.zone)
+        settings = read_settings(
+            open_source, settings_of(setting or []), zone=hospital.settings.zone
+        )
         delivery = open_source(source, zone=hospital.settings.zone, mapping=mapping, **settings)
         with progress(f"importing {source.name}") as update:
             summary = import_delivery(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from neva.errors import BadInputError, NotFoundError
+from neva.errors import BadInputError, ConflictError, NotFoundError
 from neva.files.whole import write_whole
 
 __all__ = ["Manifest", "current_version", "read_manifest", "versions", "write_manifest"]
@@ -69,6 +69,23 @@ class Manifest(BaseModel):
         if self.last is None:
             return self.written
         return self.last if self.dates_shifted else min(self.last, self.written + GRACE_AHEAD)
+
+    def position(self, feed: str) -> int:
+        """Return how many messages of a feed are part of this version.
+
+        Raises
+        ------
+        ConflictError
+            The feed of this name counts no messages: it has another kind of place.
+        """
+        place = self.feeds.get(feed, "0")
+        if not place.isdecimal():
+            message = (
+                f"feed {feed}: another kind of feed has this name; found a place that is no "
+                "number of messages; give one of the two another name"
+            )
+            raise ConflictError(message)
+        return int(place)
 
     def spanning(self, first: datetime | None, last: datetime | None) -> Manifest:
         """Return this manifest with its span widened to hold `first` and `last`."""

@@ -235,7 +235,7 @@ class Applier:
     @property
     def position(self) -> int:
         """Up to where the feed is part of the store."""
-        return int(self.hospital.manifest().feeds.get(self.profile.name, 0))
+        return self.hospital.manifest().position(self.profile.name)
 
     def apply_next(self, *, most: int | None = None) -> Applied:
         """Apply the next messages, as one commit.

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final
 
 import polars as pl
@@ -28,13 +29,24 @@ from neva.feeds.status import feed_folder, read_status, write_status
 from neva.sources.hl7v2.profile import read_profile
 from neva.state import State, open_state, state_of
 
-__all__ = ["FeedProcess", "ListenerSettings", "address_of", "apply_feed", "audit_merges", "listen"]
+__all__ = [
+    "PARENT",
+    "FeedProcess",
+    "ListenerSettings",
+    "address_of",
+    "apply_feed",
+    "audit_merges",
+    "checked",
+    "listen",
+]
 
 _LOG = logging.getLogger("neva.feeds")
 #: How often the listener says how it is, seconds.
 _STATUS_EVERY: Final = 2.0
 #: An applier that ended is started again after a second, then two, up to so many.
 _LONGEST_WAIT: Final = 60.0
+#: Names the process with which a process of a feed ends.
+PARENT: Final = "NEVA_PARENT"
 _AUDITED: Final = "audited.json"
 
 
@@ -100,6 +112,7 @@ class FeedProcess:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._command = [sys.executable, "-m", "neva.cli", "feed", *words]
+        self._environment = {**os.environ, PARENT: str(os.getpid())}
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._supervise, daemon=True)
@@ -109,7 +122,9 @@ class FeedProcess:
         wait = 1.0
         while not self._stop.is_set():
             begun = time.monotonic()
-            self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.DEVNULL, env=self._environment
+            )
             while self._process.poll() is None and not self._stop.wait(0.2):
                 pass
             if self._stop.is_set():
@@ -132,6 +147,43 @@ class FeedProcess:
         """End it."""
         self._stop.set()
         self._thread.join()
+
+
+def _tls_of(settings: ListenerSettings) -> SSLContext | None:
+    if settings.certificate is not None and settings.key is not None:
+        return tls_context(settings.certificate, settings.key, settings.clients)
+    if settings.certificate or settings.key or settings.clients:
+        message = (
+            "--tls-certificate: certificate and key belong together; found one of them; give both"
+        )
+        raise UsageError(message)
+    return None
+
+
+def checked(settings: ListenerSettings) -> tuple[str, int]:
+    """Open what a listener needs, and close it again.
+
+    Parameters
+    ----------
+    settings : ListenerSettings
+
+    Returns
+    -------
+    name : str
+        Of the feed.
+    applied : int
+        How many messages are part of the store.
+
+    Raises
+    ------
+    ConflictError, UsageError, MappingError, NotFoundError, BadInputError
+        As :func:`listen`.
+    """
+    hospital, profile = open_hospital(settings.hospital), read_profile(settings.profile)
+    _tls_of(settings)
+    applied = hospital.manifest().position(profile.name)
+    Inbox(feed_folder(hospital.path, profile.name), at_least=applied).close()
+    return profile.name, applied
 
 
 def listen(
@@ -161,16 +213,9 @@ def listen(
     """
     hospital = open_hospital(settings.hospital)
     profile = read_profile(settings.profile)
-    tls = None
-    if settings.certificate is not None and settings.key is not None:
-        tls = tls_context(settings.certificate, settings.key, settings.clients)
-    elif settings.certificate or settings.key or settings.clients:
-        message = (
-            "--tls-certificate: certificate and key belong together; found one of them; give both"
-        )
-        raise UsageError(message)
+    tls = _tls_of(settings)
     folder = feed_folder(hospital.path, profile.name)
-    applied = int(hospital.manifest().feeds.get(profile.name, 0))
+    applied = hospital.manifest().position(profile.name)
     inbox = Inbox(folder, at_least=applied)
     if inbox.cut:
         _LOG.warning("an unfinished message of %d bytes was cut off the inbox", inbox.cut)
@@ -204,7 +249,7 @@ async def _listen(
             loop.add_signal_handler(number, stop.set)
     port = await listener.start(settings.host, settings.port)
     words = ["apply", str(settings.hospital), "--profile", str(settings.profile)]
-    applier = FeedProcess([*words, "--parent", str(os.getpid())]) if settings.apply else None
+    applier = FeedProcess(words) if settings.apply else None
     if began is not None:
         began(port, name)
     try:

@@ -19,15 +19,21 @@ from neva.feeds.dead_letters import dead_letters
 from neva.files.whole import write_whole
 
 __all__ = [
+    "DOORS",
     "FeedStatus",
+    "arrivals_of",
     "expected_within",
     "feed_folder",
     "feed_names",
     "feed_status",
     "is_silent",
+    "last_of_door",
     "read_status",
     "write_status",
 ]
+
+#: Kinds of feeds that are asked for what is new, and what their deliveries are made of.
+DOORS: Final = {"folder": "files", "sql": "rows of a database", "fhir": "resources of a server"}
 
 #: What is said of silence before two weeks of messages are there.
 _UNKNOWN: Final = timedelta(hours=1)
@@ -80,6 +86,11 @@ class FeedStatus:
         Sender, type, when the last one arrived, how many.
     figures : dict
         Of the listener since it began.
+    kind : str
+        ``hl7v2``, or a key of :data:`DOORS`: then deliveries are counted instead of messages,
+        and rows by what became of them.
+    problem : str or None
+        Why the last look came to nothing.
     """
 
     name: str
@@ -97,6 +108,8 @@ class FeedStatus:
     doubts: list[tuple[str, str, str, int]] = field(default_factory=list)
     last_of: list[tuple[str, str, datetime, int]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    kind: str = "hl7v2"
+    problem: str | None = None
 
     def to_frame(self) -> pl.DataFrame:
         """Return ``sender``, ``type``, ``last`` (UTC) and ``messages``."""
@@ -182,8 +195,11 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
         Aware: the time of day.
     """
     snapshot = hospital.snapshot()
-    applied = int(hospital.manifest().feeds.get(feed, 0))
     folder = feed_folder(hospital.path, feed)
+    door = {**_kind_of(hospital, feed), **read_status(folder, "status.json")}
+    if door.get("kind") in DOORS:
+        return _door_status(hospital, feed, door, now)
+    applied = hospital.manifest().position(feed)
     listener = read_status(folder, "listener.json")
     taken = max(int(listener.get("position", 0)), applied)
     messages = snapshot.stored("messages").filter(pl.col("feed") == feed)
@@ -211,6 +227,61 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
         doubts=_doubts(snapshot, feed),
         last_of=last_of,
         figures=listener.get("figures", {}),
+    )
+
+
+def arrivals_of(snapshot: Snapshot, feed: str) -> pl.DataFrame:
+    """Return the rows of ``batches`` that a feed which is asked delivered."""
+    return snapshot.batches().filter(pl.col("file").str.starts_with(f"{feed}/")).collect()
+
+
+def _kind_of(hospital: Hospital, feed: str) -> dict[str, Any]:
+    """Return what the place of a feed says of its kind: its status may be gone."""
+    try:
+        place = json.loads(hospital.manifest().feeds.get(feed, "0"))
+    except ValueError:
+        return {}
+    return {"kind": place.get("kind")} if isinstance(place, dict) else {}
+
+
+def last_of_door(batches: pl.DataFrame, written: Mapping[str, Any]) -> datetime | None:
+    """Return when a feed that is asked last delivered: what is known already makes no batch."""
+    last_written = written.get("last_arrived")
+    times = [datetime.fromisoformat(last_written)] if last_written else []
+    last = batches["imported"].max()
+    return max([*times, last] if isinstance(last, datetime) else times, default=None)
+
+
+def _door_status(
+    hospital: Hospital, feed: str, written: Mapping[str, Any], now: datetime
+) -> FeedStatus:
+    """Say how a feed is that is asked for what is new."""
+    batches = arrivals_of(hospital.snapshot(), feed)
+    last_arrived = last_of_door(batches, written)
+    within = expected_within(batches["imported"], now, hospital.settings.zone)
+    backlog, refused = int(written.get("backlog", 0)), int(written.get("refused", 0))
+    what = ("added", "known", "revised", "retracted", "refused")
+    sums = batches.select(pl.col(f"rows_{name}").sum() for name in what)
+    rows = dict(zip(what, sums.row(0), strict=True))
+    by_source = (
+        batches.group_by("source", "kind")
+        .agg(pl.col("imported").max(), pl.len())
+        .sort("imported", descending=True)
+    )
+    return FeedStatus(
+        name=feed,
+        taken=batches.height + backlog,
+        applied=batches.height,
+        backlog=backlog,
+        last_arrived=last_arrived,
+        expected_within=within,
+        is_silent=is_silent(last_arrived, now, within),
+        listening=datetime.fromisoformat(at) if (at := written.get("written")) else None,
+        outcomes={name: int(number) for name, number in rows.items() if number},
+        reasons={"file-refused": refused} if refused else {},
+        last_of=list(by_source.iter_rows()),
+        kind=str(written["kind"]),
+        problem=written.get("problem"),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from typing import Final, Literal
 import polars as pl
 
 from neva.errors import ConflictError
-from neva.events.hospital import Hospital
+from neva.events.hospital import Hospital, Writer
 from neva.events.manifest import GRACE_AHEAD
 from neva.events.schema import TABLES
 from neva.intake import reconcile
@@ -53,7 +53,8 @@ class ImportSummary:
     version : int
         The hospital version after the import.
     batch : int
-        Number of the batch; of the earlier one if nothing was to do.
+        Number of the batch; of the earlier one if nothing was to do; 0 where a live feed
+        delivered only what is known, which makes no batch.
     already_imported : bool
         The same content had been imported before: nothing was done.
     counts : dict of str to dict of str to int
@@ -117,6 +118,7 @@ def import_delivery(
     most_refused: float | None = MOST_REFUSED,
     dates: Literal["real", "shifted"] | None = None,
     progress: Callable[[int], None] | None = None,
+    feed: tuple[str, str] | None = None,
 ) -> ImportSummary:
     """Write a delivery into a hospital, as one batch.
 
@@ -143,6 +145,10 @@ def import_delivery(
         import. By default what the delivery says.
     progress : callable, optional
         Called with the number of rows read so far.
+    feed : tuple of str, optional
+        Name of the live feed that delivers, and the place that it has reached with this
+        delivery: part of the same commit. What adds nothing is committed only where the
+        feed has come to another place.
 
     Returns
     -------
@@ -171,7 +177,7 @@ def import_delivery(
                 return ImportSummary(
                     source=delivery.name,
                     file=label,
-                    version=writer.before.version,
+                    version=_moved_to(writer, feed),
                     batch=latest["batch"],
                     already_imported=True,
                     counts={},
@@ -229,6 +235,8 @@ def import_delivery(
             order=delivery.order,
             warnings=tally.warned(),
         )
+        if feed is not None and _adds_nothing(summary, tally):
+            return replace(summary, version=_moved_to(writer, feed), batch=0)
         row = batch_row(
             batch=batch,
             delivery=delivery,
@@ -241,5 +249,18 @@ def import_delivery(
         )
         writer.append("batches", [row])
         writer.remember(pseudonyms)
-        writer.commit(tally.first, tally.last)
+        writer.commit(tally.first, tally.last, feeds=dict([feed]) if feed else None)
     return summary
+
+
+def _adds_nothing(summary: ImportSummary, tally: Tally) -> bool:
+    """Tell whether a delivery says only what is stored already."""
+    new = sum(summary.total(what) for what in COUNTED if what not in ("read", "known"))
+    return not new and not tally.quarantine and not tally.warnings
+
+
+def _moved_to(writer: Writer, feed: tuple[str, str] | None) -> int:
+    """Commit the place of a feed, and nothing else, where it is another; return the version."""
+    if feed is None or writer.before.feeds.get(feed[0]) == feed[1]:
+        return writer.before.version
+    return writer.commit(feeds=dict([feed])).version

@@ -144,7 +144,7 @@ def append_messages(hospital: Hospital, live: LiveBatch, *, now: datetime) -> Li
     """
     now = now.astimezone(UTC)
     with hospital.writer(purpose=f"feed {live.feed}", now=now) as writer:
-        reached = int(writer.before.feeds.get(live.feed, 0))
+        reached = writer.before.position(live.feed)
         if reached != live.before:
             message = (
                 f"{hospital.path}: the feed {live.feed} is at another place; found {reached}, "

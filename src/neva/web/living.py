@@ -31,7 +31,7 @@ __all__ = ["Living", "make_living", "start_messages"]
 _PLAN: Final = Plan(stays=500, seed=7, operations=True)
 #: So much of it is still to come when the demonstration begins.
 _AHEAD: Final = timedelta(days=2)
-#: Where less is left, the hospital is made anew.
+#: Where less is left, the hospital is created again.
 _LEAST: Final = timedelta(hours=3)
 #: An hour of the hospital in a minute.
 SPEED: Final = 60.0
@@ -71,7 +71,7 @@ def make_living(
     Parameters
     ----------
     folder : Path
-        Made where it is not there; where hardly anything is still to come, made anew.
+        Made where it is not there; where hardly anything is still to come, created again.
     now : datetime
         Aware.
     progress : callable, optional

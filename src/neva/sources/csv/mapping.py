@@ -27,6 +27,7 @@ from pydantic_core import CoreSchema
 __all__ = [
     "Code",
     "Condition",
+    "Duration",
     "EventRule",
     "Mapping",
     "Number",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -22,7 +22,9 @@ from neva.sources.csv.mapping import Mapping, Table, Text
 from neva.sources.csv.rows import TableReader
 from neva.sources.rows import Delivery, Rows
 
-__all__ = ["open_csv", "ready_mappings"]
+__all__ = ["open_csv", "open_tables", "read_mapping", "ready_mappings"]
+
+Model = TypeVar("Model", bound=Mapping)
 
 _TABLE_FILES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".xlsx", ".xls", ".parquet")
 
@@ -33,7 +35,25 @@ def ready_mappings() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _mapping(named: Path | None) -> tuple[Document, Mapping]:
+def read_mapping(named: Path | None, model: type[Model]) -> tuple[Document, Model]:
+    """Read a mapping and check what a type cannot.
+
+    Parameters
+    ----------
+    named : Path or None
+        The mapping file, or the name of a ready one.
+    model : type
+        :class:`~neva.sources.csv.mapping.Mapping`, or one that says more.
+
+    Raises
+    ------
+    UsageError
+        None is named.
+    NotFoundError
+        There is no such file.
+    MappingError
+        The mapping is wrong.
+    """
     ready = ready_mappings()
     if named is None:
         message = (
@@ -48,7 +68,7 @@ def _mapping(named: Path | None) -> tuple[Document, Mapping]:
         message = f"{named}: no such mapping; found neither a file nor a ready one; {hint}"
         raise NotFoundError(message)
     document = read_document(path)
-    mapping = document.read(Mapping)
+    mapping = document.read(model)
     _check_meaning(document, mapping)
     return document, mapping
 
@@ -264,14 +284,14 @@ def _join(frame: pl.DataFrame, joins: list[tuple[Any, pl.DataFrame]]) -> pl.Data
 
 
 def _delivered_rows(
-    mapping: Mapping, zone: str, pairs: list[tuple[Table, Path]], root: Path
+    mapping: Mapping, zone: str, pairs: list[tuple[Table, Path]], name: str
 ) -> Iterator[Rows]:
     if mapping.codes:
         yield Rows(
             "codes",
             pl.DataFrame(
                 [
-                    {"code": code, **entry.model_dump(), "file": root.name}
+                    {"code": code, **entry.model_dump(), "file": name}
                     for code, entry in mapping.codes.items()
                 ],
                 schema_overrides={
@@ -325,8 +345,38 @@ def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: 
     if settings:
         message = f"csv: unknown settings; found {', '.join(settings)}; write them in the mapping"
         raise UsageError(message)
-    document, model = _mapping(mapping)
-    pairs = _files(path, model, document)
+    document, model = read_mapping(mapping, Mapping)
+    return open_tables(document, model, _files(path, model, document), zone=zone, name=path.name)
+
+
+def open_tables(
+    document: Document,
+    model: Mapping,
+    pairs: list[tuple[Table, Path]],
+    *,
+    zone: str,
+    name: str,
+) -> Delivery:
+    """Open table files by a mapping that was read.
+
+    Parameters
+    ----------
+    document, model
+        As of :func:`read_mapping`.
+    pairs : list of tuple
+        Each table of the mapping with a file to read it from.
+    zone : str
+        The hospital's time zone; the mapping's own comes first.
+    name : str
+        Of the whole, for the codes that the mapping itself describes.
+
+    Raises
+    ------
+    MappingError
+        The mapping names a column that is not there.
+    BadInputError
+        A file cannot be read.
+    """
     _check_columns(document, model, pairs)
     for table, file in pairs:
         if not file.is_file():
@@ -341,7 +391,7 @@ def open_csv(path: Path, *, zone: str, mapping: Path | None = None, **settings: 
         assigner=model.assigner or model.name,
         kind="csv",
         files=tuple(sorted(files)),
-        rows=_delivered_rows(model, model.zone or zone, pairs, path),
+        rows=_delivered_rows(model, model.zone or zone, pairs, name),
         mapping=json.dumps(model.model_dump(mode="json", exclude_defaults=True), sort_keys=True),
         order=orders.pop() if len(orders) == 1 else "position",
         dates=model.dates,

@@ -36,6 +36,7 @@ def open_fhir(
     name: str | None = None,
     assigner: str | None = None,
     batch: int = _BATCH,
+    live_since: datetime | None = None,
 ) -> Delivery:
     """Open FHIR R4 resources: a file, or a folder of files.
 
@@ -63,6 +64,9 @@ def open_fhir(
         another name where a second server gives ids of its own.
     batch : int
         Resources per batch.
+    live_since : datetime, optional
+        Aware. Of a server that is polled since then: what was changed later counts as known
+        from its change (``meta.lastUpdated``) on.
 
     Returns
     -------
@@ -93,11 +97,12 @@ def open_fhir(
             f"--mapping: the fhir source takes none, the standard says what fields mean; found "
             f"{mapping}; leave it out"
         )
-    if received is not None and received.tzinfo is None:
-        raise UsageError(
-            "received: the time has no zone; found a naive time; add the offset, as in "
-            "2020-05-01T08:00+03:00"
-        )
+    for said_of, time in (("received", received), ("live_since", live_since)):
+        if time is not None and time.tzinfo is None:
+            raise UsageError(
+                f"{said_of}: the time has no zone; found a naive time; add the offset, as in "
+                "2020-05-01T08:00+03:00"
+            )
     place = Path(path)
     files = find_files(place)
     return Delivery(
@@ -112,17 +117,22 @@ def open_fhir(
             dict(systems or {}),
             tuple(one.strip() for one in (prefer or "").split(",") if one.strip()),
             batch,
+            live_since,
         ),
         order="none",
     )
 
 
 def _context(
-    files: tuple[Path, ...], zone: str, systems: dict[str, str], preferred: tuple[str, ...]
+    files: tuple[Path, ...],
+    zone: str,
+    systems: dict[str, str],
+    preferred: tuple[str, ...],
+    live_since: datetime | None,
 ) -> tuple[Context, _Deletions, pl.DataFrame]:
     """Read what resources must know of each other, what was deleted, and who was merged."""
     gathering = Gathering(Context(systems=systems, preferred=preferred), zone)
-    deletions = _Deletions(zone)
+    deletions = _Deletions(zone, live_since)
     for file in files:
         for entry in entries(file):
             gathering.look(entry.resource, entry.full_url, (entry.file, entry.row))
@@ -148,8 +158,9 @@ def _name(resource: dict[str, Any]) -> tuple[str, str]:
 class _Deletions:
     """What a delivery says that was deleted, and the versions that its histories tell."""
 
-    def __init__(self, zone: str) -> None:
+    def __init__(self, zone: str, live_since: datetime | None) -> None:
         self._zone = zone
+        self._live_since = live_since
         #: When each was deleted; missing where that is not told.
         self.by_name: dict[tuple[str, str], datetime | None] = {}
         self._delivered: set[tuple[str, str]] = set()
@@ -194,6 +205,9 @@ class _Deletions:
         changed = self._changed(entry) if entry.is_version else None
         deleted = self.by_name.get(name) if name in self._delivered else None
         is_later = changed is not None and changed > self._first.get(name, changed)
+        if self._live_since is not None:
+            changed = self._changed(entry)
+            is_later = is_later or (changed is not None and changed > self._live_since)
         for table, found in rows.items():
             for row in found if table in _DATED else ():
                 if is_later and row.get("retracted") is None:
@@ -214,8 +228,9 @@ def _delivered_rows(
     systems: dict[str, str],
     preferred: tuple[str, ...],
     batch: int,
+    live_since: datetime | None,
 ) -> Iterator[Rows]:
-    context, deletions, merges = _context(files, zone, systems, preferred)
+    context, deletions, merges = _context(files, zone, systems, preferred, live_since)
     if merges.height:
         yield Rows("merges", merges, origin="Patient")
         yield Rows(

@@ -33,6 +33,7 @@ REASONS: Final = {
     "time-imprecise": "a time is less exact than a day",
     "time-nonexistent": "this local time did not exist (the clocks went forward)",
     "code-missing": "an observation or order without a code",
+    "file-refused": "a file of the folder could not be taken: its reason stands beside it",
     "not-stored": "it could not be written to disk: send it again",
     "unreadable": "the message could not be interpreted",
 }

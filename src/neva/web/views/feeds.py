@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from neva.feeds.status import FeedStatus, feed_names, feed_status
 from neva.sources.hl7v2.reasons import DOUBTS, REASONS
@@ -11,8 +11,9 @@ from neva.web.pages import Asked, Column, Pages, Table, ViewModel
 
 __all__ = ["add_to"]
 
-#: Who listens says so every two seconds.
-_LISTENS_WITHIN = timedelta(seconds=15)
+#: Who listens says so every two seconds; who asks others, whenever it asks.
+_LISTENS_WITHIN: Final = timedelta(seconds=15)
+_ASKS_WITHIN: Final = timedelta(minutes=15)
 
 
 def feeds(asked: Asked) -> ViewModel:
@@ -102,7 +103,8 @@ def feeds(asked: Asked) -> ViewModel:
 def _state(asked: Asked, feed: FeedStatus, now: datetime) -> tuple[str, str]:
     """Return a feed's state and how it is marked: never well where it is silent."""
     words = asked.words
-    listens = feed.listening is not None and now - feed.listening < _LISTENS_WITHIN
+    within = _LISTENS_WITHIN if feed.kind == "hl7v2" else _ASKS_WITHIN
+    listens = feed.listening is not None and now - feed.listening < within
     if not listens:
         return words("nobody listens"), "warning"
     if feed.is_silent:
