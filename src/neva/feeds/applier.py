@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ __all__ = ["Applied", "Applier", "Read", "read_batch"]
 
 #: While another process writes to the hospital, the feed waits and tries again.
 _WAIT: Final = 0.5
+_MOST_TRIES: Final = 60
 #: So many of the newest versions stay, and those of the last hour.
 _VERSIONS_KEPT: Final = 20
 #: How often is worked out how long the feed is usually silent.
@@ -276,7 +278,20 @@ class Applier:
         -------
         Applied
             Of those that were applied.
+
+        Raises
+        ------
+        ConflictError
+            Somebody else went on writing for half a minute.
         """
+        for _ in range(_MOST_TRIES - 1):
+            try:
+                return self._retry()
+            except ConflictError:  # the feed itself goes on meanwhile
+                time.sleep(_WAIT)
+        return self._retry()
+
+    def _retry(self) -> Applied:
         positions = dead_letters(self.hospital.snapshot(), self.profile.name)["position"]
         records = read_positions(self.folder, positions.to_list())
         reads = read_batch(

@@ -367,6 +367,34 @@ def test_what_a_sender_dates_ahead_is_known_when_it_arrived():
     assert found.doubts["sent-ahead", ""] == 1
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [(b"EVN||20260101", b"EVN||22260101", "time-beyond-import"),
+     (b"EVN||20260101", b"EVN||18260101", "time-too-early"),
+     (b"||V1\r", b"||V1" + b"|" * 25 + b"22260101\r", "time-beyond-import"),
+     (b"|1970|X\r", b"|1970|X" + b"|" * 21 + b"22260101\r", "time-beyond-import")],
+)  # fmt: skip
+def test_a_mistyped_year_is_a_dead_letter_and_never_a_stay(old, new, reason):
+    raw = (ADT % b"A01" + VISIT).replace(old, new)
+    assert raw != ADT % b"A01" + VISIT
+    with pytest.raises(UnreadableMessageError) as error:
+        said(raw)
+    assert error.value.reason == reason
+
+
+def test_what_is_planned_may_lie_ahead():
+    raw = (ADT % b"A05" + VISIT).replace(b"EVN||20260101", b"EVN||20310101")
+    assert said(raw)[1].events[0]["status"] == "planned"
+
+
+@pytest.mark.parametrize("birth", [b"20991231", b"18260101"])
+def test_an_impossible_birth_is_told_and_not_taken(birth):
+    found = said(ADT % b"A01" + VISIT.replace(b"|1970|", b"|" + birth + b"|"))[1]
+    assert found.doubts["birth-impossible", ""] == 1
+    assert found.statements[0]["birth_date"] is None
+    assert found.persons[0].birth_date is None
+
+
 def test_when_it_was_known_is_when_it_arrived_unless_the_profile_says_sent():
     message = read_message(ADT % b"A01" + VISIT)
     arrived = Profile(name="x", assigner="x")

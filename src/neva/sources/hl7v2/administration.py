@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any, Final
 
 from neva.events.operational_codes import ADMISSION_PLANNED, BED_REQUESTED, DISCHARGE_EXPECTED
@@ -16,6 +17,10 @@ _STAY_EVENTS: Final = frozenset(
     ("A01", "A02", "A03", "A04", "A05", "A06", "A07", "A08", "A11", "A12", "A13", "A14", "A15",
      "A16", "A17", "A21", "A22", "A23", "A25", "A26", "A27", "A38", "A42", "A45", "A52", "A53")
 )  # fmt: skip
+_EARLIEST_BIRTH: Final = date(1880, 1, 1)
+_ONE_DAY: Final = timedelta(days=1)
+#: They tell of what is to come.
+_AHEAD: Final = frozenset({"A05", "A14", "A15", "A16", "A25", "A26", "A27", "A38"})
 _PERSON_EVENTS: Final = frozenset(["A28", "A29", "A31"])
 #: Records become one: the number in MRG goes.
 _MERGES: Final = frozenset(["A18", "A30", "A34", "A36", "A40", "A43", "A46", "A47", "A39"])
@@ -69,6 +74,9 @@ def _person(context: Context, pid: list[str] | None, subject: str) -> dict[str, 
     day = read_day(birth) if birth and birth != DELETED else None
     if birth and birth != DELETED and day is None:
         context.doubt("birth-imprecise")
+    elif day is not None and not _EARLIEST_BIRTH <= day <= context.recorded.date() + _ONE_DAY:
+        context.doubt("birth-impossible")
+        day = None
     columns["birth_date"] = DELETED if birth == DELETED else day.isoformat() if day else None
     sex = _field_text(context, pid, 8)
     columns["sex"] = _mapped(context.profile.all_sexes, sex)
@@ -76,7 +84,7 @@ def _person(context: Context, pid: list[str] | None, subject: str) -> dict[str, 
     if message.text(pid, 29) == DELETED or is_dead == "N":
         columns["death"] = DELETED
     else:
-        death = context.time(pid, 29)
+        death = context.happened(context.time(pid, 29), "PID-29")
         if death is not None:
             columns["death"] = death.time.isoformat()
             columns["death_precision"] = context.profile.death_precision or death.precision
@@ -111,7 +119,10 @@ def _stay_columns(context: Context, event: str, pv1: list[str] | None) -> dict[s
         kind = profile.all_kinds.get(patient_class)
         if kind is None:
             context.doubt("class-unknown", patient_class[:20])
-    start, end = context.time(pv1, 44), context.time(pv1, 45)
+    start = context.time(pv1, 44)
+    if event not in _AHEAD:
+        start = context.happened(start, "PV1-44")
+    end = context.happened(context.time(pv1, 45), "PV1-45")
     outcome = _field_text(context, pv1, 36)
     expected = None
     if event in ("A01", "A02", "A04", "A05", "A08", "A14", "A15", "A16", "A21"):
@@ -155,6 +166,8 @@ def administration(context: Context, event: str) -> None:
     if not is_known:
         raise UnreadableMessageError("type-unknown", "MSH-9")
     time = _event_time(context)
+    if event not in _AHEAD:
+        context.happened(time, "EVN-6")
     groups = _groups(message)
     if not groups:
         raise UnreadableMessageError("subject-missing", "PID-3")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
 from neva.sources.hl7v2.message import DELETED, Message, UnreadableMessageError
 from neva.sources.hl7v2.profile import Profile
 from neva.sources.hl7v2.times import Moment, read_offset, read_time
 
 __all__ = ["Context", "Interpreted", "Person", "stay_of", "subject_of", "subject_of_message"]
+
+
+#: So far a time may lie after the arrival of the message that says it: clocks differ.
+_AHEAD: Final = timedelta(days=1)
+_EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Context:
         self.found = Interpreted(message.header.type)
         sent = read_time(message.header.sent, zone=self.zone, field="MSH-7")
         self.sent = sent
+        self._arrived = arrived
         self.recorded = arrived
         if profile.recorded == "sent" and sent is not None:
             self.recorded = sent.time
@@ -96,6 +102,20 @@ class Context:
             return None
         name = segment[0] if segment else ""
         return read_time(text, zone=self.zone, inherited=self.offset, field=f"{name}-{number}")
+
+    def happened(self, moment: Moment | None, field: str) -> Moment | None:
+        """Check that a time of what has happened can be one, and return it.
+
+        Raises
+        ------
+        UnreadableMessageError
+            It lies more than a day after the arrival, or before 1900: a mistyped year.
+        """
+        if moment is not None and moment.time > self._arrived + _AHEAD:
+            raise UnreadableMessageError("time-beyond-import", field)
+        if moment is not None and moment.time < _EARLIEST:
+            raise UnreadableMessageError("time-too-early", field)
+        return moment
 
     def code(self, field: str) -> str | None:
         """Return the code of a coded field as ``SYSTEM//code``; None where there is none."""

@@ -32,6 +32,9 @@ REASONS: Final = {
     "time-unreadable": "a time is not written as HL7 writes times",
     "time-imprecise": "a time is less exact than a day",
     "time-nonexistent": "this local time did not exist (the clocks went forward)",
+    "time-beyond-import": "a time of what has happened lies more than a day after the message "
+    "arrived (a mistyped year?)",
+    "time-too-early": "a time lies before 1900 (a mistyped year?)",
     "code-missing": "an observation or order without a code",
     "file-refused": "a file of the folder could not be taken: its reason stands beside it",
     "not-stored": "it could not be written to disk: send it again",
@@ -47,6 +50,7 @@ DOUBTS: Final = {
     "class-unknown": "the profile does not know this patient class: the kind of the stay is open",
     "status-unknown": "a status that is not in HL7's table: taken as final",
     "value-unreadable": "a number that cannot be read as one: kept as text",
+    "birth-impossible": "a date of birth to come, or before 1880: not taken",
     "birth-imprecise": "a date of birth without its day: not taken",
     "subject-other": "the visit is another patient's: the message changes no stay",
     "admission-unseen": "a stay whose admission no message told",
