@@ -283,6 +283,11 @@ class Profile(_Part):
             for one in self.senders
         ]
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Profile:
+        """Copy it with changes; what follows from them is worked out anew."""
+        del deep  # nothing in it can be changed
+        return Profile.model_validate({**self.model_dump(), **(update or {})})
+
     def accepts_sender(self, sender: str) -> bool:
         """Whether ``application^facility`` may send."""
         return not self.senders or any(one.match(sender) for one in self._sender_patterns)
