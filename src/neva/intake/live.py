@@ -79,8 +79,6 @@ class LiveBatch:
         Columns of ``ROWS["events"]``.
     messages, doubts : polars.DataFrame
         Columns of ``TABLES["messages"]`` and ``TABLES["message_doubts"]`` without ``batch``.
-    mapping : str or None
-        The feed's profile, as JSON.
     of_event, update_moves : bool
         As in :func:`neva.intake.stay_histories.stay_history`.
     """
@@ -93,7 +91,6 @@ class LiveBatch:
     events: Sequence[Mapping[str, Any]]
     messages: pl.DataFrame
     doubts: pl.DataFrame
-    mapping: str | None = None
     of_event: bool = True
     update_moves: bool = False
 

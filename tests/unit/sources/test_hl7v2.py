@@ -303,6 +303,16 @@ def test_a_record_is_not_merged_into_itself():
         said(raw)
 
 
+def test_a_feed_may_leave_stays_or_persons_to_others():
+    raw = ADT % b"A01" + VISIT.replace(b"|1970|", b"|19700203|")
+    found = said(raw, stays_from=())[1]
+    assert (found.statements, len(found.persons)) == ([], 1)
+    found = said(raw, persons_from=())[1]
+    assert found.persons == []
+    assert found.statements[0]["stay"] == "V1"
+    assert "birth_date" not in found.statements[0]
+
+
 def test_several_merges_in_one_message_are_all_taken():
     raw = ADT % b"A40" + b"PID|1||7^^^H^MR\rMRG|8^^^H^MR\rPID|2||9^^^H^MR\rMRG|10^^^H^MR\r"
     assert said(raw)[1].merges == [("8", "7"), ("10", "9")]

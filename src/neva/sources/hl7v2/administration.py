@@ -173,6 +173,7 @@ def administration(context: Context, event: str) -> None:
         raise UnreadableMessageError("subject-missing", "PID-3")
     for group in groups:
         _of_one_patient(context, event, time, group)
+    _leave_to_others(context)
 
 
 def _of_one_patient(
@@ -217,6 +218,19 @@ def _of_one_patient(
     statement["event"], statement["stay"] = meant, stay
     found.statements.append(statement)
     _expectations(context, statement)
+
+
+def _leave_to_others(context: Context) -> None:
+    """Leave out what the profile lets other messages say: of persons, or of stays."""
+    found, profile = context.found, context.profile
+    if "ADT" not in profile.persons_from:
+        found.persons.clear()
+        for statement in found.statements:
+            for name in ("birth_date", "sex", "death", "death_precision"):
+                statement.pop(name, None)
+    if "ADT" not in profile.stays_from:
+        found.events.clear()
+        found.statements = [one for one in found.statements if "stay" not in one]
 
 
 def _prior_subject(context: Context, mrg: list[str] | None) -> str:

@@ -162,8 +162,8 @@ class Profile(_Part):
     ignored_types : tuple of str
         Types (``MDM^T02``, ``ADT^*``) that are acknowledged and say nothing here.
     persons_from, stays_from : tuple of str
-        Message types (``ADT``) that may change demographics and stays: who wins when two
-        feeds speak of one thing.
+        Message types that may change demographics and stays: who wins when two feeds speak
+        of one thing. Of stays only ``ADT`` can; an empty list leaves them to other feeds.
     same_control : {"refuse", "accept"}
         A control id again, with other content.
     errors : {"error", "accept"}
