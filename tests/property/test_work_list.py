@@ -17,7 +17,8 @@ from tests.rule_tables import record, rules
 from neva.cds.hooks import Services
 from neva.cds.prefetch import MOST_ENTRIES
 from neva.cds.requests import read_request
-from neva.decisions.work_list import Feed, ObservationPlan, feeds_work_list, work_list
+from neva.decisions.tasks import Feed
+from neva.decisions.work_list import ObservationPlan, feeds_work_list, work_list
 from neva.definitions.binding import hierarchy_of
 from neva.definitions.language import events, now
 from neva.definitions.reference.engine import Place

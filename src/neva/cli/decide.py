@@ -25,7 +25,7 @@ from neva.errors import ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from neva.decisions.rules import Rule
-    from neva.decisions.work_list import WorkList
+    from neva.decisions.tasks import WorkList
 
 __all__ = ["app"]
 

@@ -8,23 +8,24 @@ recorded ceiling of care limits never enters it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from neva.decisions.cards import card_of, finding_of
 from neva.decisions.rules import Hook, Rule
+from neva.decisions.tasks import Feed, Task, Touched, WorkList, as_of_now, urgency_of
 from neva.definitions.binding import bind
 from neva.definitions.columnar.engine import missing_words
 from neva.definitions.run import Engine, answer
 from neva.events.schema import TIME
 from neva.events.snapshot import Snapshot
 
-__all__ = ["Feed", "ObservationPlan", "Task", "Touched", "WorkList", "feeds_work_list", "work_list"]
+__all__ = ["ObservationPlan", "feeds_work_list", "work_list"]
 
 #: Columns of the patients whose observations are overdue.
 UNOBSERVED: Final[dict[str, Any]] = {
@@ -36,10 +37,6 @@ UNOBSERVED: Final[dict[str, Any]] = {
     "due": TIME,
     "hours_overdue": pl.Float64,
 }
-#: How urgent each indicator is.
-_RANKS: Final = {"critical": 0, "warning": 1, "info": 2}
-
-
 #: Hooks that speak of the patient; the others speak of an order or a discharge going on.
 _OF_PATIENTS: Final[frozenset[Hook]] = frozenset(("patient-view", "encounter-start"))
 
@@ -47,22 +44,6 @@ _OF_PATIENTS: Final[frozenset[Hook]] = frozenset(("patient-view", "encounter-sta
 def feeds_work_list(rule: Rule) -> bool:
     """Return whether a rule may become a task: whether it is evaluated when a record is opened."""
     return not _OF_PATIENTS.isdisjoint(rule.hooks)
-
-
-class Touched(Protocol):
-    """What a user did with a task: :class:`neva.state.WorkItem`."""
-
-    @property
-    def state(self) -> str:
-        """``acknowledged``, ``escalated`` or ``cleared``."""
-
-    @property
-    def owner(self) -> str | None:
-        """Whose it is."""
-
-    @property
-    def deadline(self) -> datetime | None:
-        """Until when."""
 
 
 @dataclass(frozen=True)
@@ -84,145 +65,13 @@ class ObservationPlan:
     hours_by_score: Mapping[float, float]
 
 
-#: Longer than this no feed is silent: the data are an extract of the past.
-_NO_FEED_HOURS: Final = 14 * 24
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Whether the list is built on a live feed.
-
-    Attributes
-    ----------
-    newest : datetime or None
-        When the newest event was recorded.
-    at : datetime
-        When this was asked; of a list of the past, the time that it is of.
-    limit_minutes : float
-        Older than this is stale.
-    """
-
-    newest: datetime | None
-    at: datetime
-    limit_minutes: float
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether nothing has been received for too long."""
-        return self.newest is None or self.at - self.newest > timedelta(minutes=self.limit_minutes)
-
-    @property
-    def banner(self) -> str:
-        """The warning above the list; empty while the feed is alive."""
-        if not self.is_stale:
-            return ""
-        if self.newest is None:
-            return "THE FEED IS STALE: nothing has ever been recorded. Do not rely on this list."
-        hours = (self.at - self.newest).total_seconds() / 3600
-        if hours >= _NO_FEED_HOURS:
-            return (
-                "THIS IS A LIST OF THE PAST: the data end at "
-                f"{self.newest.isoformat(timespec='minutes')}. Do not rely on it today."
-            )
-        age = f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:,.0f} days"
-        return (
-            f"THE FEED IS STALE: nothing has been recorded for {age} (since "
-            f"{self.newest.isoformat(timespec='minutes')}). Do not rely on this list."
-        )
-
-
-@dataclass(frozen=True)
-class Task:
-    """One line of the work list.
-
-    Attributes
-    ----------
-    rule, version, title : str
-    subject_id, stay_id : int
-    unit : str or None
-    indicator : str
-    severity : float
-    summary, detail : str
-        As on the card.
-    since : datetime
-        The first time it was known to hold, as far as it holds without a break.
-    begun_after : datetime
-        The last time looked at when it did not hold yet, or the start of the
-        stay: with rule and stay it names the task, whenever the list is made.
-    owner : str
-        Who acts now: the tier that is reached, or who accepted it.
-    tier : int
-        0 the rule's owner, then its escalation.
-    deadline : datetime or None
-    is_overdue : bool
-    acknowledged : bool
-    missing : tuple of str
-        Inputs that are not known.
-    """
-
-    rule: str
-    version: str
-    title: str
-    subject_id: int
-    stay_id: int
-    unit: str | None
-    indicator: str
-    severity: float
-    summary: str
-    detail: str
-    since: datetime
-    begun_after: datetime
-    owner: str
-    tier: int
-    deadline: datetime | None
-    is_overdue: bool
-    acknowledged: bool
-    missing: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class WorkList:
-    """The work list at one time.
-
-    Attributes
-    ----------
-    tasks : tuple of Task
-        The most urgent first: critical before warning before info, overdue
-        before others, worse before better, longer before shorter.
-    unobserved : polars.DataFrame
-        Patients whose observations are overdue: ``subject_id``, ``stay_id``,
-        ``unit``, ``last_observed``?, ``score``?, ``due``, ``hours_overdue``; the
-        longest first.
-    patients : int
-        Open stays that were checked.
-    feed : Feed
-    now : datetime
-        What was known then is what the list says.
-    identity : str
-        The hospital's version.
-    """
-
-    tasks: tuple[Task, ...]
-    unobserved: pl.DataFrame
-    patients: int
-    feed: Feed
-    now: datetime
-    identity: str
-
-    def to_frame(self) -> pl.DataFrame:
-        """Return the tasks as a table, without their details."""
-        names = [one.name for one in fields(Task) if one.name != "detail"]
-        return pl.DataFrame(
-            [{name: getattr(one, name) for name in names} for one in self.tasks],
-            infer_schema_length=None,
-        )
-
-
-def _open_stays(snapshot: Snapshot) -> pl.DataFrame:
+def _open_stays(snapshot: Snapshot, subjects: Collection[int] | None = None) -> pl.DataFrame:
     now = pl.lit(snapshot.now, dtype=TIME)
+    stays = snapshot.stays()
+    if subjects is not None:
+        stays = stays.filter(pl.col("subject_id").is_in(list(subjects)))
     return (
-        snapshot.stays()
-        .filter(pl.col("start") <= now, pl.col("end").is_null() | (pl.col("end") > now))
+        stays.filter(pl.col("start") <= now, pl.col("end").is_null() | (pl.col("end") > now))
         .select("subject_id", "stay_id", "start")
         .collect()
         .sort("subject_id", "stay_id")
@@ -297,21 +146,13 @@ def _runs(frame: pl.DataFrame, names: Mapping[str, str], starts: pl.DataFrame) -
     )
 
 
-def _tier(rule: Rule, since: datetime, now: datetime) -> tuple[int, str]:
-    owner, tier = rule.owner, 0
-    for number, step in enumerate(rule.escalation, 1):
-        if now - since >= timedelta(minutes=step.after_minutes):
-            owner, tier = step.owner, number
-    return tier, owner
-
-
 def _task(
     rule: Rule, row: Mapping[str, Any], answers: Mapping[str, Any], touched: Touched | None,
     snapshot: Snapshot,
 ) -> Task | None:  # fmt: skip
     now = snapshot.now
     finding = finding_of(rule, answers)
-    if not finding.raises or (touched is not None and touched.state == "cleared"):
+    if not finding.raises:
         return None
     card = card_of(
         finding,
@@ -320,17 +161,7 @@ def _task(
         now=now,
         zone=snapshot.zone,
     )
-    tier, owner = _tier(rule, row["since"], now)
-    deadline = (
-        None
-        if rule.act_within_minutes is None
-        else row["since"] + timedelta(minutes=rule.act_within_minutes)
-    )
-    taken = touched is not None and touched.state == "acknowledged"
-    if touched is not None:
-        owner = touched.owner or owner
-        deadline = touched.deadline or deadline
-    return Task(
+    task = Task(
         rule=rule.id,
         version=rule.version,
         title=rule.title or rule.id,
@@ -343,13 +174,14 @@ def _task(
         detail=card.detail,
         since=row["since"],
         begun_after=row["begun_after"],
-        owner=owner,
-        tier=tier,
-        deadline=deadline,
-        is_overdue=deadline is not None and deadline <= now,
-        acknowledged=taken,
+        owner=rule.owner,
+        tier=0,
+        deadline=None,
+        is_overdue=False,
+        acknowledged=False,
         missing=card.missing,
     )
+    return as_of_now(task, rule, touched, now)
 
 
 def _unobserved(
@@ -389,6 +221,7 @@ def work_list(
     touched: Mapping[tuple[str, str, datetime], Touched] | None = None,
     observations: ObservationPlan | None = None,
     stale_after_minutes: float = 60.0,
+    subjects: Collection[int] | None = None,
 ) -> WorkList:
     """Build the work list of a hospital.
 
@@ -407,13 +240,15 @@ def work_list(
         Lists patients whose observations are overdue.
     stale_after_minutes : float
         After how long without a record the feed is stale.
+    subjects : collection of int, optional
+        Only these patients; see :func:`renewed_work_list`.
 
     Returns
     -------
     WorkList
     """
     now = snapshot.now
-    stays = _open_stays(snapshot)
+    stays = _open_stays(snapshot, subjects)
     newest = (
         snapshot.stored("events")
         .filter(pl.col("recorded") <= now)
@@ -469,18 +304,7 @@ def work_list(
     if stays.height and observations is not None:
         unobserved = _overdue(snapshot, stays, observations)
     return WorkList(
-        tasks=tuple(
-            sorted(
-                tasks,
-                key=lambda one: (
-                    _RANKS[one.indicator],
-                    not one.is_overdue,
-                    -one.severity,
-                    one.since,
-                    one.stay_id,
-                ),
-            )
-        ),
+        tasks=tuple(sorted(tasks, key=urgency_of)),
         unobserved=unobserved,
         patients=stays.height,
         feed=Feed(newest=newest, at=at, limit_minutes=stale_after_minutes),

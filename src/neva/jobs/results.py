@@ -175,11 +175,18 @@ class Results:
         found = self._load(job.key)
         return found is not None and found.made >= job.at
 
-    def forget(self, result: Result) -> None:
-        """Drop a result whose files are gone; it is computed anew."""
+    def drop(self, id_: str) -> None:
+        """Drop a result: its files are gone, or a newer one is there."""
         with self._lock:
-            self._read.pop(result.id, None)
-        (self.folder / f"{result.id}.json").unlink(missing_ok=True)
+            self._read.pop(id_, None)
+        (self.folder / f"{id_}.json").unlink(missing_ok=True)
+
+    def last_kept(self, kind: str) -> str:
+        """Name the newest result of a kind that is asked for by its time only; else empty."""
+        try:
+            return (self.folder / f"latest-{job_key(kind, {})}").read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def want(self, kind: str, parameters: Mapping[str, Any], *, actor: str) -> Job:
         """Queue the job of a result, once."""

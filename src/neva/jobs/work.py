@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,15 +11,18 @@ import polars as pl
 
 from neva.decisions.cards import hash_of
 from neva.decisions.rules import Rule
-from neva.decisions.work_list import Touched, work_list
+from neva.decisions.tasks import Touched, WorkList, renewed_work_list, with_earlier_beginnings
+from neva.decisions.work_list import work_list
 from neva.definitions.programme import Programme, load_programme, programme_names
 from neva.events.hospital import Hospital
+from neva.events.snapshot import Snapshot
 from neva.operations.bed_board import bed_board
-from neva.operations.ward_sheets import open_clocks, ward_sheet
+from neva.operations.ward_sheets import WardSheet, open_clocks, ward_sheet
 from neva.programmes.acute_care.outcomes import observation_plan
+from neva.quality.measuring import MeasureRun
 from neva.state import State
 
-__all__ = ["work"]
+__all__ = ["Worked", "work", "worked"]
 
 
 def _json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -57,6 +61,26 @@ def _touched(state: State) -> dict[tuple[str, str, datetime], Touched]:
     return found
 
 
+@dataclass(frozen=True)
+class Worked:
+    """What a work list was made of: enough to make it again for some patients only.
+
+    Attributes
+    ----------
+    content : dict
+        See :func:`work`.
+    listed : WorkList
+    runs : tuple of MeasureRun
+    rules : tuple of Rule
+        The live ones.
+    """
+
+    content: dict[str, Any]
+    listed: WorkList
+    runs: tuple[MeasureRun, ...]
+    rules: tuple[Rule, ...]
+
+
 def work(
     hospital: Hospital,
     state: State,
@@ -85,22 +109,77 @@ def work(
         columns of :class:`neva.operations.ward_sheets.WardSheet`), ``looked_at``,
         ``banner``, ``rules`` (the live ones).
     """
-    tell = progress or (lambda _done, _of, _words: None)
     snapshot = hospital.snapshot(as_of=at)
+    return worked(snapshot, state, programmes, progress=progress).content
+
+
+def worked(
+    snapshot: Snapshot,
+    state: State,
+    programmes: Sequence[str],
+    *,
+    earlier: Worked | None = None,
+    subjects: Collection[int] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Worked:
+    """Make the work list of a view, of all patients or from an earlier one.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Its ``now`` is the time of the list.
+    state : State
+    programmes : sequence of str
+    earlier : Worked, optional
+        An earlier list of all: since when tasks are on it goes on, and what is
+        known of other patients than `subjects` is taken from it.
+    subjects : collection of int, optional
+        Those of whom something was recorded since. Without them, or where
+        other rules are live by now, everybody is looked at.
+    progress : callable, optional
+
+    Returns
+    -------
+    Worked
+    """
+    tell = progress or (lambda _done, _of, _words: None)
+    at = snapshot.now
     loaded = [load_programme(name) for name in programmes if name in programme_names()]
     live = _live_rules(loaded, state)
+    if earlier is not None and [one.id for one in earlier.rules] != [one.id for one in live]:
+        earlier = None
+    only = None if earlier is None or subjects is None else sorted(subjects)
+    touched = _touched(state)
     tell(0, 3, "rules")
     listed = work_list(
-        snapshot,
-        live,
-        at=at,
-        touched=_touched(state),
-        observations=observation_plan(),
+        snapshot, live, at=at, touched=touched, observations=observation_plan(), subjects=only
     )
     tell(1, 3, "measures")
-    runs = open_clocks(snapshot, loaded)
+    board = bed_board(snapshot, at=at)
+    runs = open_clocks(snapshot, loaded, only)
+    if earlier is not None and only is not None:
+        present = board.patients["stay_id"].to_list()
+        listed = renewed_work_list(earlier.listed, listed, only, present, live, touched=touched)
+        runs = [
+            _with_others(run, before, only) for run, before in zip(runs, earlier.runs, strict=True)
+        ]
+    if earlier is not None:
+        listed = with_earlier_beginnings(listed, earlier.listed, live, touched=touched)
     tell(2, 3, "patients")
-    sheet = ward_sheet(bed_board(snapshot, at=at), work=listed, runs=runs)
+    sheet = ward_sheet(board, work=listed, runs=runs)
+    content = _content(sheet, listed, live, loaded)
+    return Worked(content, listed, tuple(runs), tuple(live))
+
+
+def _with_others(run: MeasureRun, before: MeasureRun, subjects: Collection[int]) -> MeasureRun:
+    """Add the cases of the other patients, as they were found before."""
+    others = before.cases.filter(~pl.col("subject_id").is_in(list(subjects)))
+    return replace(run, cases=pl.concat([others, run.cases]))
+
+
+def _content(
+    sheet: WardSheet, listed: WorkList, live: Sequence[Rule], loaded: Sequence[Programme]
+) -> dict[str, Any]:
     titles = {rule.id: rule.title_ru for rule in live}
     measures = {
         one.id: one.title_ru or one.title for programme in loaded for one in programme.measures
@@ -130,7 +209,7 @@ def work(
         "looked_at": dict(sheet.looked_at),
         "banner": sheet.banner,
         "rules": [f"{rule.id} {rule.version}" for rule in live],
-        "now": at.isoformat(),
-        "identity": snapshot.identity,
+        "now": sheet.now.isoformat(),
+        "identity": sheet.identity,
         "synthetic": sheet.synthetic,
     }

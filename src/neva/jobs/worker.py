@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from neva.events.hospital import Hospital, open_hospital
 from neva.jobs.context import Cancelled, WorkContext
 from neva.jobs.heartbeat import BEAT_EVERY, Heartbeat, log_failure, place_of
 from neva.jobs.results import Results
+from neva.jobs.rounds import Rounds
 from neva.state import State, open_state, state_of
 from neva.state.settings import WebSettings
 
@@ -176,10 +178,16 @@ def work_forever(
     name = f"{socket.gethostname()}:{os.getpid()}"
     place = settings.state if settings.state is not None else state_of(settings.hospital)
     done = failures = 0
-    with open_state(place) as state, Heartbeat(state, name, settings.now) as heart:
+    with (
+        open_state(place) as state,
+        Heartbeat(state, name, settings.now) as heart,
+        ExitStack() as beside,
+    ):
         hospital = open_hospital(settings.hospital)
         results = Results(settings, state, hospital)
         census = HourlyCensus(hospital, state, settings)
+        if most is None:
+            beside.enter_context(Rounds(hospital, state, settings, results))
         sweep = HourlySweep(Uploads(settings, state), settings.now)
         while not stop.is_set() and (parent is None or os.getppid() == parent):
             _survives("the census for a downtime was not written", census.write_if_due)

@@ -5,7 +5,7 @@ Frames only: pages and paper lay them out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import polars as pl
 
 from neva.census.current_entries import open_stays
-from neva.decisions.work_list import WorkList
+from neva.decisions.tasks import WorkList
 from neva.definitions.programme import Programme
 from neva.events.schema import TIME, Columns
 from neva.events.snapshot import Snapshot
@@ -92,7 +92,9 @@ TASKS: Final[Columns] = {
 }
 
 
-def open_clocks(snapshot: Snapshot, programmes: Sequence[Programme]) -> list[MeasureRun]:
+def open_clocks(
+    snapshot: Snapshot, programmes: Sequence[Programme], subjects: Collection[int] | None = None
+) -> list[MeasureRun]:
     """Run the measures of programmes for the subjects of open stays only.
 
     Parameters
@@ -100,14 +102,17 @@ def open_clocks(snapshot: Snapshot, programmes: Sequence[Programme]) -> list[Mea
     snapshot : Snapshot
     programmes : sequence of Programme
         Those without measures are left out.
+    subjects : collection of int, optional
+        Of those, only these.
 
     Returns
     -------
     list of MeasureRun
         For the work list; never for rates, whose denominators are all stays.
     """
-    subjects = open_stays(snapshot)["subject_id"].unique().to_list()
-    return [run_measures(snapshot, one, subjects=subjects) for one in programmes if one.measures]
+    present = set(open_stays(snapshot)["subject_id"])
+    chosen = sorted(present if subjects is None else present & set(subjects))
+    return [run_measures(snapshot, one, subjects=chosen) for one in programmes if one.measures]
 
 
 def clocks_of(runs: Sequence[MeasureRun], stays: pl.DataFrame, now: datetime) -> pl.DataFrame:

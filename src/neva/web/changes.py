@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import polars as pl
 
 from neva.errors import NevaError, NotFoundError
+from neva.events.changed import OF_PATIENTS, files_changed, subjects_since
 from neva.events.schema import KEYS
 from neva.events.snapshot import Snapshot
 from neva.jobs.heartbeat import log_failure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from neva.access.viewer import Viewer
+    from neva.jobs.results import Results
     from neva.state import State
     from neva.web.feeds import Feed
 
@@ -40,12 +42,8 @@ _SIGNED_IN_EVERY: Final = 2.0
 _RESULTS: Final = ("forecast", "work-list")
 #: An older end of a job is no news.
 _ENDED_WITHIN: Final = timedelta(days=1)
-#: Rows of a new file among which patients are looked for; a larger one may hold anybody.
-_MOST_ROWS: Final = 1_000_000
 #: So many patients are remembered by when something about them was last told.
 _MOST_SUBJECTS: Final = 100_000
-#: Tables with rows of patients.
-_OF_PATIENTS: Final = ("events", "stays", "movements", "subjects")
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,8 @@ class _Watched(Protocol):
 
     state: State
 
+    @property
+    def results(self) -> Results: ...
     def now(self) -> datetime: ...
     def clock(self) -> datetime: ...
     def snapshot(self, at: datetime | None = None) -> Snapshot: ...
@@ -200,7 +200,7 @@ class Changes:
             "beds": server.beds_basis(snapshot),
             "entries": _short(sorted(waiting.items())),
             "tasks": _short(state.work.last_change()),
-            **{kind: _short(ends.get(kind)) for kind in _RESULTS},
+            **{kind: _short(ends.get(kind), server.results.last_kept(kind)) for kind in _RESULTS},
             "feeds": _short([(one.name, one.is_silent) for one in server.feeds()]),
             "worker": _short(server.worker()["is_silent"]),
             "minute": _short(at.replace(second=0, microsecond=0)),
@@ -215,7 +215,7 @@ class Changes:
             return
         with self._lock:
             watched = {one.subject for one in self._listeners if one.subject is not None}
-        reported = None if before is None else _told_since(before, snapshot)
+        reported = None if before is None else subjects_since(before, snapshot)
         if reported is not None and len(self._told) + len(reported) <= _MOST_SUBJECTS:
             self._told = self._told | dict.fromkeys(reported, snapshot.version)
             return
@@ -293,35 +293,6 @@ def _is_let_in(listener: Listener) -> bool:
         return False
 
 
-def _new_files(before: Snapshot, after: Snapshot, table: str) -> tuple[list[str], list[str]]:
-    """Give the files of a table that only the earlier version has, and those only the later has."""
-    held, holds = before.files(table), after.files(table)
-    return sorted(set(held) - set(holds)), sorted(set(holds) - set(held))
-
-
-def _told_since(before: Snapshot, after: Snapshot) -> set[int] | None:
-    """Whom the files tell of that one version has and an earlier one had not.
-
-    None where it would have to be looked for among too many rows: a table was
-    rewritten, or a whole delivery was imported.
-    """
-    found: set[int] = set()
-    for table in _OF_PATIENTS:
-        try:
-            gone, new = _new_files(before, after, table)
-        except NotFoundError:  # a vacuum has dropped the earlier one
-            return None
-        if gone:
-            return None
-        if not new:
-            continue
-        rows = pl.scan_parquet(new, glob=False).select("subject_id")
-        if rows.select(pl.len()).collect().item() > _MOST_ROWS:
-            return None
-        found |= set(rows.unique().collect()["subject_id"])
-    return found
-
-
 def _changed(before: Snapshot, after: Snapshot, subjects: set[int]) -> set[int]:
     """Of some patients, those with other rows in one version than in an earlier one."""
 
@@ -339,9 +310,9 @@ def _changed(before: Snapshot, after: Snapshot, subjects: set[int]) -> set[int]:
         return {subject: (count, reported) for subject, count, reported in found.iter_rows()}
 
     changed: set[int] = set()
-    for table in _OF_PATIENTS:
+    for table in OF_PATIENTS:
         try:
-            gone, new = _new_files(before, after, table)
+            gone, new = files_changed(before, after, table)
             earlier, later = rows(gone, table), rows(new, table)
         except (NotFoundError, FileNotFoundError):
             return subjects

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from neva.decisions.work_list import UNOBSERVED, Feed, Task, WorkList
+from neva.decisions.tasks import Feed, Task, WorkList
+from neva.decisions.work_list import UNOBSERVED
 from neva.events.schema import TIME
 from neva.operations.ward_sheets import URGENCY, attention_list, ward_sheet
 

@@ -79,7 +79,7 @@ def whole_log(asked: Asked, kind: str) -> p.ActivityLog:
         ("log", folder.name), lambda: artefacts.load(folder)
     )
     if log is None:
-        asked.server.results.forget(result)
+        asked.server.results.drop(result.id)
         raise _NotReadyError(None)
     return _shared(asked, log).log if asked.sees_large_counts_only else log
 
