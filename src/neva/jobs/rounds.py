@@ -12,13 +12,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from neva.decisions.tasks import Task
+from neva.definitions.programme import Programme
 from neva.events.changed import subjects_since
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.feeds.status import feed_names
 from neva.jobs.heartbeat import log_failure
 from neva.jobs.results import Results
-from neva.jobs.work import Worked, worked
+from neva.jobs.work import Worked, loaded_programmes, worked
 from neva.state import State
 from neva.state.settings import WebSettings
 
@@ -60,11 +61,13 @@ class Rounds:
     ) -> None:
         self._hospital, self._state, self._settings = hospital, state, settings
         self._results, self._report = results, report
+        self._programmes: list[Programme] | None = None
         self._worked: Worked | None = None
         self._snapshot: Snapshot | None = None
         self._basis: tuple[object, ...] = ()
         self._all_at: datetime | None = None
         self._kept: deque[str] = deque()
+        self._lists = 0
         self._lock: int | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="neva-rounds")
@@ -95,10 +98,12 @@ class Rounds:
         subjects = None
         if not is_time and self._snapshot is not None:
             subjects = subjects_since(self._snapshot, snapshot, rewritten=True)
+        if self._programmes is None:
+            self._programmes = loaded_programmes(self._settings.programmes)
         self._worked = worked(
             snapshot,
             self._state,
-            self._settings.programmes,
+            self._programmes,
             earlier=self._worked,
             subjects=subjects,
         )
@@ -114,7 +119,9 @@ class Rounds:
     def _keep(self, at: datetime, made: datetime) -> None:
         if self._worked is None:
             return
-        parameters = {"at": at.isoformat()}
+        # Another list of the same time and data has other tasks accepted.
+        self._lists += 1
+        parameters = {"at": at.isoformat(), "after": f"{made.isoformat()} {self._lists}"}
         id_ = self._results.key(_KIND, parameters)
         content = self._worked.content
         self._results.keep(id_, _KIND, parameters, self._results.version(), content, made)

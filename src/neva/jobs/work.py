@@ -22,7 +22,7 @@ from neva.programmes.acute_care.outcomes import observation_plan
 from neva.quality.measuring import MeasureRun
 from neva.state import State
 
-__all__ = ["Worked", "work", "worked"]
+__all__ = ["Worked", "loaded_programmes", "work", "worked"]
 
 
 def _json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -110,13 +110,18 @@ def work(
         ``banner``, ``rules`` (the live ones).
     """
     snapshot = hospital.snapshot(as_of=at)
-    return worked(snapshot, state, programmes, progress=progress).content
+    return worked(snapshot, state, loaded_programmes(programmes), progress=progress).content
+
+
+def loaded_programmes(names: Sequence[str]) -> list[Programme]:
+    """Load programmes by name; those that are not known are left out."""
+    return [load_programme(name) for name in names if name in programme_names()]
 
 
 def worked(
     snapshot: Snapshot,
     state: State,
-    programmes: Sequence[str],
+    programmes: Sequence[Programme],
     *,
     earlier: Worked | None = None,
     subjects: Collection[int] | None = None,
@@ -129,7 +134,7 @@ def worked(
     snapshot : Snapshot
         Its ``now`` is the time of the list.
     state : State
-    programmes : sequence of str
+    programmes : sequence of Programme
     earlier : Worked, optional
         An earlier list of all: since when tasks are on it goes on, and what is
         known of other patients than `subjects` is taken from it.
@@ -144,8 +149,7 @@ def worked(
     """
     tell = progress or (lambda _done, _of, _words: None)
     at = snapshot.now
-    loaded = [load_programme(name) for name in programmes if name in programme_names()]
-    live = _live_rules(loaded, state)
+    live = _live_rules(programmes, state)
     if earlier is not None and [one.id for one in earlier.rules] != [one.id for one in live]:
         earlier = None
     only = None if earlier is None or subjects is None else sorted(subjects)
@@ -156,10 +160,11 @@ def worked(
     )
     tell(1, 3, "measures")
     board = bed_board(snapshot, at=at)
-    runs = open_clocks(snapshot, loaded, only)
+    runs = open_clocks(snapshot, programmes, only)
     if earlier is not None and only is not None:
-        present = board.patients["stay_id"].to_list()
-        listed = renewed_work_list(earlier.listed, listed, only, present, live, touched=touched)
+        listed = renewed_work_list(
+            earlier.listed, listed, only, board.patients["stay_id"], live, touched=touched
+        )
         runs = [
             _with_others(run, before, only) for run, before in zip(runs, earlier.runs, strict=True)
         ]
@@ -167,7 +172,7 @@ def worked(
         listed = with_earlier_beginnings(listed, earlier.listed, live, touched=touched)
     tell(2, 3, "patients")
     sheet = ward_sheet(board, work=listed, runs=runs)
-    content = _content(sheet, listed, live, loaded)
+    content = _content(sheet, listed, live, programmes)
     return Worked(content, listed, tuple(runs), tuple(live))
 
 
@@ -178,11 +183,11 @@ def _with_others(run: MeasureRun, before: MeasureRun, subjects: Collection[int])
 
 
 def _content(
-    sheet: WardSheet, listed: WorkList, live: Sequence[Rule], loaded: Sequence[Programme]
+    sheet: WardSheet, listed: WorkList, live: Sequence[Rule], programmes: Sequence[Programme]
 ) -> dict[str, Any]:
     titles = {rule.id: rule.title_ru for rule in live}
     measures = {
-        one.id: one.title_ru or one.title for programme in loaded for one in programme.measures
+        one.id: one.title_ru or one.title for programme in programmes for one in programme.measures
     }
     details = {
         (one.rule, str(one.stay_id)): {"detail": one.detail, "missing": list(one.missing)}
