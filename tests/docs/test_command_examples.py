@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sqlite3
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ from tests.cds_services import CdsService, put_behind_httpx
 from tests.fhir_standin import standin
 from tests.hospitals import take_csv
 from tests.shared_data import shared
+from tests.webhook_receiver import Receiver
 
 from neva.cli import app
 from neva.events.hospital import create_hospital
@@ -175,6 +177,12 @@ def ready(example, place, request):
         (place / "people.csv").write_text("local_id,family,given,birth_date\n1,Alder,Kim,\n")
     if example[0] == "cds-verify":
         put_behind_httpx(CdsService(), request.getfixturevalue("monkeypatch"))
+    if example[0] == "notifications":
+        port = request.getfixturevalue("receiver_of_webhooks")
+        (place / "secret").write_bytes(b"a secret that nobody guesses")
+        (place / "notifications.yaml").write_text(
+            f"channels: [{{name: pager, webhook: 'http://127.0.0.1:{port}/', secret_file: secret}}]"
+        )
     if example[0] == "feed":
         (place / "site.yaml").write_text("name: his\nassigner: his\n")
         (place / "messages.hl7").write_bytes(MESSAGE)
@@ -187,6 +195,12 @@ def ready(example, place, request):
         request.getfixturevalue("laboratory")
     if example[:2] == ["feed", "fhir"]:
         example[example.index("--server") + 1] = request.getfixturevalue("fhir_server").base
+
+
+@pytest.fixture
+def receiver_of_webhooks():
+    with Receiver().running() as address:
+        yield urlsplit(address).port
 
 
 def words_of(command):

@@ -57,7 +57,7 @@ def catalogue():
 
 
 def files():
-    for room in ("web", "jobs", "languages"):
+    for room in ("web", "jobs", "languages", "notifications"):
         for path in sorted((SOURCE / room).rglob("*")):
             if path.suffix in (".py", ".html"):
                 yield path

@@ -23,6 +23,7 @@ from neva.cli import (
     feed,
     flow,
     identities,
+    notifications,
     pathways,
     quality,
     report,
@@ -56,6 +57,7 @@ app.add_typer(decide.app, name="decide")
 app.add_typer(audit.app, name="audit")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(identities.app, name="identities")
+app.add_typer(notifications.app, name="notifications")
 cds_verify.add_to(app)
 serve.add_to(app)
 worker.add_to(app)

@@ -71,6 +71,10 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="identity provider for sign-in (OpenID Connect)"),
     ] = None,
+    notifications: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="notify people of tasks by e-mail or webhook"),
+    ] = None,
     downtime: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="folder for the downtime census, written every hour"),
@@ -102,6 +106,7 @@ def serve(
     """
     from neva.definitions.programme import programme_names
     from neva.errors import UsageError
+    from neva.notifications.settings import read_notification_settings
     from neva.state.settings import WebSettings
     from neva.web.application import create_application
 
@@ -126,9 +131,12 @@ def serve(
         wallboard_tokens=wallboard_tokens,
         oidc=oidc,
         downtime=downtime,
+        notifications=notifications,
         upload_bytes=max(upload_limit, 0) * 1_000_000,
     )
     feeds = [_feed_of(one) for one in feed or ()]
+    if notifications is not None:
+        read_notification_settings(notifications)
     application = create_application(settings)
     services = application.state.bedside.services()
     live = sum(state == "live" for _, state in services.rules)

@@ -22,6 +22,10 @@ def worker(
     programme: Annotated[
         list[str] | None, typer.Option("--programme", metavar="NAME", help="whose rules")
     ] = None,
+    notifications: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="notify people of tasks by e-mail or webhook"),
+    ] = None,
     downtime: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="folder for the downtime census, written every hour"),
@@ -40,11 +44,17 @@ def worker(
     from neva.definitions.programme import programme_names
     from neva.events.hospital import open_hospital
     from neva.jobs.worker import work_forever
+    from neva.notifications.settings import read_notification_settings
     from neva.state.settings import WebSettings
 
     open_hospital(hospital)  # a wrong path is told before anything is made in it
+    if notifications is not None:
+        read_notification_settings(notifications)
     settings = WebSettings(
-        hospital=hospital, programmes=tuple(programme or programme_names()), downtime=downtime
+        hospital=hospital,
+        programmes=tuple(programme or programme_names()),
+        downtime=downtime,
+        notifications=notifications,
     )
     done = work_forever(settings, most=_ALL_THAT_WAIT if until_done else None)
     tell(as_json, {"jobs": done}, f"{done} jobs done; none waits")

@@ -18,6 +18,7 @@ from neva.errors import NevaError, NotFoundError
 from neva.events.hospital import Hospital, open_hospital
 from neva.jobs.context import Cancelled, WorkContext
 from neva.jobs.heartbeat import BEAT_EVERY, Heartbeat, log_failure, place_of
+from neva.jobs.notifying import Notifying
 from neva.jobs.results import Results
 from neva.jobs.rounds import Rounds
 from neva.state import State, open_state, state_of
@@ -187,7 +188,12 @@ def work_forever(
         results = Results(settings, state, hospital)
         census = HourlyCensus(hospital, state, settings)
         if most is None:
-            beside.enter_context(Rounds(hospital, state, settings, results))
+            report = None
+            if settings.notifications is not None:
+                zone = hospital.settings.zone
+                notifying = Notifying(settings.notifications, state, settings, zone)
+                report = beside.enter_context(notifying).sender.note
+            beside.enter_context(Rounds(hospital, state, settings, results, report))
         sweep = HourlySweep(Uploads(settings, state), settings.now)
         while not stop.is_set() and (parent is None or os.getppid() == parent):
             _survives("the census for a downtime was not written", census.write_if_due)

@@ -53,6 +53,7 @@ ACTIONS: Mapping[str, str] = {
     "rule-declined": "U",
     "job-cancelled": "U",
     "imported": "C",
+    "task-notified": "E",
 }
 
 _ACTION = re.compile(r"[a-z]+(-[a-z]+)*")

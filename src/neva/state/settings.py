@@ -82,6 +82,9 @@ class WebSettings:
     downtime : Path, optional
         A folder for the census of each hour, with names: best on a machine that
         works without the network. The worker writes it and keeps the last 48.
+    notifications : Path, optional
+        A YAML file: who is told of which tasks, by e-mail or webhook; see
+        docs/notifications.md.
     upload_bytes : int
         Of a file that is sent by a browser, at most.
     open_demo : bool
@@ -107,6 +110,7 @@ class WebSettings:
     wallboard_tokens: Path | None = None
     oidc: Path | None = None
     downtime: Path | None = None
+    notifications: Path | None = None
     upload_bytes: int = 500_000_000
     open_demo: bool = False
     open_to_everyone: bool = False

@@ -28,6 +28,7 @@ from neva.state.database import Database
 from neva.state.entries import Entries
 from neva.state.feedback import Feedback
 from neva.state.jobs import Jobs
+from neva.state.notifications import Notifications
 from neva.state.proposals import Proposals, SavedScenarios
 from neva.state.rule_states import RuleStates
 from neva.state.sessions import Sessions
@@ -73,6 +74,7 @@ class State(Database):
     entries : Entries
     proposals : Proposals
     scenarios : SavedScenarios
+    notifications : Notifications
     """
 
     def __init__(self, engine: Engine, where: str, keys: AuditKeys | None):
@@ -92,6 +94,7 @@ class State(Database):
         self.entries = Entries(self, self.audit)
         self.proposals = Proposals(self, self.audit, self.rules)
         self.scenarios = SavedScenarios(self)
+        self.notifications = Notifications(self, self.audit)
 
 
 def state_of(hospital: Path) -> Path | str:

@@ -29,6 +29,8 @@ __all__ = [
     "job_log",
     "jobs",
     "metadata",
+    "notification_channels",
+    "notifications",
     "proposals",
     "purposes",
     "rule_changes",
@@ -137,6 +139,37 @@ work_items = Table(
     Column("at", Moment, nullable=False),
     PrimaryKeyConstraint("rule", "stay", "since", name="work_item_once"),
     Index("work_items_by_state", "state"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("channel", Words, nullable=False, index=True),
+    Column("rule", Words, nullable=False),
+    Column("version", Words, nullable=False),
+    Column("title", Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("stay", Words, nullable=False),
+    Column("unit", Words),
+    Column("indicator", Text, nullable=False),
+    Column("owner", Words, nullable=False),
+    Column("tier", Integer, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("deadline", Moment),
+    Column("created", Moment, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("tries", Integer, nullable=False),
+    Column("next", Moment, nullable=False),
+    Column("ended", Moment),
+    Column("problem", Words),
+)
+
+notification_channels = Table(
+    "notification_channels",
+    metadata,
+    Column("channel", Words, primary_key=True),
+    Column("since", Moment, nullable=False),
 )
 
 audit = Table(

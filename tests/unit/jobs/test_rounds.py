@@ -1,11 +1,13 @@
 """After each commit of a feed the work list is that which looking at everybody gives."""
 
+import json
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
+from tests.webhook_receiver import Receiver
 
 from neva.decisions.cards import hash_of
 from neva.definitions.programme import load_programme
@@ -13,6 +15,7 @@ from neva.events.hospital import create_hospital
 from neva.feeds.applier import Applier
 from neva.feeds.inbox import Inbox
 from neva.feeds.status import feed_folder
+from neva.jobs.notifying import Notifying
 from neva.jobs.results import Results
 from neva.jobs.rounds import ALL_EVERY, Rounds
 from neva.jobs.work import loaded_programmes, worked
@@ -134,10 +137,10 @@ def test_what_time_makes_true_is_seen_within_two_minutes(live):
     assert rounds.make_if_due()
     assert rounds.looked_at is None
     first = {(one["rule"], one["stay_id"], one["begun_after"]): one["since"]
-             for one in live.results.latest("work-list", {}).content["tasks"]}  # fmt: skip
+             for one in tasks_of(live)}  # fmt: skip
     live.clock += ALL_EVERY
     assert rounds.make_if_due()
-    again = live.results.latest("work-list", {}).content["tasks"]
+    again = tasks_of(live)
     both = [one for one in again if (one["rule"], one["stay_id"], one["begun_after"]) in first]
     assert both
     assert all(
@@ -149,14 +152,14 @@ def test_what_somebody_did_with_a_task_is_seen_without_a_new_commit(live):
     list(live.goes_on(0))
     rounds = live.rounds()
     rounds.make_if_due()
-    task = live.results.latest("work-list", {}).content["tasks"][0]
+    task = tasks_of(live)[0]
     live.state.work.clear(
         task["rule"], task["stay_id"], datetime.fromisoformat(task["begun_after"]),
         actor="nurse", reason="done", at=live.clock,
     )  # fmt: skip
     assert rounds.make_if_due()
     assert rounds.looked_at == 0
-    left = live.results.latest("work-list", {}).content["tasks"]
+    left = tasks_of(live)
     assert task not in left
 
 
@@ -175,3 +178,34 @@ def test_lists_do_not_pile_up(live):
         live.clock += ALL_EVERY
         rounds.make_if_due()
     assert len(list(live.results.folder.glob("*.json"))) <= 5
+
+
+def test_a_new_task_is_told_by_a_webhook_after_its_commit(live, tmp_path):
+    (tmp_path / "secret").write_bytes(b"a secret that nobody guesses")
+    receiver = Receiver()
+    with receiver.running() as address:
+        (tmp_path / "notifications.yaml").write_text(
+            f"channels: [{{name: pager, webhook: '{address}', "
+            f"secret_file: '{tmp_path / 'secret'}', indicators: [critical, warning, info]}}]"
+        )
+        list(live.goes_on(0))
+        telling = Notifying(tmp_path / "notifications.yaml", live.state, live.settings, PLAN.zone)
+        rounds = live.rounds(report=telling.sender.note)
+        rounds.make_if_due()
+        before = {(one["rule"], one["stay_id"]) for one in tasks_of(live)}
+        assert telling.sender.send_due() == 0, "tasks from before the channel are not told"
+        for _ in live.goes_on(300):
+            rounds.make_if_due()
+        new = [one for one in tasks_of(live) if (one["rule"], one["stay_id"]) not in before]
+        assert new
+        telling.sender.send_due()
+    sent = {(one["rule"], one["stay"]) for one in
+            (json.loads(body)["data"] for _, body in receiver.got)}  # fmt: skip
+    assert {(one["rule"], one["stay_id"]) for one in new} <= sent
+    everything = "".join(body.decode() for _, body in receiver.got)
+    assert not any(one["summary"] in everything for one in new if any(
+        letter.isdigit() for letter in one["summary"]))  # fmt: skip
+
+
+def tasks_of(live):
+    return live.results.latest("work-list", {}).content["tasks"]
