@@ -34,9 +34,13 @@ def _forecast(context: WorkContext, parameters: Mapping[str, Any]) -> dict[str, 
     from neva.files.whole import write_whole
     from neva.flow.forecast.moves_ahead import hospital_moves_ahead
     from neva.jobs.flow import forecast, save_forecast
+    from neva.jobs.judged import judged_forecasts
+    from neva.jobs.results import Results
 
     at = _asked_time(parameters)
     content, made = forecast(context.hospital, at, progress=context.progress)
+    kept = Results(context.settings, context.state, context.hospital).contents("forecast")
+    content["judged"] = judged_forecasts(context.hospital, kept, at)
     save_forecast(made, context.attachment("forecast.json"))
     moves = hospital_moves_ahead(context.hospital, at)
     write_whole(context.attachment("moves.json"), json.dumps(moves.to_document()), private=True)

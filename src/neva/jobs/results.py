@@ -170,6 +170,15 @@ class Results:
         except OSError:
             return None
 
+    def contents(self, kind: str) -> list[dict[str, Any]]:
+        """Return what the kept results of a kind hold, the newest first."""
+        found = []
+        for path in sorted(self.folder.glob("*.json"), key=lambda one: one.name):
+            held = self._load(path.stem)
+            if held is not None and held.kind == kind:
+                found.append(held)
+        return [one.content for one in sorted(found, key=lambda one: one.made, reverse=True)]
+
     def has_of(self, job: Job) -> bool:
         """Say whether a job has already left its result, whole."""
         found = self._load(job.key)

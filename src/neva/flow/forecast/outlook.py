@@ -105,7 +105,7 @@ def forecast_hospital(
         except UsageError:
             # Too little was known by then; fewer errors are learnt from.
             continue
-        past.append((made, counts_at(known, members_of(made, above), made.times)))
+        past.append((made, counts_at(known, members_of(made.places, above), made.times)))
         if progress is not None:
             progress(number + 1, len(looked))
     fitted = fit_flow(known, days=days, holidays=holidays, model=model)

@@ -266,7 +266,7 @@ def evaluate_flow(
             continue
         raw = raws[ours]
         notes += raw.notes
-        members = members_of(raw, above)
+        members = members_of(raw.places, above)
         happened = counts_at(truth, members, raw.times)
         lost = lost_at(truth, members, raw.times)
         forecasts = {}
@@ -305,17 +305,17 @@ def evaluate_flow(
 
 
 def members_of(
-    forecast: OccupancyForecast, above: Mapping[str, tuple[str, ...]] | None
+    places: Sequence[str], above: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, list[str]]:
     """Return the states that belong to every place of a forecast."""
-    states = [p for p in forecast.places if p != ALL and not _is_parent(p, above)]
+    states = [p for p in places if p != ALL and not _is_parent(p, above)]
     return {
         place: (
             states
             if place == ALL
             else [s for s in states if s == place or place in (above or {}).get(s, ())]
         )
-        for place in forecast.places
+        for place in places
     }
 
 

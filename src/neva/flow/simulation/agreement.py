@@ -141,7 +141,7 @@ def _compared(
     reached = [hours for hours in horizons if 1 <= hours <= len(forecast.times)]
     members = {
         place: mine
-        for place, mine in members_of(forecast, above).items()
+        for place, mine in members_of(forecast.places, above).items()
         if mine and all(state in states for state in mine)
     }
     if not reached or not members:

@@ -20,6 +20,7 @@ from neva.web.charts import drawn
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
 from neva.web.security.forms import posted
 from neva.web.views.agreement import agreement_of
+from neva.web.views.judged import coverage_of, judged_table
 
 __all__ = ["add_to", "fan", "forecast_of", "routes"]
 
@@ -242,6 +243,9 @@ def flow(asked: Asked) -> ViewModel:
         tables.append(_entries(asked, content["entries"]))
     if judged is not None:
         tables.append(_accuracy(asked, judged.content))
+    today = [one for one in content.get("judged", ()) if _visible(asked, one["place"])]
+    if today:
+        tables.append(judged_table(asked, today, partial(place_title, asked)))
     return ViewModel(
         words("Flow"),
         {
@@ -256,6 +260,7 @@ def flow(asked: Asked) -> ViewModel:
             "fans": list(figures),
             "entries": bool(content.get("entries")),
             "judged": judged is not None,
+            "today": coverage_of(asked, today),
             "judging": judging,
         },
         tuple(tables),
