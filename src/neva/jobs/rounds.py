@@ -76,10 +76,8 @@ class Rounds:
 
     @property
     def is_live(self) -> bool:
-        """Whether there is a feed, or somebody to be notified, and the clock runs."""
-        return self._settings.clock == "wall" and (
-            self._report is not None or bool(feed_names(self._hospital.path))
-        )
+        """Whether there is a feed, or somebody to be notified."""
+        return self._report is not None or bool(feed_names(self._hospital.path))
 
     def make_if_due(self) -> bool:
         """Make the list again where data, rules or tasks changed, or it is time; say whether."""
@@ -93,7 +91,8 @@ class Rounds:
         if basis == self._basis and not is_time:
             return False
         # A version that the clock is behind of is seen at its own time, nothing later.
-        at = max(clock, manifest.written)
+        is_wall = self._settings.clock == "wall"
+        at = max(clock, manifest.written) if is_wall else manifest.last or manifest.written
         snapshot = self._hospital.snapshot(as_of=at, version=manifest.version)
         subjects = None
         if not is_time and self._snapshot is not None:

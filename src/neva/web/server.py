@@ -18,6 +18,7 @@ from neva.errors import ConflictError
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.events.synthetic import is_synthetic
+from neva.feeds.status import feed_names
 from neva.state import State
 from neva.state.settings import WebSettings
 from neva.web.feeds import STALE_AFTER, Feed, feed_of, read_feeds
@@ -334,7 +335,9 @@ class Server:
         if found is not None:
             return found, None
         latest = self.results.latest(kind, parameters)
-        if latest is not None and self.settings.clock == "wall":
+        # Where a feed reports, the work list is renewed on each commit.
+        is_renewed = kind == "work-list" and bool(feed_names(self.hospital.path))
+        if latest is not None and (self.settings.clock == "wall" or is_renewed):
             age = self.clock() - latest.made
             if timedelta(0) <= age < _GOOD_FOR.get(kind, timedelta(0)):
                 return latest, None
