@@ -1,0 +1,183 @@
+"""From a message that is sent to the page that shows it, with a large hospital behind.
+
+    python -m benchmarks.live_pages [events] [viewers] [seconds]
+
+`neva serve --feed` takes twenty messages a second, of which one admits a patient. Viewers
+have *Now* open as browsers do: they hold a stream of changes and load the page again when
+they are told. The delay of an admission is the time from its being sent until a viewer has
+a page with one patient more, for each viewer.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+
+from benchmarks.feeds import new_hospital
+
+PROFILE = "name: his\nassigner: his\nrecorded: sent\n"
+PASSWORD = "a river is a patient flow"
+PER_SECOND = 20
+
+
+def message(number: int) -> bytes:
+    """Of twenty messages, one admits a patient; the others are results of those admitted."""
+    visit, step = divmod(number, PER_SECOND)
+    at = (datetime.now(UTC) - timedelta(seconds=1)).strftime("%Y%m%d%H%M%S+0000")
+    kind = "ORU^R01" if step else "ADT^A01"
+    pv1 = ["PV1", "1", "I", "W^1^1", *[""] * 15, f"LIVE{visit}", *[""] * 24, "" if step else at]
+    lines = [
+        f"MSH|^~\\&|HIS|H|NEVA|N|{at}||{kind}|LIVE{number}|P|2.5.1",
+        f"EVN||{at}||||{at}",
+        f"PID|1||LIVE{visit}^^^H^MR||SYNTHETIC^LIVE{visit}||19700101|F",
+        "|".join(pv1),
+    ]
+    if step:
+        lines += [
+            f"OBR|1|O{number}|F{number}|24323-8^panel^LN|||{at}",
+            f"OBX|1|NM|2160-0^Creatinine^LN||{80 + step}|umol/L^^UCUM|||||F|||{at}",
+        ]
+    return ("\r".join(lines) + "\r").encode()
+
+
+class Viewer(threading.Thread):
+    """Has *Now* open, and notes when it shows how many patients."""
+
+    def __init__(self, base: str, over: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.base, self.over = base, over
+        self.seen: list[tuple[float, int]] = []
+        self.seconds: list[float] = []
+        self.client = httpx.Client(base_url=base, timeout=60, follow_redirects=False)
+        self.sign_in()
+
+    def sign_in(self) -> None:
+        page = self.client.get("/sign-in").text
+        csrf = page.split('name="csrf" value="')[1].split('"')[0]
+        form = {"csrf": csrf, "name": "viewer", "password": PASSWORD}
+        answer = self.client.post("/sign-in", data=form)
+        assert answer.status_code == 303, answer.status_code
+
+    def look(self) -> None:
+        begun = time.monotonic()
+        content = self.client.get("/now?format=json").json()
+        present = sum(row["present"] or 0 for row in content["tables"]["units"])
+        self.seen.append((time.monotonic(), int(present)))
+        self.seconds.append(self.seen[-1][0] - begun)
+
+    def run(self) -> None:
+        self.look()
+        since = self.client.get("/now/changes").json()["seen"]
+        headers = {"accept": "text/event-stream"}
+        with self.client.stream(
+            "GET", f"/now/changes?since={since}", headers=headers, timeout=120
+        ) as stream:
+            for line in stream.iter_lines():
+                if self.over.is_set():
+                    return
+                if line.startswith('data: {"t'):
+                    spread = json.loads(line[6:])["spread"]
+                    time.sleep(spread * (hash(self.name) % 100) / 100)
+                    self.look()
+
+
+def delays_of(viewer: Viewer, before: int, sent: list[float]) -> list[float]:
+    """How long after it was sent each admission was on a viewer's page."""
+    found = []
+    for number, at in enumerate(sent):
+        shown = [when for when, count in viewer.seen if count >= before + number + 1]
+        found.append(shown[0] - at if shown else float("inf"))
+    return found
+
+
+def run(events: int = 10_000_000, viewers: int = 20, seconds: int = 90) -> dict:
+    """Serve, send, look; return the delays in seconds and the peak of memory."""
+    with tempfile.TemporaryDirectory(prefix="neva-live-") as name:
+        folder = Path(name)
+        hospital = folder / "hospital"
+        new_hospital(hospital, events)
+        (folder / "site.yaml").write_text(PROFILE)
+        add = [sys.executable, "-m", "neva.cli", "accounts", "add", str(hospital), "viewer"]
+        subprocess.run([*add, "--role", "viewer"], input=PASSWORD + "\n", text=True, check=True,
+                       capture_output=True)  # fmt: skip
+        ports = []
+        for _ in range(2):
+            with socket.socket() as one:
+                one.bind(("127.0.0.1", 0))
+                ports.append(one.getsockname()[1])
+        base = f"http://127.0.0.1:{ports[0]}"
+        command = [
+            sys.executable,
+            "-m",
+            "neva.cli",
+            "serve",
+            str(hospital),
+            "--port",
+            str(ports[0]),
+        ]
+        command += ["--feed", f"{folder / 'site.yaml'}@127.0.0.1:{ports[1]}"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            return _measured(process, base, ports[1], viewers, seconds)
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait()
+
+
+def _measured(process: subprocess.Popen, base: str, port: int, viewers: int, seconds: int) -> dict:
+    until = time.monotonic() + 180
+    while time.monotonic() < until:
+        try:
+            httpx.get(f"{base}/health", timeout=5)
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            break
+        except (httpx.HTTPError, OSError):
+            time.sleep(1)
+    over = threading.Event()
+    looking = [Viewer(base, over) for _ in range(viewers)]
+    for one in looking:
+        one.start()
+    while not all(one.seen for one in looking):
+        time.sleep(0.5)
+    time.sleep(30)  # what is made once is there
+    before = looking[0].seen[-1][1]
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    sent, number, begun = [], 0, time.monotonic()
+    while time.monotonic() - begun < seconds:
+        time.sleep(max(0.0, begun + number / PER_SECOND - time.monotonic()))
+        if number % PER_SECOND == 0:
+            sent.append(time.monotonic())
+        connection.sendall(b"\x0b" + message(number) + b"\x1c\r")
+        connection.recv(4096)
+        number += 1
+    time.sleep(15)
+    over.set()
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    delays = sorted(one for viewer in looking for one in delays_of(viewer, before, sent))
+    return {
+        "messages": number,
+        "admissions": len(sent),
+        "viewers": viewers,
+        "median": statistics.median(delays),
+        "p95": delays[int(0.95 * len(delays))],
+        "longest": delays[-1],
+        "page_median": statistics.median([one for v in looking for one in v.seconds]),
+        "megabytes": {one.name() + str(k): one.memory_info().rss // 2**20
+                      for k, one in enumerate(family)},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(*(int(one) for one in sys.argv[1:])), indent=1))
