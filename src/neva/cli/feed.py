@@ -231,6 +231,10 @@ def _status_lines(feed: Any) -> list[str]:
         lines.append(f"  {of}{', '.join(parts)}")
     lines += [f"  refused: {reason}: {number:,}" for reason, number in feed.reasons.items()]
     lines += [
+        f"  not taken: {reason}: {number:,}"
+        for reason, number in feed.figures.get("refused", {}).items()
+    ]
+    lines += [
         f"  in doubt: {reason} {about} in {kind}: {number:,}"
         for kind, reason, about, number in feed.doubts[:10]
     ]

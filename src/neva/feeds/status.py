@@ -280,6 +280,7 @@ def _door_status(
         outcomes={name: int(number) for name, number in rows.items() if number},
         reasons={"file-refused": refused} if refused else {},
         last_of=list(by_source.iter_rows()),
+        figures=written.get("figures", {}),
         kind=str(written["kind"]),
         problem=written.get("problem"),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _UNAUTHORIZED: Final = 401
 _OK: Final = 200
+_CREATED: Final = 201
 #: A token is fetched anew so long before it ends.
 _BEFORE_END: Final = timedelta(seconds=30)
 
@@ -211,7 +213,57 @@ class FhirClient:
             raise BadInputError(message)
         return found
 
-    def get(self, about: str, address: str, *, may_lack: bool = False) -> Any:
+    def send(self, method: str, path: str, resource: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write a resource, as the feed's own subscriptions are.
+
+        Parameters
+        ----------
+        method : str
+            ``POST`` or ``PUT``.
+        path : str
+            Under the base.
+        resource : mapping
+
+        Returns
+        -------
+        mapping
+            The resource as the server has it now; where it answers with nothing, as it was sent.
+
+        Raises
+        ------
+        BadInputError
+            It was refused, or no answer came.
+        """
+        about = path.partition("/")[0]
+        content = json.dumps(resource).encode()
+        outcome, found = "", bytearray()
+        try:
+            status, found, _ = self._ask(about, self.address(path), method, content)
+        except httpx.HTTPError as error:
+            outcome = f"no answer ({type(error).__name__})"
+        else:
+            outcome = "" if status in (_OK, _CREATED) else f"status {status}"
+        if outcome:
+            message = (
+                f"{about}: the server did not take it; found {outcome}; check what this client may "
+                "write"
+            )
+            raise BadInputError(message)
+        try:
+            answer = read_json(found) if found else resource
+        except (ValueError, RecursionError):
+            answer = resource
+        return answer if isinstance(answer, Mapping) else resource
+
+    def get(
+        self,
+        about: str,
+        address: str,
+        *,
+        may_lack: bool = False,
+        gone: Sequence[int] = (),
+        attempts: int | None = None,
+    ) -> Any:
         """Ask for something; wait and ask again where the server is too busy or not well.
 
         Parameters
@@ -221,6 +273,10 @@ class FhirClient:
         address : str
         may_lack : bool
             None where the server refuses: not every server has it.
+        gone : sequence of int
+            Statuses for which None is returned too.
+        attempts : int, optional
+            How often it is asked for at most.
 
         Raises
         ------
@@ -228,7 +284,8 @@ class FhirClient:
             It was refused, or did not come.
         """
         found, renewed = "nothing", False
-        for attempt in range(_ATTEMPTS):
+        most = _ATTEMPTS if attempts is None else attempts
+        for attempt in range(most):
             try:
                 status, content, wanted = self._ask(about, address)
             except httpx.HTTPError as error:
@@ -246,7 +303,7 @@ class FhirClient:
                     self._token, renewed = None, True
                     continue
                 if status != _TOO_MANY and status < _SERVER_ERROR:
-                    if may_lack:
+                    if may_lack or status in gone:
                         return None
                     message = (
                         f"{about}: the server refused; found status {status}; check --server, the "
@@ -254,7 +311,7 @@ class FhirClient:
                     )
                     raise BadInputError(message)
                 found = f"status {status}"
-            if attempt + 1 == _ATTEMPTS or self._stop.is_set():
+            if attempt + 1 == most or self._stop.is_set():
                 break
             wait = min(2.0**attempt if wanted is None else wanted, _LONGEST_WAIT)
             _LOG.warning("%s: %s; asked again in %.0f seconds", about, found, wait)
@@ -265,22 +322,29 @@ class FhirClient:
         )
         raise BadInputError(message)
 
-    def _ask(self, about: str, address: str) -> tuple[int, bytearray, float | None]:
+    def _ask(
+        self, about: str, address: str, method: str = "GET", content: bytes | None = None
+    ) -> tuple[int, bytearray, float | None]:
         """Return status, content, and how long the server wants to be left alone."""
         token = self._bearer()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        content = bytearray()
+        if content is not None:
+            headers["Content-Type"] = ACCEPT["Accept"]
+        found = bytearray()
         # Redirects are not followed: they could lead anywhere.
-        with unlogged(), self._client.stream("GET", address, headers=headers) as answer:
-            for part in answer.iter_bytes() if answer.status_code == _OK else ():
-                content += part
-                if len(content) > MOST_BYTES:
+        with (
+            unlogged(),
+            self._client.stream(method, address, headers=headers, content=content) as answer,
+        ):
+            for part in answer.iter_bytes() if answer.status_code in (_OK, _CREATED) else ():
+                found += part
+                if len(found) > MOST_BYTES:
                     message = (
                         f"{about}: a page is too large; found more than {MOST_BYTES >> 20} MB; "
                         "set a smaller `page`"
                     )
                     raise BadInputError(message)
-            return answer.status_code, content, _retry_after(answer.headers.get("Retry-After"))
+            return answer.status_code, found, _retry_after(answer.headers.get("Retry-After"))
 
     def _bearer(self) -> str | None:
         settings = self._settings
