@@ -17,6 +17,7 @@ from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
 from neva.feeds.dead_letters import dead_letters
 from neva.files.whole import write_whole
+from neva.intake.live import open_doubts
 
 __all__ = [
     "DOORS",
@@ -311,12 +312,19 @@ def _delay(snapshot: Snapshot, messages: pl.LazyFrame, now: datetime) -> float |
 
 
 def _doubts(snapshot: Snapshot, feed: str) -> list[tuple[str, str, str, int]]:
-    rows = (
+    of_messages = (
         snapshot.stored("message_doubts")
         .filter(pl.col("feed") == feed)
         .group_by("type", "reason", "about")
         .agg(pl.col("number").sum())
-        .sort("number", "type", "reason", "about", descending=[True, False, False, False])
         .collect()
     )
+    of_stays = (
+        open_doubts(snapshot, pl.lit(value=True))
+        .filter(pl.col("feed") == feed)
+        .group_by(pl.lit("ADT").alias("type"), "reason", "about")
+        .agg(pl.len().cast(pl.Int64).alias("number"))
+    )
+    order = ["number", "type", "reason", "about"]
+    rows = pl.concat([of_messages, of_stays]).sort(order, descending=[True, False, False, False])
     return list(rows.iter_rows())

@@ -45,7 +45,7 @@ from neva.intake.stay_histories import (
 )
 from neva.sources.rows import Delivery, conform
 
-__all__ = ["LiveBatch", "LiveSummary", "append_messages"]
+__all__ = ["LiveBatch", "LiveSummary", "append_messages", "open_doubts"]
 
 #: Statements as they are told: under local ids.
 _TOLD: Final[Columns] = {
@@ -151,6 +151,32 @@ def append_messages(hospital: Hospital, live: LiveBatch, *, now: datetime) -> Li
         return _Append(writer, live).write()
 
 
+def open_doubts(snapshot: Snapshot, which: pl.Expr) -> pl.DataFrame:
+    """Return what is in doubt of stays and was not resolved since.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    which : polars.Expr
+        Of the rows of ``stay_doubts``.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``feed``, ``stay_id``, ``reason``, ``about``.
+    """
+    key = ("stay_id", "reason", "about")
+    return (
+        snapshot.stored("stay_doubts")
+        .filter(which)
+        .sort("batch")
+        .unique(key, keep="last", maintain_order=True)
+        .filter("is_open")
+        .select("feed", *key)
+        .collect()
+    )
+
+
 @dataclass
 class _Append:
     """One batch on its way into the store."""
@@ -160,6 +186,7 @@ class _Append:
     pseudonyms: Pseudonyms = field(init=False)
     tally: Tally = field(init=False)
     before: Snapshot = field(init=False)
+    _doubts: dict[int, set[tuple[str, str]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         writer = self.writer
@@ -199,6 +226,7 @@ class _Append:
         self._keep("patient_messages", statements)
         self._keep("messages", live.messages)
         self._keep("message_doubts", live.doubts)
+        self._keep("stay_doubts", self._stay_doubts())
         for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
             if found:
                 self._keep(table, pl.concat(found))
@@ -244,6 +272,20 @@ class _Append:
         if rows.height:
             rows = rows.with_columns(batch=pl.lit(self.batch, dtype=pl.Int64))
             self.writer.append(table, [rows.select(list(TABLES[table]))])
+
+    def _stay_doubts(self) -> pl.DataFrame:
+        """Return what has come into doubt of the stays that are touched, and what is resolved."""
+        columns = {name: kind for name, kind in TABLES["stay_doubts"].items() if name != "batch"}
+        touched = pl.Series(list(self._doubts), dtype=pl.Int64)
+        was_open = open_doubts(self.before, pl.col("stay_id").is_in(touched.implode()))
+        before = {(stay, reason, about) for _, stay, reason, about in was_open.iter_rows()}
+        after = {(stay, *one) for stay, found in self._doubts.items() for one in found}
+        rows = [
+            (self.live.feed, *key, is_open)
+            for keys, is_open in ((after - before, True), (before - after, False))
+            for key in sorted(keys)
+        ]
+        return pl.DataFrame(rows, schema=columns, orient="row")
 
     # ------------------------------------------------------------- statements
 
@@ -383,6 +425,7 @@ class _Append:
     ) -> tuple[pl.DataFrame, pl.DataFrame, list[dict[str, Any]]]:
         about, stays, movements = self._about_stays(statements, own_batches)
         histories = self._histories(about, merges, since)
+        self._doubts = {stay: history.doubts for stay, history in histories.items()}
         stay_rows: list[tuple[Any, ...]] = []
         movement_rows: list[tuple[Any, ...]] = []
         leaves: list[dict[str, Any]] = []
