@@ -53,6 +53,8 @@ ACTIONS: Mapping[str, str] = {
     "rule-declined": "U",
     "job-cancelled": "U",
     "imported": "C",
+    "mapping-accepted": "C",
+    "mapping-withdrawn": "U",
 }
 
 _ACTION = re.compile(r"[a-z]+(-[a-z]+)*")
