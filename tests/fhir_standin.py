@@ -39,6 +39,9 @@ class Standin:
     written: list[tuple[str, str]] = field(default_factory=list)
     status_given: str = "active"
     may_subscribe: bool = True
+    refuses: bool = False
+    smart: dict[str, Any] | None = None
+    judge: Callable[[dict[str, str]], tuple[int, dict[str, Any]]] | None = None
 
     @property
     def base(self) -> str:
@@ -163,10 +166,15 @@ def standin() -> Iterator[Standin]:
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             made.asked.append(self.path)
+            if address.path.endswith("/.well-known/smart-configuration"):
+                status = 404 if made.smart is None else 200
+                self._send(status, {}, json.dumps(made.smart).encode())
+                return
             if made.failures:
                 self._send(*made.failures.pop(0), b"")
                 return
-            if made.token and self.headers.get("Authorization") != f"Bearer {made.token}":
+            given = self.headers.get("Authorization")
+            if made.refuses or (made.token and given != f"Bearer {made.token}"):
                 self._send(401, {}, b"")
                 return
             made.before(self.path)
@@ -187,6 +195,12 @@ def standin() -> Iterator[Standin]:
                 if made.may_subscribe:
                     kept = made.subscribe(self.command, path, json.loads(content))
                 self._send(status, {"Content-Type": FHIR_JSON}, json.dumps(kept).encode())
+                return
+            if made.judge is not None:
+                status, given = made.judge(dict(parse_qsl(content.decode())))
+                made.tokens_given += status == 200
+                made.token = given.get("access_token", made.token)
+                self._send(status, {"Content-Type": "application/json"}, json.dumps(given).encode())
                 return
             made.tokens_given += 1
             made.token = f"token-{made.tokens_given}"

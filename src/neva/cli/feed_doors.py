@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from contextlib import ExitStack
@@ -210,6 +211,10 @@ def fhir(
         str | None,
         typer.Option(metavar="URL", help="make subscriptions at the server; where it reaches us"),
     ] = None,
+    show_keys: Annotated[
+        bool,
+        typer.Option("--show-key-set", help="print the public key to register, and stop"),
+    ] = False,
     most_refused: MostRefused = 0.05,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between two polls")] = 30.0,
     again: Again = False,
@@ -227,6 +232,7 @@ def fhir(
     from neva.feeds.doors.door import Door, keep_looking
     from neva.feeds.doors.fhir import PolledServer, types_of
     from neva.feeds.doors.fhir_server import FhirClient, read_server_settings
+    from neva.feeds.doors.fhir_tokens import key_set
     from neva.feeds.doors.notice import notice_secret, notices
     from neva.feeds.doors.payloads import Payloads
     from neva.feeds.doors.subscriptions import Subscriptions
@@ -248,6 +254,15 @@ def fhir(
     if resources is not None:
         named = [one.strip() for one in resources.split(",") if one.strip()]
         model = model.model_copy(update={"resources": named})
+    if show_keys:
+        if model.oauth is None or model.oauth.private_key_file is None:
+            message = (
+                "--show-key-set: the settings name no private key; found none; write "
+                "oauth.private_key_file"
+            )
+            raise UsageError(message)
+        typer.echo(json.dumps(key_set(model.oauth), indent=2))
+        return
     kinds = types_of(model.resources, None)
     wake, stop = threading.Event(), _stop(once=once)
     with ExitStack() as opened:

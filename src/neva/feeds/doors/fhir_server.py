@@ -14,12 +14,10 @@ from typing import Any, Final, Self
 from urllib.parse import urlencode, urljoin
 
 import httpx
-import httpx2
-from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.httpx_client import OAuth2Client
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from neva.errors import BadInputError, NotFoundError, UsageError
+from neva.errors import BadInputError, UsageError
+from neva.feeds.doors.fhir_tokens import OAuth, fetched_token, read_secret
 from neva.files.yaml_lines import read_document
 from neva.sources.csv.mapping import Duration
 from neva.sources.fhir.server import ACCEPT, next_link, read_json, stays_under, unlogged
@@ -40,21 +38,10 @@ _SERVER_ERROR: Final = 500
 _UNAUTHORIZED: Final = 401
 _OK: Final = 200
 _CREATED: Final = 201
-#: A token is fetched anew so long before it ends.
-_BEFORE_END: Final = timedelta(seconds=30)
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OAuth(_Part):
-    """Client credentials (OAuth 2)."""
-
-    token_url: str
-    client_id: str
-    secret_file: Path = Field(description="a file that only the feed's user reads")
-    scope: str | None = None
 
 
 class ServerSettings(_Part):
@@ -102,17 +89,6 @@ def read_server_settings(path: Path | None) -> ServerSettings:
     return ServerSettings() if path is None else read_document(path).read(ServerSettings)
 
 
-def _secret(path: Path) -> str:
-    try:
-        found = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        found = ""
-    if not found:
-        message = f"{path}: no secret there; found nothing that can be read; check the path"
-        raise NotFoundError(message)
-    return found
-
-
 class FhirClient:
     """Asks a FHIR server; what it logs or raises holds no value and no address but the base.
 
@@ -137,7 +113,7 @@ class FhirClient:
         self._token: str | None = None
         self._token_ends: datetime | None = None
         self._check_address("--server", server)
-        if settings.oauth is not None:
+        if settings.oauth is not None and settings.oauth.token_url is not None:
             self._check_address("oauth.token_url", settings.oauth.token_url)
         self._client = httpx.Client(timeout=_SECONDS, headers=ACCEPT)
 
@@ -349,33 +325,15 @@ class FhirClient:
     def _bearer(self) -> str | None:
         settings = self._settings
         if settings.token_file is not None:
-            return _secret(settings.token_file)  # it may be written anew at any time
+            return read_secret(settings.token_file)  # it may be written anew at any time
         if settings.oauth is None:
             return None
         now = datetime.now(UTC)
         if self._token is None or (self._token_ends is not None and now >= self._token_ends):
-            self._token, self._token_ends = self._fetched_token(settings.oauth, now)
-        return self._token
-
-    def _fetched_token(self, oauth: OAuth, now: datetime) -> tuple[str, datetime | None]:
-        try:
-            with OAuth2Client(
-                client_id=oauth.client_id,
-                client_secret=_secret(oauth.secret_file),
-                scope=oauth.scope,
-                timeout=_SECONDS,
-                follow_redirects=False,
-            ) as client:
-                given = client.fetch_token(oauth.token_url, grant_type="client_credentials")
-            token, seconds = str(given["access_token"]), given.get("expires_in")
-            ends = None if seconds is None else now + timedelta(seconds=int(seconds)) - _BEFORE_END
-        except (AuthlibBaseError, httpx2.HTTPError, KeyError, TypeError, ValueError) as error:
-            message = (
-                f"oauth: no token came; found {type(error).__name__}; check token_url, client_id, "
-                "scope and the secret"
+            self._token, self._token_ends = fetched_token(
+                settings.oauth, self.base, now, self._check_address
             )
-            raise BadInputError(message) from None
-        return token, ends
+        return self._token
 
 
 def _retry_after(written: str | None) -> float | None:
