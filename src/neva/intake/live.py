@@ -33,6 +33,7 @@ from neva.intake.batch import (
     pseudonymised,
     with_recorded,
 )
+from neva.intake.deleted_visits import deletions_of, ended_with_visits, with_withdrawals
 from neva.intake.history_rows import add_leaves, add_movements, add_stay, changed
 from neva.intake.in_turn import events_in_turn
 from neva.intake.merges import Moved, moved_events
@@ -205,7 +206,8 @@ class _Append:
             "from_subject_id", "subject_id", "recorded"
         )
         things, leaves = self._things(statements, merges)
-        staged = self._staged_events(new_merges, leaves)
+        deleted = deletions_of(statements)
+        staged = self._staged_events(new_merges, leaves, deleted)
         moved = self._moved(new_merges, merges)
         delivery = Delivery(
             name=live.feed,
@@ -216,7 +218,7 @@ class _Append:
             mapping=None,
             order="position",
         )
-        self._write_events(staged, moved)
+        self._write_events(staged, moved, ended_with_visits(self.before, deleted))
         for table, rows in things.items():
             if rows.height:
                 tally.add(table, "added", rows.height)
@@ -254,7 +256,7 @@ class _Append:
             merged=tuple(new_merges.select("from_subject_id", "subject_id").iter_rows()),
         )
 
-    def _write_events(self, staged: pl.DataFrame, moved: Moved) -> None:
+    def _write_events(self, staged: pl.DataFrame, moved: Moved, gone: pl.DataFrame) -> None:
         """Append events, each state in its own time, and end those that others follow."""
         live, tally = self.live, self.tally
         result = events_in_turn(staged, self.before, moved, source=live.feed, batch=self.batch)
@@ -264,7 +266,8 @@ class _Append:
         rows = pl.concat([again.select(list(TABLES["events"])), result.rows])
         if rows.height:
             self.writer.append("events", [rows])
-        ends = pl.concat([moved.retractions, result.retractions])
+        tally.add("events", "retracted", gone.height)
+        ends = pl.concat([moved.retractions, result.retractions, gone])
         if ends.height:
             self.writer.retract(reconcile.earliest(ends))
 
@@ -311,7 +314,9 @@ class _Append:
 
     # ----------------------------------------------------------------- events
 
-    def _staged_events(self, new_merges: pl.DataFrame, leaves: pl.DataFrame) -> pl.DataFrame:
+    def _staged_events(
+        self, new_merges: pl.DataFrame, leaves: pl.DataFrame, deleted: pl.DataFrame
+    ) -> pl.DataFrame:
         """Return the events to reconcile: accepted, under pseudonyms, merges followed."""
         frame = conform("events", _frame(self.live.events, ROWS["events"]))
         frame = frame.with_columns(file=pl.lit(self.live.feed))
@@ -333,6 +338,9 @@ class _Append:
                 leaves.select(taken.columns).with_columns(derived=pl.lit(value=True)),
             ]
         )
+        of_stays = pl.col("stay_id").is_in(taken["stay_id"].drop_nulls().unique().implode())
+        earlier = self._stored_statements((pl.col("event") == "A23") & of_stays)
+        taken = with_withdrawals(taken, pl.concat([deletions_of(earlier), deleted]))
         taken = _followed(taken, new_merges)
         done = taken.filter(pl.col("status") != "planned", pl.col("retracted").is_null())
         self.tally.span(done, "time", "end_time")
