@@ -102,8 +102,8 @@ def filled(path, made):
     values = {
         "subject": str(made.subjects["a1"]), "programme": "covid19", "entry": "none",
         "measure": "steroid-when-on-oxygen", "rule": "covid19.steroid-on-oxygen", "case": "none",
-        "definition": "covid19.news2", "scenario": "none", "feed": "none", "job": "none", "model": "none",
-        "proposal": "none", "account": "nobody", "upload": "none",
+        "definition": "covid19.news2", "scenario": "none", "job": "none", "model": "none",
+        "proposal": "none", "account": "nobody", "upload": "none", "feed": "none",
     }  # fmt: skip
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 
