@@ -10,6 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
+import httpx
+
+FHIR_JSON = "application/fhir+json"
+
 
 @dataclass
 class Standin:
@@ -31,6 +35,13 @@ class Standin:
     token: str | None = None
     tokens_given: int = 0
     versions: int = 0
+    subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    written: list[tuple[str, str]] = field(default_factory=list)
+    status_given: str = "active"
+    may_subscribe: bool = True
+    refuses: bool = False
+    smart: dict[str, Any] | None = None
+    judge: Callable[[dict[str, str]], tuple[int, dict[str, Any]]] | None = None
 
     @property
     def base(self) -> str:
@@ -61,6 +72,13 @@ class Standin:
             ]
             return {"resourceType": "CapabilityStatement", "rest": [{"resource": resource}]}
         wanted = parse_qs(query)
+        if path == "Subscription":
+            held = [
+                {"resource": one, "search": {"mode": "match"}}
+                for one in self.subscriptions.values()
+                if one["channel"]["endpoint"] == wanted["url"][0]
+            ]
+            return {"resourceType": "Bundle", "type": "searchset", "entry": held}
         kind, _, history = path.partition("/")
         found = self._history(kind, wanted) if history else self._search(kind, wanted)
         count, first = int(wanted["_count"][0]), int(wanted.get("_offset", ["0"])[0])
@@ -84,7 +102,9 @@ class Standin:
         found = [
             one
             for (of, _), one in self.resources.items()
-            if of == kind and (not since or _time(one["meta"]["lastUpdated"]) >= _time(since))
+            if of == kind
+            and ("_id" not in wanted or one["id"] in wanted["_id"][0].split(","))
+            and (not since or _time(one["meta"]["lastUpdated"]) >= _time(since))
         ]
         found.sort(key=lambda one: _time(one["meta"]["lastUpdated"]), reverse=not self.sorts)
         return [
@@ -111,8 +131,27 @@ class Standin:
             {"request": {"method": "DELETE", "url": f"{kind}/{given}"},
              "response": {"status": "204", "lastModified": at.isoformat()}}
             for of, given, at in reversed(self.deleted)
-            if of == kind and (not since or at >= _time(since))
+            if of == kind
+            and (not since or at >= _time(since))
         ]  # fmt: skip
+
+    # ---------------------------------------------------------- subscriptions
+
+    def subscribe(self, method: str, path: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        given = path.partition("/")[2] if method == "PUT" else str(len(self.subscriptions) + 1)
+        self.written.append((method, path))
+        kept = {**wanted, "id": given, "status": self.status_given}
+        self.subscriptions[given] = kept
+        return kept
+
+    def bring(self, endpoint: str, secret: str, **key: str) -> httpx.Response:
+        """Send a version by itself, as a subscription with payload has it."""
+        resource = self.resources[key["kind"], key["given"]]
+        return httpx.put(
+            f"{endpoint}/{key['kind']}/{key['given']}",
+            content=json.dumps(resource),
+            headers={"Authorization": f"Bearer {secret}", "Content-Type": FHIR_JSON},
+        )
 
 
 def _time(written: str) -> datetime:
@@ -127,22 +166,48 @@ def standin() -> Iterator[Standin]:
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             made.asked.append(self.path)
+            if address.path.endswith("/.well-known/smart-configuration"):
+                status = 404 if made.smart is None else 200
+                self._send(status, {}, json.dumps(made.smart).encode())
+                return
             if made.failures:
                 self._send(*made.failures.pop(0), b"")
                 return
-            if made.token and self.headers.get("Authorization") != f"Bearer {made.token}":
+            given = self.headers.get("Authorization")
+            if made.refuses or (made.token and given != f"Bearer {made.token}"):
                 self._send(401, {}, b"")
                 return
             made.before(self.path)
-            found = made.answer(address.path.removeprefix("/fhir/"), address.query)
+            path = address.path.removeprefix("/fhir/")
+            if path.startswith("Subscription/"):
+                held = made.subscriptions.get(path.partition("/")[2])
+                self._send(404 if held is None else 200, {}, json.dumps(held).encode())
+                return
+            found = made.answer(path, address.query)
             self._send(200, {"Content-Type": "application/fhir+json"}, json.dumps(found).encode())
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            path = urlsplit(self.path).path.removeprefix("/fhir/")
+            if path.startswith("Subscription"):
+                status = (200 if self.command == "PUT" else 201) if made.may_subscribe else 403
+                kept = {}
+                if made.may_subscribe:
+                    kept = made.subscribe(self.command, path, json.loads(content))
+                self._send(status, {"Content-Type": FHIR_JSON}, json.dumps(kept).encode())
+                return
+            if made.judge is not None:
+                status, given = made.judge(dict(parse_qsl(content.decode())))
+                made.tokens_given += status == 200
+                made.token = given.get("access_token", made.token)
+                self._send(status, {"Content-Type": "application/json"}, json.dumps(given).encode())
+                return
             made.tokens_given += 1
             made.token = f"token-{made.tokens_given}"
             given = {"access_token": made.token, "token_type": "Bearer", "expires_in": 3600}
             self._send(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
+
+        do_PUT = do_POST  # noqa: N815
 
         def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
             self.send_response(status)

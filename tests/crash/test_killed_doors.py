@@ -141,6 +141,44 @@ def test_killed_feeds_lose_nothing_and_take_nothing_twice(source, hospital):
     assert hospital.snapshot().stored("events").collect().height == expected
 
 
+def test_killed_feeds_lose_no_payload_that_was_answered(tmp_path, hospital):
+    """The server sends each version by itself and forgets it: no poll could bring it back."""
+    chance = random.Random(SEED)
+    secret = "a-secret-that-nobody-guesses"
+    (tmp_path / "secret").write_text(secret)
+    answered = set()
+    with standin() as server:
+        source = Server(tmp_path, hospital, server)
+        # What is older than the overlap would be asked of the server, which has forgotten it.
+        (tmp_path / "ehr.yaml").write_text("resources: [Observation]\noverlap: 100 h\n")
+        kind, *words = source.words
+        command = [sys.executable, "-m", "neva.cli", "feed", kind, str(hospital.path), "--name",
+                   "killed", "--every", "0.3", "--notify", "127.0.0.1:0", "--notify-payload",
+                   "--notify-secret", str(tmp_path / "secret"), *map(str, words)]  # fmt: skip
+        for turn in range(ROUNDS):
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  text=True) as process:  # fmt: skip
+                line = process.stderr.readline()
+                assert "hears of changes at port" in line, line
+                place = f"http://127.0.0.1:{line.split()[-1]}/notices"
+                ends = time.monotonic() + chance.uniform(0.5, 3.0)
+                for number in range(turn * 1000, turn * 1000 + 1000):
+                    source.put([number])
+                    answer = server.bring(place, secret, kind="Observation", given=str(number))
+                    assert answer.status_code == 200
+                    answered.add(number)
+                    if chance.random() < 0.9:  # the others are also polled
+                        server.resources.pop(("Observation", str(number)))
+                    if time.monotonic() > ends:
+                        break
+                process.send_signal(signal.SIGKILL)
+        command[command.index("0.3")] = "60"
+        subprocess.run([*command, "--once"], stdout=subprocess.DEVNULL, check=True, timeout=120)
+    stored = hospital.snapshot().stored("events").collect()
+    assert {int(value) for value in stored["value"]} == answered
+    assert stored.height == stored["event_id"].n_unique() == len(answered)
+
+
 def test_a_feed_that_is_told_to_end_ends(source, hospital):
     source.put(range(3))
     kind, *words = source.words

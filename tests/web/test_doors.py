@@ -103,7 +103,7 @@ def filled(path, made):
         "subject": str(made.subjects["a1"]), "programme": "covid19", "entry": "none",
         "measure": "steroid-when-on-oxygen", "rule": "covid19.steroid-on-oxygen", "case": "none",
         "definition": "covid19.news2", "scenario": "none", "job": "none", "model": "none",
-        "proposal": "none", "account": "nobody", "upload": "none",
+        "proposal": "none", "account": "nobody", "upload": "none", "feed": "none",
     }  # fmt: skip
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 

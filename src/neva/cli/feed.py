@@ -136,6 +136,10 @@ def check(
     zone: Annotated[
         str, typer.Option(help="of times without an offset, where the profile names none")
     ] = "UTC",
+    hospital: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="with what was accepted at this hospital's feed desk"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what messages would become, and write nothing.
@@ -145,14 +149,19 @@ def check(
     Example: neva feed check messages.hl7 --profile site.yaml
     """
     from neva.events.clock import zone_named
+    from neva.feeds.accepted import with_accepted
     from neva.feeds.checking import check_messages
+    from neva.feeds.status import feed_folder
     from neva.sources.hl7v2.profile import read_profile
 
     zone_named(zone)
     if not file.is_file():
         message = f"{file}: no such file; found nothing there; check the path"
         raise NotFoundError(message)
-    found = check_messages(file.read_bytes(), read_profile(profile), zone=zone, now=now())
+    site = read_profile(profile)
+    if hospital is not None:
+        site = with_accepted(site, feed_folder(hospital, site.name))
+    found = check_messages(file.read_bytes(), site, zone=zone, now=now())
 
     def text() -> str:
         lines = [f"{found.messages:,} messages; nothing was written"]
@@ -231,8 +240,16 @@ def _status_lines(feed: Any) -> list[str]:
         lines.append(f"  {of}{', '.join(parts)}")
     lines += [f"  refused: {reason}: {number:,}" for reason, number in feed.reasons.items()]
     lines += [
+        f"  not taken: {reason}: {number:,}"
+        for reason, number in feed.figures.get("refused", {}).items()
+    ]
+    lines += [
         f"  in doubt: {reason} {about} in {kind}: {number:,}"
         for kind, reason, about, number in feed.doubts[:10]
+    ]
+    lines += [
+        f"  accepted at the feed desk: {one.part}: {one.word} is {one.meaning}"
+        for one in feed.accepted
     ]
     if feed.last_of:
         lines.append(table(feed.to_frame().with_columns(pl.col("last").dt.to_string("iso:strict"))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from contextlib import ExitStack
@@ -192,6 +193,28 @@ def fhir(
         Path | None,
         typer.Option(metavar="FILE", help="what notices must bring: Authorization: Bearer ..."),
     ] = None,
+    payload: Annotated[
+        bool,
+        typer.Option("--notify-payload", help="take the resources that notices bring"),
+    ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", metavar="FILE", help="PEM, for notices")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="PEM, of the certificate")
+    ] = None,
+    clients: Annotated[
+        Path | None,
+        typer.Option("--tls-clients", metavar="FILE", help="authorities of the server's own"),
+    ] = None,
+    subscribe: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="make subscriptions at the server; where it reaches us"),
+    ] = None,
+    show_keys: Annotated[
+        bool,
+        typer.Option("--show-key-set", help="print the public key to register, and stop"),
+    ] = False,
     most_refused: MostRefused = 0.05,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between two polls")] = 30.0,
     again: Again = False,
@@ -200,6 +223,8 @@ def fhir(
 ) -> None:
     """Poll a FHIR R4 server for resources that changed, until stopped.
 
+    With --notify it is told of changes at once, with --notify-payload what they are.
+
     Example: neva feed fhir hospital --name ehr --server http://127.0.0.1:8080/fhir
       --resources Patient,Encounter,Observation --once
     """
@@ -207,25 +232,65 @@ def fhir(
     from neva.feeds.doors.door import Door, keep_looking
     from neva.feeds.doors.fhir import PolledServer, types_of
     from neva.feeds.doors.fhir_server import FhirClient, read_server_settings
-    from neva.feeds.doors.notice import notices
+    from neva.feeds.doors.fhir_tokens import key_set
+    from neva.feeds.doors.notice import notice_secret, notices
+    from neva.feeds.doors.payloads import Payloads
+    from neva.feeds.doors.subscriptions import Subscriptions
+    from neva.feeds.listener import tls_of
     from neva.feeds.running import address_of
 
     if (notify is None) != (notify_secret is None):
         message = "--notify: belongs together with --notify-secret; found one of them; give both"
         raise UsageError(message)
+    listens = {"--notify-payload": payload, "--tls-certificate": certificate,
+               "--subscribe": subscribe}  # fmt: skip
+    for option, given in listens.items():
+        if given and notify is None:
+            message = f"{option}: belongs to --notify; found no --notify; give it too"
+            raise UsageError(message)
+    tls = tls_of(certificate, key, clients)
     store = open_hospital(hospital)
     model = read_server_settings(settings)
     if resources is not None:
         named = [one.strip() for one in resources.split(",") if one.strip()]
         model = model.model_copy(update={"resources": named})
-    types_of(model.resources, None)
+    if show_keys:
+        if model.oauth is None or model.oauth.private_key_file is None:
+            message = (
+                "--show-key-set: the settings name no private key; found none; write "
+                "oauth.private_key_file"
+            )
+            raise UsageError(message)
+        typer.echo(json.dumps(key_set(model.oauth), indent=2))
+        return
+    kinds = types_of(model.resources, None)
     wake, stop = threading.Event(), _stop(once=once)
     with ExitStack() as opened:
         client = opened.enter_context(FhirClient(server, model, stop))
         door = opened.enter_context(Door(store, name, "fhir", now=now, stop=stop, patient=not once))
+        taken = subscriptions = None
+        if payload:
+            at_least = int(door.place().get("payloads", 0))
+            taken = opened.enter_context(
+                Payloads(door.folder, now=now, at_least=at_least, kinds=kinds)
+            )
         if notify is not None and notify_secret is not None:
-            port = opened.enter_context(notices(*address_of(notify), notify_secret, wake))
+            port = opened.enter_context(
+                notices(*address_of(notify), notify_secret, wake, payloads=taken, tls=tls)
+            )
             typer.echo(f"feed {name} hears of changes at port {port}", err=True)
-        polled = PolledServer(door, client, model, again=again, most_refused=most_refused)
+            if subscribe is not None:
+                secret = notice_secret(notify_secret)
+                subscriptions = Subscriptions(door, client, subscribe, secret, payload=payload)
+        polled = PolledServer(
+            door,
+            client,
+            model,
+            again=again,
+            most_refused=most_refused,
+            payloads=taken,
+            subscriptions=subscriptions,
+            every=every,
+        )
         keep_looking(door, polled.look, every=every, once=once, wake=wake)
     _tell(store, name, as_json=as_json)

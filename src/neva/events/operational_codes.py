@@ -31,11 +31,14 @@ __all__ = [
     "NOT_FOR_RESUSCITATION",
     "OPERATIONAL_CODES",
     "PRIORITIES",
+    "RETURN_EXPECTED",
     "Kind",
     "descriptions",
 ]
 
 DISCHARGE_EXPECTED: Final = "NEVA//discharge-expected"
+#: From a leave of absence; told by other systems only.
+RETURN_EXPECTED: Final = "NEVA//return-expected"
 MEDICALLY_FIT: Final = "NEVA//medically-fit"
 DELAYED: Final = "NEVA//discharge-delayed"
 ISOLATION_NEEDED: Final = "NEVA//isolation-needed"

@@ -233,6 +233,16 @@ TABLES: Final[dict[str, Columns]] = {
         "last": pl.Int64,  # position of the last one
         "batch": pl.Int64,
     },
+    # What is in doubt of stays, by all that was told of each. The last row of a stay, reason and
+    # thing counts.
+    "stay_doubts": {
+        "feed": pl.String,
+        "stay_id": pl.Int64,
+        "reason": pl.String,
+        "about": pl.String,  # A13
+        "is_open": pl.Boolean,  # false: a later message resolved it
+        "batch": pl.Int64,
+    },
     "definitions": {
         "definition": pl.String,
         "version": pl.String,

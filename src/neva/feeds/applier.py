@@ -18,6 +18,7 @@ from neva.events.hospital import Hospital
 from neva.events.people import PEOPLE, read_people, write_people
 from neva.events.schema import TABLES
 from neva.events.snapshot import Snapshot
+from neva.feeds.accepted import with_accepted
 from neva.feeds.dead_letters import dead_letters
 from neva.feeds.inbox import Reader, Record, read_positions, shred
 from neva.feeds.status import expected_within, feed_folder, read_status, write_status
@@ -224,7 +225,7 @@ class Applier:
         self, hospital: Hospital, profile: Profile, *, now: Callable[[], datetime]
     ) -> None:
         self.hospital = hospital
-        self.profile = profile
+        self._site = self.profile = profile
         self.folder = feed_folder(hospital.path, profile.name)
         self._now = now
         self._zone = profile.zone or hospital.settings.zone
@@ -254,6 +255,7 @@ class Applier:
         BadInputError
             The inbox is damaged, or the disk is full.
         """
+        self._heed_accepted()
         before = self.position
         if self._reader is None or self._reached != before:
             self._reader, self._reached = Reader(self.folder, before), before
@@ -291,7 +293,12 @@ class Applier:
                 time.sleep(_WAIT)
         return self._retry()
 
+    def _heed_accepted(self) -> None:
+        """Put what was accepted at the feed desk since under the site's profile."""
+        self.profile = with_accepted(self._site, self.folder)
+
     def _retry(self) -> Applied:
+        self._heed_accepted()
         positions = dead_letters(self.hospital.snapshot(), self.profile.name)["position"]
         records = read_positions(self.folder, positions.to_list())
         reads = read_batch(

@@ -358,6 +358,19 @@ class Inbox:
         os.lseek(self._file, self._length, os.SEEK_SET)
         self._broken = False
 
+    def begin_segment(self) -> None:
+        """Write what comes next into a new segment, so that the one before can be deleted.
+
+        Raises
+        ------
+        OSError
+            The folder may not be written, or the disk is full; nothing is lost.
+        """
+        if self._length and not self._broken:
+            before = self._file
+            self._open_segment(self.position + 1)
+            os.close(before)
+
     def close(self) -> None:
         """Let another process take."""
         os.close(self._file)

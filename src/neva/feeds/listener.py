@@ -26,7 +26,7 @@ from neva.sources.hl7v2.interpretation import interpret_raw
 from neva.sources.hl7v2.message import Header, UnreadableMessageError, read_header
 from neva.sources.hl7v2.profile import Profile
 
-__all__ = ["Figures", "Frames", "Limits", "Listener", "tls_context"]
+__all__ = ["Figures", "Frames", "Limits", "Listener", "tls_context", "tls_of"]
 
 _LOG = logging.getLogger("neva.feeds")
 _START: Final = 0x0B
@@ -171,6 +171,28 @@ def tls_context(certificate: Path, key: Path, clients: Path | None = None) -> ss
         )
         raise BadInputError(message) from None
     return context
+
+
+def tls_of(
+    certificate: Path | None, key: Path | None, clients: Path | None
+) -> ssl.SSLContext | None:
+    """Make the TLS context that options of the command line ask for; None where they ask for none.
+
+    Raises
+    ------
+    UsageError
+        Certificate and key do not come together.
+    BadInputError
+        As :func:`tls_context`.
+    """
+    if certificate is not None and key is not None:
+        return tls_context(certificate, key, clients)
+    if certificate or key or clients:
+        message = (
+            "--tls-certificate: certificate and key belong together; found one of them; give both"
+        )
+        raise UsageError(message)
+    return None
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from neva.errors import NevaError, UsageError
 from neva.events.hospital import open_hospital
 from neva.feeds.applier import Applied, Applier
 from neva.feeds.inbox import Inbox
-from neva.feeds.listener import Limits, Listener, tls_context
+from neva.feeds.listener import Limits, Listener, tls_of
 from neva.feeds.status import feed_folder, read_status, write_status
 from neva.sources.hl7v2.profile import read_profile
 from neva.state import State, open_state, state_of
@@ -150,14 +150,7 @@ class FeedProcess:
 
 
 def _tls_of(settings: ListenerSettings) -> SSLContext | None:
-    if settings.certificate is not None and settings.key is not None:
-        return tls_context(settings.certificate, settings.key, settings.clients)
-    if settings.certificate or settings.key or settings.clients:
-        message = (
-            "--tls-certificate: certificate and key belong together; found one of them; give both"
-        )
-        raise UsageError(message)
-    return None
+    return tls_of(settings.certificate, settings.key, settings.clients)
 
 
 def checked(settings: ListenerSettings) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +15,10 @@ import polars as pl
 
 from neva.events.hospital import Hospital
 from neva.events.snapshot import Snapshot
+from neva.feeds.accepted import ABOUT, Accepted, read_accepted
 from neva.feeds.dead_letters import dead_letters
 from neva.files.whole import write_whole
+from neva.intake.live import open_doubts
 
 __all__ = [
     "DOORS",
@@ -91,6 +93,8 @@ class FeedStatus:
         and rows by what became of them.
     problem : str or None
         Why the last look came to nothing.
+    accepted : list of Accepted
+        Meanings that users of the feed desk accepted.
     """
 
     name: str
@@ -110,6 +114,7 @@ class FeedStatus:
     figures: dict[str, Any] = field(default_factory=dict)
     kind: str = "hl7v2"
     problem: str | None = None
+    accepted: list[Accepted] = field(default_factory=list)
 
     def to_frame(self) -> pl.DataFrame:
         """Return ``sender``, ``type``, ``last`` (UTC) and ``messages``."""
@@ -211,6 +216,7 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
     letters = dead_letters(snapshot, feed)
     reasons = dict(letters.group_by("reason").len().sort("len", descending=True).iter_rows())
     written = listener.get("written")
+    accepted = read_accepted(folder)
     return FeedStatus(
         name=feed,
         taken=taken,
@@ -224,9 +230,10 @@ def feed_status(hospital: Hospital, feed: str, now: datetime) -> FeedStatus:
         delay=_delay(snapshot, messages, now),
         outcomes=outcomes,
         reasons=reasons,
-        doubts=_doubts(snapshot, feed),
+        doubts=_doubts(snapshot, feed, accepted),
         last_of=last_of,
         figures=listener.get("figures", {}),
+        accepted=accepted,
     )
 
 
@@ -280,6 +287,7 @@ def _door_status(
         outcomes={name: int(number) for name, number in rows.items() if number},
         reasons={"file-refused": refused} if refused else {},
         last_of=list(by_source.iter_rows()),
+        figures=written.get("figures", {}),
         kind=str(written["kind"]),
         problem=written.get("problem"),
     )
@@ -309,13 +317,25 @@ def _delay(snapshot: Snapshot, messages: pl.LazyFrame, now: datetime) -> float |
     return None if found is None else float(found)
 
 
-def _doubts(snapshot: Snapshot, feed: str) -> list[tuple[str, str, str, int]]:
-    rows = (
+def _doubts(
+    snapshot: Snapshot, feed: str, accepted: Sequence[Accepted]
+) -> list[tuple[str, str, str, int]]:
+    of_messages = (
         snapshot.stored("message_doubts")
         .filter(pl.col("feed") == feed)
         .group_by("type", "reason", "about")
         .agg(pl.col("number").sum())
-        .sort("number", "type", "reason", "about", descending=[True, False, False, False])
         .collect()
     )
-    return list(rows.iter_rows())
+    of_stays = (
+        open_doubts(snapshot, pl.lit(value=True))
+        .filter(pl.col("feed") == feed)
+        .group_by(pl.lit("ADT").alias("type"), "reason", "about")
+        .agg(pl.len().cast(pl.Int64).alias("number"))
+    )
+    order = ["number", "type", "reason", "about"]
+    rows = pl.concat([of_messages, of_stays]).sort(order, descending=[True, False, False, False])
+    settled = {(one.part, one.word) for one in accepted}
+    return [
+        one for one in rows.iter_rows() if (ABOUT.get(one[1], ("", 0))[0], one[2]) not in settled
+    ]

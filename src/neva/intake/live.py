@@ -33,6 +33,7 @@ from neva.intake.batch import (
     pseudonymised,
     with_recorded,
 )
+from neva.intake.deleted_visits import deletions_of, ended_with_visits, with_withdrawals
 from neva.intake.history_rows import add_leaves, add_movements, add_stay, changed
 from neva.intake.in_turn import events_in_turn
 from neva.intake.merges import Moved, moved_events
@@ -45,7 +46,7 @@ from neva.intake.stay_histories import (
 )
 from neva.sources.rows import Delivery, conform
 
-__all__ = ["LiveBatch", "LiveSummary", "append_messages"]
+__all__ = ["LiveBatch", "LiveSummary", "append_messages", "open_doubts"]
 
 #: Statements as they are told: under local ids.
 _TOLD: Final[Columns] = {
@@ -151,6 +152,32 @@ def append_messages(hospital: Hospital, live: LiveBatch, *, now: datetime) -> Li
         return _Append(writer, live).write()
 
 
+def open_doubts(snapshot: Snapshot, which: pl.Expr) -> pl.DataFrame:
+    """Return what is in doubt of stays and was not resolved since.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    which : polars.Expr
+        Of the rows of ``stay_doubts``.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``feed``, ``stay_id``, ``reason``, ``about``.
+    """
+    key = ("stay_id", "reason", "about")
+    return (
+        snapshot.stored("stay_doubts")
+        .filter(which)
+        .sort("batch")
+        .unique(key, keep="last", maintain_order=True)
+        .filter("is_open")
+        .select("feed", *key)
+        .collect()
+    )
+
+
 @dataclass
 class _Append:
     """One batch on its way into the store."""
@@ -160,6 +187,7 @@ class _Append:
     pseudonyms: Pseudonyms = field(init=False)
     tally: Tally = field(init=False)
     before: Snapshot = field(init=False)
+    _doubts: dict[int, set[tuple[str, str]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         writer = self.writer
@@ -178,7 +206,8 @@ class _Append:
             "from_subject_id", "subject_id", "recorded"
         )
         things, leaves = self._things(statements, merges)
-        staged = self._staged_events(new_merges, leaves)
+        deleted = deletions_of(statements)
+        staged = self._staged_events(new_merges, leaves, deleted)
         moved = self._moved(new_merges, merges)
         delivery = Delivery(
             name=live.feed,
@@ -189,7 +218,7 @@ class _Append:
             mapping=None,
             order="position",
         )
-        self._write_events(staged, moved)
+        self._write_events(staged, moved, ended_with_visits(self.before, deleted))
         for table, rows in things.items():
             if rows.height:
                 tally.add(table, "added", rows.height)
@@ -199,6 +228,7 @@ class _Append:
         self._keep("patient_messages", statements)
         self._keep("messages", live.messages)
         self._keep("message_doubts", live.doubts)
+        self._keep("stay_doubts", self._stay_doubts())
         for table, found in (("quarantine", tally.quarantine), ("warnings", tally.warnings)):
             if found:
                 self._keep(table, pl.concat(found))
@@ -226,7 +256,7 @@ class _Append:
             merged=tuple(new_merges.select("from_subject_id", "subject_id").iter_rows()),
         )
 
-    def _write_events(self, staged: pl.DataFrame, moved: Moved) -> None:
+    def _write_events(self, staged: pl.DataFrame, moved: Moved, gone: pl.DataFrame) -> None:
         """Append events, each state in its own time, and end those that others follow."""
         live, tally = self.live, self.tally
         result = events_in_turn(staged, self.before, moved, source=live.feed, batch=self.batch)
@@ -236,7 +266,8 @@ class _Append:
         rows = pl.concat([again.select(list(TABLES["events"])), result.rows])
         if rows.height:
             self.writer.append("events", [rows])
-        ends = pl.concat([moved.retractions, result.retractions])
+        tally.add("events", "retracted", gone.height)
+        ends = pl.concat([moved.retractions, result.retractions, gone])
         if ends.height:
             self.writer.retract(reconcile.earliest(ends))
 
@@ -244,6 +275,20 @@ class _Append:
         if rows.height:
             rows = rows.with_columns(batch=pl.lit(self.batch, dtype=pl.Int64))
             self.writer.append(table, [rows.select(list(TABLES[table]))])
+
+    def _stay_doubts(self) -> pl.DataFrame:
+        """Return what has come into doubt of the stays that are touched, and what is resolved."""
+        columns = {name: kind for name, kind in TABLES["stay_doubts"].items() if name != "batch"}
+        touched = pl.Series(list(self._doubts), dtype=pl.Int64)
+        was_open = open_doubts(self.before, pl.col("stay_id").is_in(touched.implode()))
+        before = {(stay, reason, about) for _, stay, reason, about in was_open.iter_rows()}
+        after = {(stay, *one) for stay, found in self._doubts.items() for one in found}
+        rows = [
+            (self.live.feed, *key, is_open)
+            for keys, is_open in ((after - before, True), (before - after, False))
+            for key in sorted(keys)
+        ]
+        return pl.DataFrame(rows, schema=columns, orient="row")
 
     # ------------------------------------------------------------- statements
 
@@ -269,7 +314,9 @@ class _Append:
 
     # ----------------------------------------------------------------- events
 
-    def _staged_events(self, new_merges: pl.DataFrame, leaves: pl.DataFrame) -> pl.DataFrame:
+    def _staged_events(
+        self, new_merges: pl.DataFrame, leaves: pl.DataFrame, deleted: pl.DataFrame
+    ) -> pl.DataFrame:
         """Return the events to reconcile: accepted, under pseudonyms, merges followed."""
         frame = conform("events", _frame(self.live.events, ROWS["events"]))
         frame = frame.with_columns(file=pl.lit(self.live.feed))
@@ -291,6 +338,9 @@ class _Append:
                 leaves.select(taken.columns).with_columns(derived=pl.lit(value=True)),
             ]
         )
+        of_stays = pl.col("stay_id").is_in(taken["stay_id"].drop_nulls().unique().implode())
+        earlier = self._stored_statements((pl.col("event") == "A23") & of_stays)
+        taken = with_withdrawals(taken, pl.concat([deletions_of(earlier), deleted]))
         taken = _followed(taken, new_merges)
         done = taken.filter(pl.col("status") != "planned", pl.col("retracted").is_null())
         self.tally.span(done, "time", "end_time")
@@ -383,6 +433,7 @@ class _Append:
     ) -> tuple[pl.DataFrame, pl.DataFrame, list[dict[str, Any]]]:
         about, stays, movements = self._about_stays(statements, own_batches)
         histories = self._histories(about, merges, since)
+        self._doubts = {stay: history.doubts for stay, history in histories.items()}
         stay_rows: list[tuple[Any, ...]] = []
         movement_rows: list[tuple[Any, ...]] = []
         leaves: list[dict[str, Any]] = []

@@ -125,8 +125,8 @@ class StayHistory:
         place before.
     leaves : dict of datetime to list of Version
         Of ``(subject, end)``, by when the patient left; one for each moment.
-    doubts : set of str
-        Reasons.
+    doubts : set of tuple of str
+        By all that is known: a reason, and what it is about (the event of a cancellation).
     stored_movements : frozenset of int
         Ids of movements that another source stored.
     """
@@ -134,7 +134,7 @@ class StayHistory:
     stay: list[Version]
     movements: dict[tuple[int, bool], list[Version]]
     leaves: dict[datetime, list[Version]]
-    doubts: set[str]
+    doubts: set[tuple[str, str]]
     stored_movements: frozenset[int] = frozenset()
 
 
@@ -147,7 +147,9 @@ class _Belief:
     leaves: dict[datetime, tuple[int, datetime | None]]
 
 
-def _cancelled(statements: Sequence[Statement], *, of_event: bool, doubts: set[str]) -> set[int]:
+def _cancelled(
+    statements: Sequence[Statement], *, of_event: bool, doubts: set[tuple[str, str]]
+) -> set[int]:
     """Return the places of the statements that others cancel."""
     gone: set[int] = set()
     for at, one in enumerate(statements):
@@ -165,7 +167,7 @@ def _cancelled(statements: Sequence[Statement], *, of_event: bool, doubts: set[s
         before = [place for place in open_ones if statements[place].time <= one.time]
         found = same if of_event and same else before
         if not found:
-            doubts.add("cancel-unmatched")
+            doubts.add(("cancel-unmatched", one.event))
             continue
         gone.add(max(found, key=lambda place: (statements[place].time, place)))
     return gone
@@ -246,7 +248,7 @@ def _movements(
 def _believed(
     statements: Sequence[Statement],
     subject: int,
-    doubts: set[str],
+    doubts: set[tuple[str, str]],
     *,
     of_event: bool,
     update_moves: bool,
@@ -262,7 +264,7 @@ def _believed(
     if not admits and (was_admitted or not others):
         return nothing
     if not admits:
-        doubts.add("admission-unseen")
+        doubts.add(("admission-unseen", ""))
     about = [one for one in live if one.event != "MOVEMENT"]
     stated_start = _last_stated(about, "start")
     stated = [one for one in about if one.start is not None]
@@ -367,7 +369,7 @@ def stay_history(
     known = 0
     owner = ordered[0].subject
     for moment in moments:
-        doubts: set[str] = set()
+        doubts: set[tuple[str, str]] = set()
         while known < len(ordered) and ordered[known].recorded <= moment:
             if ordered[known].event == "A45":
                 owner = ordered[known].subject
@@ -378,7 +380,7 @@ def stay_history(
             or _moved_since(one, ordered[:known])
         ]  # fmt: skip
         if len(own) < known:
-            doubts.add("subject-other")
+            doubts.add(("subject-other", ""))
         belief = _believed(own, subject, doubts, of_event=of_event, update_moves=update_moves)
         history.doubts = doubts
         _note(history.stay, moment, belief.stay)

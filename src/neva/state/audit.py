@@ -54,6 +54,8 @@ ACTIONS: Mapping[str, str] = {
     "job-cancelled": "U",
     "imported": "C",
     "task-notified": "E",
+    "mapping-accepted": "C",
+    "mapping-withdrawn": "U",
 }
 
 _ACTION = re.compile(r"[a-z]+(-[a-z]+)*")

@@ -117,7 +117,8 @@ class Metrics:
                 read_status(folder, file) for file in ("status.json", "listener.json")
             )
             found["applied_total"].append(f"{label} {int(status.get('position', 0))}")
-            for reason, count in listener.get("figures", {}).get("refused", {}).items():
+            figures = listener.get("figures") or status.get("figures", {})
+            for reason, count in figures.get("refused", {}).items():
                 place = f'{{feed="{name}",reason="{reason}"}}'
                 found["refused_total"].append(f"{place} {int(count)}")
         for one in self._server.feeds():

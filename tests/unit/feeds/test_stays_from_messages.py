@@ -176,3 +176,73 @@ def test_any_story_is_the_same_in_any_order_and_no_one_is_in_two_beds(folders, m
         for (_, end), (start, _) in itertools.pairwise(lying):
             assert end is not None
             assert end <= start
+
+
+def result(control, hours, *, visit="V1", told=None, status="F", value="5"):
+    sent = dtm(at(hours if told is None else told))
+    lines = [
+        f"MSH|^~\\&|LAB|H|N|N|{sent}||ORU^R01|{control}-{next(CONTROLS)}|P|2.5",
+        "PID|1||P1^^^H^MR",
+        "|".join(["PV1", "1", "I", "W^1^1", *[""] * 15, visit]),
+        f"OBR|1||{control}|P^PANEL^LN",
+        f"OBX|1|NM|G^GLUC^LN||{value}|mmol/L|||||{status}|||{dtm(at(hours))}",
+    ]
+    return ("\r".join(lines) + "\r").encode()
+
+
+def results_of(hospital, moment=None):
+    found = hospital.snapshot(as_of=moment).events().collect()
+    return sorted(found.filter(found["code"] == "LOINC//G")["value"].to_list())
+
+
+def test_a_deleted_visit_takes_its_results_and_no_other_with_it(tmp_path):
+    messages = [
+        adt("A01", 0), adt("A01", 0, visit="V2"),
+        result("R1", 1, value="1"), result("R2", 1, visit="V2", value="2"),
+        result("R3", 1, visit="", value="3"), adt("A23", 4),
+    ]  # fmt: skip
+    hospital = fed(tmp_path / "hospital", messages)
+    assert results_of(hospital) == [2.0, 3.0]
+    assert results_of(hospital, at(3)) == [1.0, 2.0, 3.0]
+    applied(hospital, [result("R4", 5, value="4")])
+    assert results_of(hospital) == [2.0, 3.0, 4.0]  # told after it was deleted
+
+
+@pytest.mark.parametrize("most", [1, 2, 9])
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))][::3])
+def test_results_of_a_deleted_visit_go_in_any_order(tmp_path, order, most):
+    messages = [
+        adt("A01", 0), result("R1", 1, value="1"), result("R1", 1, told=2, status="C", value="2"),
+        adt("A23", 4),
+    ]  # fmt: skip
+    hospital = fed(tmp_path / "hospital", [messages[one] for one in order], most=most)
+    assert results_of(hospital) == []
+    assert results_of(hospital, at(1.5)) == [1.0]
+    assert results_of(hospital, at(3)) == [2.0]
+    assert stays_of(hospital) == []
+
+
+def with_return(message, hours):
+    return message + ("|".join(["PV2", *[""] * 46, dtm(at(hours))]) + "\r").encode()
+
+
+def returns_of(hospital, moment=None):
+    found = hospital.snapshot(as_of=moment).events().collect()
+    found = found.filter(found["code"] == "NEVA//return-expected")
+    return list(zip(found["time"], found["status"], strict=True))
+
+
+@pytest.mark.parametrize("ends", ["A22", "A52"])
+def test_an_expected_return_is_planned_until_the_patient_is_back(tmp_path, ends):
+    hospital = fed(tmp_path / "hospital", [adt("A01", 0), with_return(adt("A21", 2), 9)])
+    assert returns_of(hospital) == [(at(9), "planned")]
+    applied(hospital, [with_return(adt("A21", 2, told=3), 12)])
+    assert returns_of(hospital) == [(at(12), "planned")]
+    applied(hospital, [adt(ends, 11 if ends == "A22" else 2, told=11)])
+    assert returns_of(hospital) == []
+    assert returns_of(hospital, at(4)) == [(at(12), "planned")]
+
+
+def test_a_leave_without_an_expected_return_plans_none(tmp_path):
+    hospital = fed(tmp_path / "hospital", [adt("A01", 0), adt("A21", 2), adt("A22", 4)])
+    assert returns_of(hospital) == []

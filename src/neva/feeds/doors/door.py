@@ -66,6 +66,13 @@ class Door:
     patient : bool
         Wait for other writers until told to stop; else a minute.
 
+    Attributes
+    ----------
+    listening : callable
+        Returns what was taken and refused by who listens for the feed, for its status.
+    warning : str or None
+        What is not well although looking went well, for its status.
+
     Raises
     ------
     UsageError
@@ -102,6 +109,8 @@ class Door:
         self._last: datetime | None = None
         self._tidied: datetime | None = None
         self._batches: int | None = None
+        self.listening: Callable[[], Mapping[str, Any]] = dict
+        self.warning: str | None = None
 
     def __enter__(self) -> Self:
         """Take the feed's lock.
@@ -249,8 +258,9 @@ class Door:
             "last_arrived": self._last.isoformat() if self._last else None,
             "expected_within_seconds": self._expected[1].total_seconds(),
             "backlog": backlog,
-            "problem": problem,
+            "problem": problem or self.warning,
             "refused": refused,
+            "figures": dict(self.listening()),
         }
         write_status(self.folder, "status.json", status)
 

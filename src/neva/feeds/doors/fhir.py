@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +15,27 @@ from typing import Any, Final
 
 from neva.errors import BadInputError, UsageError
 from neva.feeds.doors.door import Door
+from neva.feeds.doors.fhir_pages import (
+    as_instant,
+    as_version,
+    changed_at,
+    is_match,
+    is_put_in_order,
+    mark_of,
+    matches,
+    newest_of,
+    offered_types,
+    read_entries,
+    read_instant,
+    version_mark,
+)
 from neva.feeds.doors.fhir_server import FhirClient, ServerSettings
 from neva.feeds.doors.lately import Lately
+from neva.feeds.doors.payloads import Payload, Payloads
+from neva.feeds.doors.subscriptions import Subscriptions
 from neva.files.whole import write_whole
 from neva.intake.importing import MOST_REFUSED
 from neva.sources.fhir.resources import HANDLED
-from neva.sources.fhir.server import entries_of, next_link
 from neva.sources.fhir.source import open_fhir
 from neva.sources.rows import Delivery
 
@@ -30,6 +45,11 @@ _LOG = logging.getLogger("neva.feeds")
 _LATELY: Final = "lately.json"
 #: So many resources are gathered at most before they are written into the store.
 _MOST: Final = 20_000
+#: Seconds between two commits of payloads, and between two tidyings.
+_BETWEEN: Final = 1.0
+_TIDY_EVERY: Final = 60.0
+#: So many resources are asked for by their ids at once.
+_IDS: Final = 50
 #: What others refer to comes first.
 _FIRST: Final = ("Location", "Patient", "Encounter")
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]+")
@@ -102,6 +122,7 @@ class _Seen:
     mark: str
     place: float
     entry: dict[str, Any]
+    id: str = ""
 
 
 class PolledServer:
@@ -118,6 +139,18 @@ class PolledServer:
     most_refused : float or None
         The share of refused rows that the first delivery may have; later ones never stop the
         feed.
+    payloads : Payloads, optional
+        Resources that the server sends by itself: taken at each look.
+    subscriptions : Subscriptions, optional
+        Looked after at each poll.
+    every : float
+        With them: seconds between two polls. Looks between them take payloads only.
+
+    Notes
+    -----
+    A version that a payload brought and one that was polled have the same mark, so that each is
+    taken once. What a payload cannot tell alone (of an encounter its places, of an order its
+    medication, whether a version is still the last one) is asked of the server by the id.
     """
 
     def __init__(
@@ -128,6 +161,9 @@ class PolledServer:
         *,
         again: bool = False,
         most_refused: float | None = MOST_REFUSED,
+        payloads: Payloads | None = None,
+        subscriptions: Subscriptions | None = None,
+        every: float = 0.0,
     ) -> None:
         self._door = door
         self._client = client
@@ -146,6 +182,14 @@ class PolledServer:
             )
             for kind, one in place.get("types", {}).items()
         }
+        self._payloads, self._every = payloads, every
+        self._subscriptions = subscriptions
+        if payloads is not None:
+            door.listening = payloads.figures
+        self._position = int(door.place().get("payloads", 0))
+        self._reached = self._position
+        self._polled: float | None = None
+        self._wrote = self._tidied = float("-inf")
         self._types: list[str] = []
         self._histories: list[str] = []
         self._gathered: list[_Seen] = []
@@ -171,19 +215,42 @@ class PolledServer:
         if self._live_since is None:
             self._live_since = self._door.now()
         self._begin()
-        for kind in self._types:
-            self._read(kind)
+        self._reached = self._position  # of what a look that failed had gathered nothing is left
+        is_full = False
+        if self._is_due():
+            for kind in self._types:
+                self._read(kind)
+            if self._subscriptions is not None:
+                self._subscriptions.look_after(self._types)
+            self._polled = time.monotonic()
+        if self._payloads is not None:
+            is_full = self._take_payloads(self._payloads)
         self._write()
+        if self._payloads is not None:
+            self._tidy(self._payloads)
         for kind in self._types:
-            self._lately.forget_before(kind, self._floor(kind) - 1.0)
+            for part in (kind, newest_of(kind)):
+                self._lately.forget_before(part, self._floor(kind) - 1.0)
         self._lately.keep(at_once=True)
         self._door.write_status(backlog=0)
-        return False
+        return is_full
+
+    def _is_due(self) -> bool:
+        """Tell whether it is time for a poll: always, unless payloads come in between.
+
+        The first look of a process polls: only then is known what is the last version of what.
+        """
+        if self._payloads is None:
+            return True
+        is_asked = self._payloads.asks_for_a_poll
+        # A look for payloads delays the next poll by half of the time between two at most.
+        passed = None if self._polled is None else time.monotonic() - self._polled
+        return is_asked or passed is None or passed >= self._every / 2
 
     def _ask_what_there_is(self) -> None:
         named = self._settings.resources is not None
         statement = self._client.get("metadata", self._client.address("metadata"), may_lack=named)
-        offered = None if statement is None else _offered(statement)
+        offered = None if statement is None else offered_types(statement)
         self._types = types_of(self._settings.resources, offered)
         wanted = self._settings.deletions
         self._histories = [
@@ -245,10 +312,10 @@ class PolledServer:
         while True:
             page = self._client.bundle(kind, address)
             following = self._client.following(kind, page)
-            stamps = [_changed(one) for one in _matches(page, kind)]
+            stamps = [changed_at(one) for one in matches(page, kind)]
             last = stamps[-1] if stamps else None
             known = [one for one in stamps if one is not None]
-            in_order = in_order and _is_put_in_order(page) and stamps == sorted(known)
+            in_order = in_order and is_put_in_order(page) and stamps == sorted(known)
             yield page, in_order
             if following is None:
                 return
@@ -266,7 +333,7 @@ class PolledServer:
     def _search(self, kind: str, since: datetime | None) -> str:
         parameters = [("_sort", "_lastUpdated"), ("_count", str(self._settings.page))]
         if since is not None:
-            parameters.insert(0, ("_lastUpdated", f"ge{_as_instant(since)}"))
+            parameters.insert(0, ("_lastUpdated", f"ge{as_instant(since)}"))
         if self._settings.includes:
             parameters += _INCLUDES.get(kind, ())
         return self._client.address(kind, *parameters)
@@ -275,23 +342,94 @@ class PolledServer:
         """Gather what was deleted, and return when."""
         parameters = [("_count", str(self._settings.page))]
         if since is not None:
-            parameters.insert(0, ("_since", _as_instant(since)))
+            parameters.insert(0, ("_since", as_instant(since)))
         address: str | None = self._client.address(f"{kind}/_history", *parameters)
         found = []
         while address is not None:
             page = self._client.bundle(f"{kind}/_history", address)
-            for entry in _entries(page, kind):
+            for entry in read_entries(page, kind):
                 request = entry.get("request")
                 if not isinstance(request, Mapping) or request.get("method") != "DELETE":
                     continue
                 response = entry.get("response")
                 written = response.get("lastModified") if isinstance(response, Mapping) else None
-                at = _time(written)
+                at = read_instant(written)
                 if at is not None:
                     found.append(at)
-                self._take(kind, _mark("deleted", request.get("url"), written), at, dict(entry))
+                url = request.get("url")
+                given = str(url).rpartition("/")[2]
+                self._take(kind, mark_of("deleted", url, written), at, dict(entry), given)
             address = self._client.following(f"{kind}/_history", page)
         return found
+
+    # --------------------------------------------------------------- payloads
+
+    def _take_payloads(self, payloads: Payloads) -> bool:
+        """Gather what payloads brought; return whether more waits."""
+        left = self._wrote + _BETWEEN - time.monotonic()
+        if left > 0:
+            self._door.stop.wait(left)
+        waiting = payloads.waiting(self._position)
+        asked: dict[str, list[str]] = {}
+        for arrived, one in waiting.payloads:
+            if one.kind not in self._types:
+                continue
+            if one.resource is None:
+                self._take_deletion(one, arrived)
+            elif not self._take_version(one.kind, one.id, one.resource):
+                asked.setdefault(one.kind, []).append(one.id)
+        for kind, ids in asked.items():
+            self._ask_for(kind, list(dict.fromkeys(ids)))
+        self._reached = waiting.position
+        return bool(waiting.payloads)
+
+    def _take_version(self, kind: str, given: str, resource: dict[str, Any]) -> bool:
+        """Gather a version that a payload brought; False: the server must be asked."""
+        at = changed_at({"resource": resource})
+        if at is None or (self._settings.includes and kind in _INCLUDES):
+            return False
+        if at.timestamp() < self._floor(kind):
+            return False  # what came after it may have been read and forgotten
+        newest = self._lately.place_of(newest_of(kind), mark_of(given))
+        if newest is None or at.timestamp() >= newest:
+            entry = as_version({}, resource)
+            self._take(kind, version_mark(resource, at), at, entry, given)
+        return True
+
+    def _take_deletion(self, one: Payload, arrived: datetime) -> None:
+        """Gather a deletion, with when it was where the server tells it."""
+        if one.kind in self._histories:
+            self._read_deletions(one.kind, self._since(one.kind) or self._live_since)
+            return
+        if self._ask_for(one.kind, [one.id]):
+            return  # it was made again since
+        url = f"{one.kind}/{one.id}"
+        entry = {
+            "request": {"method": "DELETE", "url": url},
+            "response": {"status": "204", "lastModified": arrived.isoformat()},
+        }
+        mark = mark_of("deleted", url, arrived.isoformat())
+        self._take(one.kind, mark, arrived, entry, one.id)
+
+    def _ask_for(self, kind: str, ids: list[str]) -> int:
+        """Gather resources as they are on the server now; return how many are there."""
+        found = 0
+        for first in range(0, len(ids), _IDS):
+            parameters = [("_id", ",".join(ids[first : first + _IDS])),
+                          ("_count", str(self._settings.page))]  # fmt: skip
+            if self._settings.includes:
+                parameters += _INCLUDES.get(kind, ())
+            address: str | None = self._client.address(kind, *parameters)
+            while address is not None:
+                page = self._client.bundle(kind, address)
+                found += len(self._gather(kind, page))
+                address = self._client.following(kind, page)
+        return found
+
+    def _tidy(self, payloads: Payloads) -> None:
+        if self._position and time.monotonic() - self._tidied > _TIDY_EVERY:
+            self._tidied = time.monotonic()
+            payloads.forget(self._position)
 
     # -------------------------------------------------------------- gathering
 
@@ -304,37 +442,39 @@ class PolledServer:
         stamps: list[datetime | None] = []
         before = len(self._gathered)
         included = []
-        for entry in _entries(page, kind):
+        for entry in read_entries(page, kind):
             resource = entry.get("resource")
             if not isinstance(resource, Mapping) or resource.get("resourceType") in (
                 None,
                 "OperationOutcome",
             ):
                 continue
-            if not _is_match(entry, kind):
-                included.append(_as_version(entry, resource))
+            if not is_match(entry, kind):
+                included.append(as_version(entry, resource))
                 continue
-            at = _changed(entry)
+            at = changed_at(entry)
             stamps.append(at)
-            meta = resource.get("meta")
-            version = meta.get("versionId") if isinstance(meta, Mapping) else None
-            content = version or (None if at is not None else resource)
-            mark = _mark(resource.get("id"), content, at.isoformat() if at else None)
-            self._take(kind, mark, at, _as_version(entry, resource))
+            given = str(resource.get("id"))
+            mark = version_mark(resource, at)
+            self._take(kind, mark, at, as_version(entry, resource), given)
         if included and len(self._gathered) > before:
             self._gathered += [_Seen("", "", 0.0, one) for one in included]
         return stamps
 
-    def _take(self, kind: str, mark: str, at: datetime | None, entry: dict[str, Any]) -> None:
+    def _take(
+        self, kind: str, mark: str, at: datetime | None, entry: dict[str, Any], given: str = ""
+    ) -> None:
         if self._lately.knows(kind, mark) or (kind, mark) in self._marks:
             return
         self._marks.add((kind, mark))
         place = at.timestamp() if at is not None else float("inf")
-        self._gathered.append(_Seen(kind, mark, place, entry))
+        self._gathered.append(_Seen(kind, mark, place, entry, mark_of(given) if given else ""))
 
     def _write(self) -> None:
         """Write what was gathered into the store, with the place reached."""
         if not self._gathered:
+            # Known already: what is read again after a crash adds nothing.
+            self._position = self._reached
             return
         assert self._live_since is not None
         path = self._door.empty_work() / "resources.json"
@@ -344,7 +484,7 @@ class PolledServer:
             "entry": [one.entry for one in self._gathered],
         }
         write_whole(path, json.dumps(bundle), private=True)
-        place = {
+        place: dict[str, Any] = {
             "live_since": self._live_since.isoformat(),
             "types": {
                 kind: {
@@ -354,6 +494,8 @@ class PolledServer:
                 for kind, one in self._progress.items()
             },
         }
+        if self._reached:
+            place["payloads"] = self._reached
         self._door.deliver(
             partial(self._opened, path),
             label="resources",
@@ -361,11 +503,24 @@ class PolledServer:
             most_refused=self._most_refused if self._is_first else None,
         )
         self._is_first = False
+        self._position, self._wrote = self._reached, time.monotonic()
         for one in self._gathered:
             if one.kind:
                 self._lately.add(one.kind, [(one.mark, one.place)])
+        self._note_newest()
         self._lately.keep(at_once=False)
         self._begin()
+
+    def _note_newest(self) -> None:
+        """Note the last version of each resource: an earlier one may still be sent."""
+        if self._payloads is None:
+            return
+        now = self._door.now().timestamp()
+        for one in self._gathered:
+            part = newest_of(one.kind)
+            if one.id and one.place <= now:  # a change in the future hides nothing
+                before = self._lately.place_of(part, one.id)
+                self._lately.add(part, [(one.id, max(one.place, before or one.place))])
 
     def _opened(self, path: Path) -> Delivery:
         settings = self._settings
@@ -379,84 +534,3 @@ class PolledServer:
             assigner=settings.assigner,
             live_since=self._live_since,
         )
-
-
-def _offered(statement: Any) -> dict[str, set[str]]:
-    """Read a CapabilityStatement: types, and what can be done with them."""
-    offered: dict[str, set[str]] = {}
-    try:
-        for rest in statement["rest"]:
-            for resource in rest.get("resource", ()):
-                codes = {one["code"] for one in resource.get("interaction", ())}
-                offered.setdefault(resource["type"], set()).update(codes)
-    except (AttributeError, KeyError, TypeError):
-        message = (
-            "metadata: the server does not say what it has; found no CapabilityStatement that can "
-            "be read; check --server, or name the types with --resources"
-        )
-        raise BadInputError(message) from None
-    return offered
-
-
-def _entries(page: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    try:
-        return [one for one in entries_of(page) if isinstance(one, Mapping)]
-    except ValueError:
-        message = f"{kind}: the answer cannot be read; found entries that are no list"
-        raise BadInputError(message) from None
-
-
-def _is_match(entry: Mapping[str, Any], kind: str) -> bool:
-    search = entry.get("search")
-    mode = search.get("mode") if isinstance(search, Mapping) else None
-    resource = entry.get("resource")
-    is_kind = isinstance(resource, Mapping) and resource.get("resourceType") == kind
-    return is_kind and mode in (None, "match")
-
-
-def _matches(page: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    return [one for one in _entries(page, kind) if _is_match(one, kind)]
-
-
-def _is_put_in_order(page: Mapping[str, Any]) -> bool:
-    """Tell whether the server says that it put the resources in the order that was asked for."""
-    try:
-        link = next_link(page, "self")
-    except ValueError:
-        return False
-    return link is not None and re.search(r"[?&]_sort=_lastUpdated(&|$)", link) is not None
-
-
-def _time(written: Any) -> datetime | None:
-    if not isinstance(written, str):
-        return None
-    try:
-        found = datetime.fromisoformat(written)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
-
-
-def _changed(entry: Mapping[str, Any]) -> datetime | None:
-    resource = entry.get("resource")
-    meta = resource.get("meta") if isinstance(resource, Mapping) else None
-    return _time(meta.get("lastUpdated")) if isinstance(meta, Mapping) else None
-
-
-def _as_instant(time: datetime) -> str:
-    """Write an instant so that no server takes it for a later one: milliseconds, cut off."""
-    return time.isoformat(timespec="milliseconds")
-
-
-def _mark(*parts: Any) -> str:
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-
-
-def _as_version(entry: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the entry of a search one of a history: a version, with when it came to be."""
-    return {
-        "fullUrl": entry.get("fullUrl"),
-        "resource": resource,
-        "request": {"method": "PUT", "url": f"{resource.get('resourceType')}/{resource.get('id')}"},
-        "response": {"status": "200"},
-    }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,12 +14,10 @@ from typing import Any, Final, Self
 from urllib.parse import urlencode, urljoin
 
 import httpx
-import httpx2
-from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.httpx_client import OAuth2Client
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from neva.errors import BadInputError, NotFoundError, UsageError
+from neva.errors import BadInputError, UsageError
+from neva.feeds.doors.fhir_tokens import OAuth, fetched_token, read_secret
 from neva.files.yaml_lines import read_document
 from neva.sources.csv.mapping import Duration
 from neva.sources.fhir.server import ACCEPT, next_link, read_json, stays_under, unlogged
@@ -38,21 +37,11 @@ _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _UNAUTHORIZED: Final = 401
 _OK: Final = 200
-#: A token is fetched anew so long before it ends.
-_BEFORE_END: Final = timedelta(seconds=30)
+_CREATED: Final = 201
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OAuth(_Part):
-    """Client credentials (OAuth 2)."""
-
-    token_url: str
-    client_id: str
-    secret_file: Path = Field(description="a file that only the feed's user reads")
-    scope: str | None = None
 
 
 class ServerSettings(_Part):
@@ -100,17 +89,6 @@ def read_server_settings(path: Path | None) -> ServerSettings:
     return ServerSettings() if path is None else read_document(path).read(ServerSettings)
 
 
-def _secret(path: Path) -> str:
-    try:
-        found = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        found = ""
-    if not found:
-        message = f"{path}: no secret there; found nothing that can be read; check the path"
-        raise NotFoundError(message)
-    return found
-
-
 class FhirClient:
     """Asks a FHIR server; what it logs or raises holds no value and no address but the base.
 
@@ -135,7 +113,7 @@ class FhirClient:
         self._token: str | None = None
         self._token_ends: datetime | None = None
         self._check_address("--server", server)
-        if settings.oauth is not None:
+        if settings.oauth is not None and settings.oauth.token_url is not None:
             self._check_address("oauth.token_url", settings.oauth.token_url)
         self._client = httpx.Client(timeout=_SECONDS, headers=ACCEPT)
 
@@ -211,7 +189,57 @@ class FhirClient:
             raise BadInputError(message)
         return found
 
-    def get(self, about: str, address: str, *, may_lack: bool = False) -> Any:
+    def send(self, method: str, path: str, resource: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write a resource, as the feed's own subscriptions are.
+
+        Parameters
+        ----------
+        method : str
+            ``POST`` or ``PUT``.
+        path : str
+            Under the base.
+        resource : mapping
+
+        Returns
+        -------
+        mapping
+            The resource as the server has it now; where it answers with nothing, as it was sent.
+
+        Raises
+        ------
+        BadInputError
+            It was refused, or no answer came.
+        """
+        about = path.partition("/")[0]
+        content = json.dumps(resource).encode()
+        outcome, found = "", bytearray()
+        try:
+            status, found, _ = self._ask(about, self.address(path), method, content)
+        except httpx.HTTPError as error:
+            outcome = f"no answer ({type(error).__name__})"
+        else:
+            outcome = "" if status in (_OK, _CREATED) else f"status {status}"
+        if outcome:
+            message = (
+                f"{about}: the server did not take it; found {outcome}; check what this client may "
+                "write"
+            )
+            raise BadInputError(message)
+        try:
+            answer = read_json(found) if found else resource
+        except (ValueError, RecursionError):
+            answer = resource
+        return answer if isinstance(answer, Mapping) else resource
+
+    def get(
+        self,
+        about: str,
+        address: str,
+        *,
+        may_lack: bool = False,
+        gone: Sequence[int] = (),
+        attempts: int | None = None,
+    ) -> Any:
         """Ask for something; wait and ask again where the server is too busy or not well.
 
         Parameters
@@ -221,6 +249,10 @@ class FhirClient:
         address : str
         may_lack : bool
             None where the server refuses: not every server has it.
+        gone : sequence of int
+            Statuses for which None is returned too.
+        attempts : int, optional
+            How often it is asked for at most.
 
         Raises
         ------
@@ -228,7 +260,8 @@ class FhirClient:
             It was refused, or did not come.
         """
         found, renewed = "nothing", False
-        for attempt in range(_ATTEMPTS):
+        most = _ATTEMPTS if attempts is None else attempts
+        for attempt in range(most):
             try:
                 status, content, wanted = self._ask(about, address)
             except httpx.HTTPError as error:
@@ -246,7 +279,7 @@ class FhirClient:
                     self._token, renewed = None, True
                     continue
                 if status != _TOO_MANY and status < _SERVER_ERROR:
-                    if may_lack:
+                    if may_lack or status in gone:
                         return None
                     message = (
                         f"{about}: the server refused; found status {status}; check --server, the "
@@ -254,7 +287,7 @@ class FhirClient:
                     )
                     raise BadInputError(message)
                 found = f"status {status}"
-            if attempt + 1 == _ATTEMPTS or self._stop.is_set():
+            if attempt + 1 == most or self._stop.is_set():
                 break
             wait = min(2.0**attempt if wanted is None else wanted, _LONGEST_WAIT)
             _LOG.warning("%s: %s; asked again in %.0f seconds", about, found, wait)
@@ -265,53 +298,42 @@ class FhirClient:
         )
         raise BadInputError(message)
 
-    def _ask(self, about: str, address: str) -> tuple[int, bytearray, float | None]:
+    def _ask(
+        self, about: str, address: str, method: str = "GET", content: bytes | None = None
+    ) -> tuple[int, bytearray, float | None]:
         """Return status, content, and how long the server wants to be left alone."""
         token = self._bearer()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        content = bytearray()
+        if content is not None:
+            headers["Content-Type"] = ACCEPT["Accept"]
+        found = bytearray()
         # Redirects are not followed: they could lead anywhere.
-        with unlogged(), self._client.stream("GET", address, headers=headers) as answer:
-            for part in answer.iter_bytes() if answer.status_code == _OK else ():
-                content += part
-                if len(content) > MOST_BYTES:
+        with (
+            unlogged(),
+            self._client.stream(method, address, headers=headers, content=content) as answer,
+        ):
+            for part in answer.iter_bytes() if answer.status_code in (_OK, _CREATED) else ():
+                found += part
+                if len(found) > MOST_BYTES:
                     message = (
                         f"{about}: a page is too large; found more than {MOST_BYTES >> 20} MB; "
                         "set a smaller `page`"
                     )
                     raise BadInputError(message)
-            return answer.status_code, content, _retry_after(answer.headers.get("Retry-After"))
+            return answer.status_code, found, _retry_after(answer.headers.get("Retry-After"))
 
     def _bearer(self) -> str | None:
         settings = self._settings
         if settings.token_file is not None:
-            return _secret(settings.token_file)  # it may be written anew at any time
+            return read_secret(settings.token_file)  # it may be written anew at any time
         if settings.oauth is None:
             return None
         now = datetime.now(UTC)
         if self._token is None or (self._token_ends is not None and now >= self._token_ends):
-            self._token, self._token_ends = self._fetched_token(settings.oauth, now)
-        return self._token
-
-    def _fetched_token(self, oauth: OAuth, now: datetime) -> tuple[str, datetime | None]:
-        try:
-            with OAuth2Client(
-                client_id=oauth.client_id,
-                client_secret=_secret(oauth.secret_file),
-                scope=oauth.scope,
-                timeout=_SECONDS,
-                follow_redirects=False,
-            ) as client:
-                given = client.fetch_token(oauth.token_url, grant_type="client_credentials")
-            token, seconds = str(given["access_token"]), given.get("expires_in")
-            ends = None if seconds is None else now + timedelta(seconds=int(seconds)) - _BEFORE_END
-        except (AuthlibBaseError, httpx2.HTTPError, KeyError, TypeError, ValueError) as error:
-            message = (
-                f"oauth: no token came; found {type(error).__name__}; check token_url, client_id, "
-                "scope and the secret"
+            self._token, self._token_ends = fetched_token(
+                settings.oauth, self.base, now, self._check_address
             )
-            raise BadInputError(message) from None
-        return token, ends
+        return self._token
 
 
 def _retry_after(written: str | None) -> float | None:

@@ -41,6 +41,10 @@ class Lately:
         """Tell whether something was taken."""
         return mark in self._marks.get(part, {})
 
+    def place_of(self, part: str, mark: str) -> float | None:
+        """Return where a mark stands; None where it is not known."""
+        return self._marks.get(part, {}).get(mark)
+
     def add(self, part: str, taken: Iterable[tuple[str, float]]) -> None:
         """Note marks of what is part of the store now, and where they stand."""
         self._marks.setdefault(part, {}).update(taken)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any, Final
 
-from neva.events.operational_codes import ADMISSION_PLANNED, BED_REQUESTED, DISCHARGE_EXPECTED
+from neva.events.operational_codes import (
+    ADMISSION_PLANNED,
+    BED_REQUESTED,
+    DISCHARGE_EXPECTED,
+    RETURN_EXPECTED,
+)
 from neva.sources.hl7v2.context import Context, Person, stay_of, subject_of
 from neva.sources.hl7v2.message import DELETED, Message, UnreadableMessageError
 from neva.sources.hl7v2.times import Moment, read_day
@@ -264,15 +269,18 @@ def _expectations(context: Context, statement: dict[str, Any]) -> None:
         "A15": ("A15", BED_REQUESTED), "A16": ("A16", DISCHARGE_EXPECTED),
         "A38": ("A14", ADMISSION_PLANNED), "A27": ("A14", ADMISSION_PLANNED),
         "A26": ("A15", BED_REQUESTED), "A25": ("A16", DISCHARGE_EXPECTED),
+        "A22": ("A22", RETURN_EXPECTED), "A52": ("A22", RETURN_EXPECTED),
     }.get(event)  # fmt: skip
     stay = statement["stay"]
     if pending is None:
         if statement["expected"] is not None and event in ("A01", "A02", "A04", "A08"):
             pending = ("A16", DISCHARGE_EXPECTED)
+        elif statement["expected"] is not None and event == "A21":
+            pending = ("A22", RETURN_EXPECTED)
         else:
             return
     kind, code = pending
-    is_cancelled = event in ("A38", "A27", "A26", "A25")
+    is_cancelled = event in ("A38", "A27", "A26", "A25", "A22", "A52")
     when = statement["expected"] if kind != "A15" else None
     time = Moment(when or statement["time"], statement["precision"], assumed_zone=False)
     unit = statement["unit"]
@@ -283,7 +291,9 @@ def _expectations(context: Context, statement: dict[str, Any]) -> None:
         subject=statement["subject"],
         stay=stay,
         status="done" if kind == "A15" else "planned",
-        attributes=[{"key": "unit", "value": unit}] if unit and kind != "A16" else None,
+        attributes=[{"key": "unit", "value": unit}]
+        if unit and kind not in ("A16", "A22")
+        else None,
         withdrawn=is_cancelled,
     )
 

@@ -15,7 +15,7 @@ from neva.errors import UsageError
 from neva.events.clock import zone_named
 from neva.files.yaml_lines import read_document
 
-__all__ = ["Place", "Profile", "SubjectField", "ZSegment", "read_profile"]
+__all__ = ["CODE_SYSTEMS", "KINDS", "Place", "Profile", "SubjectField", "ZSegment", "read_profile"]
 
 _PLACE: Final = re.compile(r"([A-Z][A-Z0-9]{2})-([1-9]\d?\d?)(?:\.([1-9]\d?))?\Z")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
@@ -113,6 +113,11 @@ _CODE_SYSTEMS: Final = {
     "SCT": "SNOMED", "SNM": "SNOMED", "ATC": "ATC", "RXNORM": "RXNORM", "NDC": "NDC",
     "CVX": "CVX", "UCUM": "UCUM",
 }  # fmt: skip
+
+
+#: Names of code systems in the store, and kinds of stays, that a site's word may stand for.
+CODE_SYSTEMS: Final = tuple(sorted({*_CODE_SYSTEMS.values()}))
+KINDS: Final = ("inpatient", "emergency", "day", "observation", "outpatient", "virtual")
 
 
 class Profile(_Part):

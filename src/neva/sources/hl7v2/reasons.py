@@ -52,9 +52,9 @@ DOUBTS: Final = {
     "value-unreadable": "a number that cannot be read as one: kept as text",
     "birth-impossible": "a date of birth to come, or before 1880: not taken",
     "birth-imprecise": "a date of birth without its day: not taken",
-    "subject-other": "the visit is another patient's: the message changes no stay",
-    "admission-unseen": "a stay whose admission no message told",
-    "cancel-unmatched": "a cancellation of something that no message told",
+    "subject-other": "stays of which messages name another patient: those messages change nothing",
+    "admission-unseen": "stays whose admission no message told",
+    "cancel-unmatched": "stays with a cancellation of something that no message told",
     "sent-ahead": "sent later than it arrived: the sender's clock is ahead",
     "segment-unknown": "a site's own segment that the profile does not name",
 }

@@ -106,6 +106,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", "/data"): _WORKS,
     ("GET", "/data/quarantine"): _LOADS,
     ("GET", "/data/feeds"): _WORKS,
+    ("POST", "/data/feeds/{feed}/accept"): _LOADS,
+    ("POST", "/data/feeds/{feed}/withdraw"): _LOADS,
     ("GET", "/data/upload"): _LOADS,
     ("POST", "/data/upload"): _LOADS,
     ("GET", "/data/upload/{upload}"): _LOADS,

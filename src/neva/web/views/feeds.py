@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from neva.feeds.status import FeedStatus, feed_names, feed_status
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from neva.errors import NotFoundError
+from neva.feeds.accepted import ABOUT, accept, meanings, withdraw
+from neva.feeds.status import FeedStatus, feed_folder, feed_names, feed_status
 from neva.sources.hl7v2.reasons import DOUBTS, REASONS
-from neva.web.pages import Asked, Column, Pages, Table, ViewModel
+from neva.web.pages import Asked, Column, Pages, Table, ViewModel, asked_of
+from neva.web.security.access import may
+from neva.web.security.forms import posted
 
 __all__ = ["add_to"]
 
@@ -26,6 +34,13 @@ def feeds(asked: Asked) -> ViewModel:
         {
             "feeds": [_words_of(asked, one, now) for one in every],
             "proposal": _proposal(every),
+            "may_accept": may(asked.viewer.role, "POST", "/data/feeds/{feed}/accept"),
+            "unknown": _unknown(asked, every),
+            "accepted": [
+                {"feed": one.name, "part": of.part, "word": of.word, "meaning": of.meaning}
+                for one in every
+                for of in one.accepted
+            ],
         },
         (
             Table(
@@ -76,6 +91,24 @@ def feeds(asked: Asked) -> ViewModel:
                      "meaning": words(DOUBTS.get(reason, reason)), "rows": number}
                     for one in every
                     for kind, reason, about, number in one.doubts
+                ],
+            ),
+            Table(
+                "accepted",
+                words("Accepted here, under the profile"),
+                (
+                    Column("feed", words("feed"), "code"),
+                    Column("part", words("part of the profile"), "code"),
+                    Column("word", words("as it is sent"), "code"),
+                    Column("meaning", words("is taken as"), "code"),
+                    Column("by", words("by")),
+                    Column("at", words("accepted"), "time"),
+                ),
+                [
+                    {"feed": one.name, "part": of.part, "word": of.word, "meaning": of.meaning,
+                     "by": of.by, "at": datetime.fromisoformat(of.at)}
+                    for one in every
+                    for of in one.accepted
                 ],
             ),
             Table(
@@ -144,6 +177,65 @@ def _proposal(every: list[FeedStatus]) -> str:
     return "\n".join(["code_systems:", *(f'  "{one}": LOCAL' for one in unknown)])
 
 
+def _unknown(asked: Asked, every: list[FeedStatus]) -> list[dict[str, Any]]:
+    """Return the words that a click may give a meaning, with the meanings to choose from."""
+    titles = {"code_systems": asked.words("code system"), "kinds": asked.words("patient class")}
+    return [
+        {"feed": one.name, "reason": reason, "word": about, "what": titles[ABOUT[reason][0]],
+         "meanings": meanings(ABOUT[reason][0], about)}
+        for one in every
+        for _, reason, about, _ in one.doubts
+        if reason in ABOUT and 0 < len(about) < ABOUT[reason][1]
+    ]  # fmt: skip
+
+
+def _change(request: Request, feed: str, form: Mapping[str, Any], *, is_accepted: bool) -> Response:
+    """Accept a meaning, or take one back, and write it into the audit."""
+    asked = asked_of(request)
+    server = asked.server
+    if feed not in feed_names(server.hospital.path):
+        message = "feed: none of that name; found another; see the list of feeds"
+        raise NotFoundError(message)
+    folder, now = feed_folder(server.hospital.path, feed), server.clock()
+    word = str(form.get("word", ""))
+    if is_accepted:
+        reason = str(form.get("reason", ""))
+        offered = _unknown(asked, [feed_status(server.hospital, feed, now)])
+        if not any((one["reason"], one["word"]) == (reason, word) for one in offered):
+            message = "word: nothing unknown; found it in no doubt; load the page anew"
+            raise NotFoundError(message)
+        part, meaning = ABOUT[reason][0], str(form.get("meaning", ""))
+        changed = accept(folder, part, word, meaning, by=asked.viewer.account, at=now)
+    else:
+        changed = withdraw(folder, str(form.get("part", "")), word)
+    server.state.audit.append(
+        at=now,
+        actor=asked.viewer.account,
+        role=asked.viewer.role,
+        action="mapping-accepted" if is_accepted else "mapping-withdrawn",
+        why="feed desk",
+        details={"feed": feed, "part": changed.part, "word": changed.word,
+                 "meaning": changed.meaning},
+    )  # fmt: skip
+    return RedirectResponse("/data/feeds", status_code=303)
+
+
+routes = APIRouter()
+
+
+@routes.post("/data/feeds/{feed}/accept")
+def accepted(request: Request, feed: str, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Accept what an unknown word of a feed means."""
+    return _change(request, feed, form, is_accepted=True)
+
+
+@routes.post("/data/feeds/{feed}/withdraw")
+def withdrawn(request: Request, feed: str, form: Mapping[str, Any] = Depends(posted)) -> Response:
+    """Take back what was accepted."""
+    return _change(request, feed, form, is_accepted=False)
+
+
 def add_to(pages: Pages) -> None:
     """Add this page."""
     pages.add("/data/feeds", feeds, template="feeds.html")
+    pages.router.include_router(routes, include_in_schema=False)
