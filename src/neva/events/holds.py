@@ -50,6 +50,7 @@ def held_version(hospital: Path) -> Iterator[Manifest]:
     if is_read_only(hospital):
         yield read_manifest(hospital)
         return
+    held_versions(hospital)  # what killed holders left goes
     for _ in range(_MOST_TRIES):
         version = current_version(hospital)
         path, descriptor = _hold(hospital, version)
@@ -78,6 +79,11 @@ def _hold(hospital: Path, version: int) -> tuple[Path, int]:
     try:
         folder.mkdir(exist_ok=True)
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if os.geteuid() == 0:
+            # A backup that the system's administrator takes must not keep the owner out.
+            owner = hospital.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         draft.rename(path)
     except OSError as error:
@@ -96,7 +102,11 @@ def held_versions(hospital: Path) -> set[int]:
     found = set()
     for path in (hospital / _FOLDER).glob("*.hold"):
         with suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDWR)
+            try:
+                descriptor = os.open(path, os.O_RDWR)
+            except PermissionError:  # another user's
+                found.add(int(path.name[:8]))
+                continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink(missing_ok=True)

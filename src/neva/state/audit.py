@@ -53,6 +53,8 @@ ACTIONS: Mapping[str, str] = {
     "rule-declined": "U",
     "job-cancelled": "U",
     "imported": "C",
+    "backed-up": "R",
+    "restored": "C",
 }
 
 _ACTION = re.compile(r"[a-z]+(-[a-z]+)*")
