@@ -30,7 +30,6 @@ from neva.cli import (
     serve,
     store,
     synthesis,
-    upgrade,
     worker,
 )
 from neva.errors import NevaError
@@ -49,7 +48,6 @@ app = typer.Typer(
 )
 store.add_to(app)
 synthesis.add_to(app)
-upgrade.add_to(app)
 app.add_typer(pathways.app, name="pathways")
 app.add_typer(flow.app, name="flow")
 app.add_typer(feed.app, name="feed")

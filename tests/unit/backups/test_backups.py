@@ -8,6 +8,7 @@ import stat
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,9 +31,14 @@ from tests.spec.test_full_disk import room
 from neva.backups import Target, create_backup, open_target, restore_backup, taking, verify_backups
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 from neva.events.hospital import open_hospital
+from neva.events.operational_codes import MEDICALLY_FIT
+from neva.feeds.applier import Applier
 from neva.feeds.inbox import shred
+from neva.feeds.running import audit_merges
 from neva.feeds.status import feed_folder
+from neva.jobs.entered import flush
 from neva.state import open_state
+from neva.state.entries import new_entry
 
 
 @pytest.fixture(autouse=True)
@@ -447,6 +453,68 @@ def test_the_audit_tells_of_a_backup(hospital, target, neva):
         last = [*state.audit.rows()][-1]
     assert last.action == "backed-up"
     assert json.loads(last.details)["backup"].startswith("000001-")
+
+
+def after(monkeypatch, part, act):
+    """Let something happen in the hospital just after a part of the backup was taken."""
+    taking_it = getattr(taking._Taking, part)
+
+    def then(self, *words):
+        result = taking_it(self, *words)
+        act()
+        return result
+
+    monkeypatch.setattr(taking._Taking, part, then)
+
+
+@pytest.mark.parametrize("part", ["take_notes", "take_state", "take_inboxes", "take_version"])
+def test_an_entry_written_into_the_store_at_any_moment_is_there_once(
+    hospital, target, tmp_path, monkeypatch, part
+):
+    """An entry is in the state, then in the store: what the state calls done is done."""
+    subject, stay = hospital.snapshot().stays().select("subject_id", "stay_id").collect().row(0)
+    with open_state(hospital.path / "state.sqlite") as state:
+        state.entries.add(
+            id=new_entry(), subject=str(subject), stay=str(stay), kind="medically-fit",
+            value=None, details={}, start=NOW, end=None, actor="dr.adams", at=NOW,
+        )  # fmt: skip
+
+        def written():
+            if state.entries.unflushed():
+                flush(hospital, state)
+
+        after(monkeypatch, part, written)
+        backed_up(hospital, target)
+    again = restored(target, tmp_path / "hospital")
+    with open_state(again.path / "state.sqlite") as state:
+        flush(again, state)
+        assert state.entries.unflushed() == []
+    rows = again.snapshot().events().filter(pl.col("code") == MEDICALLY_FIT).collect()
+    assert rows.height == 1
+
+
+@pytest.mark.parametrize("part", ["take_notes", "take_state", "take_inboxes", "take_version"])
+def test_a_merge_at_any_moment_is_told_by_the_audit(hospital, target, tmp_path, monkeypatch, part):
+    applier = Applier(hospital, PROFILE, now=lambda: MADE)
+    merge = message(0).replace(b"ADT^A01", b"ADT^A40").replace(b"|C0|", b"|M1|")
+    taken(hospital, [merge.rpartition(b"PV1")[0] + b"MRG|P1^^^GKB^MR\r"])
+
+    def merged():
+        while applier.apply_next().messages:
+            pass
+        with open_state(hospital.path / "state.sqlite") as state:
+            audit_merges(state, applier, MADE)
+
+    after(monkeypatch, part, merged)
+    backed_up(hospital, target)
+    again = restored(target, tmp_path / "hospital")
+    later = Applier(again, PROFILE, now=lambda: MADE)
+    # In batches of other sizes than before.
+    while later.apply_next(most=2).messages:
+        pass
+    with open_state(again.path / "state.sqlite") as state:
+        audit_merges(state, later, MADE)
+        assert "record-merged" in [one.action for one in state.audit.rows()]
 
 
 # ---------------------------------------------------------------------- the folder
