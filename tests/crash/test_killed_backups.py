@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,12 +110,31 @@ def test_killed_restores_leave_no_half_hospital(tmp_path, kills):
         shutil.rmtree(folder)
 
 
-def keep_vacuuming(hospital, stop):
-    """Drop whatever no reader holds, all the time."""
-    while not stop.is_set():
-        with suppress(ConflictError):  # the feed writes
-            hospital.vacuum(keep=1, now=datetime.now(UTC) + timedelta(days=1), grace=timedelta(0))
-        stop.wait(0.05)
+def keep_vacuuming(hospital, stop, dropped):
+    """Drop whatever no reader holds, again and again."""
+    wait = 0.3
+    while not stop.wait(wait):
+        before = hospital.versions()
+        try:
+            later = datetime.now(UTC) + timedelta(days=1)
+            hospital.vacuum(keep=1, now=later, grace=timedelta(0))
+        except ConflictError:  # the feed writes
+            wait = 0.01
+            continue
+        dropped += {*before} - {*hospital.versions()}
+        wait = 0.3
+
+
+def has_grown(senders, dropped, acknowledged, versions):
+    """Whether more was acknowledged, and a version dropped, since then."""
+    return sum(one.acknowledged for one in senders) > acknowledged + 5 and len(dropped) > versions
+
+
+def wait_until(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +143,7 @@ def keep_vacuuming(hospital, stop):
 def test_each_acknowledged_message_is_in_a_backup_once(tmp_path, backups, kills):
     """Senders, a listener, an applier and a vacuum go on while backups are taken."""
     rng = random.Random(SEED + backups)
-    lanes, count = 4, 100 * backups
+    lanes, count = 4, 2000 * backups
     messages = [message(number) for number in range(count)]
     made = create_hospital(
         tmp_path / "hospital", zone="Europe/Moscow", now=datetime(2025, 12, 1, tzinfo=UTC)
@@ -132,20 +151,21 @@ def test_each_acknowledged_message_is_in_a_backup_once(tmp_path, backups, kills)
     (tmp_path / "site.yaml").write_text(PROFILE)
     profile = read_profile(tmp_path / "site.yaml")
     port, target, stop = free_port(), tmp_path / "backups", threading.Event()
+    dropped = []
     by_lane = [
         [one for number, one in enumerate(messages) if number // 10 % lanes == lane]
         for lane in range(lanes)
     ]
     senders = [Sender(port, own) for own in by_lane]
     process = start(tmp_path, port)
-    vacuum = threading.Thread(target=keep_vacuuming, args=(open_hospital(made.path), stop))
+    vacuum = threading.Thread(target=keep_vacuuming, args=(open_hospital(made.path), stop, dropped))
     acknowledged = {}
     kill_at = {*rng.sample(range(backups), kills)}
     try:
         for one in senders:
             one.start()
+        wait_until(lambda: open_hospital(made.path).manifest().position(profile.name) > 0)
         vacuum.start()
-        time.sleep(3)
         for number in range(backups):
             before = [one.acknowledged for one in senders]
             done = create_backup(made.path, target, now=datetime.now(UTC))
@@ -153,24 +173,28 @@ def test_each_acknowledged_message_is_in_a_backup_once(tmp_path, backups, kills)
             assert done.is_verified
             if number in kill_at and kill_something(process, rng):
                 process = start(tmp_path, port)
-            time.sleep(rng.uniform(0.2, 1.5))
+            wait_until(partial(has_grown, senders, dropped, sum(before), len(dropped)))
     finally:
         stop.set()
-        vacuum.join()
+        if vacuum.ident is not None:
+            vacuum.join()
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
         for one in senders:  # nobody listens any more
             one.messages = []
             one.join()
-    # There was traffic: each backup has more than the one before, and some had messages waiting.
+    # There was traffic: each backup has more than the one before.
     totals = [sum(before) for before in acknowledged.values()]
     assert totals == sorted({*totals})
     assert totals[-1] > 0
+    assert len(dropped) >= backups
+    places = []
     for name, before in acknowledged.items():
         again = restored(target, tmp_path / "restored", name)
         waiting = inbox_of(again)
         applied = again.manifest().position(profile.name)
         assert applied <= len(waiting)
+        places.append(applied)
         applier = Applier(again, profile, now=lambda: datetime.now(UTC))
         while applier.apply_next().messages:
             pass
@@ -186,3 +210,5 @@ def test_each_acknowledged_message_is_in_a_backup_once(tmp_path, backups, kills)
         assert seen(again) == seen(undisturbed)
         shutil.rmtree(tmp_path / "restored")
         shutil.rmtree(tmp_path / "undisturbed")
+    assert places == sorted(places)
+    assert len({*places}) > 1
