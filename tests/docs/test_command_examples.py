@@ -175,6 +175,9 @@ def ready(example, place, request):
         request.getfixturevalue("monkeypatch").setattr("sys.stdin", typed)
     if example[0] == "identities":
         (place / "people.csv").write_text("local_id,family,given,birth_date\n1,Alder,Kim,\n")
+    if example[0] == "backup" and example[1] != "create":
+        made = request.getfixturevalue("neva")("backup", "create", "hospital", "backups")
+        assert made.code == 0, made.err
     if example[0] == "cds-verify":
         put_behind_httpx(CdsService(), request.getfixturevalue("monkeypatch"))
     if example[0] == "notifications":

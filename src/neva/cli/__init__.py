@@ -17,6 +17,7 @@ from polars.exceptions import PanicException
 from neva.cli import (
     accounts,
     audit,
+    backup,
     cds_verify,
     decide,
     define,
@@ -55,6 +56,7 @@ app.add_typer(quality.app, name="quality")
 app.add_typer(define.app, name="define")
 app.add_typer(decide.app, name="decide")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(identities.app, name="identities")
 app.add_typer(notifications.app, name="notifications")

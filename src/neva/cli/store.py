@@ -1,4 +1,4 @@
-"""``neva import``, ``export``, ``info``, ``check``: what is in the store."""
+"""``neva import``, ``export``, ``info``, ``check``, ``upgrade``: what is in the store."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(export)
     app.command()(info)
     app.command()(check)
+    app.command()(upgrade)
 
 
 def settings_of(pairs: list[str]) -> dict[str, str]:
@@ -260,6 +261,28 @@ def info(hospital: HospitalPath, as_of: AsOf = None, as_json: Json = False) -> N
         return "\n".join(lines)
 
     tell(as_json, content, text)
+
+
+def upgrade(hospital: HospitalPath, as_json: Json = False) -> None:
+    """Bring a hospital that an earlier Neva wrote to the newest format; make a backup before.
+
+    The first write would do the same. Older versions stay readable; an earlier Neva refuses
+    the hospital from then on.
+
+    Example: neva upgrade hospital
+    """
+    from neva.events.formats import FORMAT
+    from neva.events.hospital import open_hospital
+
+    opened = open_hospital(hospital)
+    before = opened.upgrade(now=now())
+    version = opened.manifest().version
+    text = (
+        f"format {before} is the newest: nothing to upgrade"
+        if before == FORMAT
+        else f"format {before} became format {FORMAT}, hospital version {version}"
+    )
+    tell(as_json, {"before": before, "format": FORMAT, "version": version}, text)
 
 
 def _time_text(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from neva.errors import BadInputError, ConflictError, UsageError
 from neva.events import tables
+from neva.events.formats import FORMAT, Settings, read_settings, upgrade
+from neva.events.holds import held_versions
 from neva.events.identities import IDENTITIES, MERGED, Pseudonyms, create_key, read_key
 from neva.events.lock import writer_lock
 from neva.events.manifest import (
@@ -34,9 +34,6 @@ from neva.events.snapshot import Snapshot
 
 __all__ = ["Hospital", "Settings", "Writer", "create_hospital", "open_hospital"]
 
-#: The layout of a hospital's folder that this Neva writes and reads.
-FORMAT = 1
-
 #: Readers keep the files of a version for so long after it was replaced.
 GRACE = timedelta(hours=1)
 
@@ -44,17 +41,6 @@ GRACE = timedelta(hours=1)
 COMPACT_ABOVE_FILES = 24
 #: ... into files of these sizes, in bytes: the smallest first.
 COMPACT_TO: Final = (8 * 2**20, 64 * 2**20)
-
-
-class Settings(BaseModel):
-    """A hospital's settings, written once (``hospital.json``)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
-    hospital: str
-    zone: str
-    created: datetime
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ class Hospital:
                 "as in 2020-05-01T08:00+03:00"
             )
             raise UsageError(message)
-        _settings_of(self.path)  # upgraded since it was opened?
+        read_settings(self.path)  # upgraded since it was opened?
         manifest = self.manifest(version)
         files = {
             name: tables.file_list(self._table(name), at) for name, at in manifest.tables.items()
@@ -160,7 +146,7 @@ class Hospital:
             Somebody else is writing.
         """
         with writer_lock(self.path / "lock", purpose=purpose, now=now):
-            _settings_of(self.path)  # upgraded since it was opened?
+            read_settings(self.path)  # upgraded since it was opened?
             manifest = self.manifest()
             for folder in sorted((self.path / "tables").glob("*")):
                 tables.restore(folder, manifest.tables.get(folder.name))
@@ -172,6 +158,31 @@ class Hospital:
                 yield Writer(hospital=self, before=manifest, now=now, staging=staging)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
+
+    def upgrade(self, *, now: datetime) -> int:
+        """Bring a hospital of an older format to the newest one; the next write does so too.
+
+        Parameters
+        ----------
+        now : datetime
+            Aware.
+
+        Returns
+        -------
+        int
+            The format that it had. The hospital gets a new version of the same content where
+            that was an older one.
+
+        Raises
+        ------
+        ConflictError
+            Somebody else is writing.
+        """
+        before = read_settings(self.path).format
+        if before != FORMAT:
+            with self.writer(purpose="upgrade", now=now) as writer:
+                writer.commit()
+        return before
 
     def vacuum(self, *, keep: int, now: datetime, grace: timedelta = GRACE) -> int:
         """Drop old versions and the files that only they name.
@@ -251,13 +262,18 @@ class Hospital:
         return found
 
     def _versions_to_keep(self, keep: int, *, since: datetime) -> set[int]:
-        """Return the newest `keep` versions, and those that were current after `since`."""
+        """Return the newest `keep` versions, those current after `since`, and those held."""
         known = self.versions()
         replaced = {
             version: self.manifest(following).written
             for version, following in itertools.pairwise(known)
         }
-        return {*known[-keep:], *(version for version, at in replaced.items() if at > since)}
+        held = held_versions(self.path) & {*known}
+        return {
+            *known[-keep:],
+            *(version for version, at in replaced.items() if at > since),
+            *held,
+        }
 
 
 @dataclass
@@ -369,6 +385,7 @@ class Writer:
         if self._identities is not None:
             folder = self.hospital.path / "identities" / "pairs"
             tables.sync(folder, self.before.identities, self._identities)
+        upgrade(self.hospital.path)
         write_manifest(self.hospital.path, committed)
         return committed
 
@@ -436,32 +453,6 @@ def create_hospital(path: Path, *, zone: str, now: datetime) -> Hospital:
     return Hospital(path=path, settings=settings)
 
 
-def _settings_of(folder: Path) -> Settings:
-    """Read a hospital's settings; refuse those of another format."""
-    path = folder / "hospital.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        # The format first: what a newer one adds must not look like damage.
-        format_ = found.get("format", FORMAT) if isinstance(found, dict) else FORMAT
-        if isinstance(format_, bool) or not isinstance(format_, int) or format_ < 1:
-            message = "the format is no whole number from 1"
-            raise ValueError(message)
-        settings = Settings.model_validate(found) if format_ == FORMAT else None
-    except (OSError, ValueError) as error:
-        message = (
-            f"{path}: the settings cannot be read; found "
-            f"{type(error).__name__}; restore the file from a backup, or use a newer Neva"
-        )
-        raise BadInputError(message) from error
-    if settings is None:
-        message = (
-            f"{path}: a newer Neva wrote this hospital, and this one neither reads nor writes it; "
-            f"found format {format_}, known is {FORMAT}; use the Neva that wrote it, or a later one"
-        )
-        raise BadInputError(message)
-    return settings
-
-
 def open_hospital(path: Path | str) -> Hospital:
     """Open a hospital for reading (or for :meth:`Hospital.writer`).
 
@@ -480,7 +471,7 @@ def open_hospital(path: Path | str) -> Hospital:
     folder = Path(path)
     current_version(folder)  # says of a wrong folder, as it was named, what it is not
     folder = folder.resolve()
-    settings = _settings_of(folder)
+    settings = read_settings(folder)
     if read_manifest(folder).tables:
         _check_name(folder)
     return Hospital(path=folder, settings=settings)

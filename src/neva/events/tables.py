@@ -37,6 +37,7 @@ __all__ = [
     "file_list",
     "file_names",
     "forget_log",
+    "log_names",
     "merge",
     "names_in",
     "restore",
@@ -216,6 +217,21 @@ def names_in(path: Path, versions: Sequence[int]) -> set[str]:
         if number in wanted:
             found |= held
     return found
+
+
+def log_names(path: Path, version: int) -> list[str]:
+    """List what of a table's log is needed to read one version, by names in its folder."""
+    log = path / "_delta_log"
+    numbered = [(int(one.name[:20]), one.name) for one in log.glob(f"{'[0-9]' * 20}.*")]
+    begun = [at for at, name in numbered if ".checkpoint" in name and at <= version]
+    first = max(begun, default=0)
+    return sorted(
+        f"_delta_log/{name}"
+        for at, name in numbered
+        if first <= at <= version
+        and (name.endswith(".json") or ".checkpoint" in name)
+        and (".checkpoint" not in name or at == first)
+    )
 
 
 def forget_log(path: Path, oldest: int) -> int:

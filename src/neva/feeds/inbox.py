@@ -26,7 +26,7 @@ from typing import Final
 from neva.errors import BadInputError, ConflictError
 from neva.files.whole import disk_problem
 
-__all__ = ["Inbox", "Reader", "Record", "read_positions", "shred"]
+__all__ = ["Inbox", "Reader", "Record", "read_positions", "segments_of", "shred", "whole_part"]
 
 #: Begins each record: a mark, the lengths of header and content, and a checksum of both.
 _HEAD: Final = struct.Struct(">4sIII")
@@ -66,6 +66,29 @@ def _segments(folder: Path) -> list[Path]:
 
 def _first_of(segment: Path) -> int:
     return int(segment.name.removesuffix(_ENDING))
+
+
+def segments_of(folder: Path) -> list[tuple[int, Path]]:
+    """Return the segments of an inbox in order, each with the position of its first record."""
+    return [(_first_of(one), one) for one in _segments(folder)]
+
+
+def whole_part(segment: Path) -> tuple[int, int]:
+    """Return how many bytes of a segment are whole records, and how many records they are.
+
+    What follows is just being written, was never finished, or is damaged.
+    """
+    at = number = 0
+    with segment.open("rb") as stream:
+        while True:
+            data = stream.read(_HEAD.size)
+            if len(data) == _HEAD.size:
+                _, header_bytes, content_bytes, _ = _HEAD.unpack(data)
+                data += stream.read(min(header_bytes + content_bytes, _MOST))
+            whole = _unpacked(data, 0)
+            if whole is None:
+                return at, number
+            at, number = at + whole[2], number + 1
 
 
 def _packed(arrived: datetime, peer: str, content: bytes) -> bytes:

@@ -56,6 +56,8 @@ ACTIONS: Mapping[str, str] = {
     "task-notified": "E",
     "mapping-accepted": "C",
     "mapping-withdrawn": "U",
+    "backed-up": "R",
+    "restored": "C",
 }
 
 _ACTION = re.compile(r"[a-z]+(-[a-z]+)*")

@@ -15,6 +15,8 @@ _TYPES = {
     "login": ("110114", "User Authentication"),
     "login-refused": ("110114", "User Authentication"),
     "exported": ("110106", "Export"),
+    "backed-up": ("110106", "Export"),
+    "restored": ("110107", "Import"),
     "verified": ("110101", "Audit Log Used"),
 }
 _DICOM = "http://dicom.nema.org/resources/ontology/DCM"

@@ -153,6 +153,12 @@ class Sessions:
             connection.execute(held.delete().where(held.c.session.in_(of_account)))
             connection.execute(table.delete().where(table.c.account == account))
 
+    def end_every(self, *, within: sa.Connection | None = None) -> None:
+        """End all sessions, and what they were allowed."""
+        with self._database.writing(within) as connection:
+            connection.execute(tables.purposes.delete())
+            connection.execute(tables.sessions.delete())
+
     def state_purpose(
         self, session: str, subject: int, purpose: str, *, until: datetime, at: datetime
     ) -> None:

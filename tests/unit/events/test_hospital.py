@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.hospitals import NOW, event, new_hospital, take
 
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
+from neva.events.formats import FORMAT
 from neva.events.hospital import create_hospital, open_hospital
 from neva.events.identities import Pseudonyms
 from neva.events.schema import EVENT_ROW
@@ -281,13 +282,14 @@ def test_vacuum_keeps_files_younger_than_the_time_of_grace(hospital, tmp_path):
 def test_a_newer_format_is_neither_read_nor_written(hospital, tmp_path, more):
     take(hospital, tmp_path / "a", [event()])
     path = hospital.path / "hospital.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2} | more))
-    with pytest.raises(BadInputError, match="found format 2, known is 1; use the Neva that wrote"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1} | more))
+    newer = f"found format {FORMAT + 1}, known is {FORMAT}; use the Neva that wrote"
+    with pytest.raises(BadInputError, match=newer):
         open_hospital(hospital.path)
     # One that was opened before the upgrade does not write into it either.
-    with pytest.raises(BadInputError, match="found format 2"):
+    with pytest.raises(BadInputError, match=f"found format {FORMAT + 1}"):
         take(hospital, tmp_path / "b", [event(code="TEST//b")])
-    with pytest.raises(BadInputError, match="found format 2"):
+    with pytest.raises(BadInputError, match=f"found format {FORMAT + 1}"):
         hospital.snapshot()
 
 
