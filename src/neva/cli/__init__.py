@@ -31,7 +31,6 @@ from neva.cli import (
     serve,
     store,
     synthesis,
-    worker,
 )
 from neva.errors import NevaError
 from neva.files.whole import disk_problem
@@ -62,7 +61,6 @@ app.add_typer(identities.app, name="identities")
 app.add_typer(notifications.app, name="notifications")
 cds_verify.add_to(app)
 serve.add_to(app)
-worker.add_to(app)
 report.add_to(app)
 
 

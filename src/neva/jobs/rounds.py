@@ -13,9 +13,8 @@ from typing import Final, Self
 
 from neva.decisions.tasks import Task
 from neva.definitions.programme import Programme
-from neva.events.changed import subjects_since
 from neva.events.hospital import Hospital
-from neva.events.snapshot import Snapshot
+from neva.events.snapshot import Snapshot, subjects_since
 from neva.feeds.status import feed_names
 from neva.jobs.heartbeat import log_failure
 from neva.jobs.results import Results

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import polars as pl
 
 from neva.errors import NevaError, NotFoundError
-from neva.events.changed import OF_PATIENTS, files_changed, subjects_since
 from neva.events.schema import KEYS
-from neva.events.snapshot import Snapshot
+from neva.events.snapshot import OF_PATIENTS, Snapshot, files_changed, subjects_since
 from neva.jobs.heartbeat import log_failure
 
 if TYPE_CHECKING:
