@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.doors import NOW, build, doors
 
+from neva.state.notifications import Notification
 from neva.web.feeds import read_feeds
 
 MINUTE = timedelta(minutes=1)
@@ -117,3 +118,22 @@ def test_a_time_of_another_zone_is_the_same_moment(tmp_path):
     (found,) = read_feeds(tmp_path, NOW)
     assert found.last == datetime(2026, 1, 1, 7, 58, tzinfo=UTC)
     assert not found.is_silent
+
+
+def metric_lines(client):
+    return client.get("/metrics").text.splitlines()
+
+
+def test_a_monitor_sees_which_notifications_wait_and_which_failed(tmp_path):
+    one = Notification(
+        id="n-1", channel="pager", rule="r", version="1", title="A rule", subject="1", stay="2",
+        unit=None, indicator="critical", owner="ward", tier=0, since=NOW, deadline=None,
+    )  # fmt: skip
+    with doors(*build(tmp_path), tmp_path / "state.sqlite") as made:
+        outbox, client = made.application.state.server.state.notifications, made.signed_in("viewer")
+        outbox.note([], channels=["pager"], at=NOW)
+        assert not any(line.startswith("neva_notifications") for line in metric_lines(client))
+        outbox.note([one], channels=["pager"], at=NOW)
+        assert 'neva_notifications{channel="pager",state="waiting"} 1' in metric_lines(client)
+        outbox.give_up(one, at=NOW, problem="the receiver answered 404")
+        assert 'neva_notifications{channel="pager",state="failed"} 1' in metric_lines(client)

@@ -105,6 +105,15 @@ class Metrics:
             lines.append("# TYPE neva_worker_heard_seconds gauge")
             lines.append(f"neva_worker_heard_seconds {3600 * work['age_hours']:.0f}")
         lines += self._feed_lines()
+        counted = self._server.state.notifications.counts()
+        if counted:
+            lines.append("# HELP neva_notifications Of tasks, in 90 days.")
+            lines.append("# TYPE neva_notifications gauge")
+        lines += [
+            f'neva_notifications{{channel="{channel}",state="{state}"}} {count}'
+            for channel, states in sorted(counted.items())
+            for state, count in states.items()
+        ]
         return "\n".join(lines) + "\n"
 
     def _feed_lines(self) -> list[str]:
