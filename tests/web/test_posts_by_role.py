@@ -59,7 +59,7 @@ class Probe:
     def address(self, path):
         values = {
             "subject": str(self.made.subjects["a1"]), "rule": RULE, "job": self.job,
-            "proposal": self.proposal, "scenario": self.scenario, "entry": "e1",
+            "proposal": self.proposal, "scenario": self.scenario, "entry": "e1", "feed": "none",
             "upload": self.upload, "account": "viewer" if self.actor != "viewer" else "analyst",
         }  # fmt: skip
         return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
@@ -179,14 +179,17 @@ TOUCHES = {
     "/data/upload": {"files"},
     "/data/upload/{upload}": {"files"},
     "/data/upload/{upload}/import": {"jobs"},
+    "/data/feeds/{feed}/accept": {"files"},
+    "/data/feeds/{feed}/withdraw": {"files"},
     "/jobs/{job}/cancel": {"jobs", "job_log"},
     "/accounts": {"accounts"},
     "/accounts/{account}": {"accounts"},
 }
-#: The others find nothing to do: the board is not made, the file was not tried.
+#: The others find nothing to do: the board is not made, the file was not tried, no feed is there.
 DONE = set(TOUCHES) - {
     "/language", "/work-list/entries", "/data/upload/{upload}/import",
     "/decisions/proposals/{proposal}/decline",
+    "/data/feeds/{feed}/accept", "/data/feeds/{feed}/withdraw",
 }  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def signature_of(secret: bytes, id_: str, timestamp: int, body: bytes) -> str:
     Examples
     --------
     >>> signature_of(b"0" * 24, "a", 1, b"{}")
-    'v1,J4EdvDJaLDHmCM6ZtW4DVgSpvZVqLKaZAMC7TqAJTfU='
+    'v1,mPEBmxvEotL2+wyY+0IEVeA1jeZwx801wp/tlrt/Agc='
     """
     signed = f"{id_}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(secret, signed, sha256)).decode()

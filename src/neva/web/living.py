@@ -30,7 +30,7 @@ __all__ = ["Living", "make_living", "start_messages"]
 #: Small enough to be there within a minute, large enough for forecasts.
 _PLAN: Final = Plan(stays=500, seed=7, operations=True)
 #: So much of it is still to come when the demonstration begins.
-_AHEAD: Final = timedelta(days=7)
+_AHEAD: Final = timedelta(days=2)
 #: Where less is left, the hospital is created again.
 _LEAST: Final = timedelta(hours=3)
 #: An hour of the hospital in a minute.
@@ -66,7 +66,7 @@ def _free_address() -> str:
 def make_living(
     folder: Path, *, now: datetime, progress: Callable[[int], None] | None = None
 ) -> Living:
-    """Make the hospital, with what was sent until a week before the end of its plan.
+    """Make the hospital, with what was sent until two days before the end of its plan.
 
     Parameters
     ----------
