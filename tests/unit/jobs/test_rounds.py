@@ -163,6 +163,7 @@ def test_what_somebody_did_with_a_task_is_seen_without_a_new_commit(live):
     assert task not in left
 
 
+@pytest.mark.nightly
 def test_one_worker_of_several_makes_the_rounds(live):
     list(live.goes_on(0))
     first, second = live.rounds(), live.rounds()
@@ -172,6 +173,7 @@ def test_one_worker_of_several_makes_the_rounds(live):
     assert second.make_if_due()
 
 
+@pytest.mark.nightly
 def test_lists_do_not_pile_up(live):
     rounds = live.rounds()
     for _ in range(7):
