@@ -78,9 +78,8 @@ def send_test(
         deadline=at + timedelta(hours=1),
     )  # fmt: skip
     words = language_of(read.language, zone)
-    domain = read.mail.sender.rpartition("@")[2] if read.mail is not None else "neva.invalid"
     try:
-        send(found[channel], one, read, words, at=at, domain=domain)
+        send(found[channel], one, read, words, at=at)
     except Refusal as refusal:
         message = (
             f"{settings}: channel {channel} could not send; found: {refusal.problem}; check "

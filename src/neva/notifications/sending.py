@@ -90,9 +90,6 @@ class Sender:
         now: Callable[[], datetime],
     ) -> None:
         self._state, self._settings, self._words, self._now = state, settings, words, now
-        self._domain = (
-            settings.mail.sender.rpartition("@")[2] if settings.mail is not None else "neva.invalid"
-        )
         self._wake = threading.Event()
 
     def note(self, tasks: Sequence[Task], at: datetime) -> None:
@@ -123,7 +120,7 @@ class Sender:
         at, one = self._now(), due.notification
         outbox = self._state.notifications
         try:
-            send(channel, one, self._settings, self._words, at=at, domain=self._domain)
+            send(channel, one, self._settings, self._words, at=at)
         except Refusal as refusal:
             if refusal.is_final or at - due.created >= self._settings.give_up_after:
                 outbox.give_up(one, at=at, problem=refusal.problem)
@@ -156,7 +153,6 @@ def send(
     words: Language,
     *,
     at: datetime,
-    domain: str,
 ) -> None:
     """Send one notification by a channel, now.
 
@@ -169,5 +165,5 @@ def send(
     if channel.webhook is not None:
         post(channel, one.id, payload_of(one, settings, at=at), at=at)
     elif settings.mail is not None:
-        message = email_of(one, channel, settings, words, at=at, domain=domain)
+        message = email_of(one, channel, settings, words, at=at)
         hand_over(message, settings.mail)

@@ -50,9 +50,8 @@ def email_of(
     words: Language,
     *,
     at: datetime,
-    domain: str,
 ) -> EmailMessage:
-    """Write the e-mail of a task.
+    """Write the e-mail of a task; the same task has the same id, however often it is sent.
 
     Parameters
     ----------
@@ -63,8 +62,6 @@ def email_of(
     words : Language
     at : datetime
         Aware; when it is sent.
-    domain : str
-        Of the message's id: the same task has the same id, however often it is sent.
     """
     if settings.mail is None:
         raise ValueError
@@ -73,7 +70,7 @@ def email_of(
     message["From"] = settings.mail.sender
     message["To"] = ", ".join(channel.email)
     message["Date"] = at
-    message["Message-ID"] = f"<{one.id}@{domain}>"
+    message["Message-ID"] = f"<{one.id}@{settings.mail.sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     lines = [
         words("Task: %(title)s", title=one.title),
