@@ -151,6 +151,7 @@ class Standin:
             f"{endpoint}/{key['kind']}/{key['given']}",
             content=json.dumps(resource),
             headers={"Authorization": f"Bearer {secret}", "Content-Type": FHIR_JSON},
+            timeout=60,
         )
 
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from fastapi import FastAPI, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from tests.doors import NOW
+from tests.processes import wait_until_started
 from tests.signing_keys import encoded, jwk, signed, with_hmac
 
 CLIENT, SECRET = "neva", "the client's secret"
@@ -141,10 +141,7 @@ def started_provider() -> Iterator[LocalProvider]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < until, "the provider does not start"
-        time.sleep(0.01)
+    wait_until_started(server, thread)
     port = server.servers[0].sockets[0].getsockname()[1]
     provider.issuer = f"http://127.0.0.1:{port}"
     try:

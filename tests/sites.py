@@ -18,6 +18,7 @@ from neva.web.application import create_application
 from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
 from neva.web.security.connections import PatientProtocol
 from neva.web.serving import start_workers
+from tests.processes import wait_until_started
 
 #: Pages that have results of the worker.
 WITH_RESULTS = (
@@ -72,8 +73,7 @@ def running(application, port):
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.05)
+        wait_until_started(server, thread)
         yield
     finally:
         server.should_exit = True

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.fhir_standin import standin
+from tests.processes import started_process
 
 ROUNDS = 4
 EACH = 40
@@ -124,7 +125,7 @@ def test_killed_feeds_lose_nothing_and_take_nothing_twice(source, hospital):
         source.put(range(expected, expected + EACH))
         expected += EACH
         before = hospital.manifest().version
-        with subprocess.Popen(command(), stdout=subprocess.DEVNULL) as process:
+        with started_process(command(), stdout=subprocess.DEVNULL) as process:
             until = time.monotonic() + 60
             while hospital.manifest().version == before:
                 assert process.poll() is None
@@ -156,8 +157,8 @@ def test_killed_feeds_lose_no_payload_that_was_answered(tmp_path, hospital):
                    "killed", "--every", "0.3", "--notify", "127.0.0.1:0", "--notify-payload",
                    "--notify-secret", str(tmp_path / "secret"), *map(str, words)]  # fmt: skip
         for turn in range(ROUNDS):
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                  text=True) as process:  # fmt: skip
+            with started_process(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                 text=True) as process:  # fmt: skip
                 line = process.stderr.readline()
                 assert "hears of changes at port" in line, line
                 place = f"http://127.0.0.1:{line.split()[-1]}/notices"
@@ -184,7 +185,7 @@ def test_a_feed_that_is_told_to_end_ends(source, hospital):
     kind, *words = source.words
     command = [sys.executable, "-m", "neva.cli", "feed", kind, str(hospital.path), "--name",
                "ended", "--every", "0.1", *map(str, words)]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 60
         while hospital.manifest().version == 0 and time.monotonic() < until:
             time.sleep(0.01)

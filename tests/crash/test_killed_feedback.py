@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.processes import started_process
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ROUNDS = 25
@@ -21,7 +22,7 @@ SEED = 20260101
 def nursery():
     """A process of which every writer is a fork."""
     worker = str(Path(__file__).with_name("state_worker.py"))
-    with subprocess.Popen(
+    with started_process(
         [sys.executable, worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield process

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 from tests.hospitals import new_hospital
+from tests.processes import wait_until_started
 from tests.sites import free_port
 
 from neva.web.security import connections
@@ -76,10 +77,9 @@ def port(monkeypatch):
         lifespan="off",
     )  # fmt: skip
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.01)
+    wait_until_started(server, thread)
     yield chosen
     server.should_exit = True
     thread.join()

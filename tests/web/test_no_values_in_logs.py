@@ -147,7 +147,7 @@ def test_the_server_in_front_sees_no_exception(bedside, monkeypatch, capfd):
 
     async def one_call():
         task = asyncio.create_task(server.serve())
-        while not server.started:
+        while not server.started and not task.done():
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         async with httpx.AsyncClient() as client:

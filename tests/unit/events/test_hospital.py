@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hospitals import NOW, event, new_hospital, take
+from tests.processes import started_process
 
 from neva.errors import BadInputError, ConflictError, NotFoundError, UsageError
 from neva.events.formats import FORMAT
@@ -122,7 +123,7 @@ with open_hospital(sys.argv[1]).writer(purpose="dying", now=datetime(2026, 1, 1,
 
 
 def test_the_lock_ends_with_its_process(hospital):
-    with subprocess.Popen(
+    with started_process(
         [sys.executable, "-c", HOLD, str(hospital.path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as holder:  # fmt: skip

@@ -423,11 +423,13 @@ def test_payloads_and_looks_meet_under_traffic(hospital, server, listening):
             kwargs={"every": 0.2, "once": False, "wake": feed.wake},
         )  # fmt: skip
         thread.start()
-        for number in range(30):
-            observed(server, number, -1, value=number)
-            assert feed.bring("Observation", number).status_code == 200
-        feed.door.stop.set()
-        thread.join()
+        try:
+            for number in range(30):
+                observed(server, number, -1, value=number)
+                assert feed.bring("Observation", number).status_code == 200
+        finally:
+            feed.door.stop.set()
+            thread.join()
     with listening() as feed:
         feed.polled.look()
     assert values(hospital) == [*range(30)]
