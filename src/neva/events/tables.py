@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -47,8 +48,14 @@ __all__ = [
 ]
 
 # Old versions stay readable as long as a manifest names them: Delta's own
-# clean-up of its log after thirty days must not run.
-_HOOKS: Final = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+# clean-up of its log after thirty days must not run. Checkpoints are made by `sync`.
+_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+#: To open a table is to read its log since the last checkpoint: there is one after so many.
+_CHECKPOINT_EVERY: Final = 20
+#: Commits that are read one by one, from a version whose files are known.
+_MOST_COMMITS: Final = 16
+_MOST_NAMES: Final = 512
+_COMMIT: Final = re.compile(r"[0-9]{20}\.json")
 _WRITER: Final = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=250_000
 )
@@ -151,7 +158,7 @@ def append(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, note
 
     def write() -> None:
         write_deltalake(
-            path,
+            path if version_of(path) is None else DeltaTable(path),
             reader,
             mode="append",
             target_file_size=_FILE_BYTES,
@@ -166,7 +173,7 @@ def append(path: Path, frames: Iterable[pl.DataFrame], columns: Columns, *, note
         if failure:
             raise failure[0] from None
         raise
-    return int(DeltaTable(path).version())
+    return _written_version(path)
 
 
 def compact(path: Path, target: int) -> int:
@@ -194,7 +201,7 @@ def compact(path: Path, target: int) -> int:
             post_commithook_properties=_HOOKS,
         ),
     )
-    return int(DeltaTable(path).version())
+    return _written_version(path)
 
 
 def names_in(path: Path, versions: Sequence[int]) -> set[str]:
@@ -203,20 +210,31 @@ def names_in(path: Path, versions: Sequence[int]) -> set[str]:
     held = {*file_names(path, wanted[0])}
     found = {*held}
     for number in range(wanted[0] + 1, wanted[-1] + 1):
-        commit = path / "_delta_log" / f"{number:020d}.json"
-        try:
-            lines = commit.read_bytes().splitlines()
-        except FileNotFoundError:  # only a checkpoint is left of it
-            held, lines = {*file_names(path, number)}, []
-        for line in lines:
-            action = json.loads(line)
-            for kind in ("add", "remove"):
-                if kind in action:
-                    name = unquote(action[kind]["path"]).rpartition("/")[2]
-                    (held.add if kind == "add" else held.discard)(name)
+        # Only a checkpoint may be left of a commit.
+        held = _names_after(held, path, number) or {*file_names(path, number)}
         if number in wanted:
             found |= held
     return found
+
+
+def _commit_of(path: Path, version: int) -> Path:
+    return path / "_delta_log" / f"{version:020d}.json"
+
+
+def _names_after(held: Iterable[str], path: Path, version: int) -> set[str] | None:
+    """What a table holds after a commit, of what it held before; None if the commit is gone."""
+    try:
+        lines = _commit_of(path, version).read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
+    names = {*held}
+    for line in lines:
+        action = json.loads(line)
+        for kind in ("add", "remove"):
+            if kind in action:
+                name = unquote(action[kind]["path"]).rpartition("/")[2]
+                (names.add if kind == "add" else names.discard)(name)
+    return names
 
 
 def log_names(path: Path, version: int) -> list[str]:
@@ -292,16 +310,51 @@ def merge(path: Path, retractions: pl.DataFrame, *, note: str) -> int:
             .execute()
         ),
     )
-    return int(DeltaTable(path).version())
+    return _written_version(path)
 
 
 def version_of(path: Path) -> int | None:
     """Latest version of the table on disk; None where there is none."""
-    return int(DeltaTable(path).version()) if DeltaTable.is_deltatable(str(path)) else None
+    try:
+        names = [one.name for one in (path / "_delta_log").iterdir()]
+    except FileNotFoundError:
+        return None
+    return max((int(one[:20]) for one in names if _COMMIT.fullmatch(one)), default=None)
 
 
-@lru_cache(maxsize=512)
-def _names_of(path: Path, version: int, _: tuple[int, int]) -> tuple[str, ...]:
+def _written_version(path: Path) -> int:
+    """The version of a table that was just written to."""
+    version = version_of(path)
+    assert version is not None
+    return version
+
+
+#: A version of a table, and which commit that is: another table may come in its place.
+_Named = tuple[Path, int, tuple[int, int]]
+_names: dict[_Named, tuple[str, ...]] = {}
+_names_lock = threading.Lock()
+
+
+def _named(path: Path, version: int) -> _Named | None:
+    try:
+        written = _commit_of(path, version).stat()
+    except FileNotFoundError:
+        return None
+    return path, version, (written.st_ino, written.st_mtime_ns)
+
+
+def _names_from_log(path: Path, version: int) -> tuple[str, ...]:
+    """Read what a version holds: from one a little older if that is known, else from the whole."""
+    for older in range(version - 1, max(-1, version - 1 - _MOST_COMMITS), -1):
+        key = _named(path, older)
+        if key is None:
+            break
+        held: Iterable[str] | None = _names.get(key)
+        if held is not None:
+            for number in range(older + 1, version + 1):
+                held = None if held is None else _names_after(held, path, number)
+            if held is not None:
+                return tuple(sorted(held))
     # Tables have no partitions: a file's name is all that its address must tell.
     uris = DeltaTable(path, version=version).file_uris()
     return tuple(sorted(uri.rpartition("/")[2] for uri in uris))
@@ -309,22 +362,32 @@ def _names_of(path: Path, version: int, _: tuple[int, int]) -> tuple[str, ...]:
 
 def file_names(path: Path, version: int) -> list[str]:
     """List the Parquet files of one version of a table, by their names in its folder."""
-    commit = path / "_delta_log" / f"{version:020d}.json"
-    try:
-        # A version never changes; another table may have come in the place of this one.
-        written = commit.stat()
-    except FileNotFoundError:
-        return list(_names_of.__wrapped__(path, version, (0, 0)))
-    return list(_names_of(path, version, (written.st_ino, written.st_mtime_ns)))
+    key = _named(path, version)
+    if key is None:
+        return list(_names_from_log(path, version))
+    if (known := _names.get(key)) is not None:
+        return list(known)
+    found = _names_from_log(path, version)
+    with _names_lock:
+        while len(_names) >= _MOST_NAMES:
+            del _names[next(iter(_names))]
+        _names[key] = found
+    return list(found)
 
 
 def sync(path: Path, before: int | None, version: int) -> None:
-    """Have on disk what a table got since a version: files, commits and their folders."""
+    """Have on disk what a table got since a version: files, commits and their folders.
+
+    From time to time there is a checkpoint too, or reading the log would take ever longer.
+    """
     known = set() if before is None else {*file_names(path, before)}
     log = path / "_delta_log"
     commits = range(0 if before is None else before + 1, version + 1)
     new = [path / name for name in file_names(path, version) if name not in known]
-    new += [one for number in commits if (one := log / f"{number:020d}.json").exists()]
+    new += [one for number in commits if (one := _commit_of(path, number)).exists()]
+    if version // _CHECKPOINT_EVERY > (before or 0) // _CHECKPOINT_EVERY:
+        DeltaTable(path, version=version).create_checkpoint()
+        new += log.glob(f"{version:020d}.checkpoint*")
     for one in (*new, path, log):
         descriptor = os.open(one, os.O_RDONLY)
         try:

@@ -87,7 +87,7 @@ class Results:
         self.folder = results_folder(settings.hospital)
         self._read: dict[str, Result] = {}
         self._flows: dict[tuple[int, str], str] = {}
-        self._lock = threading.Lock()
+        self._lock, self._naming = threading.Lock(), threading.Lock()
 
     def version(self) -> str:
         """Name the data as they are."""
@@ -111,17 +111,15 @@ class Results:
 
         Their states are the places then, and any event may be a state.
         """
-        with self._lock:
+        with self._naming:  # many look at a new version at once: it is named once
             if (known := self._flows.get((version, at))) is not None:
                 return known
-        snapshot = self._hospital.snapshot(as_of=datetime.fromisoformat(at))
-        basis = basis_of(snapshot, FLOW)
-        with self._lock:
+            snapshot = self._hospital.snapshot(as_of=datetime.fromisoformat(at))
+            basis = basis_of(snapshot, FLOW)
             has_units = basis in self._flows.values()
-        if not has_units:
-            placed = snapshot.movements().filter(pl.col("unit").is_not_null()).head(1)
-            has_units = placed.collect().height > 0
-        with self._lock:
+            if not has_units:
+                placed = snapshot.movements().filter(pl.col("unit").is_not_null()).head(1)
+                has_units = placed.collect().height > 0
             while len(self._flows) >= _KEPT:
                 self._flows.pop(next(iter(self._flows)))
             self._flows[version, at] = basis if has_units else ""

@@ -39,7 +39,7 @@ def _work(settings: WebSettings, parent: int) -> None:
     # The server is told by the terminal and ends; a worker notices that it has no parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
-    os.nice(5)
+    os.nice(15)
     work_forever(settings, parent=parent)
 
 
