@@ -197,7 +197,8 @@ def of_feeds() -> list[Part]:
 def of_live_pages() -> list[Part]:
     text = (
         "From a message that is sent to the page of each viewer that shows it: ten million events "
-        f"loaded, {live_pages.PER_SECOND} messages a second, one of them an admission, viewers "
+        f"loaded, {live_pages.PER_SECOND} messages a second, one in "
+        f"{live_pages.OF_VISIT} an admission, viewers "
         "with *Now* open. To hold: 95 of 100 within 5 seconds."
     )
     columns = {
