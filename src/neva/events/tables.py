@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -386,14 +387,37 @@ def sync(path: Path, before: int | None, version: int) -> None:
     new = [path / name for name in file_names(path, version) if name not in known]
     new += [one for number in commits if (one := _commit_of(path, number)).exists()]
     if version // _CHECKPOINT_EVERY > (before or 0) // _CHECKPOINT_EVERY:
-        DeltaTable(path, version=version).create_checkpoint()
-        new += log.glob(f"{version:020d}.checkpoint*")
+        _add_checkpoint(path, version)
     for one in (*new, path, log):
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _fsync(one)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _add_checkpoint(path: Path, version: int) -> None:
+    """Add a checkpoint of a version: made aside, and on disk before it is in its place.
+
+    A table whose newest checkpoint is cut off cannot be read.
+    """
+    log, aside = path / "_delta_log", path / "_checkpoint"
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "_delta_log").mkdir(parents=True)
+    for name in log_names(path, version):
+        shutil.copyfile(path / name, aside / name)
+    _guarded(path, DeltaTable(aside, version=version).create_checkpoint)
+    made = [*(aside / "_delta_log").glob(f"{version:020d}.checkpoint*")]
+    made.append(aside / "_delta_log" / "_last_checkpoint")
+    for one in made:
+        _fsync(one)
+    for one in made:
+        one.replace(log / one.name)
+    shutil.rmtree(aside)
 
 
 def file_list(path: Path, version: int) -> list[str]:
