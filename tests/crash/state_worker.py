@@ -46,7 +46,10 @@ def main() -> None:
             process = os.fork()
             if process == 0:
                 tell("started", os.getpid())
-                work(*words)
+                try:
+                    work(*words)
+                finally:  # only an error ends it by itself
+                    tell("failed", os.getpid())
             continue
         os.waitpid(int(words[0]), 0)
         tell("dead", words[0])

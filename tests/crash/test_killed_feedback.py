@@ -44,6 +44,7 @@ def test_killed_writers_lose_no_acknowledged_feedback_and_leave_the_chain_whole(
         """Read until a line of this kind, keeping what was acknowledged."""
         while True:
             kind, word = nursery.stdout.readline().rstrip("\n").split("\t")
+            assert kind != "failed", "a writer ended before it was killed"
             if kind == "kept":
                 acknowledged.add(word)
             elif kind == "started":
