@@ -16,7 +16,7 @@ from neva.backups.contents import Backup, StoredFile
 from neva.backups.targets import Target, copied, open_target
 from neva.backups.verifying import check_restored, damaged_contents
 from neva.errors import BadInputError, ConflictError, NevaError, UsageError
-from neva.files.whole import disk_problem
+from neva.files.whole import disk_problem, synchronise
 from neva.state import open_state
 
 __all__ = ["RestoreSummary", "restore_backup"]
@@ -109,7 +109,7 @@ def restore_backup(
             if folder.exists():
                 folder.rmdir()
             draft.rename(folder)
-            _synchronise_one(folder.parent)
+            synchronise(folder.parent)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise disk_problem(error, folder) or error from None
@@ -205,13 +205,5 @@ def _synchronise(folder: Path) -> None:
     """Have all of a folder on disk."""
     for root, _, names in os.walk(folder):
         for name in names:
-            _synchronise_one(Path(root) / name)
-        _synchronise_one(Path(root))
-
-
-def _synchronise_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            synchronise(Path(root) / name)
+        synchronise(Path(root))

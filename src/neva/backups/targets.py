@@ -26,7 +26,7 @@ from uuid import uuid4
 
 from neva.backups.contents import FORMAT, Backup, read_contents, write_contents
 from neva.errors import BadInputError, ConflictError, NevaError, NotFoundError
-from neva.files.whole import disk_problem, write_whole
+from neva.files.whole import disk_problem, synchronise, write_whole
 
 __all__ = ["Target", "copied", "open_target"]
 
@@ -58,14 +58,6 @@ def copied(source: BinaryIO, into: BinaryIO | None, *, most: int | None = None) 
             into.write(data)
         size += len(data)
     return digest.hexdigest(), size
-
-
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Target:
@@ -131,10 +123,10 @@ class Target:
         """Let a backup exist: all that it names is on disk before."""
         with self._user_problems():
             for folder in (*self._touched, self.folder / "objects"):
-                _synchronise(folder)
+                synchronise(folder)
             self._touched.clear()
             write_contents(self.folder / "backups" / f"{backup.id}.json", backup)
-            _synchronise(self.folder / "backups")
+            synchronise(self.folder / "backups")
 
     def forget(self, keep: int) -> list[str]:
         """Delete all but the newest backups; return the ids of those that are gone."""
@@ -143,7 +135,7 @@ class Target:
             (self.folder / "backups" / f"{name}.json").unlink()
         if gone:
             # On disk before what they name is deleted.
-            _synchronise(self.folder / "backups")
+            synchronise(self.folder / "backups")
         return gone
 
     def sweep(self) -> int:

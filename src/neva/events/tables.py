@@ -8,7 +8,6 @@ files as they are.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import threading
@@ -31,7 +30,7 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 
 from neva.events.schema import ATTRIBUTES, RETRACTIONS, Columns
-from neva.files.whole import disk_problem
+from neva.files.whole import disk_problem, synchronise
 
 __all__ = [
     "append",
@@ -387,17 +386,9 @@ def sync(path: Path, before: int | None, version: int) -> None:
     new = [path / name for name in file_names(path, version) if name not in known]
     new += [one for number in commits if (one := _commit_of(path, number)).exists()]
     if version // _CHECKPOINT_EVERY > (before or 0) // _CHECKPOINT_EVERY:
-        _add_checkpoint(path, version)
+        _guarded(path, lambda: _add_checkpoint(path, version))
     for one in (*new, path, log):
-        _fsync(one)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        synchronise(one)
 
 
 def _add_checkpoint(path: Path, version: int) -> None:
@@ -410,11 +401,11 @@ def _add_checkpoint(path: Path, version: int) -> None:
     (aside / "_delta_log").mkdir(parents=True)
     for name in log_names(path, version):
         shutil.copyfile(path / name, aside / name)
-    _guarded(path, DeltaTable(aside, version=version).create_checkpoint)
+    DeltaTable(aside, version=version).create_checkpoint()
     made = [*(aside / "_delta_log").glob(f"{version:020d}.checkpoint*")]
     made.append(aside / "_delta_log" / "_last_checkpoint")
     for one in made:
-        _fsync(one)
+        synchronise(one)
     for one in made:
         one.replace(log / one.name)
     shutil.rmtree(aside)

@@ -12,7 +12,7 @@ from typing import Final
 
 from neva.errors import BadInputError, ConflictError, NevaError
 
-__all__ = ["disk_problem", "whole_file", "write_whole"]
+__all__ = ["disk_problem", "synchronise", "whole_file", "write_whole"]
 
 #: How libraries say that there is no room, each in its own words.
 _FULL: Final = (
@@ -50,6 +50,15 @@ def disk_problem(error: BaseException, path: Path | str | None = None) -> NevaEr
             "rights of the file and its folder, or choose another"
         )
     return None
+
+
+def synchronise(path: Path) -> None:
+    """Have a file, or what a folder lists, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def test_files_and_commits_are_on_disk_before_the_manifest_names_them(
         at_the_manifest.append(set(synced))
         write(*arguments)
 
-    monkeypatch.setattr(tables.os, "fsync", noted)
+    monkeypatch.setattr(os, "fsync", noted)
     monkeypatch.setattr(hospital_module, "write_manifest", manifest)
     take(hospital, tmp_path / "one", [event(row_id="1")])
     take(hospital, tmp_path / "two", [event(row_id="2"), event(row_id="1", value=2.0)])
