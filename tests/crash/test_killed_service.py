@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,7 +60,7 @@ def _now_call(patient: str) -> dict[str, object]:
     return json.loads(text)
 
 
-def _caller(url: str, name: str) -> tuple[list[str], list[str]]:
+def _caller(url: str, name: str, acknowledged: threading.Event) -> tuple[list[str], list[str]]:
     """Call and give feedback until the service is gone; what was acknowledged."""
     kept, shown = [], []
     with httpx.Client(timeout=10) as client, contextlib.suppress(httpx.HTTPError):
@@ -70,7 +71,9 @@ def _caller(url: str, name: str) -> tuple[list[str], list[str]]:
             shown += cards
             for card in cards:
                 answer = client.post(f"{url}/feedback", json=_feedback(card))
-                kept += [card] * (answer.status_code == 200)
+                if answer.status_code == 200:
+                    kept.append(card)
+                    acknowledged.set()
     return kept, shown
 
 
@@ -89,8 +92,12 @@ def test_a_killed_service_loses_no_acknowledged_feedback_and_starts_again(hospit
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for turn in range(rounds):
             with _running(hospital.path, database.where) as url:
-                callers = [pool.submit(_caller, url, f"r{turn}-{one}") for one in range(2)]
-                time.sleep(chance.uniform(0.3, 0.8))
+                acknowledged = threading.Event()
+                callers = [
+                    pool.submit(_caller, url, f"r{turn}-{one}", acknowledged) for one in range(2)
+                ]
+                assert acknowledged.wait(120), "no feedback was acknowledged"
+                time.sleep(chance.uniform(0.0, 0.5))
             for one in callers:
                 feedback, cards = one.result()
                 kept |= set(feedback)
