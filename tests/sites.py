@@ -3,12 +3,14 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import pytest
 import uvicorn
 
 from neva.events.hospital import create_hospital
@@ -18,6 +20,7 @@ from neva.web.application import create_application
 from neva.web.demonstration import PASSWORD, PROGRAMMES, prepare
 from neva.web.security.connections import PatientProtocol
 from neva.web.serving import start_workers
+from tests.built_once import built_once
 from tests.processes import wait_until_started
 
 #: Pages that have results of the worker.
@@ -81,33 +84,40 @@ def running(application, port):
         assert not thread.is_alive(), "the server does not end"
 
 
-@contextmanager
-def serving(folder: Path, *, stays=400, seed=5, workers=1, **more):
-    """Serve a synthetic hospital; its results are computed when this begins."""
+def _synthetic_hospital(folder: Path) -> None:
+    """Four hundred stays, accounts of each role, the shipped rules live, the results computed."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    plan = Plan(stays=stays, seed=seed, zone="Europe/Moscow", operations=True)
-    hospital = create_hospital(folder / "hospital", zone=plan.zone, now=now)
+    plan = Plan(stays=400, seed=5, zone="Europe/Moscow", operations=True)
+    hospital = create_hospital(folder, zone=plan.zone, now=now)
     synthesise(hospital, plan, now=now)
     prepare(hospital.path, at=now, live=True)
+    with _served(folder) as site, site.client() as client:
+        for page in WITH_RESULTS:
+            client.get(page)
+        site.wait_for_jobs()
+
+
+@contextmanager
+def _served(hospital: Path) -> Iterator[Site]:
     port = free_port()
     settings = WebSettings(
-        hospital=hospital.path,
+        hospital=hospital,
         programmes=PROGRAMMES,
         port=port,
         base_url=f"http://127.0.0.1:{port}",
         clock="data",
-        **more,
     )
     application = create_application(settings)
-    started = start_workers(settings, workers)
-    site = Site(settings.base_url, hospital.path, application.state.server)
+    workers = start_workers(settings, 1)
     try:
         with running(application, port):
-            if workers:
-                with site.client() as client:
-                    for page in WITH_RESULTS:
-                        client.get(page)
-                    site.wait_for_jobs()
-            yield site
+            yield Site(settings.base_url, hospital, application.state.server)
     finally:
-        started.stop()
+        workers.stop()
+
+
+@contextmanager
+def serving(folders: pytest.TempPathFactory) -> Iterator[Site]:
+    """Serve a synthetic hospital, the caller's own; its results are computed when this begins."""
+    with _served(built_once(folders, "synthetic-hospital", _synthetic_hospital)) as site:
+        yield site

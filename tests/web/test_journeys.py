@@ -51,7 +51,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("site")) as made:
+    with serving(tmp_path_factory) as made:
         yield made
 
 

@@ -32,7 +32,7 @@ PRESENT = ".stats >> nth=1 >> .stat >> nth=0 >> .value"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("site"), stays=200) as made:
+    with serving(tmp_path_factory) as made:
         yield made
 
 

@@ -38,7 +38,7 @@ __all__ = ["Hospital", "Settings", "Writer", "create_hospital", "open_hospital"]
 GRACE = timedelta(hours=1)
 
 #: More small files than this in a table, and the next write compacts them ...
-COMPACT_ABOVE_FILES = 24
+COMPACT_ABOVE_FILES = 8
 #: ... into files of these sizes, in bytes: the smallest first.
 COMPACT_TO: Final = (8 * 2**20, 64 * 2**20)
 
