@@ -770,3 +770,15 @@ def test_what_fails_is_asked_for_again(served):
         with pytest.raises(ConflictError):
             server.kept(("fails",), fails)
     assert server.kept(("fails",), lambda: 1) == 1
+
+
+def test_a_scenario_of_a_misspelt_unit_is_refused_before_it_is_run(fresh):
+    client = fresh.signed_in("analyst")
+    token = csrf_of(client)
+    for unit, status in (("alpa", 400), ("alpha", 303)):
+        text = f"name: one bed more\nchanges:\n  - beds: {{unit: {unit}, add: 1}}\n"
+        answer = client.post("/flow/scenarios", data={"csrf": token, "text": text})
+        assert answer.status_code == status
+        assert ("did you mean alpha?" in answer.text) == (status == 400)
+        kinds = [job.kind for job in fresh.state.jobs.newest()]
+        assert kinds.count("what-if") == (status == 303)

@@ -22,9 +22,13 @@ from neva.state import State
 
 __all__ = ["Identities", "Person"]
 
-#: Given names of synthetic patients; their family names begin with Test.
-_GIVEN: Final = ("Anna", "Boris", "Clara", "Dmitri", "Elena", "Felix", "Galina", "Hugo", "Irina",
-                 "Jan", "Katya", "Lev", "Maria", "Nikita", "Olga", "Pavel")  # fmt: skip
+#: Given names of synthetic patients by recorded sex; their family names begin with Test.
+_GIVEN: Final = {
+    "female": ("Anna", "Clara", "Elena", "Galina", "Irina", "Katya", "Maria", "Olga"),
+    "male": ("Boris", "Dmitri", "Felix", "Hugo", "Jan", "Lev", "Nikita", "Pavel"),
+}
+#: Where another sex is recorded, or none: given to anybody.
+_GIVEN_TO_ANYBODY: Final = ("Alex", "Kim", "Robin", "Sasha", "Valya", "Zhenya")
 _FAMILY: Final = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy",
                   "Juniper", "Larch", "Maple", "Oak", "Pine", "Rowan", "Willow")  # fmt: skip
 
@@ -55,9 +59,10 @@ class Person:
         return ", ".join(one for one in (self.name, second) if one) or "–"
 
 
-def _invented(subject: int) -> str:
+def _invented(subject: int, sex: str | None) -> str:
     number = subject & 0x7FFFFFFF
-    return f"Test-{_FAMILY[number % len(_FAMILY)]}, {_GIVEN[number // 31 % len(_GIVEN)]}"
+    given = _GIVEN.get(sex or "", _GIVEN_TO_ANYBODY)
+    return f"Test-{_FAMILY[number % len(_FAMILY)]}, {given[number // 31 % len(given)]}"
 
 
 class Identities:
@@ -76,6 +81,7 @@ class Identities:
         self._held: dict[str, int | None] = {}
         self._numbers: dict[int, str | None] = {}
         self._births: dict[int, date | None] = {}
+        self._sexes: dict[int, str | None] = {}
         self._synthetic = False
 
     def _load(self, subjects: Sequence[int]) -> None:
@@ -91,6 +97,7 @@ class Identities:
             self._numbers.clear()
         if "subjects" in changed:
             self._births.clear()
+            self._sexes.clear()
         if "batches" in changed:
             from neva.events.synthetic import is_synthetic
 
@@ -106,8 +113,11 @@ class Identities:
             self._numbers |= dict.fromkeys(new) | dict(rows.iter_rows())
         if new := [one for one in subjects if one not in self._births]:
             snapshot = self._hospital.snapshot()
-            births = snapshot.subjects(subjects=new).select("subject_id", "birth_date").collect()
-            self._births |= dict.fromkeys(new) | dict(births.iter_rows())
+            known = snapshot.subjects(subjects=new)
+            known = known.select("subject_id", "birth_date", "sex").collect()
+            self._births |= dict.fromkeys(new)
+            for subject, birth, sex in known.iter_rows():
+                self._births[subject], self._sexes[subject] = birth, sex
 
     def _visible_to_units(
         self, subjects: Sequence[int], units: tuple[str, ...], placed: Mapping[int, str | None]
@@ -168,7 +178,7 @@ class Identities:
                 name, birth = known or (None, None)
                 is_invented = name is None and self._synthetic
                 found[subject] = Person(
-                    name=_invented(subject) if is_invented else name,
+                    name=_invented(subject, self._sexes.get(subject)) if is_invented else name,
                     record_number=self._numbers.get(subject),
                     birth_date=birth or self._births.get(subject),
                     invented=is_invented,

@@ -306,6 +306,20 @@ class Server:
         found: dict[str, str] = self.kept(("units",), ask, basis=_contents(snapshot, "units"))
         return found
 
+    def units_with_patients(self) -> dict[str, str]:
+        """Return the names of the units that some patient was in, by unit."""
+        snapshot = self.whole()
+
+        def ask() -> list[str]:
+            found = snapshot.movements().select("unit").unique().collect()["unit"]
+            return sorted(found.drop_nulls())
+
+        units: list[str] = self.kept(
+            ("units of movements",), ask, basis=_contents(snapshot, "movements")
+        )
+        titles = self.unit_titles()
+        return {unit: titles.get(unit, unit) for unit in units}
+
     def units_above(self) -> dict[str, tuple[str, ...]]:
         """Return each unit's units above it, the nearest first."""
         snapshot = self.whole()

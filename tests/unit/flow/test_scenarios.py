@@ -11,7 +11,7 @@ from tests.flow_models import START, five_units
 from neva.errors import BadInputError, UsageError
 from neva.flow.simulation._model_arrays import Clock, beds_at
 from neva.flow.simulation.hospital_model import Electives, Exit
-from neva.flow.simulation.scenarios import Scenario, apply_scenario, read_scenario
+from neva.flow.simulation.scenarios import Scenario, apply_scenario, check_units, read_scenario
 from neva.flow.simulation.simulate import simulate
 from neva.flow.simulation.simulated_log import event_log
 
@@ -285,6 +285,44 @@ def test_an_unknown_unit_names_those_that_are_known(model):
             UsageError, match=r"'test', change 2: .*'attic'; give one of ed, medical"
         ):
             apply_scenario(scenario({"stay": {"times": 1}}, change), model)
+
+
+UNITS = {"cardiology": "Кардиология", "medical-1": "Medical ward 1", "medical-2": "Medical ward 2"}
+
+
+@pytest.mark.parametrize(
+    ("unit", "advice"),
+    [
+        ("cardiolgy", "did you mean cardiology?"),
+        ("кардиалогия", "did you mean cardiology?"),
+        ("MEDICAL-1", "did you mean medical-1 or medical-2?"),
+        ("attic", "give one of cardiology, medical-1, medical-2"),
+    ],
+)
+def test_a_misspelt_unit_is_refused_before_the_run(unit, advice):
+    for change in (
+        {"beds": {"unit": unit, "add": 1}},
+        {"close": {"unit": "medical-1", "to": [unit]}},
+    ):
+        with pytest.raises(BadInputError) as caught:
+            check_units(scenario({"stay": {"times": 1}}, change), UNITS)
+        assert str(caught.value) == f"scenario: no such unit; found {unit!r}; {advice}"
+
+
+def test_known_units_and_changes_of_the_whole_hospital_pass():
+    one = scenario(
+        {"stay": {"times": 0.9}},
+        {"stay": {"times": 0.9, "unit": "medical-1"}},
+        {"full": {"unit": "medical-1", "then": "divert", "to": ["medical-2", "cardiology"]}},
+    )
+    assert one.units == ("medical-1", "medical-2", "cardiology")
+    check_units(one, UNITS)
+
+
+def test_a_scenario_of_a_large_hospital_is_refused_in_few_words():
+    with pytest.raises(BadInputError, match=r"unit-11 and 88 more$"):
+        check_units(scenario({"full": {"unit": "x", "then": "wait"}}),
+                    {f"unit-{n:02d}": "" for n in range(100)})  # fmt: skip
 
 
 def test_beds_of_a_unit_that_takes_all_who_come(model):

@@ -11,7 +11,9 @@ day or not: ``from_day: 0`` is the start itself.
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -23,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from neva.errors import BadInputError, UsageError
 from neva.flow.simulation.hospital_model import Beds, Exit, HospitalModel, Next, Unit
 
-__all__ = ["Scenario", "apply_scenario", "read_scenario", "scenario_of"]
+__all__ = ["Scenario", "apply_scenario", "check_units", "read_scenario", "scenario_of"]
 
 
 class _Strict(BaseModel):
@@ -317,6 +319,18 @@ class Scenario(_Strict):
         """Return the scenario as JSON that :meth:`from_json` reads back equal."""
         return self.model_dump_json(by_alias=True, exclude_defaults=True)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units that its changes name, each once, in their order."""
+        parts = [getattr(one, name) for one in self.changes for name in type(one).model_fields]
+        named = [
+            unit
+            for part in parts
+            if part is not None
+            for unit in (getattr(part, "unit", None), *getattr(part, "to", ()))
+        ]
+        return tuple(dict.fromkeys(unit for unit in named if unit is not None))
+
     @classmethod
     def from_json(cls, text: str) -> Scenario:
         """Read a scenario back.
@@ -387,6 +401,37 @@ def _scenario_of_content(content: Any, where: str) -> Scenario:
 def _problem_text(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"]) or "the file"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def check_units(scenario: Scenario, titles: Mapping[str, str]) -> None:
+    """Refuse a scenario that names a unit which the hospital does not have, before it is run.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    titles : mapping of str to str
+        Names of the hospital's units, by unit.
+
+    Raises
+    ------
+    BadInputError
+        It names another one; the message proposes those that are written, or called, alike.
+    """
+    for unit in scenario.units:
+        if unit in titles:
+            continue
+        written = {**{one: one for one in titles}, **{title: one for one, title in titles.items()}}
+        lowered = {text.casefold(): one for text, one in written.items()}
+        alike = difflib.get_close_matches(unit.casefold(), lowered, n=3)
+        near = dict.fromkeys(lowered[text] for text in alike)
+        advice = f"did you mean {' or '.join(near)}?" if near else f"give one of {_some(titles)}"
+        message = f"scenario: no such unit; found {unit[:60]!r}; {advice}"
+        raise BadInputError(message)
+
+
+def _some(names: Iterable[str]) -> str:
+    known = sorted(names)
+    return ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
 
 
 def apply_scenario(scenario: Scenario, model: HospitalModel) -> HospitalModel:

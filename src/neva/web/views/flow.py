@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from neva.errors import BadInputError
 from neva.flow.forecast.baselines import BY_LENGTHS, EXPECTED_CHANGE, PERSISTENCE
 from neva.flow.forecast.rolling import WEEKDAY_HOUR
-from neva.flow.simulation.scenarios import scenario_of
+from neva.flow.simulation.scenarios import check_units, scenario_of
 from neva.flow.simulation.simulation_run import FIGURES
 from neva.web.charts import drawn
 from neva.web.pages import Asked, Column, Figure, Pages, Table, ViewModel, asked_of
@@ -514,6 +514,7 @@ def save(request: Request, form: Mapping[str, Any] = Depends(posted)) -> Respons
         message = "scenario: too long; found more than 20,000 characters; shorten it"
         raise BadInputError(message)
     read = scenario_of(text)
+    check_units(read, asked.server.units_with_patients())
     kept = asked.server.state.scenarios.save(
         read.name,
         text,
