@@ -113,10 +113,9 @@ class Identities:
             self._numbers |= dict.fromkeys(new) | dict(rows.iter_rows())
         if new := [one for one in subjects if one not in self._births]:
             snapshot = self._hospital.snapshot()
-            known = snapshot.subjects(subjects=new)
-            known = known.select("subject_id", "birth_date", "sex").collect()
+            wanted = snapshot.subjects(subjects=new).select("subject_id", "birth_date", "sex")
             self._births |= dict.fromkeys(new)
-            for subject, birth, sex in known.iter_rows():
+            for subject, birth, sex in wanted.collect().iter_rows():
                 self._births[subject], self._sexes[subject] = birth, sex
 
     def _visible_to_units(
