@@ -60,8 +60,8 @@ test: lint types sbom
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 nightly: $(TOOLS)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
-	NEVA_HYPOTHESIS=nightly $(BIN)/python -m pytest -n 2 --dist worksteal tests/property
+	$(BIN)/python -m pytest -n 2 --dist worksteal -o faulthandler_timeout=5400 -m nightly
+	NEVA_HYPOTHESIS=nightly $(BIN)/python -m pytest -n 2 --dist worksteal -o faulthandler_timeout=5400 tests/property
 
 coverage: $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
