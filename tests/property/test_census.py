@@ -37,7 +37,11 @@ def spells(draw):
                 "lost": False,
             }
         )
-    schema = {
+    return pl.DataFrame(rows, schema=spells_schema())
+
+
+def spells_schema():
+    return {
         "subject_id": pl.Int64,
         "place": pl.String,
         "start": TIME,
@@ -45,7 +49,6 @@ def spells(draw):
         "open": pl.Boolean,
         "lost": pl.Boolean,
     }
-    return pl.DataFrame(rows, schema=schema)
 
 
 def intervals(rows: pl.DataFrame, *, touching: bool = True) -> Intervals:
@@ -113,6 +116,15 @@ def test_the_order_of_rows_and_bed_changes_do_not_matter(rows):
     whole = census(intervals(rows), every="1h").frame
     pieces = census(intervals(cut), every="1h").frame
     assert whole.equals(pieces)
+
+
+def test_who_is_recorded_twice_until_now_is_still_there_in_any_order():
+    """One row says that it ended just now, the other is open: nobody saw them leave."""
+    row = {"subject_id": 1, "place": "A", "start": BEGIN, "end": NOW, "lost": False}
+    both = [row | {"open": is_open} for is_open in (False, True)]
+    for rows in (both, both[::-1]):
+        frame = pl.DataFrame(rows, schema=spells_schema())
+        assert _united(frame, touching=True)["open"].to_list() == [True]
 
 
 @given(spells())

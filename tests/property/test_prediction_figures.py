@@ -155,6 +155,13 @@ def test_recalibration_makes_its_own_data_calibrated(case):
         assert again.slope == pytest.approx(1, abs=1e-4)
 
 
+def test_a_slope_of_nought_is_not_taken():
+    """Both predictions came true equally often: they tell nobody apart."""
+    x = np.log(np.array([0.05, 0.15]) / np.array([0.95, 0.85])).repeat(4)
+    line = fit_recalibration("intercept-and-slope", np.tile([0.0, 1.0], 4), x)
+    assert line.kind == "in-the-large"
+
+
 @given(predicted(smallest=6), st.sampled_from(KINDS))
 def test_recalibration_keeps_the_order_and_survives_json(case, kind):
     from neva.models.recalibration import RecalibrationMap

@@ -127,8 +127,11 @@ def _united(rows: pl.DataFrame, *, touching: bool) -> pl.DataFrame:
     """Join intervals of one subject in one place that overlap.
 
     A patient recorded twice is one patient. With `touching`, one who is moved
-    from bed to bed of a unit did not leave it either.
+    from bed to bed of a unit did not leave it either. Of rows that end last together
+    one that is open counts before one that ended, and a departure before the end of
+    follow-up.
     """
+    last = [pl.col("end"), pl.col("open"), ~pl.col("lost")]
     rows = rows.sort("subject_id", "place", "start", "end")
     by = ["subject_id", "place"]
     reached = pl.col("end").cum_max().shift(1).over(by)
@@ -140,8 +143,8 @@ def _united(rows: pl.DataFrame, *, touching: bool) -> pl.DataFrame:
         .agg(
             pl.col("start").min(),
             pl.col("end").max(),
-            open=pl.col("open").sort_by("end").last(),
-            lost=pl.col("lost").sort_by("end").last(),
+            open=pl.col("open").sort_by(last).last(),
+            lost=pl.col("lost").sort_by(last).last(),
         )
         .select(_COLUMNS)
     )

@@ -26,6 +26,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
+#: A smaller slope is none but for rounding.
+_LEAST_SLOPE: Final = 1e-9
 RecalibrationKind = Literal["none", "in-the-large", "intercept-and-slope", "isotonic"]
 KINDS: Final[tuple[RecalibrationKind, ...]] = get_args(RecalibrationKind)
 
@@ -99,8 +101,8 @@ def fit_recalibration(
     Returns
     -------
     RecalibrationMap
-        A slope that is not above zero would turn the model round: then the
-        intercept alone is fitted.
+        A slope that is not above zero would turn the model round, or predict the
+        same for everybody: then the intercept alone is fitted.
 
     Raises
     ------
@@ -129,7 +131,7 @@ def fit_recalibration(
         return RecalibrationMap(kind, steps=_isotonic(y, log_odds), n=n, events=events)
     if kind == "intercept-and-slope":
         line = logistic_recalibration(y, log_odds)
-        if line.intercept is not None and line.slope is not None and line.slope > 0:
+        if line.intercept is not None and line.slope is not None and line.slope > _LEAST_SLOPE:
             return RecalibrationMap(kind, line.intercept, line.slope, n=n, events=events)
     moved = logistic_recalibration(y, log_odds, fixed_slope=1.0)
     return RecalibrationMap("in-the-large", float(moved.intercept or 0.0), n=n, events=events)
