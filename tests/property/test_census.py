@@ -127,6 +127,14 @@ def test_who_is_recorded_twice_until_now_is_still_there_in_any_order():
         assert _united(frame, touching=True)["open"].to_list() == [True]
 
 
+def test_a_departure_counts_before_the_end_of_follow_up_in_any_order():
+    row = {"subject_id": 1, "place": "A", "start": BEGIN, "end": NOW, "open": False}
+    both = [row | {"lost": is_lost} for is_lost in (False, True)]
+    for rows in (both, both[::-1]):
+        frame = pl.DataFrame(rows, schema=spells_schema())
+        assert _united(frame, touching=True)["lost"].to_list() == [False]
+
+
 @given(spells())
 def test_days_add_up_to_what_hours_add_up_to(rows):
     spent = intervals(rows)
